@@ -1,0 +1,3 @@
+"""Live captions while people speak: a streaming Whisper server that keeps every word."""
+
+__version__ = "0.1.0"

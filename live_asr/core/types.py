@@ -1,0 +1,106 @@
+"""The nouns. Frozen, slotted, with the unit under every field.
+
+Time in `core` is an integer: the index of a sample at 16 kHz, counted from the session's first sample.
+Seconds appear only in what goes out on the wire and to files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SAMPLE_RATE_HZ = 16_000
+"""The one rate that everything behind the decoder runs at."""
+
+
+def seconds(samples: int) -> float:
+    """Convert a sample index or count to seconds, rounded to the wire's three decimals."""
+    return round(samples / SAMPLE_RATE_HZ, 3)
+
+
+def samples(duration: float) -> int:
+    """Convert seconds to a whole number of samples."""
+    return round(duration * SAMPLE_RATE_HZ)
+
+
+SpeakerLabel = str
+"""`S1`, `S2` … while the session is live; `SPEAKER_00` … after the full pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word of a hypothesis or of the transcript."""
+
+    text: str
+    """As decoded: a leading space where the language writes one, punctuation attached."""
+    start_sample: int
+    """First sample."""
+    end_sample: int
+    """One past the last sample."""
+    probability: float
+    """Mean probability of its tokens, 0 to 1."""
+    tokens: tuple[int, ...] = ()
+    """Token ids as decoded, so that the word can be forced on the decoder again."""
+    speaker: SpeakerLabel | None = None
+    """Who said it; None until known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """What the recogniser makes of one window of audio, after the forced words."""
+
+    words: tuple[Word, ...]
+    """The new words, in order; the forced ones are not repeated."""
+    end_sample: int
+    """One past the last sample heard."""
+    no_speech_probability: float = 0.0
+    """The model's own belief that there is nothing to write, 0 to 1."""
+    mean_log_probability: float = 0.0
+    """Mean natural-log probability of the decoded tokens, at most 0."""
+    capped: bool = False
+    """The decoder was stopped by the token cap and had not ended by itself."""
+    language: str | None = None
+    """The language decoded in, as the model detected it or as it was asked."""
+    language_probability: float = 1.0
+    """Belief in `language`, 0 to 1; 1 where it was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """One stretch of speech between two pauses, complete."""
+
+    index: int
+    """0, 1, 2 … in the session; `commit.utterance` refers to it."""
+    start_sample: int
+    """Start of its first word."""
+    end_sample: int
+    """End of its last word."""
+    words: tuple[Word, ...]
+    """Its words, in order."""
+    speaker: SpeakerLabel | None = None
+    """Who said it; None until known."""
+    language: str | None = None
+    """ISO 639-1 code as Whisper spells it."""
+
+    @property
+    def text(self) -> str:
+        """Its words as one line, without the leading space."""
+        return "".join(word.text for word in self.words).strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A piece of the transcript as it is shown: one speaker, one stretch of time."""
+
+    start_sample: int
+    """First sample."""
+    end_sample: int
+    """One past the last sample."""
+    words: tuple[Word, ...]
+    """Its words, in order."""
+    speaker: SpeakerLabel | None = None
+    """Who said it; None where nobody knows."""
+
+    @property
+    def text(self) -> str:
+        """Its words as one line, without the leading space."""
+        return "".join(word.text for word in self.words).strip()

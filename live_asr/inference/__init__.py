@@ -1,0 +1,1 @@
+"""Computes: the models, the process they live in, and the client that the server talks to it with."""

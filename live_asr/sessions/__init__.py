@@ -1,0 +1,1 @@
+"""Drives: feeds a session what arrives and performs what it decides."""
