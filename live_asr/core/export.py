@@ -1,0 +1,386 @@
+"""Record → JSON, WebVTT, SRT, plain text.
+
+Pure functions over a `Record`. Captions are cut so that they can be read: at most two lines of 42
+columns and seven seconds, broken where a reader would pause (the numbers are those of the BBC's and
+Netflix's subtitle guidelines). Cutting is a shortest-path search over the words: about half a second
+for an hour of speech, so a server renders off its event loop.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from typing import Any, NamedTuple
+
+from live_asr.core.types import SAMPLE_RATE_HZ, Segment, SpeakerLabel, Word, seconds
+
+LINE_COLUMNS = 42
+"""Widest line of a cue; a wide (East Asian) character takes two columns."""
+LONGEST_CUE_MS = 7_000
+SHORTEST_CUE_MS = 1_000
+"""Cues are held this long where the next one leaves room."""
+_LEAST_CUE_MS = 40
+"""A cue lasts one frame at 25 Hz at least, even where speakers overlap: parsers refuse empty ones."""
+_COLUMNS_PER_SECOND = 20
+"""Reading speed to aim at: a cue lingers until it can have been read, where the next one leaves room."""
+_PAUSE_SAMPLES = SAMPLE_RATE_HZ * 2 // 5
+"""A silence between words that is as good a place to break as a comma."""
+_LONG_PAUSE_SAMPLES = SAMPLE_RATE_HZ * 2
+"""A silence that no cue and no paragraph spans."""
+
+_SENTENCE_ENDS = ".!?…。！？｡؟।။።"
+_CLAUSE_ENDS = ",;:、，；：،؛–—"
+_CLOSING = "\"'”’»)]}」』）】》〉％%"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A transcript with what is known about it: what every export is made from."""
+
+    session: str
+    """The session's id."""
+    segments: tuple[Segment, ...]
+    """In order of their start."""
+    duration_samples: int
+    """Length of the audio."""
+    language: str | None = None
+    """ISO 639-1 code as Whisper spells it; None where nothing was said."""
+    revision: int = 0
+    """0 for the live record, 1 for the full pass's."""
+
+    @property
+    def text(self) -> str:
+        """All words as one line."""
+        return "".join(word.text for segment in self.segments for word in segment.words).strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Cue:
+    """One caption: when, by whom, and its lines."""
+
+    start_ms: int
+    end_ms: int
+    lines: tuple[str, ...]
+    """One or two lines."""
+    speaker: SpeakerLabel | None = None
+
+
+# Formats ------------------------------------------------------------------------------------------
+
+
+def to_json(record: Record) -> dict[str, Any]:
+    """Render the record as plain data: seconds, segments and words under the wire's names."""
+    return {
+        "session": record.session,
+        "revision": record.revision,
+        "language": record.language,
+        "duration": seconds(record.duration_samples),
+        "text": record.text,
+        "segments": [
+            {
+                "start": seconds(segment.start_sample),
+                "end": seconds(segment.end_sample),
+                "speaker": segment.speaker,
+                "text": segment.text,
+                "words": [
+                    {
+                        "text": word.text,
+                        "start": seconds(word.start_sample),
+                        "end": seconds(word.end_sample),
+                        "probability": round(word.probability, 3),
+                        "speaker": word.speaker,
+                    }
+                    for word in segment.words
+                ],
+            }
+            for segment in record.segments
+        ],
+    }
+
+
+def to_vtt(record: Record) -> str:
+    """Render the record as WebVTT (W3C), with a voice tag where the speaker is known."""
+    blocks = ["WEBVTT\n"]
+    for cue in cues(record):
+        lines = [_escape_vtt(line) for line in cue.lines]
+        if cue.speaker is not None:
+            lines[0] = f"<v {_escape_vtt(cue.speaker)}>{lines[0]}"
+        timing = f"{_clock(cue.start_ms, '.')} --> {_clock(cue.end_ms, '.')}"
+        blocks.append("\n".join([timing, *lines]) + "\n")
+    return "\n".join(blocks)
+
+
+def to_srt(record: Record) -> str:
+    """Render the record as SubRip; where speakers are known, each turn opens with the speaker's label.
+
+    The format has no escapes: an arrow in the text becomes a typographic one, the rest stays as it is.
+    """
+    blocks = []
+    for number, cue in enumerate(cues(record, label_turns=True), start=1):
+        timing = f"{_clock(cue.start_ms, ',')} --> {_clock(cue.end_ms, ',')}"
+        lines = [line.replace("-->", "→") for line in cue.lines]
+        blocks.append("\n".join([str(number), timing, *lines]) + "\n")
+    return "\n".join(blocks)
+
+
+def to_txt(record: Record) -> str:
+    """Render the record as paragraphs: a new one where the speaker changes or pauses for long."""
+    paragraphs = []
+    for turn in _turns(record.segments):
+        for stretch in _split_at_long_pauses(turn.words):
+            text = " ".join("".join(word.text for word in stretch).split())
+            if text:
+                paragraphs.append(f"{turn.speaker}: {text}\n" if turn.speaker else f"{text}\n")
+    return "\n".join(paragraphs)
+
+
+def _json_text(record: Record) -> str:
+    return json.dumps(to_json(record), ensure_ascii=False, indent=2) + "\n"
+
+
+class Format(NamedTuple):
+    """How a record is rendered, and what the result is."""
+
+    render: Callable[[Record], str]
+    media_type: str
+
+
+FORMATS: dict[str, Format] = {
+    "json": Format(_json_text, "application/json"),
+    "vtt": Format(to_vtt, "text/vtt; charset=utf-8"),
+    "srt": Format(to_srt, "application/x-subrip; charset=utf-8"),
+    "txt": Format(to_txt, "text/plain; charset=utf-8"),
+}
+"""File name extension → how to render it. All text is UTF-8 with `\\n` line ends."""
+
+
+def _clock(position_ms: int, separator: str) -> str:
+    total_seconds, ms = divmod(position_ms, 1000)
+    minutes, secs = divmod(total_seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02}:{minutes:02}:{secs:02}{separator}{ms:03}"
+
+
+def _escape_vtt(text: str) -> str:
+    # Escaping ">" as well means that "-->" cannot occur.
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+# Cues ---------------------------------------------------------------------------------------------
+
+
+def cues(record: Record, *, label_turns: bool = False) -> tuple[Cue, ...]:
+    """Cut the record into captions that follow one another without overlap.
+
+    `label_turns` writes the speaker into the text at each change of speaker, for formats that have no
+    other place for it.
+    """
+    uncut: list[Cue] = []
+    for turn in _turns(record.segments):
+        label = f"{turn.speaker}: " if label_turns and turn.speaker else ""
+        pieces = _pieces(turn.words, label)
+        for first, end in _cuts(pieces):
+            group = pieces[first:end]
+            uncut.append(
+                Cue(_ms(group[0].start_sample), _ms(group[-1].end_sample), _wrap(group), turn.speaker)
+            )
+    return tuple(_timed(uncut, _ms(record.duration_samples)))
+
+
+class _Turn(NamedTuple):
+    speaker: SpeakerLabel | None
+    words: list[Word]
+
+
+def _turns(segments: Iterable[Segment]) -> Iterator[_Turn]:
+    for speaker, group in groupby(segments, key=lambda segment: segment.speaker):
+        yield _Turn(speaker, [word for segment in group for word in segment.words])
+
+
+def _split_at_long_pauses(words: Sequence[Word]) -> Iterator[Sequence[Word]]:
+    first = 0
+    for index, (before, after) in enumerate(pairwise(words), start=1):
+        if after.start_sample - before.end_sample >= _LONG_PAUSE_SAMPLES:
+            yield words[first:index]
+            first = index
+    if words:
+        yield words[first:]
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """What a cue or a line is never broken inside: a word with what must stay attached to it."""
+
+    text: str
+    spaced: bool
+    """A space goes before it, unless it opens a line."""
+    start_sample: int
+    end_sample: int
+    columns: int
+    break_cost: float
+    """How much a reader minds a break after it: 0 at the end of a sentence."""
+
+
+def _pieces(words: Sequence[Word], label: str = "") -> list[_Piece]:
+    """Join what cannot be separated, split what is wider than a line, and weigh each break."""
+    # Languages that write no spaces may be broken between any two words; in the others a word without a
+    # leading space ("'s", "-like") belongs to the one before.
+    writes_spaces = 2 * sum(word.text[:1].isspace() for word in words) > len(words)
+    glued: list[tuple[str, bool, int, int]] = []
+    for word in words:
+        text = " ".join(word.text.split())
+        if not text:
+            continue
+        spaced = word.text[0].isspace()
+        attached = not spaced and (writes_spaces or text[0] in _SENTENCE_ENDS + _CLAUSE_ENDS + _CLOSING)
+        if glued and attached:
+            before, before_spaced, start_sample, _ = glued[-1]
+            glued[-1] = (before + text, before_spaced, start_sample, word.end_sample)
+        else:
+            glued.append((text, spaced, word.start_sample, word.end_sample))
+    if glued and label:
+        text, spaced, start_sample, end_sample = glued[0]
+        glued[0] = (label + text, spaced, start_sample, end_sample)
+    pieces = []
+    for index, (text, spaced, start_sample, end_sample) in enumerate(glued):
+        next_sample = glued[index + 1][2] if index + 1 < len(glued) else None
+        parts = list(_split_wide(text))
+        length_samples = max(0, end_sample - start_sample)
+        for number, part in enumerate(parts):
+            is_last = number == len(parts) - 1
+            pieces.append(
+                _Piece(
+                    text=part,
+                    spaced=spaced and number == 0,
+                    start_sample=start_sample + length_samples * number // len(parts),
+                    end_sample=start_sample + length_samples * (number + 1) // len(parts),
+                    columns=_columns(part),
+                    break_cost=_break_cost(part, end_sample, next_sample) if is_last else 8.0,
+                )
+            )
+    return pieces
+
+
+def _break_cost(text: str, end_sample: int, next_sample: int | None) -> float:
+    if next_sample is None:
+        return 0.0
+    bare = text.rstrip(_CLOSING)
+    pause_samples = next_sample - end_sample
+    if bare and bare[-1] in _SENTENCE_ENDS:
+        return 0.0
+    if (bare and bare[-1] in _CLAUSE_ENDS) or pause_samples >= _PAUSE_SAMPLES:
+        return 1.0
+    return 4.0
+
+
+def _columns(text: str) -> int:
+    return sum(_character_columns(character) for character in text)
+
+
+def _character_columns(character: str) -> int:
+    if unicodedata.category(character) in ("Mn", "Me", "Cf"):
+        return 0  # combining marks sit on the character before
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def _split_wide(text: str) -> Iterator[str]:
+    part, part_columns = "", 0
+    for character in text:
+        columns = _character_columns(character)
+        if part_columns + columns > LINE_COLUMNS:
+            yield part
+            part, part_columns = "", 0
+        part += character
+        part_columns += columns
+    yield part
+
+
+def _cuts(pieces: Sequence[_Piece]) -> list[tuple[int, int]]:
+    """Find the cheapest division of the pieces into cues: (first, one past the last) of each.
+
+    A shortest path: `cost[end]` is the least cost of cutting `pieces[:end]`, and each cue adds a fixed
+    price (so that cues are not needlessly many), what its break costs, and what its shortness costs.
+    """
+    cost = [0.0] + [float("inf")] * len(pieces)
+    best_first = [0] * (len(pieces) + 1)
+    for first in range(len(pieces)):
+        for end, columns in _fitting_ends(pieces, first):
+            shortness = 1.0 - columns / (2 * LINE_COLUMNS)
+            total = cost[first] + 1.5 + pieces[end - 1].break_cost + 1.5 * shortness * shortness
+            if total < cost[end]:
+                cost[end], best_first[end] = total, first
+    cuts = []
+    end = len(pieces)
+    while end:
+        cuts.append((best_first[end], end))
+        end = best_first[end]
+    return cuts[::-1]
+
+
+def _fitting_ends(pieces: Sequence[_Piece], first: int) -> Iterator[tuple[int, int]]:
+    """Yield each end that makes `pieces[first:end]` a readable cue, with its width in columns."""
+    limit_sample = pieces[first].start_sample + LONGEST_CUE_MS * SAMPLE_RATE_HZ // 1000
+    columns = line_columns = 0
+    lines = 1
+    for index in range(first, len(pieces)):
+        piece = pieces[index]
+        if index > first and (
+            piece.end_sample > limit_sample
+            or piece.start_sample - pieces[index - 1].end_sample >= _LONG_PAUSE_SAMPLES
+        ):
+            return
+        width = piece.columns + (piece.spaced and line_columns > 0)
+        # Filling lines greedily finds a two-line layout whenever there is one.
+        if line_columns + width > LINE_COLUMNS:
+            lines += 1
+            if lines > 2:
+                return
+            line_columns = piece.columns
+        else:
+            line_columns += width
+        columns += width
+        yield index + 1, columns
+
+
+def _wrap(pieces: Sequence[_Piece]) -> tuple[str, ...]:
+    """Lay a cue out on one line, or on two of like length, broken where the sense breaks."""
+    whole = _line(pieces)
+    if _columns(whole) <= LINE_COLUMNS:
+        return (whole,)
+    candidates = []
+    for split in range(1, len(pieces)):
+        upper, lower = _line(pieces[:split]), _line(pieces[split:])
+        upper_columns, lower_columns = _columns(upper), _columns(lower)
+        if max(upper_columns, lower_columns) <= LINE_COLUMNS:
+            unevenness = abs(upper_columns - lower_columns)
+            candidates.append((unevenness + 3 * pieces[split - 1].break_cost, upper, lower))
+    _, upper, lower = min(candidates)
+    return (upper, lower)
+
+
+def _line(pieces: Sequence[_Piece]) -> str:
+    return "".join(f" {piece.text}" if piece.spaced else piece.text for piece in pieces).strip()
+
+
+def _ms(position_samples: int) -> int:
+    return position_samples * 1000 // SAMPLE_RATE_HZ
+
+
+def _timed(uncut: Sequence[Cue], duration_ms: int) -> Iterator[Cue]:
+    """Hold each cue long enough to be read, and end it before the next one starts."""
+    ordered = sorted(uncut, key=lambda cue: cue.start_ms)
+    earliest_ms = 0
+    for index, cue in enumerate(ordered):
+        start_ms = max(cue.start_ms, earliest_ms)
+        reading_ms = sum(map(_columns, cue.lines)) * 1000 // _COLUMNS_PER_SECOND
+        wanted_ms = max(cue.end_ms, start_ms + SHORTEST_CUE_MS, start_ms + reading_ms)
+        next_ms = ordered[index + 1].start_ms if index + 1 < len(ordered) else max(duration_ms, cue.end_ms)
+        end_ms = min(wanted_ms, next_ms, start_ms + LONGEST_CUE_MS)
+        # Where speakers overlap, the earlier cue keeps a readable share and the later one starts late.
+        share_ms = min(cue.end_ms - cue.start_ms, SHORTEST_CUE_MS)
+        end_ms = max(end_ms, start_ms + share_ms, start_ms + _LEAST_CUE_MS)
+        earliest_ms = end_ms
+        yield Cue(start_ms, end_ms, cue.lines, cue.speaker)

@@ -1,0 +1,295 @@
+"""Exports: files that other people's parsers read, and captions that people can."""
+
+from __future__ import annotations
+
+import io
+import json
+import unicodedata
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+import srt
+import webvtt
+from hypothesis import given
+from hypothesis import strategies as st
+
+from live_asr.core.export import FORMATS, LINE_COLUMNS, Record, cues, to_json, to_srt, to_txt, to_vtt
+from live_asr.core.types import Segment, Word, samples
+
+
+def words(text: str, start: float = 0.0, each: float = 0.3, speaker: str | None = None) -> tuple[Word, ...]:
+    """Make words of equal length from text, each with its leading space."""
+    return tuple(
+        Word(f" {part}", samples(start + each * index), samples(start + each * (index + 1)), 0.9, (), speaker)
+        for index, part in enumerate(text.split())
+    )
+
+
+def segment(content: tuple[Word, ...], speaker: str | None = None) -> Segment:
+    return Segment(content[0].start_sample, content[-1].end_sample, content, speaker)
+
+
+def record(*segments: Segment, language: str | None = "en") -> Record:
+    duration_samples = max((segment.end_sample for segment in segments), default=0)
+    return Record("s1", segments, duration_samples, language)
+
+
+def one(text: str, **how: float) -> Record:
+    return record(segment(words(text, **how)))
+
+
+SPEECH = (
+    "Good morning, everyone, and thank you for coming to this rather early session. "
+    "Today I would like to talk about captions: who reads them, when they read them, and why so many of "
+    "them are unreadable. Yes. Really. A caption that breaks in the middle of a phrase costs the reader "
+    "a second look, and nobody has the time for that when the speaker goes on."
+)
+
+
+# Readable cues ------------------------------------------------------------------------------------
+
+
+def test_cues_hold_every_word_once_and_in_order() -> None:
+    shown = " ".join(line for cue in cues(one(SPEECH)) for line in cue.lines)
+    assert shown == SPEECH
+
+
+def test_a_sentence_that_fits_is_not_torn_apart() -> None:
+    shown = [
+        " ".join(cue.lines)
+        for cue in cues(one("This one ends here. The next one is a little longer, but it fits."))
+    ]
+    assert all(text[-1] in ".," for text in shown), shown
+
+
+def test_a_long_sentence_breaks_at_its_clause_and_not_wherever_the_line_is_full() -> None:
+    clause = "When the hall was finally quiet and the last of the doors had been closed,"
+    rest = "she walked to the lectern and began."
+    assert [" ".join(cue.lines) for cue in cues(one(f"{clause} {rest}"))] == [clause, rest]
+
+
+def test_no_cue_spans_a_long_pause() -> None:
+    early, late = words("Before the"), words("break.", start=5.0)
+    assert [cue.lines for cue in cues(record(segment(early + late)))] == [("Before the",), ("break.",)]
+
+
+def test_utterances_of_one_speaker_with_a_breath_between_share_a_cue() -> None:
+    spoken = record(segment(words("So")), segment(words("let us begin.", start=0.9)))
+    assert [cue.lines for cue in cues(spoken)] == [("So let us begin.",)]
+
+
+def test_two_lines_are_of_like_length() -> None:
+    (cue,) = cues(one("This sentence is just a bit too long to fit on one line."))
+    upper, lower = map(len, cue.lines)
+    assert abs(upper - lower) < 8
+
+
+def test_a_short_cue_is_held_for_a_second_if_nothing_follows() -> None:
+    first, _ = cues(record(segment(words("Yes.", each=0.2)), segment(words("Good.", start=8.0))))
+    assert first.end_ms - first.start_ms == 1000
+
+
+def test_a_word_that_seems_to_last_a_minute_is_shown_for_seven_seconds() -> None:
+    (cue,) = cues(record(segment((Word(" Um", 0, samples(60.0), 0.5),))))
+    assert (cue.start_ms, cue.end_ms) == (0, 7000)
+
+
+def test_speech_of_two_speakers_at_once_makes_cues_one_after_the_other() -> None:
+    talking = record(
+        segment(words("I think that we should", speaker="A"), "A"),
+        segment(words("No wait", start=0.5, speaker="B"), "B"),
+    )
+    first, second = cues(talking)
+    assert first.end_ms <= second.start_ms
+    assert first.end_ms - first.start_ms >= 500
+
+
+def test_chinese_breaks_between_any_words_but_never_before_its_punctuation() -> None:
+    text = "今天我们要讨论字幕，谁在读，什么时候读，为什么这么多字幕没有办法读。"
+    text += "大家早上好，谢谢大家来参加今天早上的会议。"
+    content = tuple(
+        Word(character, samples(0.2 * index), samples(0.2 * (index + 1)), 0.9)
+        for index, character in enumerate(text)
+    )
+    lines = [line for cue in cues(record(segment(content), language="zh")) for line in cue.lines]
+    assert "".join(lines) == text
+    assert all(line[0] not in "，。" for line in lines)
+    assert all(len(line) <= LINE_COLUMNS // 2 for line in lines)
+
+
+def test_a_clitic_stays_with_its_word() -> None:
+    content = (
+        *words("It is what it"),
+        Word("'s", samples(1.2), samples(1.3), 0.9),
+        *words("worth.", start=1.3),
+    )
+    assert cues(record(segment(content)))[0].lines == ("It is what it's worth.",)
+
+
+def test_a_word_wider_than_a_line_is_split_over_lines() -> None:
+    lines = [line for cue in cues(one("a" * 200)) for line in cue.lines]
+    assert "".join(lines) == "a" * 200
+    assert max(map(len, lines)) <= LINE_COLUMNS
+
+
+def columns(line: str) -> int:
+    return sum(
+        0
+        if unicodedata.category(c) in ("Mn", "Me", "Cf")
+        else 2
+        if unicodedata.east_asian_width(c) in "WF"
+        else 1
+        for c in line
+    )
+
+
+some_text = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=0, max_size=60)
+some_word = st.tuples(st.booleans(), some_text, st.integers(0, 80_000), st.integers(0, 40_000))
+some_segment = st.tuples(st.sampled_from([None, "S1", "S & <2>"]), st.lists(some_word, max_size=12))
+
+
+@given(st.lists(some_segment, max_size=6))
+def test_any_record_gives_cues_within_the_limits_and_files_that_parse(spec: list) -> None:
+    segments, position = [], 0
+    for speaker, spec_words in spec:
+        content = []
+        for spaced, text, gap_samples, length_samples in spec_words:
+            start = position + gap_samples
+            position = start + length_samples
+            content.append(Word(f" {text}" if spaced else text, start, position, 0.5, (), speaker))
+        first = content[0].start_sample if content else position
+        segments.append(Segment(first, position, tuple(content), speaker))
+    made = Record("s", tuple(segments), position)
+
+    shown = cues(made)
+
+    assert all(len(cue.lines) in (1, 2) for cue in shown)
+    assert all(0 < columns(line) <= LINE_COLUMNS or columns(line) == 0 for cue in shown for line in cue.lines)
+    assert all(0 < cue.end_ms - cue.start_ms <= 7000 for cue in shown)
+    assert all(before.end_ms <= after.start_ms for before, after in pairwise(shown))
+    kept = "".join("".join(word.text.split()) for s in made.segments for word in s.words)
+    assert "".join("".join(line.split()) for cue in shown for line in cue.lines) == kept
+    assert len(webvtt.from_buffer(io.BytesIO(to_vtt(made).encode()), "vtt").captions) == len(shown)
+    assert len(list(srt.parse(to_srt(made)))) == len(cues(made, label_turns=True))
+
+
+# WebVTT -------------------------------------------------------------------------------------------
+
+
+def parse_vtt(text: str) -> webvtt.WebVTT:
+    return webvtt.from_buffer(io.BytesIO(text.encode()), "vtt")
+
+
+def test_vtt_read_by_another_parser_has_the_cues_with_their_times() -> None:
+    made = one(SPEECH)
+    parsed = parse_vtt(to_vtt(made)).captions
+    assert [caption.text for caption in parsed] == ["\n".join(cue.lines) for cue in cues(made)]
+    assert [(caption.start_in_seconds, caption.end_in_seconds) for caption in parsed] == [
+        (cue.start_ms // 1000, cue.end_ms // 1000) for cue in cues(made)
+    ]
+
+
+def test_vtt_names_the_speaker_in_a_voice_tag() -> None:
+    spoken = record(segment(words("Hello."), "SPEAKER_00"), segment(words("Hi.", start=1.0), "SPEAKER_01"))
+    parsed = parse_vtt(to_vtt(spoken)).captions
+    assert [(caption.voice, caption.text) for caption in parsed] == [
+        ("SPEAKER_00", "Hello."),
+        ("SPEAKER_01", "Hi."),
+    ]
+
+
+def test_vtt_escapes_what_would_be_markup_or_an_arrow() -> None:
+    made = to_vtt(one("R&D <b>bold</b> a --> b"))
+    assert "R&amp;D &lt;b&gt;bold&lt;/b&gt; a --&gt; b" in made
+    assert made.count("-->") == 1
+
+
+def test_a_line_break_inside_a_word_does_not_end_the_cue() -> None:
+    made = record(segment((Word(" a\n\nb", 0, 16000, 0.5),)))
+    assert [caption.text for caption in parse_vtt(to_vtt(made)).captions] == ["a b"]
+
+
+def test_an_empty_transcript_is_a_vtt_without_cues() -> None:
+    assert to_vtt(record()) == "WEBVTT\n"
+    assert parse_vtt(to_vtt(record())).captions == []
+
+
+# SRT ----------------------------------------------------------------------------------------------
+
+
+def test_srt_read_by_another_parser_counts_from_one_and_has_the_same_times() -> None:
+    made = one(SPEECH)
+    parsed = list(srt.parse(to_srt(made)))
+    assert [subtitle.index for subtitle in parsed] == list(range(1, len(parsed) + 1))
+    assert [(subtitle.start, subtitle.end, subtitle.content) for subtitle in parsed] == [
+        (timedelta(milliseconds=cue.start_ms), timedelta(milliseconds=cue.end_ms), "\n".join(cue.lines))
+        for cue in cues(made)
+    ]
+
+
+def test_srt_writes_milliseconds_after_a_comma() -> None:
+    assert to_srt(one("Hi.", start=1.5)).splitlines()[1] == "00:00:01,500 --> 00:00:01,800"
+
+
+def test_srt_names_the_speaker_where_the_turn_begins_and_only_there() -> None:
+    spoken = record(segment(words(SPEECH), "S1"), segment(words("Thanks.", start=40.0), "S2"))
+    made = to_srt(spoken)
+    assert made.count("S1: ") == 1
+    assert "S2: Thanks." in made
+
+
+def test_an_arrow_in_the_text_does_not_read_as_a_timing_line() -> None:
+    assert [s.content for s in srt.parse(to_srt(one("a --> b")))] == ["a → b"]
+
+
+def test_an_empty_transcript_is_an_empty_srt() -> None:
+    assert to_srt(record()) == ""
+
+
+@pytest.mark.parametrize(("render", "separator"), [(to_vtt, "."), (to_srt, ",")])
+def test_times_beyond_99_hours_get_a_third_digit(render, separator: str) -> None:
+    assert f"100:00:00{separator}000 --> " in render(one("Still here.", start=360_000.0))
+
+
+# Text and JSON ------------------------------------------------------------------------------------
+
+
+def test_txt_starts_a_paragraph_at_a_new_speaker_and_after_a_long_pause() -> None:
+    spoken = record(
+        segment(words("Hello there."), "S1"),
+        segment(words("How are you?", start=1.0), "S1"),
+        segment(words("Fine.", start=6.0), "S1"),
+        segment(words("Good.", start=7.0), "S2"),
+    )
+    assert to_txt(spoken) == "S1: Hello there. How are you?\n\nS1: Fine.\n\nS2: Good.\n"
+
+
+def test_an_empty_transcript_is_an_empty_text() -> None:
+    assert to_txt(record()) == ""
+
+
+def test_json_has_the_wires_names_and_seconds() -> None:
+    assert to_json(one("Hi.", start=1.5)) == {
+        "session": "s1",
+        "revision": 0,
+        "language": "en",
+        "duration": 1.8,
+        "text": "Hi.",
+        "segments": [
+            {
+                "start": 1.5,
+                "end": 1.8,
+                "speaker": None,
+                "text": "Hi.",
+                "words": [{"text": " Hi.", "start": 1.5, "end": 1.8, "probability": 0.9, "speaker": None}],
+            }
+        ],
+    }
+
+
+def test_every_format_renders_text_and_the_json_one_parses() -> None:
+    made = one("Grüße, 世界")
+    assert set(FORMATS) == {"json", "vtt", "srt", "txt"}
+    assert json.loads(FORMATS["json"].render(made)) == to_json(made)
+    assert all("Grüße" in form.render(made) for form in FORMATS.values())
