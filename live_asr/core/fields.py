@@ -45,8 +45,10 @@ def describe(value: object) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that a writer of `name` most likely meant, or None."""
-    found = difflib.get_close_matches(name[:60].lower(), list(known), n=1, cutoff=0.6)
-    return found[0] if found else None
+    written, known = name[:60].lower(), list(known)
+    part_of = [entry for entry in known if written in entry.split("_")]
+    close = difflib.get_close_matches(written, known, n=1, cutoff=0.6)
+    return next(iter(close + part_of), None)
 
 
 def refuse(field: str, allowed: str, got: object, hint: str = "") -> NoReturn:
