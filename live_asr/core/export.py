@@ -2,8 +2,8 @@
 
 Pure functions over a `Record`. Captions are cut so that they can be read: at most two lines of 42
 columns and seven seconds, broken where a reader would pause (the numbers are those of the BBC's and
-Netflix's subtitle guidelines). Cutting is a shortest-path search over the words: about half a second
-for an hour of speech, so a server renders off its event loop.
+Netflix's subtitle guidelines). Cutting is a shortest-path search over the words: about a quarter of a
+second for an hour of speech, so a server renders off its event loop.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 
+from live_asr.core.transcript import Transcript
 from live_asr.core.types import SAMPLE_RATE_HZ, Segment, SpeakerLabel, Word, seconds
 
 LINE_COLUMNS = 42
@@ -50,6 +51,17 @@ class Record:
     """ISO 639-1 code as Whisper spells it; None where nothing was said."""
     revision: int = 0
     """0 for the live record, 1 for the full pass's."""
+
+    @classmethod
+    def of(cls, session: str, transcript: Transcript, *, live: bool = False) -> Record:
+        """Make the record of a session's transcript as it stands: its best revision, or the live one."""
+        return cls(
+            session=session,
+            segments=transcript.live_segments() if live else transcript.segments(),
+            duration_samples=transcript.duration_samples,
+            language=transcript.language,
+            revision=0 if live else transcript.revision,
+        )
 
     @property
     def text(self) -> str:

@@ -1,0 +1,205 @@
+"""The append-only record and its replaceable tail.
+
+One class serves three: the server applies each message as it sends it, a client as it receives it, and
+a finished session is read back by applying the messages that were kept. What was committed only grows;
+only labels and the final pass's revision are added to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+
+from live_asr.core.messages import (
+    Commit,
+    Final,
+    KeptMessage,
+    Label,
+    Partial,
+    ServerMessage,
+    Stopped,
+    UtteranceMessage,
+    WireWord,
+)
+from live_asr.core.types import Segment, Word, samples
+from live_asr.errors import LiveAsrError
+
+
+class RecordError(LiveAsrError):
+    """A message does not follow from the ones before it: one is missing, doubled or out of place."""
+
+    code = "record"
+
+
+@dataclass(slots=True)
+class _Utterance:
+    index: int
+    words: list[Word] = field(default_factory=list)
+    complete: bool = False
+
+
+class Transcript:
+    """What has been said in a session, as far as its messages tell.
+
+    It grows by `apply` alone. A message that is refused changes nothing.
+    """
+
+    def __init__(self) -> None:
+        self._utterances: list[_Utterance] = []
+        self._tail: tuple[Word, ...] = ()
+        self._last_seq = 0
+        self._language: str | None = None
+        self._stopped: Stopped | None = None
+        self._final: Final | None = None
+
+    def apply(self, message: ServerMessage) -> None:
+        """Take up one message: kept ones in the order of their `seq`, partials as they come.
+
+        Other messages say nothing about the record and are ignored, so that a client can apply all it
+        receives. Raises RecordError for a `seq` that is not the next one, for words in an utterance
+        that is complete, and for words after `stopped`.
+        """
+        match message:
+            case Partial():
+                self._tail = tuple(map(_word, message.words))
+                return
+            case Commit() | Label() | UtteranceMessage() | Stopped() | Final():
+                self._check(message)
+            case _:
+                return
+        match message:
+            case Commit():
+                self._commit(message)
+            case Label():
+                self._label(samples(message.from_), samples(message.to), message.speaker)
+            case UtteranceMessage():
+                self._complete(message)
+            case Stopped():
+                self._stopped = message
+                self._tail = ()
+            case Final():
+                self._final = message
+                self._language = message.language or self._language
+                self._tail = ()
+        self._last_seq = message.seq
+
+    # What there is --------------------------------------------------------------------------------
+
+    @property
+    def last_seq(self) -> int:
+        """`seq` of the last kept message; 0 before the first."""
+        return self._last_seq
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        """All committed words of the live transcript, in order."""
+        return tuple(word for utterance in self._utterances for word in utterance.words)
+
+    @property
+    def text(self) -> str:
+        """The committed words as they concatenate: each with the space that goes before it."""
+        return "".join(word.text for utterance in self._utterances for word in utterance.words)
+
+    @property
+    def tail(self) -> tuple[Word, ...]:
+        """The unstable words after the last committed one; the next message may replace them."""
+        return self._tail
+
+    @property
+    def language(self) -> str | None:
+        """The language spoken; None until the first utterance is complete."""
+        return self._language
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the live transcript is complete."""
+        return self._stopped is not None
+
+    @property
+    def revision(self) -> int:
+        """0 for the live record, the full pass's number once there is its result."""
+        return self._final.revision if self._final else 0
+
+    @property
+    def duration_samples(self) -> int:
+        """Length of the session's audio; until it is stopped, the end of the last committed word."""
+        if self._final:
+            return samples(self._final.duration)
+        if self._stopped:
+            return samples(self._stopped.duration)
+        return max((u.words[-1].end_sample for u in self._utterances[-1:] if u.words), default=0)
+
+    def segments(self) -> tuple[Segment, ...]:
+        """Return the best revision there is: the full pass's segments, else `live_segments`."""
+        if self._final is None:
+            return self.live_segments()
+        return tuple(
+            Segment(samples(s.start), samples(s.end), tuple(map(_word, s.words)), s.speaker)
+            for s in self._final.segments
+        )
+
+    def live_segments(self) -> tuple[Segment, ...]:
+        """Return the utterances, the open one included, each cut where its speaker changes."""
+        return tuple(_segments(self._utterances))
+
+    # What is applied ------------------------------------------------------------------------------
+
+    def _check(self, message: KeptMessage) -> None:
+        if message.seq != self._last_seq + 1:
+            raise RecordError(
+                f"Message {message.seq} came where {self._last_seq + 1} was expected.",
+                "Apply every kept message once and in order; resume from last_seq to get missing ones.",
+            )
+        if isinstance(message, Commit | UtteranceMessage | Stopped) and self._stopped:
+            raise RecordError(f"A `{message.type}` came after `stopped`.")
+        if isinstance(message, Commit | UtteranceMessage) and self._utterances:
+            last = self._utterances[-1]
+            if message.utterance < last.index or (message.utterance == last.index and last.complete):
+                raise RecordError(
+                    f"A `{message.type}` came for utterance {message.utterance}, which is over."
+                )
+
+    def _commit(self, message: Commit) -> None:
+        self._utterance(message.utterance).words.extend(map(_word, message.words))
+        if message.words:
+            # The tail begins where the commit ends; what the commit covers must not be shown twice.
+            end_sample = samples(message.words[-1].end)
+            self._tail = tuple(word for word in self._tail if _middle_sample(word) >= end_sample)
+
+    def _label(self, from_sample: int, to_sample: int, speaker: str) -> None:
+        for utterance in reversed(self._utterances):
+            for index, word in enumerate(utterance.words):
+                if from_sample <= _middle_sample(word) <= to_sample:
+                    utterance.words[index] = replace(word, speaker=speaker)
+            if utterance.words and utterance.words[0].end_sample < from_sample:
+                break  # labels are for what was said lately; everything further back is earlier still
+
+    def _complete(self, message: UtteranceMessage) -> None:
+        utterance = self._utterance(message.utterance)
+        utterance.complete = True
+        self._language = self._language or message.language
+        if message.speaker is not None:
+            utterance.words = [
+                word if word.speaker else replace(word, speaker=message.speaker) for word in utterance.words
+            ]
+
+    def _utterance(self, index: int) -> _Utterance:
+        if not self._utterances or self._utterances[-1].index != index:
+            self._utterances.append(_Utterance(index))
+        return self._utterances[-1]
+
+
+def _word(wire: WireWord) -> Word:
+    return Word(wire.text, samples(wire.start), samples(wire.end), wire.probability, (), wire.speaker)
+
+
+def _middle_sample(word: Word) -> int:
+    return (word.start_sample + word.end_sample) // 2
+
+
+def _segments(utterances: list[_Utterance]) -> Iterator[Segment]:
+    for utterance in utterances:
+        for speaker, group in groupby(utterance.words, key=lambda word: word.speaker):
+            words = tuple(group)
+            yield Segment(words[0].start_sample, words[-1].end_sample, words, speaker)
