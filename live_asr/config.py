@@ -1,0 +1,395 @@
+"""Settings: one statement each, from four places.
+
+A setting's type, default, limits and meaning are stated once, below. Its value is the last of: default,
+TOML file, environment variable `LIVE_ASR_SECTION__KEY`, command-line flag. An unknown key is an error
+anywhere, because a setting that silently does nothing is worse than one that is refused.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import platformdirs
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+
+from live_asr.errors import ConfigError
+
+ENV_PREFIX = "LIVE_ASR_"
+ENV_FILE = "LIVE_ASR_CONFIG"
+DEFAULT_FILE = "live-asr.toml"
+KUBERNETES = re.compile(r"LIVE_ASR_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)?)")
+"""What Kubernetes itself puts into every container beside a service named `live-asr`; not settings."""
+
+
+def _split(value: object) -> object:
+    """Read a list from an environment variable: items between commas."""
+    return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
+
+
+def _expand(value: object) -> object:
+    return Path(value).expanduser() if isinstance(value, str | Path) else value
+
+
+def _none_if_empty(value: object) -> object:
+    return None if value == "" else value
+
+
+Items = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Folder = Annotated[Path, BeforeValidator(_expand)]
+OptionalFolder = Annotated[Path | None, BeforeValidator(_expand), BeforeValidator(_none_if_empty)]
+OptionalText = Annotated[str | None, BeforeValidator(_none_if_empty)]
+OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_none_if_empty)]
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class ServerSettings(Section):
+    """The address, who may connect, and how much of it."""
+
+    host: str = Field(
+        default="127.0.0.1",
+        description="Address to listen on. Only this machine by default: browsers give their microphone to "
+        "localhost without a certificate, and to other hosts only over HTTPS. The container sets 0.0.0.0.",
+    )
+    port: int = Field(default=8765, ge=0, le=65535, description="TCP port to listen on; 0 takes a free one.")
+    token: OptionalSecret = Field(
+        default=None,
+        description="Secret that clients must present as a bearer token. Unset: nobody is asked.",
+    )
+    allowed_origins: Items = Field(
+        default=(),
+        description="Origins whose pages may connect besides the server's own, e.g. https://example.org; "
+        "separated by commas in the environment. * allows any.",
+    )
+    max_sessions: int = Field(
+        default=8, ge=1, description="Sessions at once; the next one is refused, not degraded."
+    )
+    start_timeout: float = Field(default=10.0, gt=0, description="Seconds that a client has for its `start`.")
+    max_unacked_bytes: int = Field(
+        default=1_048_576,
+        ge=65_536,
+        description="Bytes of audio that a client may have in flight unacknowledged.",
+    )
+    drain_timeout: float = Field(
+        default=30.0,
+        ge=0,
+        description="Seconds that open sessions get to finish when the server is told to stop.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least severity that is logged."
+    )
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="Lines for people, or one JSON object a line for machines."
+    )
+
+
+class StorageSettings(Section):
+    """What is kept, and where."""
+
+    data: Folder = Field(
+        default_factory=lambda: platformdirs.user_data_path("live-asr", appauthor=False),
+        description="Folder of everything the server keeps.",
+        json_schema_extra={"shown": "the user's data folder"},
+    )
+    keep_audio: bool = Field(
+        default=False, description="Keep a session's audio after its transcript is complete."
+    )
+    fsync_interval: float = Field(
+        default=0.2,
+        ge=0,
+        le=1,
+        description="Seconds between two flushes to disk: how much a power cut may take. "
+        "Audio is acknowledged once it is flushed, so at most 1.",
+    )
+
+
+class ModelsSettings(Section):
+    """Which models, and where their weights are."""
+
+    dir: Folder = Field(
+        default_factory=lambda: platformdirs.user_cache_path("live-asr", appauthor=False) / "models",
+        description="Folder in which fetched weights are kept.",
+        json_schema_extra={"shown": "the user's cache folder"},
+    )
+    local: OptionalFolder = Field(
+        default=None,
+        description="Folder with a folder for each model, named like it; used as they are, before any source.",
+    )
+    recognizer: str = Field(
+        default="auto",
+        min_length=1,
+        description="Name or folder of the recogniser. auto: large-v3-turbo with a GPU, else base.",
+    )
+    speech_detector: str = Field(
+        default="silero-vad", min_length=1, description="Name or folder of the speech detector."
+    )
+    offline: bool = Field(default=False, description="Never fetch weights; what is not here is an error.")
+
+
+class InferenceSettings(Section):
+    """What the models run on."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="auto: the GPU if there is one."
+    )
+    compute_type: Literal[
+        "auto", "int8", "int8_float16", "int8_float32", "float16", "bfloat16", "float32"
+    ] = Field(
+        default="auto", description="Arithmetic of the recogniser. auto: float16 on a GPU, int8 on a CPU."
+    )
+    workers: int = Field(
+        default=0,
+        ge=0,
+        le=64,
+        description="Windows decoded at the same time, each on one CPU core; 0: by the machine.",
+    )
+    decode_timeout: float = Field(
+        default=30.0,
+        gt=0,
+        description="Seconds after which a decode counts as hung and its process is replaced.",
+    )
+
+
+class StreamingSettings(Section):
+    """The streaming policy; the defaults are measured, see the decision records."""
+
+    language: OptionalText = Field(
+        default=None, description="Language of sessions that name none, e.g. en. Unset: it is detected."
+    )
+    step: float = Field(
+        default=0.7, ge=0.2, le=5, description="Seconds of new audio between two decodes of an utterance."
+    )
+    first_step: float = Field(
+        default=0.8, ge=0.2, le=5, description="Seconds of an utterance before its first decode."
+    )
+    window: float = Field(
+        default=7.0, ge=2, le=20, description="Seconds of audio in a decode above which it is trimmed."
+    )
+    carry: float = Field(
+        default=5.0,
+        ge=0,
+        le=15,
+        description="Seconds of earlier audio, with its committed words, that an utterance starts with.",
+    )
+    edge_guard: float = Field(
+        default=0.5,
+        ge=0,
+        le=3,
+        description="Seconds before the end of what was heard in which no word is committed yet.",
+    )
+    end_silence: float = Field(
+        default=0.5, ge=0.1, le=5, description="Seconds of silence that end an utterance."
+    )
+    vad_threshold: float = Field(
+        default=0.5, gt=0, lt=1, description="Probability of speech, 0 to 1, from which an utterance begins."
+    )
+    max_utterance: float = Field(
+        default=30.0,
+        ge=5,
+        le=600,
+        description="Seconds after which an utterance is ended at the next good place.",
+    )
+
+
+class Settings(Section):
+    """All settings, frozen."""
+
+    server: ServerSettings = Field(default_factory=ServerSettings)
+    storage: StorageSettings = Field(default_factory=StorageSettings)
+    models: ModelsSettings = Field(default_factory=ModelsSettings)
+    inference: InferenceSettings = Field(default_factory=InferenceSettings)
+    streaming: StreamingSettings = Field(default_factory=StreamingSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings, and where each came from."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+    """`section.key` → `default`, the file's name, the variable's name, or `flag`."""
+
+    def rows(self) -> Iterator[tuple[str, str, str]]:
+        """Yield (`section.key`, value as text, origin) for each setting; secrets are masked."""
+        for key in known_keys():
+            section, name = key.split(".")
+            yield key, _shown(getattr(getattr(self.settings, section), name)), self.origins[key]
+
+
+def known_keys() -> dict[str, FieldInfo]:
+    """Return every setting's statement by its `section.key`, in order."""
+    sections: dict[str, Any] = {name: field.annotation for name, field in Settings.model_fields.items()}
+    return {
+        f"{name}.{key}": field
+        for name, section in sections.items()
+        for key, field in section.model_fields.items()
+    }
+
+
+def variable(key: str) -> str:
+    """Name the environment variable of a `section.key`."""
+    return ENV_PREFIX + key.replace(".", "__").upper()
+
+
+def load_settings(
+    config_file: Path | None = None,
+    flags: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Loaded:
+    """Read the settings: defaults, then the file, then the environment, then the flags.
+
+    The file is `config_file`, else the one that LIVE_ASR_CONFIG names, else `live-asr.toml` here if there
+    is one. `flags` maps `section.key` to a value; None stands for a flag that was not given. Raises
+    ConfigError, which names the setting, where it was set, and for unknown ones the nearest.
+    """
+    environment = os.environ if environment is None else environment
+    values: dict[str, Any] = {}
+    origins = dict.fromkeys(known_keys(), "default")
+    for layer in (
+        _from_file(config_file, environment),
+        _from_environment(environment),
+        _from_flags(flags or {}),
+    ):
+        for key, (value, origin) in layer.items():
+            values[key], origins[key] = value, origin
+    nested: dict[str, dict[str, Any]] = {}
+    for key, value in values.items():
+        section, name = key.split(".")
+        nested.setdefault(section, {})[name] = value
+    try:
+        return Loaded(Settings.model_validate(nested), origins)
+    except ValidationError as error:
+        raise _explain(error, origins) from None  # its text repeats the values, and one may be the token
+
+
+def settings_as_markdown() -> str:
+    """Write the reference of all settings: what `docs/configuration.md` holds."""
+    lines = [
+        "# Configuration",
+        "",
+        "<!-- Written by `live-asr config --markdown`; a test checks that it is current. -->",
+        "",
+        "A setting's value is the last of: its default, a TOML file, an environment variable, a flag.",
+        f"The file is the one named by `--config` or `{ENV_FILE}`, else `{DEFAULT_FILE}` in the working",
+        "folder. `server.port` is `port` in the file's table `[server]`, and `LIVE_ASR_SERVER__PORT` in the",
+        "environment. Unknown keys are errors that name the nearest. `live-asr config` prints each value and",
+        "where it came from.",
+    ]
+    for name, field in Settings.model_fields.items():
+        section: Any = field.annotation
+        lines += [
+            "",
+            f"## {name}",
+            "",
+            section.__doc__ or "",
+            "",
+            "| setting | default | meaning |",
+            "| --- | --- | --- |",
+        ]
+        for key, setting in section.model_fields.items():
+            extra = setting.json_schema_extra or {}
+            default = extra["shown"] if "shown" in extra else _code(setting.get_default())
+            choices = getattr(setting.annotation, "__args__", ())
+            allowed = (
+                f" One of {', '.join(f'`{choice}`' for choice in choices)}." if _is_literal(setting) else ""
+            )
+            lines.append(f"| `{name}.{key}` | {default} | {setting.description}{allowed} |")
+    return "\n".join(lines) + "\n"
+
+
+def _from_file(config_file: Path | None, environment: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
+    path = config_file or (Path(environment[ENV_FILE]) if environment.get(ENV_FILE) else None)
+    if path is None:
+        path = Path(DEFAULT_FILE)
+        if not path.is_file():
+            return {}
+    try:
+        tables = tomllib.loads(path.expanduser().read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"The configuration file {path} cannot be read: {error.strerror}.",
+            "Check --config or LIVE_ASR_CONFIG.",
+        ) from error
+    except ValueError as error:  # not TOML, or not UTF-8
+        raise ConfigError(f"{path} is not TOML: {error}.", "Correct it there.") from error
+    layer = {}
+    for section, table in tables.items():
+        if section not in Settings.model_fields:
+            raise _unknown(section, Settings.model_fields, f"section in {path}")
+        if not isinstance(table, dict):
+            raise ConfigError(f"{section} in {path} is a section.", f"Write its settings below [{section}].")
+        for name, value in table.items():
+            key = f"{section}.{name}"
+            if key not in known_keys():
+                raise _unknown(key, known_keys(), f"setting in {path}")
+            layer[key] = (value, str(path))
+    return layer
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
+    names = {variable(key): key for key in known_keys()}
+    layer = {}
+    for name, value in environment.items():
+        if not name.startswith(ENV_PREFIX) or name == ENV_FILE or KUBERNETES.fullmatch(name):
+            continue
+        if name not in names:
+            raise _unknown(name, names, "environment variable")
+        layer[names[name]] = (value, name)
+    return layer
+
+
+def _from_flags(flags: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
+    for key in flags:
+        if key not in known_keys():
+            raise _unknown(key, known_keys(), "flag")
+    return {key: (value, "flag") for key, value in flags.items() if value is not None}
+
+
+def _unknown(name: str, known: Mapping[str, Any], what: str) -> ConfigError:
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"Did you mean {nearest[0]}?" if nearest else f"Known are: {', '.join(known)}."
+    return ConfigError(f"Unknown {what}: {name}.", hint)
+
+
+def _explain(error: ValidationError, origins: Mapping[str, str]) -> ConfigError:
+    """Turn the first of pydantic's findings into a sentence; the second is met on the next try."""
+    finding = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in finding["loc"][:2])
+    field = known_keys()[key]
+    given = "" if "Secret" in str(field.annotation) else f" {finding['input']!r}"
+    complaint = finding["msg"].replace("Input should be", "it should be")
+    return ConfigError(
+        f"{key} cannot be{given}: {complaint[0].lower()}{complaint[1:]} (set by {origins[key]}).",
+        f"Meaning: {field.description}",
+    )
+
+
+def _is_literal(field: FieldInfo) -> bool:
+    return "Literal" in str(field.annotation)
+
+
+def _code(default: object) -> str:
+    return "unset" if default is None else "none" if default == () else f"`{_shown(default)}`"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, SecretStr):
+        return "********"
+    if value is None:
+        return "unset"
+    if isinstance(value, bool | tuple):
+        return json.dumps(value)
+    return str(value)
