@@ -53,7 +53,9 @@ class Unavailable(LiveAsrError):
 
     close_code = 1013
 
-    def __init__(self, code: str, message: str, hint: str, *, retry_after: float, close_code: int = 1013) -> None:
+    def __init__(
+        self, code: str, message: str, hint: str, *, retry_after: float, close_code: int = 1013
+    ) -> None:
         super().__init__(message, hint, code=code)
         self.retry_after = retry_after
         self.close_code = close_code

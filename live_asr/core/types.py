@@ -65,6 +65,32 @@ class Hypothesis:
 
 
 @dataclass(frozen=True, slots=True)
+class DecodeRequest:
+    """One window of audio to recognise, and what the decoder is told beforehand."""
+
+    start_sample: int
+    """First sample of the window."""
+    end_sample: int
+    """One past the last sample of the window."""
+    prefix: tuple[int, ...]
+    """Token ids of the committed words inside the window: forced, and not repeated in the hypothesis."""
+    max_new_tokens: int
+    """The decoder is stopped after this many tokens beyond the prefix."""
+    min_window_samples: int
+    """The window is filled with zeros to at least this length (30 s is the model's full window)."""
+    padding_samples: int
+    """At least this many zeros follow the audio."""
+    language: str | None = None
+    """Code as Whisper spells it; None to detect."""
+    task: str = "transcribe"
+    """`transcribe`, or `translate` into English."""
+    vocabulary: tuple[str, ...] = ()
+    """Words to expect."""
+    final: bool = False
+    """The utterance has ended: somebody waits for this one."""
+
+
+@dataclass(frozen=True, slots=True)
 class Utterance:
     """One stretch of speech between two pauses, complete."""
 

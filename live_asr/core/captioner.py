@@ -1,0 +1,428 @@
+"""The streaming policy: audio, speech probabilities and hypotheses in; committed words out.
+
+Composes Segmenter, RollingWindow, LocalAgreement and the guards. The policy lives on a clock of its own,
+the audio it has consumed: at a decode it stops consuming until the hypothesis is there. So what it
+decides depends on the audio alone, not on how it was cut into chunks nor on how fast it came — unless
+steps are skipped because the recogniser cannot follow.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from live_asr.core.agreement import LocalAgreement
+from live_asr.core.audio import AudioBuffer
+from live_asr.core.guards import drop_after_speech, drop_echo, first_copy, is_loop, is_noise
+from live_asr.core.segmenter import (
+    CHUNK_SAMPLES,
+    Segmenter,
+    SegmenterOptions,
+    SpeechEnded,
+    SpeechStarted,
+)
+from live_asr.core.types import DecodeRequest, Hypothesis, Utterance, Word, samples
+from live_asr.core.window import RollingWindow, WindowOptions
+
+FloatArray = NDArray[np.float32]
+SENTENCE_ENDS = ".?!。？！…"
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionOptions:
+    """Everything that tunes the streaming policy."""
+
+    segmenter: SegmenterOptions = field(default_factory=SegmenterOptions)
+    window: WindowOptions = field(default_factory=WindowOptions)
+    agreement_depth: int = 2
+    """So many consecutive hypotheses must agree."""
+    edge_guard_samples: int = samples(0.5)
+    """Words that end so close to the edge of what was heard are not committed yet."""
+    longest_utterance_samples: int = samples(30.0)
+    """An utterance that goes on for longer is ended at the next end of a sentence, or of half as much
+    again at any word; the window runs on, so that this costs nothing."""
+    skip_behind_samples: int = samples(2.1)
+    """A live session that is so far behind skips steps rather than fall back further."""
+    longest_skip_samples: int = samples(12.0)
+    """No step is skipped that would let the window grow beyond this."""
+    memory_samples: int = samples(6.0)
+    """Audio kept through silence, for the next utterance to carry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """Words were appended to the transcript."""
+
+    words: tuple[Word, ...]
+    utterance: int
+
+
+@dataclass(frozen=True, slots=True)
+class TailChanged:
+    """The uncommitted tail is now this."""
+
+    words: tuple[Word, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MarkReached:
+    """Everything before a `finalize` or `stop` is committed."""
+
+    name: Literal["finalize", "stop"]
+    sample: int
+
+
+Event = SpeechStarted | SpeechEnded | Committed | TailChanged | Utterance | MarkReached
+
+
+@dataclass(slots=True)
+class _Step:
+    """The decode that the policy waits for."""
+
+    request: DecodeRequest
+    speech_end_sample: int
+    full_window: bool = False
+
+
+@dataclass(slots=True)
+class _LanguageVote:
+    """Belief in each language, summed over the windows heard until one is locked."""
+
+    belief: dict[str, float] = field(default_factory=dict)
+
+    def add(self, language: str, probability: float) -> None:
+        self.belief[language] = self.belief.get(language, 0.0) + probability
+
+    def winner(self) -> tuple[str, float]:
+        language = max(self.belief, key=lambda code: self.belief[code])
+        return language, self.belief[language]
+
+
+LANGUAGE_BELIEF = 1.8
+"""A detected language is locked at this sum: two windows that are sure of it, or more that are not."""
+
+
+class Captioner:
+    """Decide for one session what to decode and what to commit.
+
+    `live` says whether steps may be skipped when the recogniser falls behind: a recorded file is
+    better served by waiting.
+    """
+
+    def __init__(
+        self,
+        options: CaptionOptions | None = None,
+        *,
+        language: str | None = None,
+        task: str = "transcribe",
+        vocabulary: Sequence[str] = (),
+        live: bool = True,
+    ) -> None:
+        self.options = options or CaptionOptions()
+        self.language = language
+        self.step_samples = self.options.window.step_samples
+        """New audio between two decodes; may be changed at any time, to spare a loaded recogniser."""
+        self._task = task
+        self._vocabulary = tuple(vocabulary)
+        self._live = live
+        self._buffer = AudioBuffer()
+        self._segmenter = Segmenter(self.options.segmenter)
+        self._window = RollingWindow(self.options.window)
+        self._agreement = self._new_agreement()
+        self._language_vote = _LanguageVote()
+        self._probabilities: deque[float] = deque()
+        self._judged_sample = 0
+        self._consumed_sample = 0
+        self._marks: deque[tuple[Literal["finalize", "stop"], int]] = deque()
+        self._step: _Step | None = None
+        self._step_issued = False
+        self._ending = False
+        self._end_event = SpeechEnded(0)
+        self._understood_sample = 0
+        self._utterance_start_sample = 0
+        self._utterance_words: list[Word] = []
+        self._utterance_index = 0
+        self._shown_tail = False
+        self._events: list[Event] = []
+
+    # What arrives ----------------------------------------------------------------------------------
+
+    def receive_audio(self, audio: FloatArray) -> None:
+        """Take audio, shape (n,), 16 kHz mono in -1 … 1, any n."""
+        self._buffer.append(audio)
+
+    def receive_probabilities(self, probabilities: Iterable[float]) -> None:
+        """Take the answer to `unjudged()`: the probability of speech of each chunk, in order."""
+        before = len(self._probabilities)
+        self._probabilities.extend(float(p) for p in probabilities)
+        self._judged_sample += (len(self._probabilities) - before) * CHUNK_SAMPLES
+        self._advance()
+
+    def receive_hypothesis(self, hypothesis: Hypothesis) -> None:
+        """Take the answer to `decode()`. Raises RuntimeError when none was asked for."""
+        step = self._answered()
+        self._vote(hypothesis)
+        words = self._guarded(hypothesis, step)
+        if words is None:
+            self._retry_or_skip(step)
+        else:
+            self._understood_sample = step.request.end_sample
+            self._take(words, step)
+        self._advance()
+
+    def receive_failure(self) -> None:
+        """Learn that the recogniser could not do what `decode()` asked for; go on without it."""
+        step = self._answered()
+        step.full_window = True
+        self._retry_or_skip(step)
+        self._advance()
+
+    def mark(self, name: Literal["finalize", "stop"]) -> None:
+        """Ask for everything received so far to be committed; `MarkReached` tells when it is."""
+        self._marks.append((name, self._buffer.end_sample))
+        self._advance()
+
+    # What is wanted --------------------------------------------------------------------------------
+
+    def unjudged(self, most_samples: int = samples(4.0)) -> FloatArray | None:
+        """Return the audio whose probability of speech is wanted next, whole 32 ms chunks; None if none is.
+
+        The same audio is returned until `receive_probabilities` has answered for it.
+        """
+        count = min(self._buffer.end_sample - self._judged_sample, most_samples) // CHUNK_SAMPLES
+        if not count:
+            return None
+        return self._buffer.slice(self._judged_sample, self._judged_sample + count * CHUNK_SAMPLES)
+
+    def decode(self) -> tuple[DecodeRequest, FloatArray] | None:
+        """Return the window that is wanted next, with its audio, once; None if none is."""
+        if self._step is None or self._step_issued:
+            return None
+        self._step_issued = True
+        request = self._step.request
+        return request, self._buffer.slice(request.start_sample, request.end_sample)
+
+    def events(self) -> list[Event]:
+        """Return what has happened since the last call, in order."""
+        events, self._events = self._events, []
+        return events
+
+    @property
+    def received_sample(self) -> int:
+        """One past the last sample received."""
+        return self._buffer.end_sample
+
+    @property
+    def settled_sample(self) -> int:
+        """Everything before this is committed, or was no speech."""
+        if self._segmenter.in_speech or self._ending:
+            return max(self._utterance_start_sample, self._window.committed_end_sample)
+        return self._consumed_sample
+
+    @property
+    def backlog_samples(self) -> int:
+        """Audio that has been received and not yet consumed."""
+        return self._buffer.end_sample - self._consumed_sample
+
+    # The policy ------------------------------------------------------------------------------------
+
+    def _advance(self) -> None:
+        """Consume chunks until a decode is wanted, or there are none left."""
+        while self._step is None:
+            if self._marks and self._consumed_sample + CHUNK_SAMPLES > self._marks[0][1]:
+                self._pass_mark()
+            elif self._probabilities:
+                self._consume(self._probabilities.popleft())
+            else:
+                break
+        keep = self._window.start_sample
+        if not (self._segmenter.in_speech or self._ending):
+            keep = max(keep, self._consumed_sample - self.options.memory_samples)
+        self._buffer.discard_before(min(keep, self._judged_sample, self._consumed_sample))
+
+    def _consume(self, probability: float) -> None:
+        self._consumed_sample += CHUNK_SAMPLES
+        event = self._segmenter.push(probability)
+        if isinstance(event, SpeechStarted):
+            self._open(event)
+        elif isinstance(event, SpeechEnded):
+            self._begin_end(event)
+        elif self._segmenter.in_speech and self._window.due(
+            self._consumed_sample, self._segmenter.speech_end_sample
+        ):
+            if self._may_skip():
+                self._window.postpone(self._consumed_sample, self.step_samples)
+            else:
+                self._want_step(self._consumed_sample)
+
+    def _may_skip(self) -> bool:
+        behind = self._judged_sample - self._consumed_sample
+        grown = self._consumed_sample + self.step_samples - self._window.start_sample
+        return (
+            self._live
+            and behind >= self.options.skip_behind_samples
+            and grown <= self.options.longest_skip_samples
+        )
+
+    def _pass_mark(self) -> None:
+        """Come to a `finalize` or `stop`: end the utterance there first, if one is open."""
+        name, sample = self._marks[0]
+        if self._segmenter.in_speech:
+            self._begin_end(self._segmenter.end())
+            return
+        self._marks.popleft()
+        self._events.append(MarkReached(name, sample))
+
+    def _open(self, event: SpeechStarted) -> None:
+        self._events.append(event)
+        self._agreement = self._new_agreement()
+        self._window.open(event.start_sample)
+        self._utterance_start_sample = event.start_sample
+        self._understood_sample = event.start_sample
+        self._utterance_words = []
+
+    def _begin_end(self, event: SpeechEnded) -> None:
+        """End the utterance: with what is known if that is everything, else after a last decode."""
+        self._ending = True
+        self._end_event = event
+        if self._understood_sample >= self._segmenter.speech_end_sample + samples(0.02):
+            self._finish()
+        else:
+            self._want_step(event.end_sample, final=True)
+
+    def _want_step(self, end_sample: int, *, final: bool = False, full_window: bool = False) -> None:
+        request = self._window.request(
+            end_sample, self._segmenter.speech_end_sample, final=final, full_window=full_window
+        )
+        if not final:
+            self._window.postpone(end_sample, self.step_samples)
+        request = replace(request, language=self.language, task=self._task, vocabulary=self._vocabulary)
+        self._step = _Step(request, self._segmenter.speech_end_sample, full_window)
+        self._step_issued = False
+
+    def _answered(self) -> _Step:
+        if self._step is None or not self._step_issued:
+            raise RuntimeError("no decode was asked for")
+        step, self._step = self._step, None
+        return step
+
+    def _vote(self, hypothesis: Hypothesis) -> None:
+        """Lock the language once enough windows believe in it."""
+        if self.language is None and hypothesis.language is not None and hypothesis.words:
+            self._language_vote.add(hypothesis.language, hypothesis.language_probability)
+            language, belief = self._language_vote.winner()
+            if belief >= LANGUAGE_BELIEF:
+                self.language = language
+
+    def _guarded(self, hypothesis: Hypothesis, step: _Step) -> tuple[Word, ...] | None:
+        """Return what can be believed of a hypothesis; None when it is of no use at all."""
+        if is_noise(hypothesis, step.speech_end_sample - self._utterance_start_sample):
+            return ()
+        words: Sequence[Word] = hypothesis.words
+        if hypothesis.capped or is_loop(words):
+            committed = self._window.committed
+            kept = first_copy([*committed, *words]) - len(committed)
+            if kept <= 0:
+                return None
+            words = words[:kept]
+        words = drop_after_speech(words, step.speech_end_sample, step.request.end_sample)
+        words = drop_echo(words, self._window.committed)
+        return _in_order(words, self._window.committed_end_sample)
+
+    def _take(self, words: tuple[Word, ...], step: _Step) -> None:
+        if step.request.final:
+            self._agreement.tail = words
+            self._finish()
+            return
+        end_sample = step.request.end_sample
+        self._commit(self._agreement.receive(words, end_sample), end_sample)
+        self._unstick(end_sample)
+        self._show(self._agreement.tail)
+
+    def _retry_or_skip(self, step: _Step) -> None:
+        """A hypothesis was of no use: skip the step, or do a last decode again in the full window."""
+        if not step.request.final:
+            self._unstick(step.request.end_sample)
+        elif step.full_window:
+            self._finish()
+        else:
+            self._want_step(step.request.end_sample, final=True, full_window=True)
+
+    def _unstick(self, end_sample: int) -> None:
+        """Bound the window where nothing can be agreed upon."""
+        if not self._window.is_stuck(end_sample):
+            return
+        self._commit(self._agreement.take(end_sample - samples(1.0)), end_sample)
+        if self._window.is_stuck(end_sample):
+            self._agreement = self._new_agreement()
+            self._window.cut(end_sample - samples(4.0))
+
+    def _commit(self, words: tuple[Word, ...], end_sample: int) -> None:
+        if not words:
+            return
+        self._window.commit(words, end_sample)
+        start = 0
+        for index, word in enumerate(words, 1):
+            self._utterance_words.append(word)
+            if self._is_too_long(word):
+                self._events.append(Committed(words[start:index], self._utterance_index))
+                self._close_utterance()
+                start = index
+        if start < len(words):
+            self._events.append(Committed(words[start:], self._utterance_index))
+
+    def _is_too_long(self, word: Word) -> bool:
+        longest = self.options.longest_utterance_samples
+        length = word.end_sample - self._utterance_words[0].start_sample
+        return length > longest * 1.5 or (length > longest and word.text.endswith(tuple(SENTENCE_ENDS)))
+
+    def _finish(self) -> None:
+        """Commit the tail and close the utterance."""
+        self._commit(self._agreement.take(), self._end_event.end_sample)
+        self._show(())
+        self._close_utterance()
+        self._events.append(self._end_event)
+        self._ending = False
+
+    def _close_utterance(self) -> None:
+        if not self._utterance_words:
+            return
+        words = tuple(self._utterance_words)
+        language = self.language or (self._language_vote.winner()[0] if self._language_vote.belief else None)
+        self._events.append(
+            Utterance(
+                index=self._utterance_index,
+                start_sample=words[0].start_sample,
+                end_sample=words[-1].end_sample,
+                words=words,
+                language=language,
+            )
+        )
+        self._utterance_index += 1
+        self._utterance_words = []
+
+    def _show(self, words: tuple[Word, ...]) -> None:
+        if words or self._shown_tail:
+            self._events.append(TailChanged(words))
+        self._shown_tail = bool(words)
+
+    def _new_agreement(self) -> LocalAgreement:
+        return LocalAgreement(
+            depth=self.options.agreement_depth, guard_samples=self.options.edge_guard_samples
+        )
+
+
+def _in_order(words: Sequence[Word], from_sample: int) -> tuple[Word, ...]:
+    """Clamp word times so that they follow each other; the aligner may let neighbours overlap."""
+    ordered = []
+    for word in words:
+        start = max(word.start_sample, from_sample)
+        end = max(word.end_sample, start)
+        ordered.append(replace(word, start_sample=start, end_sample=end))
+        from_sample = start if end == start else end
+    return tuple(ordered)

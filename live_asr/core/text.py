@@ -1,0 +1,12 @@
+"""What of a written word is heard."""
+
+from __future__ import annotations
+
+import unicodedata
+
+
+def normalized(text: str) -> str:
+    """Reduce a word to what is heard of it: folded case, letters, digits and apostrophes."""
+    folded = unicodedata.normalize("NFKC", text).casefold().replace("’", "'")
+    # Marks (M) carry vowels in many scripts: they are heard.
+    return "".join(c for c in folded if c == "'" or unicodedata.category(c)[0] in "LNM")

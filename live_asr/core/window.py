@@ -1,0 +1,149 @@
+"""RollingWindow: when to decode, which samples, with which prefix, where to trim.
+
+One rule decides how faithful short windows are: an utterance must not start a fresh one. The window
+carries up to 5 s of earlier audio with it, and the words already committed in there are forced on the
+decoder, so that it neither starts cold nor says them again. It is only ever cut at the start of a
+committed word.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from live_asr.core.types import DecodeRequest, Word, samples
+
+
+@dataclass(frozen=True, slots=True)
+class WindowOptions:
+    """The constants of the recipe (docs/decisions); all lengths in samples at 16 kHz."""
+
+    first_step_samples: int = samples(0.8)
+    """First decode, counted from the start of the utterance's audio."""
+    step_samples: int = samples(0.7)
+    """New audio between two decodes."""
+    resume_step_samples: int = samples(0.2)
+    """First decode after a pause within an utterance."""
+    trim_above_samples: int = samples(7.0)
+    """A longer window is trimmed once something was committed."""
+    keep_committed_samples: int = samples(3.0)
+    """Committed audio that stays in front after a trim."""
+    carry_samples: int = samples(5.0)
+    """Earlier audio taken along into an utterance."""
+    carry_gap_samples: int = samples(3.0)
+    """A longer pause carries nothing: its words have become another context."""
+    lead_samples: int = samples(0.02)
+    """The window starts so much before its first word."""
+    min_window_samples: int = samples(10.0)
+    """Shorter windows run away."""
+    padding_samples: int = samples(2.0)
+    """Zeros behind the audio: without them the decoder does not find the end."""
+    longest_samples: int = samples(16.0)
+    """A window in which nothing can be committed is cut by force."""
+    tokens_per_second: float = 6.0
+    """Cap on the new tokens, by new audio."""
+    spare_tokens: int = 10
+    """Cap on the new tokens, on top."""
+
+
+class RollingWindow:
+    """The stretch of audio that is decoded again at each step."""
+
+    def __init__(self, options: WindowOptions | None = None) -> None:
+        self._options = options or WindowOptions()
+        self._committed: deque[Word] = deque()
+        self.start_sample = 0
+        """First sample of the window: nothing before it is needed again."""
+        self.next_step_sample = 0
+        """The next step is due once so much audio was heard."""
+        self.heard_sample = 0
+        """One past the last sample of the last decode."""
+        self._waiting_for_speech = False
+
+    @property
+    def committed_end_sample(self) -> int:
+        """End of the last committed word; 0 before the first."""
+        return self._committed[-1].end_sample if self._committed else 0
+
+    def open(self, start_sample: int) -> None:
+        """Begin an utterance whose audio starts at `start_sample`, carrying what lies close before it."""
+        options = self._options
+        if start_sample - self.committed_end_sample > options.carry_gap_samples:
+            self._committed.clear()
+        while self._committed and self._committed[0].start_sample < start_sample - options.carry_samples:
+            self._committed.popleft()
+        self.start_sample = start_sample
+        if self._committed:
+            self.start_sample = max(
+                0, min(start_sample, self._committed[0].start_sample - options.lead_samples)
+            )
+        self.heard_sample = start_sample
+        self.next_step_sample = start_sample + options.first_step_samples
+        self._waiting_for_speech = False
+
+    def due(self, now_sample: int, speech_end_sample: int) -> bool:
+        """Tell whether to decode now, given where the last speech was.
+
+        A step without new speech is postponed until speech resumes.
+        """
+        if now_sample < self.next_step_sample:
+            return False
+        if speech_end_sample <= self.heard_sample:
+            self._waiting_for_speech = True
+            return False
+        if self._waiting_for_speech:
+            self._waiting_for_speech = False
+            self.next_step_sample = now_sample + self._options.resume_step_samples
+            return False
+        return True
+
+    def postpone(self, now_sample: int, step_samples: int | None = None) -> None:
+        """Set the next step, counted from `now_sample`."""
+        self.next_step_sample = now_sample + (step_samples or self._options.step_samples)
+
+    def request(
+        self, end_sample: int, speech_end_sample: int, *, final: bool = False, full_window: bool = False
+    ) -> DecodeRequest:
+        """Describe the decode of everything up to `end_sample`."""
+        options = self._options
+        self.heard_sample = end_sample
+        prefix = tuple(token for word in self._committed for token in word.tokens)
+        new_from = max(self.start_sample, self.committed_end_sample)
+        new_samples = max(0, min(end_sample, speech_end_sample + samples(0.2)) - new_from)
+        cap = int(options.tokens_per_second * new_samples / samples(1.0)) + options.spare_tokens
+        return DecodeRequest(
+            start_sample=self.start_sample,
+            end_sample=end_sample,
+            prefix=prefix,
+            max_new_tokens=cap,
+            min_window_samples=samples(30.0) if full_window else options.min_window_samples,
+            padding_samples=options.padding_samples,
+            final=final,
+        )
+
+    @property
+    def committed(self) -> Sequence[Word]:
+        """The committed words inside the window, oldest first."""
+        return tuple(self._committed)
+
+    def commit(self, words: Sequence[Word], end_sample: int) -> None:
+        """Take note of newly committed words, and trim what the window no longer needs."""
+        self._committed.extend(words)
+        options = self._options
+        if not words or end_sample - self.start_sample <= options.trim_above_samples:
+            return
+        keep_from = self.committed_end_sample - options.keep_committed_samples
+        while self._committed and self._committed[0].start_sample < keep_from:
+            self._committed.popleft()
+        first = self._committed[0].start_sample if self._committed else words[-1].end_sample
+        self.start_sample = max(self.start_sample, first - options.lead_samples)
+
+    def is_stuck(self, end_sample: int) -> bool:
+        """Tell whether the window has grown beyond its bound without a commit."""
+        return end_sample - self.start_sample > self._options.longest_samples
+
+    def cut(self, start_sample: int) -> None:
+        """Start the window at `start_sample` by force, forgetting the committed words before it."""
+        self._committed.clear()
+        self.start_sample = max(self.start_sample, start_sample)

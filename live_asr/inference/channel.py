@@ -1,0 +1,101 @@
+"""What goes between the server and the inference process: one length-prefixed pickle a message.
+
+Both ends are this program, joined by a private socket pair, so pickle is safe here and hands arrays over
+without a detour.
+"""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from live_asr.core.types import DecodeRequest, Hypothesis
+from live_asr.inference.interfaces import FloatArray, RecognizerInfo, SpeechState
+
+HEADER = struct.Struct("!I")
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """First message to the process: what to load."""
+
+    recognizer_name: str
+    recognizer_folder: Path
+    detector_name: str
+    detector_file: Path
+    device: str
+    compute_type: str
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """First message from it: models are loaded and warm."""
+
+    recognizer: RecognizerInfo
+    detector_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFailed:
+    """First message from it, instead: why not."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Detect:
+    """Judge these samples; answered by `Detected`."""
+
+    samples: FloatArray
+    state: SpeechState
+
+
+@dataclass(frozen=True, slots=True)
+class Detected:
+    """The probability of speech of each chunk, shape (n,), and the state for the next call."""
+
+    probabilities: FloatArray
+    state: SpeechState
+
+
+@dataclass(frozen=True, slots=True)
+class Recognize:
+    """Decode this window; answered by `Recognized`."""
+
+    request: DecodeRequest
+    samples: FloatArray
+    budget: float
+    """Seconds from its arrival by which the answer is wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recognized:
+    """The words of a window, and what they cost."""
+
+    hypothesis: Hypothesis
+    waited: float
+    """Seconds between arrival and begin."""
+    took: float
+    """Seconds of work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A piece of work raised: it would raise again."""
+
+    reason: str
+
+
+def pack(message: Any) -> bytes:
+    """Return the bytes that carry `message`."""
+    body = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+    return HEADER.pack(len(body)) + body
+
+
+def unpack(body: bytes) -> Any:
+    """Return the message that `body`, a packed message without its header, carries."""
+    return pickle.loads(body)

@@ -1,0 +1,228 @@
+"""The server's side of the inference process: an async client that keeps the process alive.
+
+The process may crash, hang or run out of memory. Whatever was asked of it and not answered is asked
+again of the next one; only work that brings down one process after another is given up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import socket
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from live_asr.core.types import DecodeRequest
+from live_asr.errors import EngineError
+from live_asr.inference.channel import (
+    HEADER,
+    Detect,
+    Detected,
+    Failed,
+    Load,
+    Loaded,
+    LoadFailed,
+    Recognize,
+    Recognized,
+    pack,
+    unpack,
+)
+from live_asr.inference.interfaces import FloatArray, SpeechState
+
+log = logging.getLogger(__name__)
+
+MOST_ATTEMPTS = 3
+"""Work that was under way in so many processes that died is given up."""
+LONGEST_BACKOFF = 10.0
+WATCH_INTERVAL = 1.0
+
+
+@dataclass(slots=True)
+class _Job:
+    """One piece of work and who waits for it."""
+
+    work: Detect | Recognize
+    answer: asyncio.Future[Any]
+    sent_at: float = field(default_factory=time.monotonic)
+    attempts: int = 1
+
+
+class Engine:
+    """Start the inference process, ask it for work, and replace it when it dies.
+
+    `timeout` is how many seconds the oldest piece of work may take before the process counts as hung.
+    `on_restart` is called whenever a process had to be replaced.
+    """
+
+    def __init__(
+        self, load: Load, *, timeout: float = 30.0, on_restart: Callable[[], None] = lambda: None
+    ) -> None:
+        self._load = load
+        self._timeout = timeout
+        self._on_restart = on_restart
+        self._jobs: dict[int, _Job] = {}
+        self._numbers = itertools.count()
+        self._process: asyncio.subprocess.Process | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._first: asyncio.Future[Loaded] | None = None
+        self.loaded: Loaded | None = None
+        """What the process has loaded; None until it is ready for the first time."""
+        self.is_up = False
+        """Whether a process is ready for work at this moment."""
+
+    @property
+    def process_id(self) -> int | None:
+        """Id of the process that is up now."""
+        return self._process.pid if self._process and self.is_up else None
+
+    async def start(self) -> Loaded:
+        """Start the process and wait until its models are warm.
+
+        Raises EngineError when they cannot be loaded; the message is the library's own reason.
+        """
+        self._first = asyncio.get_running_loop().create_future()
+        self._keeper = asyncio.create_task(self._keep(), name="inference keeper")
+        return await asyncio.shield(self._first)
+
+    async def close(self) -> None:
+        """End the process. What is still waited for raises EngineError. Idempotent."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._keeper
+            self._keeper = None
+        for job in self._jobs.values():
+            if not job.answer.done():
+                job.answer.set_exception(EngineError("The inference process is shut down."))
+        self._jobs.clear()
+
+    async def detect(self, samples: FloatArray, state: SpeechState) -> Detected:
+        """Judge 32 ms chunks; see `SpeechDetector.detect`. Raises EngineError when it cannot be done."""
+        answer: Detected = await self._ask(Detect(samples, state))
+        return answer
+
+    async def recognize(self, request: DecodeRequest, samples: FloatArray, budget: float) -> Recognized:
+        """Decode a window, wanted within `budget` seconds. Raises EngineError when it cannot be done."""
+        answer: Recognized = await self._ask(Recognize(request, samples, budget))
+        return answer
+
+    async def _ask(self, work: Detect | Recognize) -> Any:
+        if self._keeper is None:
+            raise EngineError("The inference process is not running.")
+        number = next(self._numbers)
+        job = self._jobs[number] = _Job(work, asyncio.get_running_loop().create_future())
+        try:
+            self._send(number, job)
+            return await job.answer
+        finally:
+            self._jobs.pop(number, None)
+
+    def _send(self, number: int, job: _Job) -> None:
+        """Hand a job to the process, if there is one; else it goes to the next one."""
+        if self._writer is not None and self.is_up:
+            job.sent_at = time.monotonic()
+            self._writer.write(pack((number, job.work)))
+
+    # Keeping a process alive -----------------------------------------------------------------------
+
+    async def _keep(self) -> None:
+        """Run one process after another, for as long as this task lives."""
+        backoff = 0.1
+        while True:
+            began = time.monotonic()
+            try:
+                await self._run_one()
+            except EngineError as error:
+                if self._first is not None and not self._first.done():
+                    self._first.set_exception(error)
+                    return
+                log.error("inference process: %s", error)
+            self._on_restart()
+            if time.monotonic() - began > 60.0:
+                backoff = 0.1
+            log.warning("the inference process ended; starting another in %.1f s", backoff)
+            await asyncio.sleep(backoff)
+            backoff = min(backoff * 2, LONGEST_BACKOFF)
+
+    async def _run_one(self) -> None:
+        """Run one process from its start to its end, whatever ends it."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "live_asr.inference.worker",
+                str(theirs.fileno()),
+                pass_fds=[theirs.fileno()],
+            )
+        reader, writer = await asyncio.open_connection(sock=ours)
+        watch: asyncio.Task[None] | None = None
+        try:
+            writer.write(pack(self._load))
+            first = await _read(reader)
+            if isinstance(first, LoadFailed):
+                raise EngineError(f"The models could not be loaded: {first.reason}")
+            if not isinstance(first, Loaded):
+                raise EngineError("The inference process ended while it loaded the models.")
+            self.loaded, self._writer, self.is_up = first, writer, True
+            if self._first is not None and not self._first.done():
+                self._first.set_result(first)
+            self._repeat_unanswered()
+            watch = asyncio.create_task(self._watch(self._process), name="inference watch")
+            while (message := await _read(reader)) is not None:
+                self._receive(*message)
+        finally:
+            self.is_up, self._writer = False, None
+            if watch is not None:
+                watch.cancel()
+            writer.close()
+            if self._process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    self._process.kill()
+            await self._process.wait()
+
+    def _repeat_unanswered(self) -> None:
+        """Ask the new process for what the old one left unanswered."""
+        for number, job in list(self._jobs.items()):
+            if job.answer.done():
+                continue
+            job.attempts += 1
+            if job.attempts > MOST_ATTEMPTS:
+                job.answer.set_exception(EngineError("This work ended one inference process after another."))
+            else:
+                self._send(number, job)
+
+    def _receive(self, number: int, answer: Any) -> None:
+        job = self._jobs.get(number)
+        if job is None or job.answer.done():
+            return  # whoever asked has gone
+        if isinstance(answer, Failed):
+            job.answer.set_exception(EngineError(answer.reason))
+        else:
+            job.answer.set_result(answer)
+
+    async def _watch(self, process: asyncio.subprocess.Process) -> None:
+        """Kill the process when the oldest piece of work has taken too long: it hangs."""
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL)
+            oldest = min((job.sent_at for job in self._jobs.values()), default=None)
+            if oldest is not None and time.monotonic() - oldest > self._timeout:
+                log.error("the inference process has not answered for %.0f s; replacing it", self._timeout)
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                return
+
+
+async def _read(reader: asyncio.StreamReader) -> Any:
+    """Return the next message; None when the process is gone."""
+    try:
+        header = await reader.readexactly(HEADER.size)
+        return unpack(await reader.readexactly(HEADER.unpack(header)[0]))
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return None

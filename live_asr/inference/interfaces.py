@@ -1,0 +1,78 @@
+"""What a model must offer, whichever it is: shapes, units, errors.
+
+Models keep no memory of a session between calls: what has to be remembered travels with the call, so
+that the process they live in may die and be replaced without any session noticing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from live_asr.core.types import DecodeRequest, Hypothesis
+
+FloatArray = NDArray[np.float32]
+
+CHUNK_SAMPLES = 512
+"""Speech is judged in steps of 32 ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechState:
+    """What a speech detector remembers between two calls of one session."""
+
+    hidden: FloatArray
+    """Recurrent hidden state, shape (1, 1, 128)."""
+    cell: FloatArray
+    """Recurrent cell state, shape (1, 1, 128)."""
+    context: FloatArray
+    """The last samples of the call before, shape (64,)."""
+
+    @classmethod
+    def initial(cls) -> SpeechState:
+        """Return the state before a session's first sample."""
+        zeros = np.zeros((1, 1, 128), np.float32)
+        return cls(zeros, zeros, np.zeros(64, np.float32))
+
+
+class SpeechDetector(Protocol):
+    """Tells speech from everything else."""
+
+    def detect(self, samples: FloatArray, state: SpeechState) -> tuple[FloatArray, SpeechState]:
+        """Judge `samples`, shape (n * 512,), 16 kHz mono in -1 … 1.
+
+        Returns the probability of speech in each 32 ms chunk, shape (n,), and the state for the next
+        call. Raises ValueError when the length is not a multiple of 512.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RecognizerInfo:
+    """What a recogniser is and can do."""
+
+    name: str
+    """The model's name, or its folder."""
+    languages: tuple[str, ...]
+    """Codes it can write."""
+    device: str
+    """`cpu` or `cuda`."""
+    compute_type: str
+    """The arithmetic it runs in: `int8`, `float16` …"""
+
+
+class Recognizer(Protocol):
+    """Turns a window of speech into words."""
+
+    info: RecognizerInfo
+
+    def recognize(self, request: DecodeRequest, samples: FloatArray) -> Hypothesis:
+        """Decode `samples`, the request's window, shape (end_sample - start_sample,), 16 kHz mono.
+
+        Word times in the answer are absolute samples. Raises ValueError when the window is longer than
+        30 s or the language is not one of `info.languages`.
+        """
+        ...

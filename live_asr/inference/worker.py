@@ -1,0 +1,164 @@
+"""The inference process: owns the models, answers one socket.
+
+The reading thread judges speech itself, which takes a fraction of a millisecond; decodes go through the
+scheduler's queue to as many threads as the recogniser has workers. The process remembers nothing of a
+session between two messages, and ends when the socket does.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from typing import Any
+
+import numpy as np
+
+from live_asr.core.types import DecodeRequest, samples
+from live_asr.inference.channel import (
+    HEADER,
+    Detect,
+    Detected,
+    Failed,
+    Load,
+    Loaded,
+    LoadFailed,
+    Recognize,
+    Recognized,
+    pack,
+    unpack,
+)
+from live_asr.inference.interfaces import Recognizer, SpeechDetector, SpeechState
+from live_asr.inference.scheduler import DeadlineQueue
+
+
+def main(descriptor: int) -> None:
+    """Serve the socket with this file descriptor until it closes."""
+    # Ctrl-C in a terminal reaches the whole process group: it is the server who decides when to end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    connection = socket.socket(fileno=descriptor)
+    load = _read(connection)
+    if load is None:
+        return
+    try:
+        detector, recognizer = build(load)
+        warm_up(detector, recognizer)
+    except Exception as error:  # whatever a model's library raises is the reason why it cannot be loaded
+        connection.sendall(pack(LoadFailed(f"{type(error).__name__}: {error}")))
+        return
+    connection.sendall(pack(Loaded(recognizer.info, load.detector_name)))
+    Worker(connection, detector, recognizer, load.workers).serve()
+
+
+def build(load: Load) -> tuple[SpeechDetector, Recognizer]:
+    """Load the models. Raises whatever their libraries raise."""
+    from live_asr.inference.silero import SileroDetector
+    from live_asr.inference.whisper import WhisperRecognizer
+
+    recognizer = WhisperRecognizer(
+        load.recognizer_folder,
+        name=load.recognizer_name,
+        device=load.device,
+        compute_type=load.compute_type,
+        workers=load.workers,
+    )
+    return SileroDetector(load.detector_file), recognizer
+
+
+def warm_up(detector: SpeechDetector, recognizer: Recognizer) -> None:
+    """Compute one second of noise, so that the first caption does not pay for lazy set-up."""
+    noise = np.random.default_rng(0).normal(0, 0.01, samples(1.0)).astype(np.float32)
+    detector.detect(noise[: 512 * 8], SpeechState.initial())
+    recognizer.recognize(
+        DecodeRequest(0, noise.size, (), 4, samples(10.0), samples(2.0), language="en"), noise
+    )
+
+
+class Worker:
+    """Answers requests from one socket."""
+
+    def __init__(
+        self, connection: socket.socket, detector: SpeechDetector, recognizer: Recognizer, workers: int
+    ) -> None:
+        self._connection = connection
+        self._detector = detector
+        self._recognizer = recognizer
+        self._workers = workers
+        self._queue: DeadlineQueue[tuple[int, Recognize, float]] = DeadlineQueue()
+        self._queued = threading.Condition()
+        self._sending = threading.Lock()
+
+    def serve(self) -> None:
+        """Read and answer until the socket closes."""
+        for _ in range(self._workers):
+            threading.Thread(target=self._recognize_forever, daemon=True).start()
+        while (message := _read(self._connection)) is not None:
+            number, work = message
+            if isinstance(work, Detect):
+                self._answer(number, lambda work=work: self._detect(work))
+            else:
+                arrived = time.monotonic()
+                with self._queued:
+                    self._queue.push((number, work, arrived), arrived + work.budget)
+                    self._queued.notify()
+        # Threads may be deep in a decode that nobody waits for any more.
+        os._exit(0)
+
+    def _recognize_forever(self) -> None:
+        while True:
+            with self._queued:
+                while not self._queue:
+                    self._queued.wait()
+                number, work, arrived = self._queue.pop()
+            self._answer(number, lambda work=work, arrived=arrived: self._recognize(work, arrived))
+
+    def _detect(self, work: Detect) -> Detected:
+        probabilities, state = self._detector.detect(work.samples, work.state)
+        return Detected(probabilities, state)
+
+    def _recognize(self, work: Recognize, arrived: float) -> Recognized:
+        began = time.monotonic()
+        hypothesis = self._recognizer.recognize(work.request, work.samples)
+        return Recognized(hypothesis, began - arrived, time.monotonic() - began)
+
+    def _answer(self, number: int, compute: Any) -> None:
+        try:
+            answer = compute()
+        except Exception as error:  # one bad window must cost nobody else anything: the asker is told
+            answer = Failed(f"{type(error).__name__}: {error}")
+        packed = pack((number, answer))
+        with self._sending:
+            try:
+                self._connection.sendall(packed)
+            except OSError:
+                os._exit(0)  # the server is gone
+
+
+def _read(connection: socket.socket) -> Any:
+    """Return the next message; None when the socket is closed."""
+    header = _read_exactly(connection, HEADER.size)
+    if header is None:
+        return None
+    body = _read_exactly(connection, HEADER.unpack(header)[0])
+    return None if body is None else unpack(body)
+
+
+def _read_exactly(connection: socket.socket, size: int) -> bytes | None:
+    data = bytearray(size)
+    view, filled = memoryview(data), 0
+    while filled < size:
+        try:
+            count = connection.recv_into(view[filled:])
+        except OSError:
+            return None
+        if not count:
+            return None
+        filled += count
+    return bytes(data)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
