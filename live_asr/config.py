@@ -126,7 +126,7 @@ class ModelsSettings(Section):
     )
     local: OptionalFolder = Field(
         default=None,
-        description="Folder with a folder for each model, named like it; used as they are, before any source.",
+        description="Folder with a folder for each model, named like it; used as they are, first of all.",
     )
     recognizer: str = Field(
         default="auto",

