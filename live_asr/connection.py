@@ -1,0 +1,110 @@
+"""Reaching a server: its address, the WebSocket handshake, and what can go wrong with a session."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import connect as open_websocket
+from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
+
+from live_asr.errors import LiveAsrError
+
+DEFAULT_URL = "http://localhost:8765"
+_LARGEST_MESSAGE_BYTES = 64 * 1024 * 1024
+"""`final` holds every word of the session; this is some three days of speech."""
+
+
+class SessionError(LiveAsrError):
+    """A session could not be opened or did not end well.
+
+    `code` is the server's where the server said why (docs/protocol.md lists them), else `cannot_connect`,
+    `connection_lost`, `bad_server_message`, `overrun` or `stopped`. `retry_after` is in seconds, where
+    coming back later makes sense.
+    """
+
+    def __init__(self, code: str, message: str, hint: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message, hint, code=code)
+        self.retry_after = retry_after
+
+
+class SessionRefused(SessionError):
+    """The session was not opened."""
+
+
+class SessionFailed(SessionError):
+    """The session was open, and then something went wrong.
+
+    What had been committed is still in `LiveSession.transcript`.
+    """
+
+
+def stream_url(url: str) -> str:
+    """Return the WebSocket address of the server at `url`: http(s), ws(s) or just HOST:PORT.
+
+    Raises SessionRefused `cannot_connect` for anything else.
+    """
+    schemes = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
+    try:
+        parts = urlsplit(url if "://" in url else f"ws://{url}")
+        is_address = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # an IPv6 bracket left open, a port that is no number
+        is_address = False
+    if not is_address:
+        raise SessionRefused(
+            "cannot_connect", f"{url!r} is not the address of a server.", f"Give one like {DEFAULT_URL}."
+        )
+    path = parts.path.rstrip("/")
+    path = path if path.endswith("/v1/stream") else f"{path}/v1/stream"
+    return urlunsplit((schemes[parts.scheme], parts.netloc, path, parts.query, ""))
+
+
+async def open_socket(url: str, token: str | None) -> ClientConnection:
+    """Open a WebSocket to `url`, as `stream_url` returns it.
+
+    Raises SessionRefused `unauthorized` or `cannot_connect`, the latter with `retry_after` where the
+    server gave one.
+    """
+    # A proxy from the environment is for the world outside, never for a server on this machine.
+    is_local = urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
+    options: dict[str, Any] = {"proxy": None} if is_local else {}
+    headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
+    try:
+        return await open_websocket(
+            url,
+            additional_headers=headers,
+            max_size=_LARGEST_MESSAGE_BYTES,
+            compression=None,  # audio does not compress, and its senders are often small machines
+            **options,
+        )
+    except InvalidStatus as error:
+        raise _refused(url, error.response.status_code, error.response.headers.get("Retry-After")) from None
+    except (InvalidHandshake, InvalidURI, EOFError) as error:
+        raise SessionRefused(
+            "cannot_connect",
+            f"What answers at {url} is no live-asr server ({error}).",
+            "Check host and port.",
+        ) from None
+    except TimeoutError:
+        raise SessionRefused(
+            "cannot_connect", f"{url} did not answer in time.", "Check host, port and network."
+        ) from None
+    except OSError as error:
+        raise SessionRefused(
+            "cannot_connect",
+            f"No server answers at {url} ({error.strerror or error}).",
+            "Start one with `live-asr serve`, or check host and port.",
+        ) from None
+
+
+def _refused(url: str, status: int, retry_after: str | None) -> SessionRefused:
+    if status in (401, 403):
+        return SessionRefused("unauthorized", f"{url} wants another access token.", "Pass `token`.")
+    seconds = float(retry_after) if retry_after is not None and retry_after.isdecimal() else None
+    return SessionRefused(
+        "cannot_connect",
+        f"{url} answered with HTTP status {status} instead of opening a session.",
+        "Check host, port and path; 503 means that the server is not ready yet.",
+        seconds,
+    )
