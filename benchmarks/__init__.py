@@ -1,0 +1,1 @@
+"""Measure a running live-asr server from outside, as a client would; `python -m benchmarks.run` starts it."""

@@ -1,0 +1,77 @@
+"""What a run of the benchmarks was asked for, and the clips and references it needs."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.reference import Reference, reference
+from benchmarks.speech import Clip, MissingSpeechError, load_clip, speech_folder
+
+CLIPS = ("talk5_lj", "conv2_public", "conv6_public", "libri", "ami_dev00", "sample")
+"""What is played where nothing was chosen and the speech folder is there."""
+FOUR_AT_ONCE = "tiny.en"
+"""The model that four sessions at once are promised with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What was asked for on the command line."""
+
+    models: tuple[str, ...]
+    clips: tuple[str, ...]
+    seconds: float
+    """Of each clip."""
+    repeats: int
+    language: str | None
+    """None lets the server detect it, as a client does that says nothing."""
+    models_dir: Path | None
+    """Where the weights are; None for the server's own place."""
+    with_together: bool = True
+    with_nonspeech: bool = True
+
+    def clip(self, name: str) -> Clip:
+        """Load the asked-for part of a clip."""
+        return load_clip(name, self.seconds, self._test_call() if name == "sample" else None)
+
+    def reference(self, clip: Clip, model: str) -> Reference:
+        """Return the single pass of a clip, made now where it has not been made before."""
+        self.say(f"{model}: single pass of {clip.name}")
+        return reference(clip, model, self._weights(model), self.language)
+
+    def together(self, model: str) -> bool:
+        """Tell whether four sessions at once are to be measured with a model."""
+        return self.with_together and model == FOUR_AT_ONCE and speech_folder() is not None
+
+    def say(self, what: str) -> None:
+        """Tell the person who waits what is going on."""
+        print(what, file=sys.stderr, flush=True)
+
+    def _test_call(self) -> Path:
+        return self._weights("test-call")
+
+    def _weights(self, name: str) -> Path:
+        from live_asr.inference.weights import resolve
+
+        return resolve(name, models_dir=self.models_dir or default_models_dir()).folder
+
+
+def default_models_dir() -> Path:
+    """Return where the server keeps weights when nothing else is set."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("live-asr") / "models"
+
+
+def available(names: tuple[str, ...], options: Options) -> tuple[str, ...]:
+    """Return the clips that are on this machine, and say which are not."""
+    found: list[str] = []
+    for name in names:
+        try:
+            options.clip(name)
+        except MissingSpeechError as missing:
+            options.say(f"left out: {missing}")
+        else:
+            found.append(name)
+    return tuple(found)
