@@ -1,0 +1,45 @@
+/**
+ * What the reader chose, remembered in this browser.
+ *
+ * @typedef {object} Choices
+ * @property {string} deviceId  microphone; empty for the system's default
+ * @property {string} language  Whisper's code; empty to detect it
+ * @property {"transcribe" | "translate"} task
+ * @property {string} vocabulary  words to expect, separated by commas or lines
+ * @property {boolean} noiseSuppression
+ * @property {boolean} echoCancellation
+ * @property {boolean} announce  read captions out to screen readers
+ * @property {number} stageSize  size of the letters in the stage view; 1 is normal
+ */
+
+const KEY = "live-asr.choices";
+
+/** @type {Choices} */
+const DEFAULTS = {
+  deviceId: "",
+  language: "",
+  task: "transcribe",
+  vocabulary: "",
+  noiseSuppression: false,
+  echoCancellation: false,
+  announce: true,
+  stageSize: 1,
+};
+
+/** The choices of the last visit, with defaults for what was never chosen. @returns {Choices} */
+export function rememberedChoices() {
+  try {
+    return { ...DEFAULTS, ...JSON.parse(localStorage.getItem(KEY) ?? "{}") };
+  } catch {
+    return { ...DEFAULTS }; // storage may be forbidden, or hold what an older page wrote
+  }
+}
+
+/** @param {Choices} choices */
+export function rememberChoices(choices) {
+  try {
+    localStorage.setItem(KEY, JSON.stringify(choices));
+  } catch {
+    // A browser that forbids storage forgets the choices with the page; nothing else is lost.
+  }
+}

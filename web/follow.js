@@ -1,0 +1,46 @@
+/** Keeps the newest words in sight, until the reader scrolls up to read; then stays out of the way. */
+
+/** Distance from the end, in CSS pixels, that still counts as being at it. */
+const NEAR_PX = 40;
+
+export class Follow {
+  #box;
+  #changed;
+  #lastTop = 0;
+  #following = true;
+
+  /** @param {HTMLElement} box what scrolls @param {(following: boolean) => void} changed */
+  constructor(box, changed) {
+    this.#box = box;
+    this.#changed = changed;
+    box.addEventListener("scroll", () => this.#scrolled(), { passive: true });
+    new ResizeObserver(() => this.contentGrew()).observe(box);
+  }
+
+  /** Go to the newest words and stay with them. */
+  resume() {
+    this.#set(true);
+    this.contentGrew();
+  }
+
+  /** Call after the content has changed. */
+  contentGrew() {
+    if (this.#following) this.#box.scrollTop = this.#box.scrollHeight;
+  }
+
+  #scrolled() {
+    const { scrollTop, scrollHeight, clientHeight } = this.#box;
+    const isNearEnd = scrollHeight - scrollTop - clientHeight < NEAR_PX;
+    // Our own scrolling only ever goes down; so does what is left of it when the tail gets shorter.
+    if (isNearEnd) this.#set(true);
+    else if (scrollTop < this.#lastTop) this.#set(false);
+    this.#lastTop = scrollTop;
+  }
+
+  /** @param {boolean} following */
+  #set(following) {
+    if (this.#following === following) return;
+    this.#following = following;
+    this.#changed(following);
+  }
+}

@@ -1,0 +1,31 @@
+/** The languages that Whisper knows, with names in the reader's own language. */
+
+/** Whisper's codes. ISO 639-1 but for `haw`, `yue`, and `jw`, which the standard calls `jv`. */
+const CODES = (
+  "af am ar as az ba be bg bn bo br bs ca cs cy da de el en es et eu fa fi fo fr gl gu ha haw he hi hr ht hu hy id is it " +
+  "ja jw ka kk km kn ko la lb ln lo lt lv mg mi mk ml mn mr ms mt my ne nl nn no oc pa pl ps pt ro ru sa sd si sk sl sn " +
+  "so sq sr su sv sw ta te tg th tk tl tr tt uk ur uz vi yi yo yue zh"
+).split(" ");
+
+/**
+ * The tag that the web uses for one of Whisper's codes.
+ *
+ * @param {string} code
+ */
+export function tagOf(code) {
+  return code === "jw" ? "jv" : code;
+}
+
+/**
+ * All languages, sorted by name.
+ *
+ * @param {readonly string[]} locales the reader's, best first
+ * @returns {{code: string, name: string}[]}
+ */
+export function languages(locales) {
+  const names = new Intl.DisplayNames([...locales, "en"], { type: "language" });
+  const collator = new Intl.Collator([...locales, "en"]);
+  return CODES.map((code) => ({ code, name: names.of(tagOf(code)) ?? code })).sort((a, b) =>
+    collator.compare(a.name, b.name),
+  );
+}

@@ -1,0 +1,223 @@
+/** The page's wiring: what happens becomes a message, the state that follows is shown, and its consequences are drawn. */
+
+import { rememberChoices, rememberedChoices } from "./choices.js";
+import { copy } from "./clipboard.js";
+import { listMicrophones } from "./microphone.js";
+import { Meter } from "./meter.js";
+import { Session } from "./session.js";
+import { Stage } from "./stage.js";
+import { initialState, isActive, plainText, reduce, wouldLoseWords } from "./state.js";
+import { View, find, showLanguages, showMicrophones } from "./view.js";
+import { Wake } from "./wake.js";
+
+/** How long a notice stays, and how long the copy button says that it has copied. */
+const NOTICE_MS = 15_000;
+const COPIED_MS = 1_600;
+
+const choices = rememberedChoices();
+let state = initialState();
+/** @type {Session | null} */
+let session = null;
+/** The recording of the last attempt; null when it was the microphone. @type {File | null} */
+let recording = null;
+let isRenderDue = false;
+
+const meter = new Meter(find("meter"));
+const view = new View((code) => dispatch({ type: "page.notice_dismissed", code }));
+const wake = new Wake();
+const stage = new Stage(find("stage"), [find("header"), find("main"), find("dock")], choices.stageSize, (stageSize) =>
+  choose({ stageSize }),
+);
+
+/** @param {{type: string, [field: string]: any}} message */
+function dispatch(message) {
+  const before = state;
+  state = reduce(state, message);
+  if (state === before) return;
+  if (state.phase !== before.phase) phaseChanged();
+  for (const { code } of state.notices.filter((notice) => !before.notices.includes(notice))) {
+    setTimeout(() => dispatch({ type: "page.notice_dismissed", code }), NOTICE_MS);
+  }
+  if (isRenderDue) return;
+  isRenderDue = true;
+  requestAnimationFrame(() => {
+    isRenderDue = false;
+    view.render(state, choices);
+  });
+}
+
+function phaseChanged() {
+  wake.keep(isActive(state));
+  if (state.phase === "connecting") refreshMicrophones();
+  if (!isActive(state)) {
+    session?.release();
+    meter.clear();
+  }
+}
+
+/** @param {File | null} source a recording; null for the microphone */
+function start(source) {
+  session?.abandon();
+  recording = source;
+  session = new Session(dispatch, (levels) => meter.add(levels));
+  view.follow.resume();
+  if (source) session.replay(source, choices);
+  else session.listen(choices);
+}
+
+function startOrStop() {
+  if (state.phase === "full") dispatch({ type: "page.waiting_cancelled" });
+  else if (isActive(state)) session?.stop();
+  else if (find("start").disabled) return;
+  else if (whyNoMicrophone()) dispatch({ type: "page.found_wanting", reason: whyNoMicrophone() });
+  else start(null);
+}
+
+/** @param {File | undefined} file */
+function replayFile(file) {
+  if (!file) return;
+  if (isActive(state)) {
+    const message = "Stop the captions that are running, then add the recording again.";
+    dispatch({ type: "page.noticed", code: "busy", message });
+  } else if (file.size === 0) {
+    session?.abandon();
+    const hint = "Choose a recording that has something in it.";
+    dispatch({ type: "page.failed", code: "file_empty", message: `“${file.name}” is empty.`, hint });
+  } else {
+    start(file);
+  }
+}
+
+/** The phase that says what this browser lacks to hear anything; null where it lacks nothing. */
+function whyNoMicrophone() {
+  if (!window.isSecureContext) return "insecure";
+  return navigator.mediaDevices && "AudioWorkletNode" in window ? null : "unsupported";
+}
+
+/** @param {Partial<import("./choices.js").Choices>} chosen */
+function choose(chosen) {
+  Object.assign(choices, chosen);
+  rememberChoices(choices);
+}
+
+async function refreshMicrophones() {
+  showMicrophones(await listMicrophones(), choices.deviceId);
+}
+
+async function copyText() {
+  const copied = await copy(plainText(state));
+  find("copy-label").textContent = copied ? "Copied" : "Not copied";
+  setTimeout(() => (find("copy-label").textContent = "Copy"), COPIED_MS);
+}
+
+function toggleStage() {
+  if (stage.isOpen) stage.leave();
+  else stage.enter();
+}
+
+/** @type {Record<string, () => void>} */
+const KEYS = {
+  f: toggleStage,
+  c: () => find("copy").disabled || copyText(),
+  End: () => view.follow.resume(),
+  Escape: () => stage.leave(),
+  "+": () => stage.isOpen && stage.resize(1),
+  "=": () => stage.isOpen && stage.resize(1),
+  "-": () => stage.isOpen && stage.resize(-1),
+};
+
+/** @param {KeyboardEvent} event */
+function keyPressed(event) {
+  const target = /** @type {Element} */ (event.target);
+  if (event.ctrlKey || event.metaKey || event.altKey || target.closest("input, select, textarea")) return;
+  if (event.key === " ") {
+    if (event.repeat || target.closest("button, a, [popover]")) return;
+    event.preventDefault();
+    startOrStop();
+    return;
+  }
+  const act = KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+  if (act && !event.repeat) act();
+}
+
+function wireControls() {
+  find("start").addEventListener("click", startOrStop);
+  find("jump").addEventListener("click", () => view.follow.resume());
+  find("copy").addEventListener("click", copyText);
+  find("choose").addEventListener("click", () => find("recording").click());
+  find("recording").addEventListener("change", () => {
+    replayFile(find("recording").files[0]);
+    find("recording").value = ""; // so that the same file can be chosen again
+  });
+  find("save-menu").addEventListener("click", () => find("save-menu").hidePopover());
+  find("stage-enter").addEventListener("click", () => stage.enter());
+  find("stage-leave").addEventListener("click", () => stage.leave());
+  find("stage-larger").addEventListener("click", () => stage.resize(1));
+  find("stage-smaller").addEventListener("click", () => stage.resize(-1));
+  document.addEventListener("keydown", keyPressed);
+}
+
+function wireChoices() {
+  showLanguages(choices.language);
+  for (const id of /** @type {const} */ (["language", "task", "vocabulary"])) {
+    find(id).value = choices[id];
+    find(id).addEventListener("change", () => choose({ [id]: find(id).value }));
+  }
+  for (const id of /** @type {const} */ (["noiseSuppression", "echoCancellation", "announce"])) {
+    find(id).checked = choices[id];
+    find(id).addEventListener("change", () => {
+      choose({ [id]: find(id).checked });
+      if (id !== "announce") session?.changeMicrophone(choices);
+    });
+  }
+  find("microphone").addEventListener("change", () => {
+    choose({ deviceId: find("microphone").value });
+    session?.changeMicrophone(choices);
+  });
+  navigator.mediaDevices?.addEventListener("devicechange", refreshMicrophones);
+  refreshMicrophones();
+}
+
+function wireDrop() {
+  const isFile = (/** @type {DragEvent} */ event) => event.dataTransfer?.types.includes("Files");
+  addEventListener("dragover", (event) => {
+    if (!isFile(event)) return;
+    event.preventDefault();
+    find("drop").hidden = false;
+  });
+  addEventListener("dragleave", (event) => {
+    if (event.relatedTarget === null) find("drop").hidden = true;
+  });
+  addEventListener("drop", (event) => {
+    find("drop").hidden = true;
+    if (!isFile(event)) return;
+    event.preventDefault();
+    replayFile(event.dataTransfer?.files[0]);
+  });
+}
+
+function wireLeaving() {
+  addEventListener("beforeunload", (event) => {
+    if (wouldLoseWords(state)) event.preventDefault();
+  });
+  addEventListener("pagehide", () => {
+    session?.leave();
+    if (isActive(state)) dispatch({ type: "page.connection_closed" }); // seen if the page comes back from the cache
+  });
+}
+
+/** Count down while the server is full, then ask it again. */
+function countDown() {
+  if (state.phase !== "full") return;
+  dispatch({ type: "page.second_passed" });
+  if (state.retryIn === 0) start(recording);
+}
+
+wireControls();
+wireChoices();
+wireDrop();
+wireLeaving();
+setInterval(countDown, 1000);
+const lack = whyNoMicrophone();
+if (lack) dispatch({ type: "page.found_wanting", reason: lack });
+view.render(state, choices);

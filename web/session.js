@@ -1,0 +1,177 @@
+/** One session from its first sound to its last word: a source of sound, a connection, and what they report. */
+
+import { Connection } from "./connection.js";
+import { Microphone, reasonOf } from "./microphone.js";
+import { replay } from "./replay.js";
+
+/** Seconds of sound kept while the network stalls; beyond it the oldest is left out, and the page says so. */
+const KEPT = 60;
+const BYTES_PER_SAMPLE = 2;
+
+/**
+ * @typedef {import("./choices.js").Choices} Choices
+ * @typedef {import("./microphone.js").Sound} Sound
+ */
+
+export class Session {
+  #dispatch;
+  #heard;
+  /** @type {Microphone | null} */
+  #microphone = null;
+  /** @type {Connection | null} */
+  #connection = null;
+  #released = new AbortController();
+
+  /**
+   * @param {(message: {type: string, [field: string]: any}) => void} dispatch told everything that happens
+   * @param {(levels: number[]) => void} heard given the loudness of each 50 ms of the microphone
+   */
+  constructor(dispatch, heard) {
+    this.#dispatch = dispatch;
+    this.#heard = heard;
+  }
+
+  /** Caption the microphone. @param {Choices} choices */
+  async listen(choices) {
+    this.#dispatch({ type: "page.permission_asked" });
+    const microphone = await this.#openMicrophone(choices);
+    if (!microphone) return;
+    this.#microphone = microphone;
+    this.#dispatch({ type: "page.microphone_opened" });
+    this.#connect({
+      ...spoken(choices),
+      audio: { encoding: "pcm_s16le", sample_rate: microphone.rate_hz, channels: 1 },
+    });
+  }
+
+  /** Caption a recording. @param {File} file @param {Choices} choices */
+  async replay(file, choices) {
+    this.#dispatch({ type: "page.file_chosen", name: file.name, size: file.size });
+    const start = { ...spoken(choices), audio: { encoding: "container" }, pace: "fast" };
+    const connection = this.#connect(start);
+    try {
+      await replay(file, connection, this.#released.signal);
+    } catch {
+      this.#dispatch({
+        type: "page.failed",
+        code: "file_unreadable",
+        message: `“${file.name}” cannot be read.`,
+        hint: "It may have been moved, or its drive taken away. Choose it again.",
+      });
+      this.abandon();
+    }
+  }
+
+  /** Listen to another microphone without ending the session. @param {Choices} choices */
+  async changeMicrophone(choices) {
+    try {
+      await this.#microphone?.change(choices);
+    } catch {
+      const message = "The other microphone could not be opened; listening to the same one as before.";
+      this.#dispatch({ type: "page.noticed", code: "microphone_unchanged", message });
+    }
+  }
+
+  /** Take no more sound, wait for the last words. Safe to call twice. */
+  async stop() {
+    this.#dispatch({ type: "page.stop_requested" });
+    this.#released.abort();
+    await this.#microphone?.close();
+    this.#connection?.stop();
+  }
+
+  /** Release the microphone: nothing takes sound any more, but the socket may go on. */
+  release() {
+    this.#released.abort();
+    return this.#microphone?.close();
+  }
+
+  /** End at once and report nothing more. Safe to call twice. */
+  abandon() {
+    this.#dispatch = () => {};
+    this.release();
+    this.#connection?.close();
+  }
+
+  /** The page goes away: what was sent shall be finished as if stopped. */
+  leave() {
+    this.#connection?.stop();
+    this.abandon();
+  }
+
+  /** @param {Choices} choices @returns {Promise<Microphone | null>} */
+  async #openMicrophone(choices) {
+    const events = {
+      captured: (/** @type {Sound} */ sound) => this.#captured(sound),
+      unplugged: () => this.#unplugged(),
+    };
+    let microphone;
+    try {
+      microphone = await openOrDefault(choices, events);
+    } catch (error) {
+      if (!this.#released.signal.aborted) {
+        this.#dispatch({ type: "page.microphone_failed", reason: reasonOf(error) });
+      }
+      return null;
+    }
+    if (!this.#released.signal.aborted) return microphone;
+    await microphone.close();
+    return null;
+  }
+
+  /** @param {Record<string, unknown>} start */
+  #connect(start) {
+    const connection = new Connection(start, {
+      received: (message) => this.#dispatch(message),
+      closed: () => this.#dispatch({ type: "page.connection_closed" }),
+    });
+    this.#connection = connection;
+    return connection;
+  }
+
+  /** @param {Sound} sound */
+  #captured({ bytes, duration, levels }) {
+    this.#heard(levels);
+    this.#dispatch({ type: "page.sound_captured", duration, level: Math.max(...levels) });
+    if (!this.#connection || !this.#microphone) return;
+    this.#connection.send(bytes);
+    const bytesPerSecond = this.#microphone.rate_hz * BYTES_PER_SAMPLE;
+    const dropped_bytes = this.#connection.dropOldest(KEPT * bytesPerSecond);
+    if (dropped_bytes > 0) {
+      this.#dispatch({ type: "page.sound_dropped", duration: dropped_bytes / bytesPerSecond });
+    }
+  }
+
+  #unplugged() {
+    const message = "The microphone was unplugged. What it heard is being finished.";
+    this.#dispatch({ type: "page.noticed", code: "unplugged", message });
+    this.stop();
+  }
+}
+
+/**
+ * Open the chosen microphone; where it is not there today, the system's default.
+ *
+ * @param {Choices} choices
+ * @param {import("./microphone.js").MicrophoneEvents} events
+ */
+async function openOrDefault(choices, events) {
+  try {
+    return await Microphone.open(choices, events);
+  } catch (error) {
+    if (choices.deviceId === "" || reasonOf(error) !== "no_device") throw error;
+    return Microphone.open({ ...choices, deviceId: "" }, events);
+  }
+}
+
+/** The fields of `start` that say what is spoken. @param {Choices} choices */
+function spoken({ language, task, vocabulary }) {
+  return {
+    language: language || null,
+    task,
+    vocabulary: vocabulary
+      .split(/[\n,;]/)
+      .map((word) => word.trim())
+      .filter(Boolean),
+  };
+}

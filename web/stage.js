@@ -1,0 +1,64 @@
+/** The view for a hall: the last lines, large, on black, over the whole screen. */
+
+/** The least and the most that the letters can be scaled. */
+const [SMALLEST, LARGEST] = [0.5, 2];
+const STEP = 0.1;
+
+export class Stage {
+  #element;
+  #behind;
+  #sizeChosen;
+  #size;
+  #open = false;
+  /** @type {Element | null} */
+  #returnTo = null;
+
+  /**
+   * @param {HTMLElement} element
+   * @param {HTMLElement[]} behind what it covers
+   * @param {number} size scale of the letters; 1 is normal
+   * @param {(size: number) => void} sizeChosen
+   */
+  constructor(element, behind, size, sizeChosen) {
+    this.#element = element;
+    this.#behind = behind;
+    this.#size = size;
+    this.#sizeChosen = sizeChosen;
+    this.resize(0);
+    // The browser leaves full screen by itself when Escape is pressed; the view follows.
+    document.addEventListener("fullscreenchange", () => {
+      if (!document.fullscreenElement) this.leave();
+    });
+  }
+
+  get isOpen() {
+    return this.#open;
+  }
+
+  enter() {
+    if (this.#open) return;
+    this.#open = true;
+    this.#returnTo = document.activeElement;
+    this.#element.hidden = false;
+    for (const covered of this.#behind) covered.inert = true;
+    this.#element.focus();
+    // Where full screen is refused or unknown (iPhones), the view still covers the page.
+    this.#element.requestFullscreen?.().catch(() => {});
+  }
+
+  leave() {
+    if (!this.#open) return;
+    this.#open = false;
+    this.#element.hidden = true;
+    for (const covered of this.#behind) covered.inert = false;
+    if (document.fullscreenElement) document.exitFullscreen().catch(() => {});
+    if (this.#returnTo instanceof HTMLElement) this.#returnTo.focus();
+  }
+
+  /** Make the letters larger or smaller. @param {number} steps */
+  resize(steps) {
+    this.#size = Math.min(LARGEST, Math.max(SMALLEST, this.#size + steps * STEP));
+    this.#element.style.setProperty("--stage-size", this.#size.toFixed(2));
+    if (steps) this.#sizeChosen(this.#size);
+  }
+}

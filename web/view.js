@@ -1,0 +1,220 @@
+/** Puts the state on the screen. Reads nothing from the document and decides nothing; text enters as `textContent`. */
+
+import { Captions } from "./captions.js";
+import { Follow } from "./follow.js";
+import { languages } from "./languages.js";
+import { isActive, textOf } from "./state.js";
+import { behind, clock, elapsed, hearing, percent, wordsFor } from "./words.js";
+
+/**
+ * @typedef {import("./state.js").State} State
+ * @typedef {import("./choices.js").Choices} Choices
+ */
+
+/** Utterances that the stage shows: what a reader in a hall can still take in. */
+const STAGE_UTTERANCES = 3;
+/** Seconds behind from which the figure stands out. */
+const FAR_BEHIND = 5;
+/** Utterances kept for screen readers, so that the list does not grow for hours. */
+const ANNOUNCED_KEPT = 5;
+
+/**
+ * The element with this id, which index.html has.
+ *
+ * @param {string} id
+ * @returns {any} an element; its kind is known where it is used
+ */
+export function find(id) {
+  return document.getElementById(id);
+}
+
+export class View {
+  #captions = new Captions(find("transcript"));
+  #stage = new Captions(find("stage-lines"), { last: STAGE_UTTERANCES });
+  #dismiss;
+  /** @type {State | null} */
+  #shown = null;
+  #announced = -1;
+
+  /** @param {(code: string) => void} dismiss called when the reader closes a notice */
+  constructor(dismiss) {
+    this.#dismiss = dismiss;
+    this.follow = new Follow(find("captions"), (following) => this.#showJump(following));
+  }
+
+  /** @param {State} state @param {Choices} choices */
+  render(state, choices) {
+    const before = this.#shown;
+    this.#shown = state;
+    this.#renderState(state);
+    this.#renderFile(state);
+    this.#renderTools(state);
+    if (before?.utterances !== state.utterances || before.tail !== state.tail) this.#renderCaptions(state);
+    if (before?.notices !== state.notices) this.#renderNotices(state);
+    if (before?.session !== state.session) renderSession(state);
+    if (before?.utterances !== state.utterances && choices.announce) this.#announce(state);
+  }
+
+  /** @param {State} state */
+  #renderState(state) {
+    const { title, detail, tone } = wordsFor(state);
+    const isEmpty = state.utterances.length === 0 && state.tail.length === 0;
+    document.body.dataset.phase = state.phase;
+    document.body.dataset.tone = tone;
+    document.title = state.phase === "idle" ? "live-asr" : `${title} · live-asr`;
+    setText(find("phase"), title);
+    setText(find("elapsed"), clock(elapsed(state)));
+    find("elapsed").hidden = state.captured === 0 && state.lag === null && state.duration === null;
+    setText(find("lag"), behind(state));
+    find("lag").hidden = behind(state) === "";
+    find("lag").classList.toggle("far", (state.lag?.seconds ?? 0) >= FAR_BEHIND);
+    setText(find("hearing"), hearing(state));
+    find("hero").hidden = !isEmpty;
+    renderHero(state, title, detail);
+    setText(find("advice"), detail);
+    find("advice").hidden = detail === "" || isEmpty;
+    // The audience reads when captions fail, not that they work.
+    setText(find("stage-state"), tone === "live" && detail === "" ? "" : [title, detail].filter(Boolean).join(". "));
+    setSpoken(find("status"), `${title}. ${detail}`);
+  }
+
+  /** @param {State} state */
+  #renderFile({ file, phase }) {
+    find("file").hidden = !file || (phase !== "live" && phase !== "finishing" && phase !== "connecting");
+    if (!file) return;
+    setText(find("file-name"), file.name);
+    find("file-progress").value = file.fraction;
+    setText(find("file-percent"), percent(file.fraction));
+  }
+
+  /** @param {State} state */
+  #renderTools(state) {
+    const hasText = state.utterances.length > 0;
+    find("copy").disabled = !hasText;
+    find("save").disabled = !hasText;
+    setText(find("start-label"), startLabel(state));
+    find("start").disabled = state.phase === "finishing" && !state.complete;
+    document.body.dataset.active = String(isActive(state) || state.phase === "full");
+    for (const link of find("save-menu").querySelectorAll("a")) {
+      const href = state.links[link.dataset.format];
+      if (href) link.href = href;
+      else link.removeAttribute("href");
+    }
+  }
+
+  /** @param {State} state */
+  #renderCaptions(state) {
+    this.#captions.render(state.utterances, state.tail);
+    this.#stage.render(state.utterances, state.tail);
+    this.follow.contentGrew();
+  }
+
+  /** @param {State} state */
+  #renderNotices({ notices }) {
+    find("notices").replaceChildren(
+      ...notices.map(({ code, message }) => {
+        const notice = document.createElement("p");
+        const text = document.createElement("span");
+        const close = document.createElement("button");
+        notice.className = "notice";
+        text.textContent = message;
+        close.type = "button";
+        close.textContent = "×";
+        close.ariaLabel = "Dismiss";
+        close.addEventListener("click", () => this.#dismiss(code));
+        notice.append(text, close);
+        return notice;
+      }),
+    );
+  }
+
+  /** Hand complete utterances to screen readers: single words would never let them finish. @param {State} state */
+  #announce({ utterances }) {
+    if (utterances.length === 0) this.#announced = -1;
+    const announcer = find("announcer");
+    for (const { utterance, complete, words } of utterances) {
+      if (!complete || utterance <= this.#announced) continue;
+      this.#announced = utterance;
+      const line = document.createElement("p");
+      line.textContent = textOf(words).trim();
+      announcer.append(line);
+    }
+    while (announcer.childElementCount > ANNOUNCED_KEPT) announcer.firstElementChild.remove();
+  }
+
+  /** @param {boolean} following */
+  #showJump(following) {
+    find("jump").hidden = following;
+  }
+}
+
+/**
+ * List the microphones.
+ *
+ * @param {MediaDeviceInfo[]} devices
+ * @param {string} chosen device id
+ */
+export function showMicrophones(devices, chosen) {
+  const named = devices.filter(({ deviceId }) => deviceId !== "default" && deviceId !== "communications");
+  const options = named.map(({ deviceId, label }, at) => option(deviceId, label || `Microphone ${at + 1}`));
+  const select = find("microphone");
+  select.replaceChildren(option("", "Default microphone"), ...options);
+  select.value = named.some(({ deviceId }) => deviceId === chosen) ? chosen : "";
+}
+
+/** List the languages. @param {string} chosen Whisper's code */
+export function showLanguages(chosen) {
+  const select = find("language");
+  select.append(...languages(navigator.languages).map(({ code, name }) => option(code, name)));
+  select.value = chosen;
+}
+
+/** What the main button does now. @param {State} state */
+function startLabel(state) {
+  if (state.phase === "live") return "Stop";
+  if (isActive(state) || state.phase === "full") return "Cancel";
+  return state.phase === "finishing" && !state.complete ? "Finishing" : "Start";
+}
+
+/** @param {State} state @param {string} title @param {string} detail */
+function renderHero(state, title, detail) {
+  find("hero-more").hidden = state.phase !== "idle";
+  if (state.phase === "idle") {
+    setText(find("hero-title"), "Speak, and read along");
+    setText(find("hero-detail"), "Press Start and talk: your words appear here as you say them.");
+  } else if (state.phase === "live" && state.source === "microphone" && detail === "") {
+    setText(find("hero-title"), "Listening");
+    setText(find("hero-detail"), "Your words appear here a moment after you say them.");
+  } else {
+    setText(find("hero-title"), title);
+    setText(find("hero-detail"), detail);
+  }
+}
+
+/** Name the model, and offer only languages that it knows. @param {State} state */
+function renderSession({ session }) {
+  if (!session) return;
+  setText(find("about"), session.model ? `Recognised by Whisper ${session.model}, on this server.` : "");
+  for (const choice of find("language").options) {
+    choice.disabled = choice.value !== "" && session.languages !== null && !session.languages.includes(choice.value);
+  }
+}
+
+/** @param {string} value @param {string} label */
+function option(value, label) {
+  const element = document.createElement("option");
+  element.value = value;
+  element.textContent = label;
+  return element;
+}
+
+/** @param {HTMLElement} element @param {string} text */
+function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** Change what is read out, but not for a mere figure: a countdown would be read every second. @param {HTMLElement} element @param {string} text */
+function setSpoken(element, text) {
+  const bare = (/** @type {string | null} */ sentence) => (sentence ?? "").replace(/[\d.]+/g, "");
+  if (bare(element.textContent) !== bare(text)) element.textContent = text;
+}

@@ -1,0 +1,152 @@
+/** What the page says in each state: every state has words, and says what to do next. */
+
+import { wordCount } from "./state.js";
+
+/** @typedef {import("./state.js").State} State */
+/** @typedef {{title: string, detail: string, tone: "calm" | "busy" | "live" | "good" | "bad"}} Words */
+
+/** Seconds without any sound before the page says so. */
+const QUIET_AFTER = 4;
+/** Seconds without a word from the server before the page says so. */
+const UNANSWERED_AFTER = 6;
+
+/** @type {Record<import("./state.js").Phase, (state: State) => Words>} */
+const WORDS = {
+  idle: () => ({ title: "Ready", detail: "", tone: "calm" }),
+  insecure: () => ({
+    title: "Not a secure address",
+    detail:
+      "Browsers lend a microphone only to https:// addresses and to localhost. Open this page through one of them. " +
+      "Recordings can be replayed from here all the same.",
+    tone: "bad",
+  }),
+  unsupported: () => ({
+    title: "Browser too old",
+    detail: "This browser cannot hand sound to a page. Update it, or use a current Firefox, Chrome, Edge or Safari.",
+    tone: "bad",
+  }),
+  asking: () => ({
+    title: "Asking for the microphone",
+    detail: "Your browser asks whether this page may listen. Choose “Allow”.",
+    tone: "busy",
+  }),
+  denied: () => ({
+    title: "Microphone blocked",
+    detail:
+      "This page may not use the microphone. Allow it with the icon beside the address (and in your system's privacy " +
+      "settings), then start again.",
+    tone: "bad",
+  }),
+  no_device: () => ({
+    title: "No microphone found",
+    detail: "Plug one in or switch it on, then start again. Recordings can be replayed without one.",
+    tone: "bad",
+  }),
+  device_busy: () => ({
+    title: "Microphone not available",
+    detail: "Another program may be holding it. Close that, or choose another microphone, then start again.",
+    tone: "bad",
+  }),
+  connecting: (state) => ({
+    title: "Connecting",
+    detail: state.source === "file" ? "Opening a session for the recording." : "You can speak already: nothing is lost.",
+    tone: "busy",
+  }),
+  live: (state) => (state.source === "file" ? replaying(state) : listening(state)),
+  finishing: (state) => ({
+    title: "Finishing",
+    detail: state.progress
+      ? `Going over it once more: ${state.progress.stage}, ${percent(state.progress.fraction)}.`
+      : "Writing the last words.",
+    tone: "busy",
+  }),
+  done: (state) => ({ title: "Done", detail: summary(state), tone: "good" }),
+  full: (state) => ({
+    title: "Server full",
+    detail: `${state.error?.message ?? ""} Trying again ${state.retryIn ? `in ${state.retryIn} s` : "now"}.`.trim(),
+    tone: "busy",
+  }),
+  lost: (state) =>
+    state.session
+      ? {
+          title: "Connection lost",
+          detail: "What you have read stays here. Check the network, then start again: that begins a new transcript.",
+          tone: "bad",
+        }
+      : {
+          title: "Server not reachable",
+          detail: "Nothing answers at this address. Check that live-asr is running, then start again.",
+          tone: "bad",
+        },
+  failed: (state) => ({
+    title: "That did not work",
+    detail: [state.error?.message, state.error?.hint].filter(Boolean).join(" "),
+    tone: "bad",
+  }),
+};
+
+/** Say in what state the page is. @param {State} state @returns {Words} */
+export function wordsFor(state) {
+  return WORDS[state.phase](state);
+}
+
+/** Say what the microphone hears; empty while none is open. @param {State} state @returns {string} */
+export function hearing(state) {
+  if (state.source !== "microphone" || (state.phase !== "live" && state.phase !== "connecting")) return "";
+  if (state.quiet >= QUIET_AFTER) return "No sound";
+  if (state.speaking) return "Hearing speech";
+  return state.captured > 0 && state.quiet < 1 ? "Hearing sound" : "Listening";
+}
+
+/** Say how far behind the captions are; empty where that means nothing. @param {State} state @returns {string} */
+export function behind(state) {
+  if (!state.lag || state.phase !== "live" || state.source === "file") return "";
+  return `${Math.max(0, state.lag.seconds).toFixed(1)} s behind`;
+}
+
+/** Seconds of audio so far: what the microphone gave, or what was heard of a file. @param {State} state */
+export function elapsed(state) {
+  return state.duration ?? (state.source === "file" ? (state.lag?.received ?? 0) : state.captured);
+}
+
+/** Seconds as m:ss or h:mm:ss. @param {number} seconds */
+export function clock(seconds) {
+  const whole = Math.floor(seconds);
+  const pad = (/** @type {number} */ part) => String(part).padStart(2, "0");
+  const [h, m, s] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
+  return h ? `${h}:${pad(m)}:${pad(s)}` : `${m}:${pad(s)}`;
+}
+
+/** @param {number} fraction 0 to 1 */
+export function percent(fraction) {
+  return `${Math.floor(fraction * 100)} %`;
+}
+
+/** @param {State} state @returns {Words} */
+function listening(state) {
+  return { title: "Live", detail: trouble(state), tone: "live" };
+}
+
+/** @param {State} state */
+function trouble(state) {
+  if (state.unanswered >= UNANSWERED_AFTER)
+    return `No answer from the server for ${Math.floor(state.unanswered)} s. The sound is kept and will be sent.`;
+  if (state.quiet >= QUIET_AFTER)
+    return `No sound for ${Math.floor(state.quiet)} s. Is the microphone muted, or is another one meant?`;
+  if (state.dropped > 0)
+    return `The network was too slow: ${state.dropped.toFixed(1)} s of sound had to be left out.`;
+  return "";
+}
+
+/** @param {State} state @returns {Words} */
+function replaying(state) {
+  return { title: "Transcribing", detail: state.file?.name ?? "", tone: "live" };
+}
+
+/** @param {State} state */
+function summary(state) {
+  const words = wordCount(state);
+  if (words === 0) return "No words were recognised. Is it speech, and in the chosen language?";
+  const counted = words === 1 ? "1 word" : `${words.toLocaleString("en")} words`;
+  return `${counted} in ${clock(elapsed(state))}. Copy or save them, or start anew.`;
+}
