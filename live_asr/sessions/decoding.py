@@ -1,0 +1,88 @@
+"""A client's audio bytes to 16 kHz mono samples, whatever the client sends."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from live_asr.core.audio import PcmDecoder, Samples
+from live_asr.core.messages import AudioFormat
+from live_asr.sessions.container import ContainerDecoder
+from live_asr.sessions.resampling import Resampler
+
+INLINE_BYTES = 64 * 1024
+"""Raw audio up to this size is decoded on the event loop, which takes some 2 ms at most."""
+
+
+class AudioDecoder(Protocol):
+    """Decode one session's audio.
+
+    Methods are called one at a time, from the event loop, which they never hold for long. Any chunking of
+    the same bytes gives the same samples.
+    """
+
+    @property
+    def has_more(self) -> bool:
+        """Whether the last call left samples, or an error, behind: call `feed(b"")` or `finish()` again."""
+
+    @property
+    def skipped_packets(self) -> int:
+        """How many corrupt packets were passed over so far."""
+
+    async def feed(self, data: bytes) -> Samples:
+        """Take the next bytes; return what is decoded so far: shape (samples,), float32, 16 kHz, maybe empty.
+
+        Raises MediaError `not_audio` (close code 1003) where the bytes turn out to hold no audio; the decoder
+        is then of no further use.
+        """
+
+    async def finish(self) -> Samples:
+        """Say that no bytes follow; return what is left, about a minute at most; repeat while `has_more`.
+
+        Raises MediaError as `feed` does.
+        """
+
+    def close(self) -> None:
+        """Free everything, at once and whatever is going on; idempotent."""
+
+
+def open_decoder(audio: AudioFormat, spool_directory: Path | None = None) -> AudioDecoder:
+    """Return the decoder for what `start` announced; `close` it in the end.
+
+    Files whose index comes last are kept in `spool_directory` until they are complete, unseen and unnamed;
+    without one, where the system keeps temporary files.
+    """
+    if audio.encoding == "container":
+        return ContainerDecoder(spool_directory)
+    return PcmStreamDecoder(audio)
+
+
+class PcmStreamDecoder:
+    """Decode raw audio and resample it; see `AudioDecoder`."""
+
+    has_more = False
+    skipped_packets = 0
+
+    def __init__(self, audio: AudioFormat) -> None:
+        self._decoder = PcmDecoder(audio.encoding, audio.channels)
+        self._resampler = Resampler(audio.sample_rate)
+
+    async def feed(self, data: bytes) -> Samples:
+        """Return the samples that `data` completes; a large piece is decoded in a thread."""
+        if len(data) <= INLINE_BYTES:
+            return self._decode(data)
+        return await asyncio.to_thread(self._decode, data)
+
+    async def finish(self) -> Samples:
+        """Return what the resampler holds; bytes of an unfinished sample are dropped."""
+        return self._resampler.finish()
+
+    def close(self) -> None:
+        """Do nothing: memory is all that is held."""
+
+    def _decode(self, data: bytes) -> Samples:
+        samples = self._decoder.feed(data)
+        return self._resampler.feed(samples) if len(samples) else np.empty(0, np.float32)
