@@ -1,29 +1,17 @@
-"""The Python client: stream audio to a live-asr server and receive its captions.
-
-    async with connect("http://localhost:8765", language="en") as session:
-        sending = asyncio.create_task(send_all(session))    # await session.send(pcm); await session.stop()
-        async for message in session:                       # typed: Partial, Commit, Utterance … Final
-            if isinstance(message, Commit):
-                print(message.text, end="")
-        await sending
-
-Receiving runs by itself, so a program may also send everything first and read afterwards. For a file
-there is `transcribe_file`.
-"""
+"""A session on a server: audio in, typed messages out."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Literal, TypeAlias
 
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from live_asr.connection import (
+from live_asr.client.connection import (
     DEFAULT_URL,
     SessionError,
     SessionFailed,
@@ -57,22 +45,10 @@ from live_asr.core.messages import (
 )
 from live_asr.core.transcript import Transcript
 from live_asr.errors import LiveAsrError
-from live_asr.media import PCM_BYTES_PER_SECOND, MediaFile
-
-__all__ = [
-    "DEFAULT_URL",
-    "LiveSession",
-    "Pace",
-    "SessionError",
-    "SessionFailed",
-    "SessionRefused",
-    "connect",
-    "transcribe_file",
-]
 
 Pace: TypeAlias = Literal["realtime", "fast"]
 
-_FRAME_BYTES = 64 * 1024
+FRAME_BYTES = 64 * 1024
 """Largest frame sent: the protocol allows 1 MiB, and small ones keep captions flowing on slow lines."""
 _READY_TIMEOUT = 30.0
 _REPLACING = (Partial, Ack, Lag, Progress)
@@ -193,7 +169,7 @@ class LiveSession:
                     f" exceed the server's window of {window_bytes}.",
                     'Send audio as it is spoken, or open the session with pace="fast" for a recording.',
                 )
-            frame_bytes = min(_FRAME_BYTES, window_bytes)
+            frame_bytes = min(FRAME_BYTES, window_bytes)
             for first in range(0, len(data), frame_bytes):
                 await self._send_frame(bytes(data[first : first + frame_bytes]))
 
@@ -340,69 +316,3 @@ class LiveSession:
     ) -> SessionError:
         kind = SessionFailed if self._ready else SessionRefused
         return kind(code, message, hint, retry_after)
-
-
-# Files --------------------------------------------------------------------------------------------
-
-
-async def transcribe_file(
-    path: Path,
-    url: str = DEFAULT_URL,
-    *,
-    pace: Pace = "realtime",
-    token: str | None = None,
-    language: str | None = None,
-    task: str = "transcribe",
-    vocabulary: Sequence[str] = (),
-    enough: asyncio.Event | None = None,
-) -> AsyncIterator[ServerMessage]:
-    """Stream an audio or video file to a server and yield its messages, `ready` first, `final` last.
-
-    At pace `realtime` the sound is sent as a microphone would deliver it, at `fast` as fast as the server
-    can work. Set `enough` to stop sending early; what was sent is still finished. Raises MediaError for a
-    file without readable audio, SessionRefused and SessionFailed as `connect` and `LiveSession` do.
-    """
-    media = await asyncio.to_thread(MediaFile.probe, path)
-    as_file = pace == "fast" and media.is_streamable
-    if as_file:
-        chunks = media.file_chunks(_FRAME_BYTES)
-    else:
-        chunks = media.pcm_chunks(PCM_BYTES_PER_SECOND // 10 if pace == "realtime" else _FRAME_BYTES)
-    async with connect(
-        url,
-        token=token,
-        encoding="container" if as_file else "pcm_s16le",
-        pace=pace,
-        language=language,
-        task=task,
-        vocabulary=vocabulary,
-    ) as session:
-        yield session.ready
-        sending = asyncio.create_task(_send_chunks(session, chunks, pace, enough or asyncio.Event()))
-        try:
-            async for message in session:
-                yield message
-            await sending
-        finally:
-            sending.cancel()
-            await asyncio.gather(sending, return_exceptions=True)
-
-
-async def _send_chunks(
-    session: LiveSession, chunks: Iterator[bytes], pace: Pace, enough: asyncio.Event
-) -> None:
-    now = asyncio.get_running_loop().time
-    begun, sent_bytes = now(), 0
-    try:
-        while not enough.is_set() and (chunk := await asyncio.to_thread(next, chunks, b"")):
-            sent_bytes += len(chunk)
-            if pace == "realtime":
-                # A microphone hands a chunk over when its last sample has been heard.
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(begun + sent_bytes / PCM_BYTES_PER_SECOND - now()):
-                        await enough.wait()
-            await session.send(chunk)
-        await session.stop()
-    except LiveAsrError:
-        await session.close()  # else the server would wait for the rest, and the reader for the server
-        raise

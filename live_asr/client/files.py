@@ -1,0 +1,77 @@
+"""A recording as a session: read here, streamed to a server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from live_asr.client.connection import DEFAULT_URL
+from live_asr.client.media import PCM_BYTES_PER_SECOND, MediaFile
+from live_asr.client.session import FRAME_BYTES, LiveSession, Pace, connect
+from live_asr.core.messages import ServerMessage
+from live_asr.errors import LiveAsrError
+
+
+async def transcribe_file(
+    path: Path,
+    url: str = DEFAULT_URL,
+    *,
+    pace: Pace = "realtime",
+    token: str | None = None,
+    language: str | None = None,
+    task: str = "transcribe",
+    vocabulary: Sequence[str] = (),
+    enough: asyncio.Event | None = None,
+) -> AsyncGenerator[ServerMessage, None]:
+    """Stream an audio or video file to a server and yield its messages, `ready` first, `final` last.
+
+    At pace `realtime` the sound is sent as a microphone would deliver it, at `fast` as fast as the server
+    can work. Set `enough` to stop sending early; what was sent is still finished. Raises MediaError for a
+    file without readable audio, SessionRefused and SessionFailed as `connect` and `LiveSession` do.
+    """
+    media = await asyncio.to_thread(MediaFile.probe, path)
+    as_file = pace == "fast" and media.is_streamable
+    if as_file:
+        chunks = media.file_chunks(FRAME_BYTES)
+    else:
+        chunks = media.pcm_chunks(PCM_BYTES_PER_SECOND // 10 if pace == "realtime" else FRAME_BYTES)
+    async with connect(
+        url,
+        token=token,
+        encoding="container" if as_file else "pcm_s16le",
+        pace=pace,
+        language=language,
+        task=task,
+        vocabulary=vocabulary,
+    ) as session:
+        yield session.ready
+        sending = asyncio.create_task(_send_chunks(session, chunks, pace, enough or asyncio.Event()))
+        try:
+            async for message in session:
+                yield message
+            await sending
+        finally:
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+
+
+async def _send_chunks(
+    session: LiveSession, chunks: Iterator[bytes], pace: Pace, enough: asyncio.Event
+) -> None:
+    now = asyncio.get_running_loop().time
+    begun, sent_bytes = now(), 0
+    try:
+        while not enough.is_set() and (chunk := await asyncio.to_thread(next, chunks, b"")):
+            sent_bytes += len(chunk)
+            if pace == "realtime":
+                # A microphone hands a chunk over when its last sample has been heard.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(begun + sent_bytes / PCM_BYTES_PER_SECOND - now()):
+                        await enough.wait()
+            await session.send(chunk)
+        await session.stop()
+    except LiveAsrError:
+        await session.close()  # else the server would wait for the rest, and the reader for the server
+        raise

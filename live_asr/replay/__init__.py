@@ -1,0 +1,7 @@
+"""The replay command: recorded files through a server, captions in the terminal, transcripts on disk."""
+
+from __future__ import annotations
+
+from live_asr.replay.command import ReplayOptions, run
+
+__all__ = ["ReplayOptions", "run"]

@@ -1,0 +1,233 @@
+"""Replay files one after the other, through a server of one's own if no other is named.
+
+It is a client like any other. Without a server's address it starts one for the occasion, in a process of
+its own with its data in a temporary folder, and ends it afterwards.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from live_asr.client import Pace, transcribe_file
+from live_asr.client.media import MediaFile
+from live_asr.config import Settings
+from live_asr.core.export import FORMATS, Record
+from live_asr.core.messages import Ready
+from live_asr.core.transcript import Transcript
+from live_asr.errors import LiveAsrError, MediaError, StorageError
+from live_asr.replay.own_server import own_server
+from live_asr.replay.view import CaptionsView, TerminalView
+
+OK, FAILED, INTERRUPTED = 0, 1, 130
+"""Exit statuses: the last is what shells report for Ctrl-C."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayOptions:
+    """What to replay the files with."""
+
+    url: str | None = None
+    """The server; None starts one."""
+    token: str | None = None
+    """The server's access token, where it wants one."""
+    pace: Pace = "fast"
+    language: str | None = None
+    """ISO 639-1 code; None detects it."""
+    task: str = "transcribe"
+    vocabulary: tuple[str, ...] = ()
+    output: Path | None = None
+    """Folder for the transcripts; None puts them beside their file."""
+    settings: Settings = field(default_factory=Settings)
+    """Settings of the server that is started."""
+
+
+def run(files: Sequence[Path], options: ReplayOptions) -> int:
+    """Replay the files one after the other, and return the exit status.
+
+    A file that cannot be replayed costs one line on stderr and status 1; the others are replayed all the
+    same. The first Ctrl-C ends the file that is being sent and writes what was heard, the second does not
+    wait for the server any more.
+    """
+    try:
+        return asyncio.run(_run(files, options))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return INTERRUPTED
+
+
+async def _run(files: Sequence[Path], options: ReplayOptions) -> int:
+    console, errors = Console(highlight=False), Console(stderr=True, highlight=False)
+    view = TerminalView(console, errors) if console.is_terminal else CaptionsView(console, errors)
+    enough = asyncio.Event()
+    with _interrupts(enough, view):
+        # Files are looked at before a server is started: a misspelt name should not take ten seconds.
+        media = [found for path in files if (found := await _probed(path, options, view))]
+        failed = len(media) < len(files)
+        targets = _targets(media, options.output)
+        if media and not enough.is_set():
+            try:
+                async with _server(options, view, enough) as url:
+                    for file in media:
+                        if enough.is_set():
+                            break
+                        failed |= not await _replay(file, targets[file.path], url, options, view, enough)
+            except LiveAsrError as error:
+                view.complain(error)
+                failed = True
+    if enough.is_set():
+        return INTERRUPTED
+    return FAILED if failed else OK
+
+
+async def _replay(
+    file: MediaFile, target: Path, url: str, options: ReplayOptions, view: CaptionsView, enough: asyncio.Event
+) -> bool:
+    """Stream one file and write its transcripts; return whether all of it went well."""
+    transcript, session = Transcript(), ""
+    succeeded = False
+    try:
+        with view.showing(file):
+            messages = transcribe_file(
+                file.path,
+                url,
+                pace=options.pace,
+                token=options.token or _token_of(options),
+                language=options.language,
+                task=options.task,
+                vocabulary=options.vocabulary,
+                enough=enough,
+            )
+            async with aclosing(messages):
+                async for message in messages:
+                    if isinstance(message, Ready):
+                        session = message.session
+                    transcript.apply(message)
+                    view.show(message)
+        succeeded = True
+    except LiveAsrError as error:
+        view.complain(error, file.path)
+    finally:  # cancelled too: what was heard is kept
+        if succeeded or transcript.words:
+            succeeded &= _write(Record.of(session, transcript), target, view)
+    return succeeded
+
+
+# Files --------------------------------------------------------------------------------------------
+
+
+async def _probed(path: Path, options: ReplayOptions, view: CaptionsView) -> MediaFile | None:
+    folder = options.output or path.parent
+    try:
+        found = await asyncio.to_thread(MediaFile.probe, path)
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(0, "it may not be written to")
+    except MediaError as error:
+        view.complain(error)
+    except OSError as error:
+        reason = f"Transcripts of {path} cannot be written to {folder}: {error.strerror}."
+        view.complain(StorageError(reason, "Give another folder with --output."))
+    else:
+        return found
+    return None
+
+
+def _targets(media: Sequence[MediaFile], output: Path | None) -> dict[Path, Path]:
+    """Say where each file's transcripts go, as a path without extension.
+
+    That is the file's name without its own extension, where players look for subtitles; or with it, where
+    the name would clash with another file's transcripts, or overwrite what a replay has not written.
+    """
+    targets: dict[Path, Path] = {}
+    for file in media:
+        folder = output or file.path.parent
+        target = folder / file.path.stem
+        if target in targets.values() or not _may_overwrite(target, FORMATS):
+            target = folder / file.path.name
+        targets[file.path] = target
+    return targets
+
+
+def _may_overwrite(target: Path, extensions: Collection[str]) -> bool:
+    if not any(_with_extension(target, extension).exists() for extension in extensions):
+        return True
+    try:
+        content = json.loads(_with_extension(target, "json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and {"session", "revision", "segments"} <= content.keys()
+
+
+def _with_extension(target: Path, extension: str) -> Path:
+    return target.with_name(f"{target.name}.{extension}")
+
+
+def _write(record: Record, target: Path, view: CaptionsView) -> bool:
+    paths = []
+    try:
+        for extension, rendering in FORMATS.items():
+            path = _with_extension(target, extension)
+            path.write_text(rendering.render(record), encoding="utf-8", newline="\n")
+            paths.append(path)
+    except OSError as error:
+        view.complain(
+            StorageError(
+                f"{error.filename or target} cannot be written: {error.strerror}.", "Try another --output."
+            )
+        )
+        return False
+    view.say("Wrote " + ", ".join(map(str, paths)))
+    return True
+
+
+# Server and signals -------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def _server(options: ReplayOptions, view: CaptionsView, enough: asyncio.Event) -> AsyncIterator[str]:
+    if options.url is not None:
+        yield options.url
+        return
+    async with own_server(options.settings, view.say, enough) as url:
+        yield url
+
+
+def _token_of(options: ReplayOptions) -> str | None:
+    """Return the token that a server of our own asks for."""
+    secret = options.settings.server.token
+    return secret.get_secret_value() if options.url is None and secret is not None else None
+
+
+@contextmanager
+def _interrupts(enough: asyncio.Event, view: CaptionsView) -> Iterator[None]:
+    """Turn Ctrl-C, a hang-up and termination into `enough`, and a second one into cancellation."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None, "called in a coroutine"
+
+    def interrupt() -> None:
+        if enough.is_set():
+            task.cancel()
+        else:
+            enough.set()
+            view.say("Finishing what was heard; once more to end at once.")
+
+    signals = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    # Elsewhere than on Unix a loop takes no handlers: Ctrl-C then ends at once.
+    with suppress(NotImplementedError, RuntimeError, ValueError):
+        for number in signals:
+            loop.add_signal_handler(number, interrupt)
+    try:
+        yield
+    finally:
+        if sys.platform != "win32":
+            for number in signals:
+                loop.remove_signal_handler(number)
