@@ -92,7 +92,7 @@ def fetch_from_hub(repository: str, folder: Path, on_progress: Progress) -> Fetc
         if digest is None:
             raise SourceError(f"the hub names no digest for {file.rfilename}")
         digests[file.rfilename] = digest
-        _link_or_copy(_hub_file(repository, file.rfilename, info.sha, endpoint, bar), folder / file.rfilename)
+        _link_or_copy(_hub_file(repository, file.rfilename, endpoint, bar), folder / file.rfilename)
     return Fetched(f"hub {repository} at {(info.sha or 'main')[:12]}", True, digests)
 
 
@@ -140,13 +140,13 @@ def _fetch_from_hub_cache(repository: str, folder: Path, *, reason: str) -> Fetc
     return Fetched(f"hub {repository} at {snapshot.name[:12]}, cached", True, digests)
 
 
-def _hub_file(repository: str, name: str, revision: str | None, endpoint: str | None, bar: type[Any]) -> Path:
+def _hub_file(repository: str, name: str, endpoint: str | None, bar: type[Any]) -> Path:
     from huggingface_hub import hf_hub_download
 
     try:
-        path = hf_hub_download(
-            repository, name, revision=revision, endpoint=endpoint, etag_timeout=HUB_TIMEOUT, tqdm_class=bar
-        )
+        # No revision is named: only so does the cache remember which one is current, for a day without hub.
+        # Should it change just now, the digests won't match, and nothing is kept.
+        path = hf_hub_download(repository, name, endpoint=endpoint, etag_timeout=HUB_TIMEOUT, tqdm_class=bar)
     except Exception as error:  # as above
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise

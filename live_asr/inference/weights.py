@@ -95,7 +95,7 @@ def resolve(
     for problem in problems:
         log.warning("The copy of %s is damaged: %s.", entry.name, problem)
     if offline:
-        raise _unreachable(entry, ["models.offline is set"])
+        raise _unreachable(entry, [], offline=True)
     return _pull(entry, models_dir, on_progress or _silent)
 
 
@@ -225,7 +225,8 @@ def _pull(entry: ManifestEntry, models_dir: Path, on_progress: Progress) -> Weig
 def _bring(entry: ManifestEntry, models_dir: Path, on_progress: Progress) -> Weights:
     """Fetch into a folder of its own, check, and put it in place in one step."""
     for leftover in models_dir.glob(f".pull-{entry.name}-*"):
-        shutil.rmtree(leftover)  # of a pull that died: whoever lives holds the lock
+        # Of a pull that died: whoever lives holds the lock. Its pip may still write there for a moment.
+        shutil.rmtree(leftover, ignore_errors=True)
     staging = Path(tempfile.mkdtemp(prefix=f".pull-{entry.name}-", dir=models_dir))
     try:
         fresh = staging / "new"
@@ -325,12 +326,14 @@ def _disk_full(entry: ManifestEntry, models_dir: Path, needed_bytes: int = 0) ->
     )
 
 
-def _unreachable(entry: ManifestEntry, reasons: list[str]) -> WeightsError:
+def _unreachable(entry: ManifestEntry, reasons: list[str], *, offline: bool = False) -> WeightsError:
     shipped = "" if entry.packages else "; no package ships it"
     return WeightsError(
-        f"The weights of {entry.name} are not on this machine and cannot be fetched: "
-        f"{'; '.join(reasons) or 'it has no source'}{shipped}.",
-        f"Run `live-asr models pull {entry.name}` with a network, "
+        f"The weights of {entry.name} are not on this machine"
+        + (
+            ", and fetching is off." if offline else f" and cannot be fetched: {'; '.join(reasons)}{shipped}."
+        ),
+        f"Run `live-asr models pull {entry.name}` with a network{' and without models.offline' * offline}, "
         f"or copy a folder with its files here and name it with --model DIR or LIVE_ASR_MODELS__LOCAL.",
         code="weights_unreachable",
     )
