@@ -22,6 +22,7 @@ from live_asr.inference import sources, weights
 from live_asr.inference.manifest import ManifestEntry, load_manifest, parse_manifest
 from live_asr.inference.weights import Weights, default_model, resolve, resolve_recognizer, verify
 
+ROOT = Path(__file__).parent.parent
 NOWHERE = "http://127.0.0.1:9"
 """The discard port: nothing listens there."""
 
@@ -62,6 +63,20 @@ def test_every_model_names_a_source_and_a_licence() -> None:
         for package in entry.packages:
             assert all("==" in wheel for wheel in package.wheels)
             assert all(len(file.sha256) == 64 and file.size_bytes > 0 for file in package.files)
+
+
+def test_the_docs_name_every_model_with_its_sources_and_licence() -> None:
+    rows = [
+        row
+        for row in (ROOT / "docs" / "models.md").read_text(encoding="utf-8").splitlines()
+        if row.startswith("| `")
+    ]
+    for entry in load_manifest().values():
+        (row,) = (row for row in rows if f"`{entry.name}`" in row.split("|")[1])
+        assert entry.licence in row
+        assert entry.hub is None or f"`{entry.hub}`" in row
+        for package in entry.packages:
+            assert f"`{package.wheels[0].partition('==')[0]}`" in row
 
 
 def test_the_default_is_turbo_on_a_gpu_and_base_on_a_cpu() -> None:

@@ -1,0 +1,135 @@
+"""The command line, run as people run it: in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from live_asr import __version__
+
+
+def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `live-asr` in `folder`, with these LIVE_ASR_ variables and no others."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("LIVE_ASR_")}
+    return subprocess.run(
+        [sys.executable, "-m", "live_asr.cli", *arguments],
+        cwd=folder,
+        env=inherited | environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_version_is_printed(tmp_path: Path) -> None:
+    assert run(tmp_path, "--version").stdout == f"live-asr {__version__}\n"
+
+
+def test_help_names_every_command(tmp_path: Path) -> None:
+    shown = run(tmp_path, "--help").stdout
+    assert all(command in shown for command in ("serve", "replay", "models", "config", "doctor"))
+
+
+def test_the_command_line_starts_without_the_models_libraries(tmp_path: Path) -> None:
+    code = (
+        "import sys, live_asr.cli, live_asr.config, live_asr.inference.weights\n"
+        "heavy = {'ctranslate2', 'faster_whisper', 'onnxruntime', 'av', 'huggingface_hub', 'torch'}\n"
+        "print(sorted(heavy & sys.modules.keys()))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("serve", "--port", "70000"), 2, "server.port cannot be 70000"),
+        (("serve", "--device", "gpu"), 2, "'auto', 'cpu' or 'cuda'"),
+        (("serve", "--config", "none.toml"), 2, "none.toml cannot be read"),
+        (("serve", "--nonsense"), 2, "--nonsense"),
+        (("serve", "--model", "bse"), 1, "Did you mean base"),
+        (("models", "pull", "tiny.eng"), 1, "Did you mean tiny.en"),
+        (("models", "path", "tiny.en"), 1, "live-asr models pull tiny.en"),
+        (("models", "verify", "tiny.en"), 1, "live-asr models pull"),
+    ],
+)
+def test_an_error_is_a_sentence_and_not_a_traceback(
+    tmp_path: Path, arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    result = run(tmp_path, *arguments, LIVE_ASR_MODELS__DIR=str(tmp_path))
+    assert result.returncode == code
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_config_shows_values_with_origins(tmp_path: Path) -> None:
+    (tmp_path / "live-asr.toml").write_text("[server]\nport = 9000\n")
+    result = run(tmp_path, "config", LIVE_ASR_SERVER__TOKEN="hunter2")
+    rows = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
+    assert rows["server.port"].split() == ["9000", "live-asr.toml"]
+    assert rows["server.token"].split() == ["********", "LIVE_ASR_SERVER__TOKEN"]
+    assert rows["server.max_sessions"].split() == ["8", "default"]
+
+
+def test_models_are_pulled_listed_verified_and_found(tmp_path: Path) -> None:
+    environment = {"LIVE_ASR_MODELS__DIR": str(tmp_path / "models")}
+
+    pulled = run(tmp_path, "models", "pull", "test-call", **environment)
+    assert pulled.returncode == 0, pulled.stderr
+    assert "test-call" in pulled.stdout
+    assert "Taking test-call from pyannote.audio==4.0.7" in pulled.stderr
+
+    listed = run(tmp_path, "models", "list", **environment).stdout
+    states = {line.split()[0]: line.split()[1] for line in listed.splitlines()}
+    assert states["test-call"] == "here"
+    assert states["base"] == "-"
+
+    folder = Path(run(tmp_path, "models", "path", "test-call", **environment).stdout.strip())
+    assert (folder / "sample.wav").stat().st_size == 960_104
+
+    assert run(tmp_path, "models", "verify", **environment).stdout == "test-call: good\n"
+    os.truncate(folder / "sample.wav", 1000)
+    damaged = run(tmp_path, "models", "verify", **environment)
+    assert damaged.returncode == 1
+    assert "sample.wav (1000 bytes)" in damaged.stdout
+
+
+def test_the_doctor_decodes_one_second_with_the_real_models(tmp_path: Path, models_dir: Path) -> None:
+    result = run(
+        tmp_path,
+        *("doctor", "--model", "tiny.en", "--data", str(tmp_path / "data"), "--port", "0"),
+        LIVE_ASR_MODELS__DIR=str(models_dir),
+        LIVE_ASR_INFERENCE__DEVICE="cpu",
+    )
+    states = {line[6:].partition(":")[0]: line[:4].strip() for line in result.stdout.splitlines()}
+    assert states["decode one second"] == "ok", result.stdout
+    assert states["detect speech"] == "ok"
+    assert result.returncode == 0
+    assert not (tmp_path / "data").exists()  # it looks, and leaves nothing
+
+
+def test_the_doctor_says_what_to_do_about_each_fault(tmp_path: Path, models_dir: Path) -> None:
+    models = tmp_path / "models"
+    shutil.copytree(models_dir / "silero-vad", models / "silero-vad")
+    (tmp_path / "file").write_text("")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        result = run(
+            tmp_path,
+            *("doctor", "--model", "tiny.en", "--data", str(tmp_path / "file" / "data"), "--port", port),
+            LIVE_ASR_MODELS__DIR=str(models),
+            LIVE_ASR_INFERENCE__DEVICE="cpu",
+        )
+    assert result.returncode == 1
+    assert "fail  recogniser: The weights of tiny.en are not on this machine" in result.stdout
+    assert "live-asr models pull tiny.en" in result.stdout
+    assert "fail  data folder" in result.stdout
+    assert "LIVE_ASR_STORAGE__DATA" in result.stdout
+    assert f"warn  port: 127.0.0.1:{port} cannot be used" in result.stdout
