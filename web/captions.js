@@ -14,7 +14,9 @@ export class Captions {
   #last;
   /** What is on the screen, by utterance. @type {Map<number, {utterance: Utterance, element: HTMLElement}>} */
   #shown = new Map();
-  #tail = make("span", "tail");
+  #tail = make("span", "uncommitted");
+  #tailSpace = document.createTextNode("");
+  #tailWords = make("span", "tail");
   /** Holds the tail where no utterance is open for it. */
   #pending = make("div", "utterance");
   #pendingTurn = turnElement(null, 0);
@@ -28,6 +30,7 @@ export class Captions {
     this.#container = container;
     this.#last = last;
     this.#pending.append(this.#pendingTurn.paragraph);
+    this.#tail.append(this.#tailSpace, this.#tailWords);
   }
 
   /** @param {Utterance[]} utterances @param {Word[]} tail */
@@ -72,8 +75,12 @@ export class Captions {
 
   /** @param {Utterance | undefined} last @param {Word[]} tail */
   #showTail(last, tail) {
-    const words = textOf(tail);
-    if (this.#tail.textContent !== words) this.#tail.textContent = words;
+    const text = textOf(tail);
+    if (this.#tail.textContent !== text) {
+      // The space before the first word stands outside of what is underlined.
+      this.#tailWords.textContent = text.trimStart();
+      this.#tailSpace.data = text.slice(0, text.length - text.trimStart().length);
+    }
     const open = last && !last.complete ? this.#shown.get(last.utterance) : undefined;
     if (open || tail.length === 0) {
       this.#pending.remove();

@@ -1,5 +1,7 @@
 /** One session's socket: sends audio within the server's window, and hands on what the server says. */
 
+import { subprotocols } from "./access.js";
+
 /** The longest frame sent: well under the server's limit of 1 MiB. */
 const FRAME_BYTES = 256 * 1024;
 
@@ -33,7 +35,7 @@ export class Connection {
   constructor(start, events) {
     this.#events = events;
     const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-    this.#socket = new WebSocket(`${scheme}//${location.host}/v1/stream`);
+    this.#socket = new WebSocket(`${scheme}//${location.host}/v1/stream`, subprotocols());
     this.#socket.onopen = () => this.#socket.send(JSON.stringify({ type: "start", ...start }));
     this.#socket.onmessage = ({ data }) => this.#received(data);
     this.#socket.onclose = () => {

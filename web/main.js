@@ -1,5 +1,6 @@
 /** The page's wiring: what happens becomes a message, the state that follows is shown, and its consequences are drawn. */
 
+import { saveWithToken, takeToken } from "./access.js";
 import { rememberChoices, rememberedChoices } from "./choices.js";
 import { copy } from "./clipboard.js";
 import { listMicrophones } from "./microphone.js";
@@ -59,7 +60,7 @@ function phaseChanged() {
 function start(source) {
   session?.abandon();
   recording = source;
-  session = new Session(dispatch, (levels) => meter.add(levels));
+  session = new Session(dispatch, (levels) => isActive(state) && meter.add(levels));
   view.follow.resume();
   if (source) session.replay(source, choices);
   else session.listen(choices);
@@ -149,7 +150,10 @@ function wireControls() {
     replayFile(find("recording").files[0]);
     find("recording").value = ""; // so that the same file can be chosen again
   });
-  find("save-menu").addEventListener("click", () => find("save-menu").hidePopover());
+  find("save-menu").addEventListener("click", (/** @type {MouseEvent} */ event) => {
+    saveWithToken(event);
+    find("save-menu").hidePopover();
+  });
   find("stage-enter").addEventListener("click", () => stage.enter());
   find("stage-leave").addEventListener("click", () => stage.leave());
   find("stage-larger").addEventListener("click", () => stage.resize(1));
@@ -213,6 +217,7 @@ function countDown() {
   if (state.retryIn === 0) start(recording);
 }
 
+takeToken();
 wireControls();
 wireChoices();
 wireDrop();

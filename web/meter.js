@@ -6,7 +6,7 @@ const BARS_PER_SECOND = 20;
 /** Bars that may wait to be drawn: one batch, so that the meter is at most that far behind. */
 const WAITING = 2;
 /** Loudness in dBFS at which a bar is lowest and highest. */
-const [FLOOR_DB, CEILING_DB] = [-60, -10];
+const [FLOOR_DB, CEILING_DB] = [-58, -8];
 
 export class Meter {
   #canvas;
@@ -102,5 +102,6 @@ export class Meter {
 /** @param {number} level root mean square @returns {number} 0 to 1 */
 function heightOf(level) {
   const loudness_db = 20 * Math.log10(Math.max(level, 1e-6));
-  return Math.max(0, Math.min(1, (loudness_db - FLOOR_DB) / (CEILING_DB - FLOOR_DB)));
+  const height = Math.max(0, Math.min(1, (loudness_db - FLOOR_DB) / (CEILING_DB - FLOOR_DB)));
+  return height ** 1.5; // loud syllables shall stand out, a whisper still show
 }

@@ -64,8 +64,8 @@ export class View {
     document.title = state.phase === "idle" ? "live-asr" : `${title} · live-asr`;
     setText(find("phase"), title);
     setText(find("elapsed"), clock(elapsed(state)));
-    find("elapsed").hidden = state.captured === 0 && state.lag === null && state.duration === null;
-    setText(find("lag"), behind(state));
+    find("elapsed").hidden = state.session === null && !(isActive(state) && state.captured > 0);
+    setText(find("lag-figure"), behind(state));
     find("lag").hidden = behind(state) === "";
     find("lag").classList.toggle("far", (state.lag?.seconds ?? 0) >= FAR_BEHIND);
     setText(find("hearing"), hearing(state));

@@ -26,7 +26,7 @@ const WORDS = {
     tone: "bad",
   }),
   asking: () => ({
-    title: "Asking for the microphone",
+    title: "Asking permission",
     detail: "Your browser asks whether this page may listen. Choose “Allow”.",
     tone: "busy",
   }),
@@ -78,11 +78,7 @@ const WORDS = {
           detail: "Nothing answers at this address. Check that live-asr is running, then start again.",
           tone: "bad",
         },
-  failed: (state) => ({
-    title: "That did not work",
-    detail: [state.error?.message, state.error?.hint].filter(Boolean).join(" "),
-    tone: "bad",
-  }),
+  failed: (state) => ({ title: "That did not work", detail: failure(state), tone: "bad" }),
 };
 
 /** Say in what state the page is. @param {State} state @returns {Words} */
@@ -101,7 +97,7 @@ export function hearing(state) {
 /** Say how far behind the captions are; empty where that means nothing. @param {State} state @returns {string} */
 export function behind(state) {
   if (!state.lag || state.phase !== "live" || state.source === "file") return "";
-  return `${Math.max(0, state.lag.seconds).toFixed(1)} s behind`;
+  return `${Math.max(0, state.lag.seconds).toFixed(1)} s`;
 }
 
 /** Seconds of audio so far: what the microphone gave, or what was heard of a file. @param {State} state */
@@ -125,6 +121,13 @@ export function percent(fraction) {
 /** @param {State} state @returns {Words} */
 function listening(state) {
   return { title: "Live", detail: trouble(state), tone: "live" };
+}
+
+/** @param {State} state */
+function failure({ error }) {
+  // The server's hint is for programs; a reader has only the address to put the token in.
+  const hint = error?.code === "unauthorized" ? "Open the address that the operator gave you: it ends in #token=…" : error?.hint;
+  return [error?.message, hint].filter(Boolean).join(" ");
 }
 
 /** @param {State} state */
