@@ -88,8 +88,8 @@ def serve(
     from live_asr.server.run import run
 
     with _progress() as on_progress:
-        _bring(settings, on_progress)
-    run(settings)
+        recognizer, detector = _bring(settings, on_progress)
+    run(settings, recognizer, detector)
 
 
 @app.command()
@@ -266,7 +266,7 @@ def _load(
     )
 
 
-def _bring(settings: Settings, on_progress: Progress) -> list[Weights]:
+def _bring(settings: Settings, on_progress: Progress) -> tuple[Weights, Weights]:
     """Bring what the settings use, so that it is here when the inference process asks for it."""
     from live_asr.inference.device import pick_device
     from live_asr.inference.weights import resolve_recognizer
@@ -279,7 +279,7 @@ def _bring(settings: Settings, on_progress: Progress) -> list[Weights]:
         on_progress=on_progress,
         offline=settings.models.offline,
     )
-    return [recognizer, _resolve(settings, settings.models.speech_detector, on_progress)]
+    return recognizer, _resolve(settings, settings.models.speech_detector, on_progress)
 
 
 def _resolve(settings: Settings, name: str, on_progress: Progress | None) -> Weights:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from live_asr.core.agreement import LocalAgreement
 from live_asr.core.audio import AudioBuffer
-from live_asr.core.guards import drop_after_speech, drop_echo, first_copy, is_loop, is_noise
+from live_asr.core.guards import drop_after_speech, drop_echo, is_noise, without_loops
 from live_asr.core.segmenter import (
     CHUNK_SAMPLES,
     Segmenter,
@@ -323,14 +323,10 @@ class Captioner:
         """Return what can be believed of a hypothesis; None when it is of no use at all."""
         if is_noise(hypothesis, step.speech_end_sample - self._utterance_start_sample):
             return ()
-        words: Sequence[Word] = hypothesis.words
-        if hypothesis.capped or is_loop(words):
-            committed = self._window.committed
-            kept = first_copy([*committed, *words]) - len(committed)
-            if kept <= 0:
-                return None
-            words = words[:kept]
-        words = drop_after_speech(words, step.speech_end_sample, step.request.end_sample)
+        believed = without_loops(hypothesis.words, self._window.committed, capped=hypothesis.capped)
+        if believed is None:
+            return None
+        words = drop_after_speech(believed, step.speech_end_sample, step.request.end_sample)
         words = drop_echo(words, self._window.committed)
         return _in_order(words, self._window.committed_end_sample)
 

@@ -11,30 +11,59 @@ from collections.abc import Sequence
 from live_asr.core.text import normalized
 from live_asr.core.types import Hypothesis, Word, samples
 
-LONGEST_LOOP_WORDS = 8
 LONGEST_COPY_WORDS = 12
 ECHO_WORDS = 3
 CERTAIN_ECHO_WORDS = 6
 ECHO_WORD_SAMPLES = samples(0.2)
 
 
-def is_loop(words: Sequence[Word]) -> bool:
-    """Tell whether the words hold a phrase three times in a row, or one word five times.
+def without_loops(
+    words: Sequence[Word], committed: Sequence[Word], *, capped: bool
+) -> tuple[Word, ...] | None:
+    """Reduce what is said over and over to its first copy; None when nothing is left to believe.
 
-    Twice is not enough: people do say "Tear down the fence! Tear down the fence!".
+    A loop is a phrase three times in a row, or one word five times; twice is not enough, people do say
+    "Tear down the fence! Tear down the fence!". The first copy may be among the `committed` words. A
+    `capped` hypothesis was cut off while it ran: it must end in a loop to be of any use, and even a copy
+    that is one word short counts there.
+    """
+    kept = [*committed, *words]
+    looped = False
+    for length in range(1, LONGEST_COPY_WORDS + 1):
+        copies = 5 if length == 1 else 3
+        while (run := _first_run(kept, length, length * (copies - 1))) is not None:
+            start, end = run
+            del kept[max(start, len(committed)) : end]
+            looped = True
+            if start < len(committed) and end <= len(committed):
+                break  # the committed words hold a loop: that is how it is now
+    if capped:
+        shortened = _before_copies(kept)
+        if shortened > len(committed):
+            kept = kept[:shortened]
+        elif not looped:
+            return None
+    new = tuple(kept[len(committed) :])
+    return new if new or not words else None
+
+
+def _first_run(words: Sequence[Word], length: int, least: int) -> tuple[int, int] | None:
+    """Find the first run of at least `least` words that each repeat the word `length` before it.
+
+    Returns where the repetition starts (behind the first copy) and where it ends.
     """
     sounds = [normalized(word.text) for word in words]
-    for length in range(1, LONGEST_LOOP_WORDS + 1):
-        copies = 5 if length == 1 else 3
-        same = 0
-        for index in range(length, len(sounds)):
-            same = same + 1 if sounds[index] == sounds[index - length] else 0
-            if same >= length * (copies - 1):
-                return True
-    return False
+    start = length
+    for index in range(length, len(sounds) + 1):
+        if index < len(sounds) and sounds[index] == sounds[index - length]:
+            continue
+        if index - start >= least:
+            return start, index
+        start = index + 1
+    return None
 
 
-def first_copy(words: Sequence[Word]) -> int:
+def _before_copies(words: Sequence[Word]) -> int:
     """Return how many leading words to keep of a hypothesis that ends in copies of one phrase.
 
     0 when it does not end so. The last copy may be cut short by the token cap: a phrase of k words

@@ -1,0 +1,150 @@
+"""The ASGI application: routes, the socket, the page, and the headers that guard it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI, WebSocket
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from live_asr import __version__
+from live_asr.config import Settings
+from live_asr.errors import EngineError
+from live_asr.inference.channel import Load, Loaded
+from live_asr.inference.engine import Engine
+from live_asr.server import rest
+from live_asr.server.looptime import watch_loop
+from live_asr.server.state import ServerState
+from live_asr.server.stream import Stream
+from live_asr.sessions.metrics import Metrics
+from live_asr.sessions.registry import SessionRegistry
+from live_asr.storage.spool import SpoolStore
+
+log = logging.getLogger(__name__)
+
+CONTENT_SECURITY_POLICY = "; ".join(
+    [
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data:",
+        "font-src 'self'",
+        "connect-src 'self' ws: wss:",
+        "media-src 'self' blob:",
+        "worker-src 'self'",
+        "manifest-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    ]
+)
+PAGE_HEADERS = {
+    "content-security-policy": CONTENT_SECURITY_POLICY,
+    "permissions-policy": "microphone=(self), fullscreen=(self)",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+
+
+def web_folder() -> Path:
+    """Return where the page's files are: inside an installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    installed = package / "web"
+    return installed if installed.is_dir() else package.parent / "web"
+
+
+def create_app(
+    settings: Settings,
+    load: Load,
+    *,
+    on_ready: Callable[[Loaded], None] = lambda _: None,
+    on_failed: Callable[[EngineError], None] = lambda _: None,
+) -> FastAPI:
+    """Build the application of one server.
+
+    It answers at once; its models are loaded beside, and `on_ready` or `on_failed` tells how that ended.
+    """
+    metrics = Metrics()
+    engine = Engine(load, timeout=settings.inference.decode_timeout, on_restart=metrics.engine_restarts.inc)
+    store = SpoolStore(settings.storage.data / "sessions", interval=settings.storage.fsync_interval)
+    registry = SessionRegistry(settings, engine, store, metrics)
+
+    async def load_models() -> None:
+        try:
+            on_ready(await engine.start())
+        except EngineError as error:
+            on_failed(error)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await store.start()
+        beside = [
+            asyncio.create_task(watch_loop(metrics.loop_stall), name="loop watch"),
+            asyncio.create_task(load_models(), name="loading"),
+        ]
+        try:
+            yield
+        finally:
+            await registry.drain(settings.server.drain_timeout)
+            await engine.close()
+            await store.close()
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+
+    app = FastAPI(
+        title="live-asr",
+        version=__version__,
+        summary="Live captions while people speak.",
+        description="Captions are streamed over the WebSocket `/v1/stream`; see docs/protocol.md.",
+        lifespan=lifespan,
+    )
+    app.state.server = ServerState(settings, engine, registry, metrics)
+    app.include_router(rest.router)
+
+    @app.websocket("/v1/stream")
+    async def stream(socket: WebSocket) -> None:
+        await Stream(
+            socket, settings=settings, registry=registry, loaded=engine.loaded, metrics=metrics
+        ).run()
+
+    web = web_folder()
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(web / "index.html")
+
+    app.mount("/web", StaticFiles(directory=web), name="web")
+    app.add_middleware(GuardHeaders)
+    return app
+
+
+class GuardHeaders:
+    """Add the page's guarding headers to each response; not to the API's own documentation, which loads
+    its viewer from elsewhere."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] != "http" or scope["path"] in ("/docs", "/redoc"):
+            await self._app(scope, receive, send)
+            return
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in PAGE_HEADERS.items():
+                    headers.setdefault(name, value)
+                headers.setdefault("cache-control", "no-cache")
+            await send(message)
+
+        await self._app(scope, receive, send_guarded)

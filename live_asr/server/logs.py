@@ -1,0 +1,45 @@
+"""Where log lines go and what they look like."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+import orjson
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line, for machines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as JSON."""
+        line: dict[str, Any] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+            + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return orjson.dumps(line).decode()
+
+
+def log_config(level: str, style: str) -> dict[str, Any]:
+    """Return the logging set-up, in the standard library's dictionary form; lines go to stderr."""
+    text = {"format": "%(asctime)s %(levelname)-7s %(name)s: %(message)s"}
+    formatter = {"()": JsonFormatter} if style == "json" else text
+    # What uvicorn has to say at "info" is its own start and stop; we print better.
+    uvicorn_level = "INFO" if level == "debug" else "WARNING"
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"line": formatter},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "root": {"level": "WARNING", "handlers": ["stderr"]},
+        "loggers": {
+            "live_asr": {"level": level.upper()},
+            "uvicorn": {"level": uvicorn_level},
+        },
+    }

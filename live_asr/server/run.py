@@ -1,0 +1,114 @@
+"""Runs one server: from settings and weights to a listening socket, until a signal."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sys
+
+import uvicorn
+
+from live_asr.config import Settings
+from live_asr.errors import ConfigError, EngineError, LiveAsrError
+from live_asr.inference.channel import Load, Loaded
+from live_asr.inference.device import cpu_count, pick_compute_type, pick_device
+from live_asr.inference.weights import Weights
+from live_asr.server.app import create_app
+from live_asr.server.logs import log_config
+
+log = logging.getLogger(__name__)
+
+MOST_WORKERS = 8
+"""More windows at once bring nothing on one machine's memory bus."""
+
+
+def run(settings: Settings, recognizer: Weights, detector: Weights) -> None:
+    """Serve until SIGINT or SIGTERM; open sessions are brought to their end first.
+
+    Raises ConfigError when the address cannot be listened on, EngineError when the models cannot be
+    loaded.
+    """
+    listener = _listen(settings.server.host, settings.server.port)
+    address = _address(settings.server.host, listener.getsockname()[1])
+    load = load_of(settings, recognizer, detector)
+    print(f"live-asr: loading {load.recognizer_name} on {load.device} …", flush=True)
+
+    def on_ready(loaded: Loaded) -> None:
+        model = loaded.recognizer
+        print(
+            f"live-asr: serving at {address}\n"
+            f"  recogniser       {model.name} ({model.compute_type}, on {model.device},"
+            f" {load.workers} window{'s' if load.workers > 1 else ''} at once;"
+            f" from {recognizer.source})\n"
+            f"  speech detector  {loaded.detector_name} (from {detector.source})\n"
+            f"  data             {settings.storage.data}",
+            flush=True,
+        )
+
+    def on_failed(error: EngineError) -> None:
+        failures.append(error)
+        server.should_exit = True
+
+    failures: list[LiveAsrError] = []
+    app = create_app(settings, load, on_ready=on_ready, on_failed=on_failed)
+    server = _Server(
+        uvicorn.Config(
+            app,
+            # One implementation of WebSockets everywhere; compression would cost more CPU than a caption.
+            ws="websockets-sansio",
+            ws_per_message_deflate=False,
+            loop="uvloop" if sys.platform != "win32" else "asyncio",
+            log_config=log_config(settings.server.log_level, settings.server.log_format),
+            access_log=settings.server.log_level == "debug",
+            server_header=False,
+        )
+    )
+    server.run(sockets=[listener])
+    if failures:
+        raise failures[0]
+
+
+def load_of(settings: Settings, recognizer: Weights, detector: Weights) -> Load:
+    """Return what the inference process is to load."""
+    device = pick_device(settings.inference.device)
+    workers = settings.inference.workers or (min(cpu_count(), MOST_WORKERS) if device == "cpu" else 2)
+    return Load(
+        recognizer_name=recognizer.name,
+        recognizer_folder=recognizer.folder,
+        detector_name=detector.name,
+        detector_file=detector.model_file,
+        device=device,
+        compute_type=pick_compute_type(settings.inference.compute_type, device),
+        workers=workers,
+    )
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, which tells open sessions before it closes their sockets."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        state = self.config.app.state.server  # type: ignore[union-attr]
+        await state.registry.drain(state.settings.server.drain_timeout)
+        await super().shutdown(sockets)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Return a bound socket. Raises ConfigError when the address is taken or is not this machine's."""
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, proto)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise ConfigError(
+            f"Cannot listen on {host}:{port}: {error.strerror or error}.",
+            "Choose another address with --host and --port; --port 0 takes a free one.",
+        ) from error
+    listener.set_inheritable(False)
+    return listener
+
+
+def _address(host: str, port: int) -> str:
+    """Return the address that a person on this machine would type."""
+    shown = "localhost" if host in ("127.0.0.1", "0.0.0.0", "::", "::1", "localhost") else host
+    return f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"

@@ -1,0 +1,243 @@
+"""The native WebSocket: `/v1/stream`.
+
+One task reads and one sends. The reader never waits for inference, disk or the client's own reading, so
+that pings are answered whatever goes on behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import logging
+from urllib.parse import urlsplit
+
+from fastapi import WebSocket
+from starlette.websockets import WebSocketDisconnect, WebSocketState
+
+from live_asr import __version__
+from live_asr.config import Settings
+from live_asr.core.messages import (
+    Finalize,
+    Models,
+    Ready,
+    RecognizerInfo,
+    ServerInfo,
+    SpeechDetectorInfo,
+    Start,
+    Stop,
+    decode_client,
+    encode,
+    error_message,
+)
+from live_asr.errors import ClientError, LiveAsrError
+from live_asr.inference.channel import Loaded
+from live_asr.sessions.metrics import Metrics
+from live_asr.sessions.registry import SessionRegistry
+from live_asr.sessions.runner import SessionRunner
+
+log = logging.getLogger(__name__)
+
+MAX_FRAME_BYTES = 1024 * 1024
+SUBPROTOCOL = "live-asr.v1"
+BEARER_PROTOCOL = "bearer."
+SEND_PATIENCE = 30.0
+"""Seconds that one message may take to leave: a client that reads nothing for so long is let go."""
+
+
+class Stream:
+    """One WebSocket connection from its acceptance to its close."""
+
+    def __init__(
+        self,
+        socket: WebSocket,
+        *,
+        settings: Settings,
+        registry: SessionRegistry,
+        loaded: Loaded | None,
+        metrics: Metrics,
+    ) -> None:
+        self._socket = socket
+        self._settings = settings
+        self._registry = registry
+        self._loaded = loaded
+        self._metrics = metrics
+
+    async def run(self) -> None:
+        """Serve the connection. Never raises: a broken peer is nobody else's trouble."""
+        offered = self._socket.scope.get("subprotocols", [])
+        await self._socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
+        try:
+            runner = await self._open()
+        except LiveAsrError as error:
+            self._metrics.refused.labels(error.code).inc()
+            await self._refuse(error)
+        except (WebSocketDisconnect, ConnectionError):
+            log.debug("a client went away before its `start`")
+        else:
+            await self._serve(runner)
+
+    async def _open(self) -> SessionRunner:
+        """Wait for `start`, open the session, and say `ready`."""
+        self._check_origin()
+        self._check_token()
+        patience = self._settings.server.start_timeout
+        try:
+            async with asyncio.timeout(patience):
+                frame = await self._receive()
+        except TimeoutError:
+            raise ClientError(
+                "start_timeout",
+                f"No `start` came within {patience:g} seconds.",
+                "Send `start` as the first frame, as soon as the socket is open.",
+            ) from None
+        if isinstance(frame, bytes):
+            raise ClientError(
+                "start_expected",
+                "Audio came before `start`.",
+                'Send {"type": "start", …} as the first frame, and audio once `ready` is there.',
+            )
+        start = decode_client(frame)
+        if not isinstance(start, Start):
+            raise ClientError(
+                "start_expected",
+                f"`{start.type}` came before `start`.",
+                'Send {"type": "start", …} as the first frame.',
+            )
+        opened = await self._registry.open(start)
+        if self._loaded is None:
+            raise LiveAsrError("The models are not loaded.")
+        recognizer = self._loaded.recognizer
+        ready = Ready(
+            session=opened.runner.session.id,
+            token=opened.token,
+            received_bytes=0,
+            last_seq=0,
+            max_unacked_bytes=self._settings.server.max_unacked_bytes,
+            models=Models(
+                RecognizerInfo(
+                    recognizer.name, recognizer.languages, recognizer.device, recognizer.compute_type
+                ),
+                SpeechDetectorInfo(self._loaded.detector_name),
+            ),
+            server=ServerInfo("live-asr", __version__),
+        )
+        opened.runner.greet(ready)
+        return opened.runner
+
+    async def _serve(self, runner: SessionRunner) -> None:
+        """Read and send until either side is done."""
+        sending = asyncio.create_task(self._send_all(runner))
+        reading = asyncio.create_task(self._read_all(runner))
+        try:
+            await asyncio.wait([sending, reading], return_when=asyncio.FIRST_COMPLETED)
+            if not sending.done() and runner.failure is not None:
+                # The client was let go: give it a moment to take the reason.
+                await asyncio.wait([sending], timeout=SEND_PATIENCE)
+        finally:
+            runner.lose_client()
+            for task in (sending, reading):
+                task.cancel()
+            await asyncio.gather(sending, reading, return_exceptions=True)
+            await self._close(runner.close_code)
+
+    async def _read_all(self, runner: SessionRunner) -> None:
+        """Hand everything that comes to the runner, until the client is gone or has to go."""
+        try:
+            while True:
+                frame = await self._receive()
+                if isinstance(frame, bytes):
+                    runner.receive_audio(frame)
+                    continue
+                message = decode_client(frame)
+                if isinstance(message, Finalize | Stop):
+                    runner.receive(message)
+                else:
+                    raise ClientError(
+                        "already_started",
+                        "A second `start` came.",
+                        "One socket serves one session: open another socket for another session.",
+                    )
+        except ClientError as error:
+            runner.dismiss(error)
+        except (WebSocketDisconnect, ConnectionError):
+            runner.lose_client()
+
+    async def _send_all(self, runner: SessionRunner) -> None:
+        """Send what the runner says, until it has said everything or the client cannot take it."""
+        outbox = runner.outbox
+        while outbox is not None and (text := await outbox.get()) is not None:
+            try:
+                async with asyncio.timeout(SEND_PATIENCE):
+                    await self._socket.send_text(text.decode())
+            except (TimeoutError, WebSocketDisconnect, ConnectionError, RuntimeError):
+                # RuntimeError is what starlette raises for a socket that was closed meanwhile.
+                runner.lose_client()
+                return
+
+    async def _receive(self) -> bytes | str:
+        """Return the next frame. Raises WebSocketDisconnect when the client is gone, ClientError for a
+        frame over 1 MiB."""
+        message = await self._socket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(message.get("code", 1006))
+        text: str | None = message.get("text")
+        data: bytes = message.get("bytes") or b""
+        size = len(data) if text is None else len(text.encode("utf-8", "replace"))
+        if size > MAX_FRAME_BYTES:
+            raise ClientError(
+                "frame_too_large",
+                f"A frame of {size} bytes came; at most {MAX_FRAME_BYTES} are taken.",
+                "Send audio in smaller pieces, such as 100 ms.",
+                close_code=1009,
+            )
+        return data if text is None else text
+
+    def _check_origin(self) -> None:
+        """A browser says which page it connects for; pages of other hosts must be allowed by name."""
+        origin = self._socket.headers.get("origin")
+        allowed = self._settings.server.allowed_origins
+        if origin is None or "*" in allowed or origin in allowed:
+            return
+        if urlsplit(origin).netloc != self._socket.headers.get("host"):
+            raise ClientError(
+                "origin_not_allowed",
+                f"Pages of {origin} may not connect to this server.",
+                "The operator can allow them by the setting server.allowed_origins.",
+            )
+
+    def _check_token(self) -> None:
+        wanted = self._settings.server.token
+        if wanted is None:
+            return
+        given = bearer_token(
+            self._socket.headers.get("authorization"), self._socket.scope.get("subprotocols", [])
+        )
+        if given is None or not hmac.compare_digest(given.encode(), wanted.get_secret_value().encode()):
+            raise ClientError(
+                "unauthorized",
+                "The token is wrong." if given else "This server asks for a token.",
+                "Send `Authorization: Bearer TOKEN`, or the subprotocols `live-asr.v1, bearer.TOKEN`.",
+            )
+
+    async def _refuse(self, error: LiveAsrError) -> None:
+        with contextlib.suppress(TimeoutError, WebSocketDisconnect, ConnectionError, RuntimeError):
+            async with asyncio.timeout(SEND_PATIENCE):
+                await self._socket.send_text(encode(error_message(error)).decode())
+        await self._close(error.close_code)
+
+    async def _close(self, code: int) -> None:
+        if self._socket.application_state is WebSocketState.CONNECTED:
+            with contextlib.suppress(TimeoutError, WebSocketDisconnect, ConnectionError, RuntimeError):
+                async with asyncio.timeout(SEND_PATIENCE):
+                    await self._socket.close(code)
+
+
+def bearer_token(authorization: str | None, subprotocols: list[str]) -> str | None:
+    """Return the token of a request: from its header, or from the subprotocols that a browser offers."""
+    if authorization is not None and authorization.lower().startswith("bearer "):
+        return authorization[7:].strip()
+    for name in subprotocols:
+        if name.startswith(BEARER_PROTOCOL):
+            return name.removeprefix(BEARER_PROTOCOL)
+    return None

@@ -1,0 +1,158 @@
+"""What all tests share: real weights, real speech, and a real server in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import wave
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from live_asr.inference.weights import resolve
+
+ROOT = Path(__file__).resolve().parent.parent
+MODEL = "tiny.en"
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running `live-asr serve`."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    data: Path
+    log: Path
+
+    @property
+    def stream(self) -> str:
+        """The address of its WebSocket."""
+        return self.url.replace("http", "ws", 1) + "/v1/stream"
+
+    def metric(self, name: str) -> float:
+        """Return the value of one of its metrics."""
+        for line in httpx.get(f"{self.url}/metrics").text.splitlines():
+            if line.startswith(f"{name} "):
+                return float(line.split()[-1])
+        raise KeyError(name)
+
+
+StartServer = Callable[..., Server]
+
+
+@pytest.fixture(scope="session")
+def models_dir() -> Path:
+    """The folder of verified weights: brought here once, and kept between runs."""
+    return Path(os.environ.get("LIVE_ASR_MODELS__DIR", ROOT / ".models"))
+
+
+@pytest.fixture(scope="session")
+def recognizer_dir(models_dir: Path) -> Path:
+    """The folder of the model that tests recognise with."""
+    return resolve(MODEL, models_dir=models_dir).folder
+
+
+@pytest.fixture(scope="session")
+def detector_file(models_dir: Path) -> Path:
+    """The file of Silero VAD."""
+    return resolve("silero-vad", models_dir=models_dir).model_file
+
+
+@pytest.fixture(scope="session")
+def sample_wav(models_dir: Path) -> Path:
+    """A telephone call of 30 s between two people, 16 kHz mono."""
+    return resolve("test-call", models_dir=models_dir).folder / "sample.wav"
+
+
+@pytest.fixture(scope="session")
+def sample_pcm(sample_wav: Path) -> bytes:
+    """The call as `pcm_s16le`."""
+    with wave.open(str(sample_wav)) as file:
+        assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (16_000, 1, 2)
+        return file.readframes(file.getnframes())
+
+
+@pytest.fixture(scope="session")
+def sample_audio(sample_pcm: bytes) -> NDArray[np.float32]:
+    """The call as samples."""
+    return np.frombuffer(sample_pcm, "<i2").astype(np.float32) / 32768
+
+
+@pytest.fixture(scope="session")
+def launch(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServer]:
+    """Start servers; all that are still up at the end are told to stop."""
+    resolve(MODEL, models_dir=models_dir)
+    resolve("silero-vad", models_dir=models_dir)
+    running: list[Server] = []
+
+    def start(*flags: str, **environment: str) -> Server:
+        data = tmp_path_factory.mktemp("data")
+        log = data.with_suffix(".log")
+        command = [
+            *(sys.executable, "-m", "live_asr.cli", "serve", "--port", "0"),
+            *("--data", str(data), "--model", MODEL, *flags),
+        ]
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=ROOT,
+                env={**os.environ, "LIVE_ASR_MODELS__DIR": str(models_dir), **environment},
+            )
+        server = Server(_address(process, log), process, data, log)
+        running.append(server)
+        return server
+
+    yield start
+    for server in running:
+        if server.process.poll() is None:
+            server.process.send_signal(signal.SIGTERM)
+    for server in running:
+        server.process.wait(60)
+
+
+@pytest.fixture
+def start_server(launch: StartServer) -> Iterator[StartServer]:
+    """Start a server with these flags and settings for one test, and stop it afterwards."""
+    started: list[Server] = []
+
+    def start(*flags: str, **environment: str) -> Server:
+        server = launch(*flags, **environment)
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        if server.process.poll() is None:
+            server.process.send_signal(signal.SIGTERM)
+            server.process.wait(60)
+
+
+@pytest.fixture(scope="session")
+def server(launch: StartServer) -> Server:
+    """One server that most tests share; whatever a test does to it must cost the others nothing."""
+    return launch()
+
+
+def _address(process: subprocess.Popen[bytes], log: Path, patience: float = 90.0) -> str:
+    """Wait until the server says where it is and is ready; return the address."""
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        for line in log.read_text().splitlines():
+            if "serving at " in line:
+                url = line.split("serving at ")[1].strip().replace("localhost", "127.0.0.1")
+                if httpx.get(f"{url}/readyz").status_code == 200:
+                    return url
+        time.sleep(0.05)  # between two looks at another process, not instead of waiting for it
+    raise RuntimeError(f"the server did not get ready:\n{log.read_text()}")
