@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import math
-import wave
 from array import array
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Callable
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
+from scripted_peer import WINDOW_BYTES, Peer, commit, final, peer, write_tone
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
@@ -31,104 +30,15 @@ from live_asr.core.messages import (
     Finalize,
     Finalized,
     Lag,
-    Models,
     Partial,
     Ready,
-    RecognizerInfo,
-    ServerInfo,
     ServerMessage,
-    SpeechDetectorInfo,
     Start,
     Stop,
     Stopped,
-    WireWord,
-    decode_client,
     encode,
 )
 from live_asr.errors import ClientError, MediaError
-
-WINDOW_BYTES = 100_000
-READY = Ready(
-    session="s-1",
-    token="secret",
-    received_bytes=0,
-    last_seq=0,
-    max_unacked_bytes=WINDOW_BYTES,
-    models=Models(RecognizerInfo("tiny.en", ("en",), "cpu", "int8"), SpeechDetectorInfo("silero-vad")),
-    server=ServerInfo("live-asr", "0.1.0"),
-)
-
-
-class Peer:
-    """The other end of one connection: takes what the client says, says what the test tells it to."""
-
-    def __init__(self, socket: ServerConnection) -> None:
-        self.socket = socket
-        self.audio = bytearray()
-        self.frame_sizes: list[int] = []
-
-    async def message(self) -> Start | Finalize | Stop:
-        """Return the client's next message; audio before it is kept in `audio`."""
-        while True:
-            frame = await self.socket.recv()
-            if isinstance(frame, str):
-                return decode_client(frame)
-            self.audio += frame
-            self.frame_sizes.append(len(frame))
-
-    async def audio_of(self, size_bytes: int) -> None:
-        """Receive audio until there are `size_bytes` of it in all."""
-        while len(self.audio) < size_bytes:
-            frame = await self.socket.recv()
-            assert isinstance(frame, bytes)
-            self.audio += frame
-            self.frame_sizes.append(len(frame))
-
-    async def say(self, *messages: ServerMessage) -> None:
-        for message in messages:
-            await self.socket.send(encode(message).decode())
-
-    async def open(self) -> Start:
-        start = await self.message()
-        assert isinstance(start, Start)
-        await self.say(READY)
-        return start
-
-    async def finish(self, seq: int = 1, text: str = "") -> None:
-        """Answer a stop as a server does that has nothing more to say."""
-        await self.say(Stopped(seq, 1.0, text), final(seq + 1, text))
-        await self.socket.close(1000)
-
-
-def final(seq: int, text: str = "") -> Final:
-    return Final(seq, 1, 1.0, "en", text, (), (), {})
-
-
-def commit(seq: int, text: str) -> Commit:
-    return Commit(seq, (WireWord(text, seq - 1.0, float(seq), 0.9, None),), text, 0)
-
-
-Script = Callable[[Peer], Awaitable[None]]
-
-
-@asynccontextmanager
-async def peer(script: Script) -> AsyncIterator[str]:
-    """Serve `script` at the address that is yielded; what fails in it fails the test."""
-    failures: list[Exception] = []
-
-    async def handle(socket: ServerConnection) -> None:
-        try:
-            await script(Peer(socket))
-        except ConnectionClosed:
-            pass
-        except Exception as error:
-            failures.append(error)
-            raise
-
-    async with serve(handle, "127.0.0.1", 0) as server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    if failures:
-        raise failures[0]
 
 
 async def everything(session: LiveSession) -> list[ServerMessage]:
@@ -494,16 +404,6 @@ async def test_leaving_early_closes_the_socket_without_a_stop() -> None:
 
 
 # Files --------------------------------------------------------------------------------------------
-
-
-def write_tone(path: Path, duration: float = 1.0, rate_hz: int = 44_100, channels: int = 2) -> Path:
-    samples = array("h")
-    for index in range(round(duration * rate_hz)):
-        samples.extend([round(8000 * math.sin(index * 2 * math.pi * 440 / rate_hz))] * channels)
-    with wave.open(str(path), "wb") as file:
-        file.setparams((channels, 2, rate_hz, 0, "NONE", ""))
-        file.writeframes(samples.tobytes())
-    return path
 
 
 @pytest.fixture

@@ -66,7 +66,9 @@ def run(files: Sequence[Path], options: ReplayOptions) -> int:
 
 async def _run(files: Sequence[Path], options: ReplayOptions) -> int:
     console, errors = Console(highlight=False), Console(stderr=True, highlight=False)
-    view = TerminalView(console, errors) if console.is_terminal else CaptionsView(console, errors)
+    # A terminal that cannot move its cursor is no better than a pipe.
+    draws = console.is_terminal and not console.is_dumb_terminal
+    view = TerminalView(console, errors) if draws else CaptionsView(console, errors)
     enough = asyncio.Event()
     with _interrupts(enough, view):
         # Files are looked at before a server is started: a misspelt name should not take ten seconds.

@@ -1,0 +1,337 @@
+"""The replay command, as a user runs it: a process with arguments, output, a status and files."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pty
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from scripted_peer import Peer, peer, write_tone
+
+from live_asr.core.messages import (
+    Ack,
+    Commit,
+    Error,
+    Lag,
+    Partial,
+    Start,
+    Stop,
+    Stopped,
+    UtteranceMessage,
+    WireWord,
+)
+
+EXTENSIONS = ("vtt", "srt", "txt", "json")
+
+
+@dataclass
+class Ran:
+    status: int
+    output: str
+    errors: str
+
+
+@asynccontextmanager
+async def replaying(*arguments: str | Path, **pipes: int) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run the command, and end it if the test has not seen its end."""
+    pipes = {"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.PIPE, **pipes}
+    command = [sys.executable, "-m", "live_asr.cli", "replay", *map(str, arguments)]
+    environment = {**os.environ, "TERM": "xterm-256color"}
+    environment.pop("NO_COLOR", None)
+    process = await asyncio.create_subprocess_exec(*command, env=environment, **pipes)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def replay(*arguments: str | Path) -> Ran:
+    async with replaying(*arguments) as process:
+        output, errors = await asyncio.wait_for(process.communicate(), 60)
+        assert process.returncode is not None
+        return Ran(process.returncode, output.decode(), errors.decode())
+
+
+async def good_server(peer: Peer) -> None:
+    """Take a file, acknowledge it, and say one sentence about it."""
+    await peer.open()
+    while isinstance(frame := await peer.socket.recv(), bytes):
+        peer.audio += frame
+        await peer.say(Ack(len(peer.audio)))
+    words = (WireWord(" Hello", 0.0, 0.4, 0.9, None), WireWord(" there.", 0.4, 1.0, 0.9, None))
+    await peer.say(
+        Partial(" Hello", words[:1], 0.0, 0.4),
+        Commit(1, words, " Hello there.", 0),
+        UtteranceMessage(2, 0, 0.0, 1.0, "Hello there.", None, "en"),
+        Stopped(3, 1.0, " Hello there."),
+        final_of(4),
+    )
+    await peer.socket.close(1000)
+
+
+def final_of(seq: int):
+    from live_asr.core.messages import Final, FinalSegment
+
+    words = (WireWord(" Hello", 0.0, 0.4, 0.9, None), WireWord(" there.", 0.4, 1.0, 0.9, None))
+    segment = FinalSegment(0.0, 1.0, None, "Hello there.", words)
+    return Final(seq, 1, 1.0, "en", "Hello there.", (segment,), (), {})
+
+
+@pytest.fixture
+def talk(tmp_path: Path) -> Path:
+    return write_tone(tmp_path / "talk.wav", duration=0.3)
+
+
+# What is written ----------------------------------------------------------------------------------
+
+
+async def test_four_transcripts_are_written_next_to_the_file(talk: Path) -> None:
+    async with peer(good_server) as url:
+        ran = await replay(talk, "--url", url)
+    assert ran.status == 0, ran.errors
+    assert talk.with_suffix(".txt").read_text() == "Hello there.\n"
+    assert "00:00:00.000 --> 00:00:01.000\nHello there." in talk.with_suffix(".vtt").read_text()
+    assert "00:00:00,000 --> 00:00:01,000\nHello there." in talk.with_suffix(".srt").read_text()
+    content = json.loads(talk.with_suffix(".json").read_text())
+    assert (content["session"], content["language"], content["text"]) == ("s-1", "en", "Hello there.")
+
+
+async def test_into_a_pipe_it_prints_one_plain_line_per_utterance_and_all_else_on_stderr(talk: Path) -> None:
+    async with peer(good_server) as url:
+        ran = await replay(talk, "--url", url)
+    assert ran.output == "[00:00] Hello there.\n"
+    assert "Wrote " in ran.errors
+    assert "\x1b" not in ran.output + ran.errors
+
+
+async def test_options_reach_the_server(talk: Path) -> None:
+    starts: list[Start] = []
+
+    async def script(peer: Peer) -> None:
+        starts.append(await peer.open())
+        assert peer.socket.request is not None
+        assert peer.socket.request.headers["Authorization"] == "Bearer t0ken"
+        await peer.message()
+        await peer.finish()
+
+    async with peer(script) as url:
+        options = ["--pace", "realtime", "--language", "de", "--task", "translate", "--vocabulary", "Fugue"]
+        ran = await replay(talk, "--url", url, "--token", "t0ken", *options)
+    assert ran.status == 0, ran.errors
+    (start,) = starts
+    assert (start.pace, start.language, start.task, start.vocabulary) == (
+        "realtime",
+        "de",
+        "translate",
+        ("Fugue",),
+    )
+
+
+async def test_output_names_a_folder_that_is_made_if_need_be(talk: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out" / "transcripts"
+    async with peer(good_server) as url:
+        ran = await replay(talk, "--url", url, "--output", folder)
+    assert ran.status == 0, ran.errors
+    assert sorted(path.name for path in folder.iterdir()) == sorted(f"talk.{e}" for e in EXTENSIONS)
+    assert not talk.with_suffix(".vtt").exists()
+
+
+async def test_files_that_differ_by_extension_alone_get_transcripts_of_their_own(talk: Path) -> None:
+    other = write_tone(talk.with_name("talk.wave"), duration=0.2)
+    async with peer(good_server) as url:
+        ran = await replay(talk, other, "--url", url)
+    assert ran.status == 0, ran.errors
+    assert talk.with_name("talk.vtt").exists()
+    assert talk.with_name("talk.wave.vtt").exists()
+
+
+async def test_a_text_of_the_users_own_is_not_overwritten(talk: Path) -> None:
+    own = talk.with_suffix(".txt")
+    own.write_text("What I am going to say.")
+    async with peer(good_server) as url:
+        ran = await replay(talk, "--url", url)
+    assert ran.status == 0, ran.errors
+    assert own.read_text() == "What I am going to say."
+    assert talk.with_name("talk.wav.txt").read_text() == "Hello there.\n"
+
+
+async def test_a_second_replay_overwrites_what_the_first_has_written(talk: Path) -> None:
+    async with peer(good_server) as url:
+        await replay(talk, "--url", url)
+        talk.with_suffix(".txt").write_text("changed")
+        await replay(talk, "--url", url)
+    assert talk.with_suffix(".txt").read_text() == "Hello there.\n"
+    assert not talk.with_name("talk.wav.txt").exists()
+
+
+# What goes wrong ----------------------------------------------------------------------------------
+
+
+async def test_bad_files_cost_a_line_each_and_the_good_one_is_replayed(talk: Path, tmp_path: Path) -> None:
+    letter, folder = tmp_path / "letter.txt", tmp_path / "folder"
+    letter.write_text("Dear Sir or Madam,\n")
+    folder.mkdir()
+    async with peer(good_server) as url:
+        ran = await replay(tmp_path / "missing.wav", letter, talk, folder, "--url", url)
+    assert ran.status == 1
+    complaints = [line for line in ran.errors.splitlines() if line.startswith("Error: ")]
+    assert len(complaints) == 3
+    assert "missing.wav does not exist" in complaints[0]
+    assert "letter.txt" in complaints[1]
+    assert "folder is a folder" in complaints[2]
+    assert "Traceback" not in ran.errors
+    assert talk.with_suffix(".vtt").exists()
+
+
+async def test_no_server_at_the_address_is_one_line(talk: Path, unused_tcp_port: int) -> None:
+    ran = await replay(talk, "--url", f"http://127.0.0.1:{unused_tcp_port}")
+    assert ran.status == 1
+    assert f"Error: {talk}: No server answers at" in ran.errors
+    assert "Traceback" not in ran.errors
+    assert not talk.with_suffix(".vtt").exists()
+
+
+async def test_an_output_folder_that_cannot_be_is_said_before_anything_is_sent(talk: Path) -> None:
+    ran = await replay(talk, "--url", "http://127.0.0.1:1", "--output", talk / "out")
+    assert ran.status == 1
+    assert "cannot be written to" in ran.errors
+    assert "--output" in ran.errors
+
+
+async def test_what_was_heard_before_the_server_failed_is_written(talk: Path) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.say(Commit(1, (WireWord(" Hello", 0.0, 0.4, 0.9, None),), " Hello", 0))
+        await peer.say(Error("internal", "The server has lost its mind.", "Try again."))
+        await peer.socket.close(1011)
+
+    async with peer(script) as url:
+        ran = await replay(talk, "--url", url)
+    assert ran.status == 1
+    assert f"Error: {talk}: The server has lost its mind. Try again." in ran.errors
+    assert talk.with_suffix(".txt").read_text() == "Hello\n"
+
+
+# Ctrl-C -------------------------------------------------------------------------------------------
+
+
+async def test_ctrl_c_stops_the_session_and_writes_what_was_heard(tmp_path: Path) -> None:
+    talk = write_tone(tmp_path / "long.wav", duration=60.0, rate_hz=8000, channels=1)
+    heard = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.audio_of(6400)
+        heard.set()
+        assert isinstance(await peer.message(), Stop)
+        await peer.say(Commit(1, (WireWord(" Hello", 0.0, 0.2, 0.9, None),), " Hello", 0))
+        await peer.say(Stopped(2, 0.2, " Hello"))
+        await peer.socket.close(1000)
+
+    async with peer(script) as url, replaying(talk, "--url", url, "--pace", "realtime") as process:
+        await asyncio.wait_for(heard.wait(), 30)
+        process.send_signal(signal.SIGINT)
+        _, errors = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 130, errors.decode()
+    assert "Traceback" not in errors.decode()
+    assert talk.with_suffix(".txt").read_text() == "Hello\n"
+
+
+async def test_a_second_ctrl_c_does_not_wait_for_the_server(tmp_path: Path) -> None:
+    talk = write_tone(tmp_path / "long.wav", duration=60.0, rate_hz=8000, channels=1)
+    stopped = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.say(Commit(1, (WireWord(" Hello", 0.0, 0.2, 0.9, None),), " Hello", 0))
+        await peer.audio_of(6400)
+        process.send_signal(signal.SIGINT)
+        assert isinstance(await peer.message(), Stop)
+        stopped.set()
+        await peer.message()  # and says nothing more
+
+    async with peer(script) as url, replaying(talk, "--url", url, "--pace", "realtime") as process:
+        await asyncio.wait_for(stopped.wait(), 30)
+        process.send_signal(signal.SIGINT)
+        _, errors = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 130, errors.decode()
+    assert "Traceback" not in errors.decode()
+    assert talk.with_suffix(".txt").read_text() == "Hello\n"
+
+
+# In a terminal ------------------------------------------------------------------------------------
+
+
+async def shown_in_a_terminal(*arguments: str | Path, drawn: asyncio.Event | None = None) -> str:
+    """Run the command in a terminal of its own, and return all that it wrote there.
+
+    `drawn` is set as soon as the terminal shows how far the captions are behind.
+    """
+    ours, theirs = pty.openpty()
+    async with replaying(*arguments, stdout=theirs, stderr=theirs) as process:
+        os.close(theirs)
+        shown = bytearray()
+        with suppress(OSError):  # how a terminal says that nobody writes to it any more
+            while chunk := await asyncio.to_thread(os.read, ours, 65_536):
+                shown += chunk
+                if drawn is not None and b"behind" in shown:
+                    drawn.set()
+        await asyncio.wait_for(process.wait(), 30)
+    os.close(ours)
+    assert process.returncode == 0, shown.decode()
+    return shown.decode()
+
+
+async def test_in_a_terminal_the_tail_is_dim_and_the_bar_tells_position_and_lag(talk: Path) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.message()
+        await peer.say(
+            Commit(1, (WireWord(" Hello", 0.0, 0.4, 0.9, None),), " Hello", 0),
+            Partial(" their", (WireWord(" their", 0.4, 1.0, 0.5, None),), 0.4, 1.0),
+            Lag(62.0, 61.2, 0.8),
+        )
+        await drawn.wait()  # the picture is drawn ten times a second, and messages come faster
+        await peer.finish(seq=2, text=" Hello")
+
+    drawn = asyncio.Event()
+    async with peer(script) as url:
+        shown = await shown_in_a_terminal(talk, "--url", url, drawn=drawn)
+    assert "talk.wav" in shown
+    assert "Hello\x1b[2;3m their" in shown
+    assert "01:02 / 00:00 · 0.8 s behind" in shown
+
+
+async def test_recognised_text_cannot_steer_the_terminal(talk: Path) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.message()
+        await peer.say(UtteranceMessage(1, 0, 0.0, 1.0, "\x1b]0;owned\x07 [red]plain[/red]", None, "en"))
+        await peer.finish(seq=2)
+
+    async with peer(script) as url:
+        shown = await shown_in_a_terminal(talk, "--url", url)
+    assert "\x1b]0;owned" not in shown
+    assert "[red]plain[/red]" in shown
+
+
+# The real thing -----------------------------------------------------------------------------------
+
+
+async def test_without_a_url_it_starts_a_server_and_ends_it(sample_wav: Path, tmp_path: Path) -> None:
+    async with replaying(sample_wav, "--output", tmp_path, "--model", "tiny.en") as process:
+        output, errors = await asyncio.wait_for(process.communicate(), 300)
+    assert process.returncode == 0, errors.decode()
+    assert "Starting a server" in errors.decode()
+    assert len(output.decode().splitlines()) > 3
+    assert len((tmp_path / f"{sample_wav.stem}.vtt").read_text().split("-->")) > 5
