@@ -103,7 +103,7 @@ class ContainerDecoder:
         with self._changed:
             samples = joined(self._waiting)
             self._waiting, self._waiting_samples = [], 0
-            if self._error is not None and not len(samples):
+            if self._error is not None and not len(samples) and not self._closed:
                 error, self._error = self._error, None
                 raise error
             return samples
@@ -144,9 +144,11 @@ class ContainerDecoder:
     def _give(self, samples: Samples) -> bool:
         """Hand samples over, waiting while too many wait; return whether to go on."""
         with self._changed:
+            if self._closed:
+                return False
             self._waiting.append(samples)
             self._waiting_samples += len(samples)
-            if self._waiting_samples >= MOST_WAITING_SAMPLES and not self._closed:
+            if self._waiting_samples >= MOST_WAITING_SAMPLES:
                 self._rest(Work.FULL)
                 self._changed.wait_for(lambda: self._work is Work.RUNNING or self._closed)
             return not self._closed

@@ -18,6 +18,7 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.container import InputContainer
+from numpy.typing import NDArray
 
 from live_asr.core.audio import Samples, bounded
 from live_asr.errors import MediaError
@@ -38,7 +39,7 @@ MOST_SILENT_BYTES = 32 * 1024 * 1024
 MOST_SPOOLED_BYTES = 4 * 1024**3
 """The largest file that is kept on disk because its index comes last."""
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 4_000, 384_000
-MOST_CHANNELS = 64
+MOST_CHANNELS = 24
 MOST_ERRORS_IN_A_ROW = 64
 """A demuxer that keeps failing without moving on is given up."""
 
@@ -84,14 +85,14 @@ class PeekableSource:
         self._kept = bytearray()
         self.read_bytes = 0
 
-    def peek(self, size: int) -> bytes:
-        """Return the next `size` bytes, or all there are, and keep them for `read`."""
-        while len(self._kept) < size:
-            more = self._source.read(size - len(self._kept))
+    def peek(self, start: int, end: int) -> bytes:
+        """Return bytes `start` to `end` of what follows, as far as there are any, and keep all for `read`."""
+        while len(self._kept) < end:
+            more = self._source.read(end - len(self._kept))
             if not more:
                 break
             self._kept += more
-        return bytes(self._kept[:size])
+        return bytes(self._kept[start:end])
 
     def read(self, size: int) -> bytes:
         """Return 1 to `size` bytes, none only at the end."""
@@ -123,7 +124,7 @@ class MediaReader:
         audio could be decoded. A stream without a single byte yields nothing. One that is cut off or damaged
         yields what can be decoded.
         """
-        head = self._source.peek(16)
+        head = self._source.peek(0, 16)
         if not head:
             return
         refuse_strangers(head)
@@ -183,13 +184,14 @@ class MediaReader:
 class Mixer:
     """Bring decoded frames of any format, layout and rate to 16 kHz mono float32.
 
-    swresample mixes the channels, since it knows what each is for; soxr resamples, so that the same audio
-    gives the same samples whether it comes raw or in a container.
+    Two channels are averaged and soxr resamples, so that the same audio gives the same samples whether it
+    comes raw or in a container. Before that, swresample brings more channels to two, since it knows what
+    each is for.
     """
 
     def __init__(self) -> None:
         self._form: tuple[str, str, int] | None = None
-        self._mixer = AudioResampler(format="flt", layout="mono")
+        self._mixer = AudioResampler(format="fltp", layout="mono")
         self._resampler = Resampler(16_000)
 
     def feed(self, frame: AudioFrame) -> Samples:
@@ -207,12 +209,11 @@ class Mixer:
             if self._form is None or self._form[2] != rate_hz:
                 flushed.append(self._resampler.finish())
                 self._resampler = Resampler(rate_hz)
-            self._mixer = AudioResampler(format="flt", layout="mono", rate=rate_hz)
+            layout = "mono" if channels == 1 else "stereo"
+            self._mixer = AudioResampler(format="fltp", layout=layout, rate=rate_hz)
             self._form = form
         frame.pts = None  # samples follow each other; a jump in time is not to be filled
-        mixed = [
-            bounded(part.to_ndarray().reshape(-1).astype(np.float32)) for part in self._mixer.resample(frame)
-        ]
+        mixed = [averaged(part.to_ndarray()) for part in self._mixer.resample(frame)]
         return joined(flushed + [self._resampler.feed(part) for part in mixed])
 
     def finish(self) -> Samples:
@@ -236,7 +237,7 @@ def index_comes_last(source: PeekableSource) -> bool:
     """
     position = 0
     while position < 2**20:
-        header = source.peek(position + 16)[position:]
+        header = source.peek(position, position + 16)
         kind, size_bytes = header[4:8], int.from_bytes(header[:4], "big")
         if kind == b"mdat":
             return True
@@ -291,6 +292,12 @@ def open_container(source: Any, head: bytes) -> InputContainer:
 def id3_bytes(head: bytes) -> int:
     """Return the length of the ID3v2 tag that `head`, at least 10 bytes, begins with."""
     return 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=False))
+
+
+def averaged(channels: NDArray[Any]) -> Samples:
+    """Return the mean of one or two channels, shape (channels, samples), without what is out of bounds."""
+    total = channels[0] + channels[1] if len(channels) > 1 else channels[0].copy()
+    return bounded((total / np.float32(len(channels))).astype(np.float32, copy=False))
 
 
 def joined(pieces: list[Samples]) -> Samples:

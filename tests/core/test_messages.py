@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from live_asr.core.messages import (
@@ -140,17 +140,20 @@ def refusal(frame: str | bytes | dict[str, Any]) -> ClientError:
     return error
 
 
+@settings(deadline=None)
 @given(client_messages)
 def test_every_client_message_reads_back_as_it_was_written(message: ClientMessage) -> None:
     assert decode_client(encode(message)) == message
 
 
+@settings(deadline=None)
 @given(server_messages)
 def test_every_server_message_reads_back_as_it_was_written(message: ServerMessage) -> None:
     assert decode_server(encode(message)) == message
     assert decode_server(encode(message).decode()) == message
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200) | st.text(max_size=200))
 def test_bytes_that_are_no_message_are_refused_on_both_sides(frame: bytes | str) -> None:
     for decode in (decode_client, decode_server):
@@ -160,6 +163,7 @@ def test_bytes_that_are_no_message_are_refused_on_both_sides(frame: bytes | str)
         assert caught.value.close_code == 1007
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(CLIENT_TYPES)), st.dictionaries(field_names, json_values, max_size=4))
 def test_a_client_message_with_any_fields_is_read_or_refused_with_bad_message(
     type_name: str, values: dict[str, Any]
@@ -173,6 +177,7 @@ def test_a_client_message_with_any_fields_is_read_or_refused_with_bad_message(
         assert decode_client(encode(message)) == message
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(SERVER_TYPES)), st.data())
 def test_a_server_message_with_any_value_in_a_field_is_read_or_refused(type_name: str, data: Any) -> None:
     values = {n.rstrip("_"): data.draw(json_values) for n in SERVER_TYPES[type_name].__slots__}
