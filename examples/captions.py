@@ -1,0 +1,66 @@
+"""Captions of what is being said, in the terminal.
+
+    python captions.py talk.wav
+    arecord --quiet --format S16_LE --rate 16000 --file-type raw | python captions.py -
+
+A WAV file is sent as fast as it sounds; "-" takes raw PCM (16 bit, 16 kHz, mono) from a pipe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import wave
+from collections.abc import AsyncIterator
+
+from live_asr.client import DEFAULT_URL, LiveSession, SessionError, connect
+from live_asr.core.messages import Commit, UtteranceMessage
+
+CHUNK = 0.1  # seconds
+
+
+async def recorded(file: wave.Wave_read) -> AsyncIterator[bytes]:
+    """Yield the file's sound at the pace of a microphone."""
+    clock = asyncio.get_running_loop().time
+    begun, sent = clock(), 0.0
+    while pcm := file.readframes(int(file.getframerate() * CHUNK)):
+        sent += CHUNK
+        await asyncio.sleep(begun + sent - clock())
+        yield pcm
+
+
+async def piped() -> AsyncIterator[bytes]:
+    """Yield what another program records, as it comes."""
+    while pcm := await asyncio.to_thread(os.read, sys.stdin.fileno(), 65_536):
+        yield pcm
+
+
+async def send(session: LiveSession, sound: AsyncIterator[bytes]) -> None:
+    """Send the sound to its end, and then wait for the last words."""
+    async for pcm in sound:
+        await session.send(pcm)
+    await session.stop()
+
+
+async def main(path: str, url: str = DEFAULT_URL) -> None:
+    """Print the captions of one recording or pipe."""
+    if path == "-":
+        sound, rate, channels = piped(), 16_000, 1
+    else:
+        file = wave.open(path)  # noqa: SIM115  it is read until the program ends
+        sound, rate, channels = recorded(file), file.getframerate(), file.getnchannels()
+    async with connect(url, sample_rate=rate, channels=channels) as session, asyncio.TaskGroup() as tasks:
+        tasks.create_task(send(session, sound))
+        async for message in session:
+            if isinstance(message, Commit):
+                print(message.text, end="", flush=True)  # committed words never change
+            elif isinstance(message, UtteranceMessage):
+                print()
+
+
+if __name__ == "__main__":
+    try:
+        asyncio.run(main(*sys.argv[1:]))
+    except* (SessionError, OSError, wave.Error) as errors:
+        sys.exit(f"Error: {errors.exceptions[0]}")
