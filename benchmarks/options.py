@@ -58,10 +58,10 @@ class Options:
 
 
 def default_models_dir() -> Path:
-    """Return where the server keeps weights when nothing else is set."""
-    from platformdirs import user_cache_path
+    """Return where a server started here would keep its weights."""
+    from live_asr.config import load_settings
 
-    return user_cache_path("live-asr") / "models"
+    return load_settings().settings.models.dir
 
 
 def available(names: tuple[str, ...], options: Options) -> tuple[str, ...]:

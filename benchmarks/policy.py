@@ -4,97 +4,240 @@ Each variant of the policy hears the same clips; a decode takes as long on the v
 of CPU. So latencies are those of a machine that does nothing else, and the text is the one that a
 server gives that keeps up: what the policy decides depends on the audio alone.
 
-    python -m benchmarks.policy --model tiny.en --clips talk5_lj conv2_public --variants recipe step-1.0
+    python -m benchmarks.policy --model tiny.en --clips talk5_lj conv2_public --variants recipe step1.0
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from live_asr.core.captioner import CaptionOptions, Captioner, Committed, MarkReached, TailChanged
+from benchmarks.matching import Errors, errors
+from benchmarks.measure import latencies, percentile
+from benchmarks.options import default_models_dir
+from benchmarks.reference import reference
+from benchmarks.speech import Clip, load_clip
+from benchmarks.streaming import Arrival, SessionLog
+from live_asr.core.captioner import Captioner, CaptionOptions, Committed, MarkReached, TailChanged
 from live_asr.core.types import SAMPLE_RATE_HZ, Word, samples
-from live_asr.inference.interfaces import FloatArray, SpeechState
+from live_asr.inference.interfaces import SpeechState
 from live_asr.inference.silero import SileroDetector
+from live_asr.inference.weights import resolve
 from live_asr.inference.whisper import WhisperRecognizer
 
-Arrivals = list[tuple[float, str, tuple[Word, ...]]]
+RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def _variants() -> dict[str, CaptionOptions]:
+    """Return the recipe, and the recipe with one thing changed."""
+    recipe = CaptionOptions()
+    window, segmenter = recipe.window, recipe.segmenter
+
+    def windowed(**changes: int | float) -> CaptionOptions:
+        return replace(recipe, window=replace(window, **changes))
+
+    return {
+        "recipe": recipe,
+        "step0.5": windowed(step_samples=samples(0.5)),
+        "step1.0": windowed(step_samples=samples(1.0)),
+        "guard0.3": replace(recipe, edge_guard_samples=samples(0.3)),
+        "guard0.4": replace(recipe, edge_guard_samples=samples(0.4)),
+        "guard0.7": replace(recipe, edge_guard_samples=samples(0.7)),
+        "depth3-step0.5": replace(
+            recipe,
+            agreement_depth=3,
+            edge_guard_samples=samples(0.3),
+            window=replace(window, step_samples=samples(0.5)),
+        ),
+        "no-carry": windowed(carry_samples=0),
+        "carry3": windowed(carry_samples=samples(3.0)),
+        "carry8": windowed(carry_samples=samples(8.0)),
+        "keep2": windowed(keep_committed_samples=samples(2.0)),
+        "keep4": windowed(keep_committed_samples=samples(4.0)),
+        "trim9": windowed(trim_above_samples=samples(9.0)),
+        "window8": windowed(min_window_samples=samples(8.0), padding_samples=samples(1.5)),
+        "silence0.8": replace(recipe, segmenter=replace(segmenter, end_silence_samples=samples(0.8))),
+        "silence0.4": replace(recipe, segmenter=replace(segmenter, end_silence_samples=samples(0.4))),
+        "first0.6": windowed(first_step_samples=samples(0.6)),
+        "first1.0": windowed(first_step_samples=samples(1.0)),
+    }
 
 
 @dataclass(slots=True)
 class Run:
     """What one variant made of one clip."""
 
-    committed: list[tuple[Word, float]]
-    """Each committed word, with when it was committed, in seconds of the virtual clock."""
-    arrivals: Arrivals
-    """Everything shown, in order: when, `commit` or `partial`, which words."""
-    cpu: float
+    log: SessionLog
+    """Everything shown, on the virtual clock, whose zero is the clip's begin."""
+    cpu: float = 0.0
     """CPU seconds of all decodes."""
-    decodes: int
-    end: float
-    """When `stop` was reached, in seconds of the virtual clock."""
-
-    @property
-    def text(self) -> str:
-        return "".join(word.text for word, _ in self.committed)
+    decodes: int = 0
+    text: str = ""
+    end: float = 0.0
+    """When everything was committed, seconds of the virtual clock."""
 
 
 def simulate(
-    audio: FloatArray, recognizer: WhisperRecognizer, detector: SileroDetector, options: CaptionOptions
+    clip: Clip, recognizer: WhisperRecognizer, detector: SileroDetector, options: CaptionOptions
 ) -> Run:
-    """Let one policy hear one clip, shape (n,), 16 kHz mono."""
+    """Let one policy hear one clip."""
     captioner = Captioner(options, language="en", live=False)
-    captioner.receive_audio(audio)
+    captioner.receive_audio(clip.audio.astype(np.float32) / 32768)
     state = SpeechState.initial()
-    run = Run([], [], 0.0, 0, 0.0)
-    now = 0.0
-    stopped = False
-
-    def collect() -> None:
-        nonlocal stopped
-        consumed = (captioner.received_sample - captioner.backlog_samples) / SAMPLE_RATE_HZ
-        at = max(now, consumed)
-        for event in captioner.events():
-            match event:
-                case Committed(words, _):
-                    run.committed += [(word, at) for word in words]
-                    run.arrivals.append((at, "commit", words))
-                case TailChanged(words):
-                    run.arrivals.append((at, "partial", words))
-                case MarkReached():
-                    stopped = True
-                    run.end = at
-
+    chunk_ends = list(range(1600, len(clip.audio) + 1600, 1600))
+    run = Run(SessionLog(clip, sent_ends=chunk_ends, sent_times=[end / SAMPLE_RATE_HZ for end in chunk_ends]))
+    clock = _Clock(captioner, recognizer, run)
     while (chunk := captioner.unjudged(512)) is not None:
         probabilities, state = detector.detect(chunk, state)
         captioner.receive_probabilities(probabilities)
-        collect()
-        now = answer(captioner, recognizer, run, now, collect)
+        clock.answer()
     captioner.mark("stop")
-    collect()
-    answer(captioner, recognizer, run, now, collect)
-    if not stopped:
+    clock.answer()
+    if not run.end:
         raise RuntimeError("the policy did not come to its end")
     return run
 
 
-def answer(captioner: Captioner, recognizer: WhisperRecognizer, run: Run, now: float, collect: Any) -> float:
-    """Do all decodes that are wanted; return the virtual time after them."""
-    while (wanted := captioner.decode()) is not None:
-        consumed = (captioner.received_sample - captioner.backlog_samples) / SAMPLE_RATE_HZ
-        before = time.process_time()
-        hypothesis = recognizer.recognize(*wanted)
-        spent = time.process_time() - before
-        run.cpu += spent
-        run.decodes += 1
-        now = max(now, consumed) + spent
-        captioner.receive_hypothesis(hypothesis)
-        collect()
-    return now
+@dataclass(slots=True)
+class _Clock:
+    """Does the decodes that are wanted and keeps the virtual time."""
+
+    captioner: Captioner
+    recognizer: WhisperRecognizer
+    run: Run
+    now: float = 0.0
+
+    def answer(self) -> None:
+        """Do all decodes that are wanted."""
+        self._collect()
+        while (wanted := self.captioner.decode()) is not None:
+            began = max(self.now, self._consumed())
+            before = time.process_time()
+            hypothesis = self.recognizer.recognize(*wanted)
+            spent = time.process_time() - before
+            self.run.cpu += spent
+            self.run.decodes += 1
+            self.now = began + spent
+            self.captioner.receive_hypothesis(hypothesis)
+            self._collect()
+
+    def _consumed(self) -> float:
+        return (self.captioner.received_sample - self.captioner.backlog_samples) / SAMPLE_RATE_HZ
+
+    def _collect(self) -> None:
+        at = max(self.now, self._consumed())
+        for event in self.captioner.events():
+            match event:
+                case Committed(words, _):
+                    self._show(at, "commit", words)
+                    self.run.text += "".join(word.text for word in words)
+                case TailChanged(words):
+                    self._show(at, "partial", words)
+                case MarkReached():
+                    self.run.end = at
+
+    def _show(self, at: float, kind: str, words: tuple[Word, ...]) -> None:
+        text = "".join(word.text for word in words)
+        message = {"type": kind, "text": text, "words": [{"text": word.text} for word in words]}
+        self.run.log.arrivals.append(Arrival(at, 0, message))
+
+
+@dataclass(slots=True)
+class Score:
+    """One variant over all clips."""
+
+    live: list[Errors] = field(default_factory=list)
+    offline: list[Errors] = field(default_factory=list)
+    against: list[Errors] = field(default_factory=list)
+    commits: list[float] = field(default_factory=list)
+    firsts: list[float] = field(default_factory=list)
+    cpu: float = 0.0
+    seconds: float = 0.0
+    decodes: int = 0
+    each: list[str] = field(default_factory=list)
+
+    def row(self, name: str) -> str:
+        live, offline = _sum(self.live), _sum(self.offline)
+        against = _sum(self.against)
+        return (
+            f"| {name} | {100 * live.rate:.1f} | {100 * (live.rate - offline.rate):+.1f} "
+            f"| {' '.join(self.each)} "
+            f"| {100 * against.lost / against.words:.1f} | {100 * against.invented / against.words:.1f} "
+            f"| {100 * against.changed / against.words:.1f} "
+            f"| {percentile(self.commits, 50):.2f} / {percentile(self.commits, 95):.2f} "
+            f"| {percentile(self.firsts, 50):.2f} / {percentile(self.firsts, 95):.2f} "
+            f"| {self.cpu / self.seconds:.3f} | {self.decodes / self.seconds:.2f} |"
+        )
+
+
+HEADER = (
+    "| variant | WER | over offline | each clip | lost % | invented % | changed % | commit p50 / p95 "
+    "| first p50 / p95 | CPU/s | decodes/s |\n" + "| --- " * 11 + "|"
+)
+
+
+def _sum(found: list[Errors]) -> Errors:
+    return sum(found, Errors(0, 0, 0, 0))
+
+
+def score(
+    names: list[str],
+    clips: list[Clip],
+    model: str,
+    models_dir: Path,
+    tell: Callable[[str], None] = print,
+) -> list[str]:
+    """Let each variant hear each clip; return a row of the table for each."""
+    folder = resolve(model, models_dir=models_dir).folder
+    recognizer = WhisperRecognizer(folder, name=model, workers=1)
+    detector = SileroDetector(resolve("silero-vad", models_dir=models_dir).model_file)
+    variants = _variants()
+    rows = []
+    for name in names:
+        total = Score()
+        for clip in clips:
+            run = simulate(clip, recognizer, detector, variants[name])
+            offline = reference(clip, model, folder, "en")
+            total.against.append(errors(run.text, offline.text))
+            if clip.truth:
+                total.live.append(errors(run.text, clip.truth))
+                total.offline.append(errors(offline.text, clip.truth))
+                total.each.append(f"{100 * (total.live[-1].rate - total.offline[-1].rate):+.1f}")
+            committed, first = latencies(run.log, offline.words)
+            total.commits += committed
+            total.firsts += first
+            total.cpu += run.cpu
+            total.seconds += clip.duration
+            total.decodes += run.decodes
+        rows.append(total.row(name))
+        tell(rows[-1])
+    return rows
+
+
+def main() -> None:
+    """Print and keep a table of variants."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="tiny.en")
+    parser.add_argument("--clips", nargs="+", default=["talk5_lj", "conv2_public"])
+    parser.add_argument("--seconds", type=float, default=90.0)
+    parser.add_argument("--variants", nargs="+", default=list(_variants()), choices=list(_variants()))
+    parser.add_argument("--keep", help="name of the file in results/ to write")
+    arguments = parser.parse_args()
+    models_dir = default_models_dir()
+    call = resolve("test-call", models_dir=models_dir).folder
+    clips = [load_clip(name, arguments.seconds, call) for name in arguments.clips]
+    print(HEADER, flush=True)
+    rows = score(arguments.variants, clips, arguments.model, models_dir, lambda row: print(row, flush=True))
+    if arguments.keep:
+        about = f"{arguments.model}, {arguments.seconds:g} s each of {', '.join(arguments.clips)}"
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / f"{arguments.keep}.md").write_text(f"{about}\n\n{HEADER}\n" + "\n".join(rows) + "\n")
+
+
+if __name__ == "__main__":
+    main()

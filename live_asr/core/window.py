@@ -73,11 +73,9 @@ class RollingWindow:
             self._committed.clear()
         while self._committed and self._committed[0].start_sample < start_sample - options.carry_samples:
             self._committed.popleft()
-        self.start_sample = start_sample
-        if self._committed:
-            self.start_sample = max(
-                0, min(start_sample, self._committed[0].start_sample - options.lead_samples)
-            )
+        first = self._committed[0].start_sample - options.lead_samples if self._committed else start_sample
+        # Never back: what lies before the last window is gone.
+        self.start_sample = max(self.start_sample, min(start_sample, first))
         self.heard_sample = start_sample
         self.next_step_sample = start_sample + options.first_step_samples
         self._waiting_for_speech = False
