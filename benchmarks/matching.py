@@ -57,6 +57,21 @@ def errors(heard: str, said: str) -> Errors:
     return Errors(len(said.split()), found.deletions, found.insertions, found.substitutions)
 
 
+def differences(heard: str, said: str) -> list[str]:
+    """Name each stretch in which `heard` differs from `said`: `said → heard`, `∅` where there is nothing."""
+    normalise = EnglishTextNormalizer()
+    heard, said = normalise(heard), normalise(said)
+    if not (heard.split() and said.split()):
+        return [f"{said or '∅'} → {heard or '∅'}"] if heard != said else []
+    heard_words, said_words = heard.split(), said.split()
+    return [
+        f"{' '.join(said_words[chunk.ref_start_idx : chunk.ref_end_idx]) or '∅'} → "
+        f"{' '.join(heard_words[chunk.hyp_start_idx : chunk.hyp_end_idx]) or '∅'}"
+        for chunk in jiwer.process_words(said, heard).alignments[0]
+        if chunk.type != "equal"
+    ]
+
+
 def key(word: str) -> str:
     """Return what two spellings of a word have in common: its letters, digits and apostrophes, lower case."""
     return _NOT_LETTERS.sub("", word.lower()).strip("'")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.matching import Errors, errors, key, keys, matches
+from benchmarks.matching import Errors, differences, errors, key, keys, matches
 from benchmarks.reference import Reference, ReferenceWord
 from benchmarks.streaming import Message, SessionLog
 
@@ -40,6 +40,8 @@ class SessionMeasures:
     against_truth: Errors | None = None
     """None where the truth is not known."""
     reference_against_truth: Errors | None = None
+    differences: list[str] = field(default_factory=list)
+    """Where the live text is not the single pass's."""
     commit_latencies: list[float] = field(default_factory=list)
     """One for each word of the single pass that was committed."""
     first_latencies: list[float] = field(default_factory=list)
@@ -53,6 +55,8 @@ class SessionMeasures:
     bytes_per_second: float = 0.0
     partials_per_second: float = 0.0
     pings: list[float] = field(default_factory=list)
+    slowest_ping_at: float = 0.0
+    """When the ping that took longest went out, counted from the session's start."""
     ack_gap: float = 0.0
     """The longest time without an `ack` while audio was sent."""
     lag_gap: float = 0.0
@@ -70,6 +74,7 @@ def measure(log: SessionLog, reference: Reference | None = None) -> SessionMeasu
         result.against_truth = errors(text, clip.truth)
     if reference is not None:
         result.against_reference = errors(text, reference.text)
+        result.differences = differences(text, reference.text)
         if clip.truth is not None:
             result.reference_against_truth = errors(reference.text, clip.truth)
         result.commit_latencies, result.first_latencies = latencies(log, reference.words)
@@ -95,6 +100,8 @@ def _measure_flow(log: SessionLog, result: SessionMeasures) -> None:
     result.bytes_per_second = sum(arrival.size_bytes for arrival in log.arrivals) / duration
     result.partials_per_second = len(log.of_type("partial")) / duration
     result.pings = list(log.pings)
+    if log.pings:
+        result.slowest_ping_at = log.ping_times[log.pings.index(max(log.pings))] - log.started
     result.client_lateness = log.lateness
     if log.sent_times:
         result.ack_gap = _longest_gap(log, "ack")

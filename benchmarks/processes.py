@@ -116,11 +116,6 @@ class BenchServer:
         status, body = self.get("/metrics")
         return parse_metrics(body) if status == 200 else {}
 
-    def stall_ms(self) -> float | None:
-        """Return the event loop's longest stall since the start; None where the server does not say."""
-        stall = self.metrics().get(STALL)
-        return None if stall is None else 1000 * stall
-
     def processes(self) -> Iterator[psutil.Process]:
         """Yield the server's process and all that descend from it."""
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -169,6 +164,8 @@ class Sample:
     """Counted by the server since its start."""
     decode_seconds: float = 0.0
     """What they took together."""
+    stall: float | None = None
+    """The longest the event loop had been held since the server's start; None where it does not say."""
 
 
 @dataclass(slots=True)
@@ -190,6 +187,18 @@ class Usage:
         return self.samples[-1].decodes - self.samples[0].decodes
 
     @property
+    def stall_ms(self) -> float | None:
+        """The event loop's longest stall since the server's start; None where the server does not say."""
+        stall = self.samples[-1].stall
+        return None if stall is None else 1000 * stall
+
+    @property
+    def stall_at(self) -> float:
+        """When that stall was first seen, seconds from the first sample; 0 where it was there before."""
+        worst = self.samples[-1].stall
+        return next(s.time for s in self.samples if s.stall == worst) - self.samples[0].time
+
+    @property
     def peak_bytes(self) -> int:
         """The largest sum over all processes at one moment."""
         return max(sum(sample.memory_bytes.values()) for sample in self.samples)
@@ -204,6 +213,7 @@ def take_sample(server: BenchServer) -> Sample:
         server.memory_bytes(),
         metrics.get(f"{DECODES}_count", 0.0),
         metrics.get(f"{DECODES}_sum", 0.0),
+        metrics.get(STALL),
     )
 
 

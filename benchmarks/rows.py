@@ -248,7 +248,7 @@ def _loop(runs: ModelRuns) -> list[Row]:
         limit("ping round trip p99", percentile(pings_ms, 99), PING_P99_MS, "ms", 1),
         fact("ping round trip, slowest", f"{percentile(pings_ms, 100):.0f} ms"),
     ]
-    stalls_ms = [run.stall_ms for run in everything if run.stall_ms is not None]
+    stalls_ms = [run.usage.stall_ms for run in everything if run.usage.stall_ms is not None]
     if stalls_ms:
         rows.append(limit("longest stall of the event loop (/metrics)", max(stalls_ms), STALL_MS, "ms", 1))
     gaps = [max(s.ack_gap for s in sessions), max(s.lag_gap for s in sessions)]
@@ -268,10 +268,22 @@ def _notes(runs: ModelRuns, language: str | None) -> list[str]:
     missing = [name for name in JUDGED if name not in runs.single]
     if missing:
         notes.append(f"**not measured: {', '.join(missing)}**, on which the promises are made")
+    slowest = max(sessions, key=lambda session: max(session.pings, default=0.0))
+    notes.append(f"the slowest ping: {slowest.slowest_ping_at:.1f} s into {slowest.clip}")
+    last = runs.everything()[-1].usage.stall_ms
+    held = next(run for run in runs.everything() if run.usage.stall_ms == last)
+    if last is not None:
+        notes.append(f"the longest stall: {held.usage.stall_at:.0f} s into {held.sessions[0].clip}")
     for session in sessions:
         if session.failure:
             notes.append(f"**{session.clip} failed**: {session.failure}")
         notes += [f"{session.clip}: {violation}" for violation in session.violations]
+    for name, repeats in runs.single.items():
+        notes += [
+            f"{name}, single pass → live: {'; '.join(session.differences)}"
+            for session in _sessions(repeats)
+            if session.differences
+        ]
     for session in _sessions(runs.nonspeech):
         if session.text.strip():
             notes.append(f"{session.clip} gave {session.text.strip()!r}")

@@ -56,6 +56,8 @@ class SessionLog:
     arrivals: list[Arrival] = field(default_factory=list)
     pings: list[float] = field(default_factory=list)
     """Round trips, seconds."""
+    ping_times: list[float] = field(default_factory=list)
+    """When each of them went out."""
     close_code: int | None = None
     failure: str | None = None
     """What went wrong, in words; None where the session ended with `stopped` and close code 1000."""
@@ -201,6 +203,7 @@ class Recorder:
                     await asyncio.wait_for(asyncio.shield(pong), REPLY_TIMEOUT)
                 took = time.perf_counter() - sent
                 self.log.pings.append(took)
+                self.log.ping_times.append(sent)
                 await asyncio.sleep(max(PING_INTERVAL - took, 0.0))
 
 

@@ -25,8 +25,6 @@ class Run:
 
     sessions: list[SessionMeasures]
     usage: Usage
-    stall_ms: float | None
-    """The loop's longest stall as the server's own gauge has it; None where it does not say."""
 
     @property
     def cpu_per_second(self) -> float:
@@ -57,7 +55,7 @@ def measured(
     with watched(server) as usage:
         logs = list(record())
     sessions = [measure(log, references.get(log.clip.digest)) for log in logs]
-    return Run(sessions, usage, server.stall_ms())
+    return Run(sessions, usage)
 
 
 def run_model(model: str, options: Options) -> ModelRuns:
@@ -101,7 +99,8 @@ def details(runs: ModelRuns) -> dict[str, Any]:
             "cpu_seconds": run.usage.cpu_seconds,
             "peak_bytes": run.usage.peak_bytes,
             "others_cores": run.usage.others_cores,
-            "stall_ms": run.stall_ms,
+            "stall_ms": run.usage.stall_ms,
+            "stall_at": run.usage.stall_at,
             "decodes": run.usage.decodes,
             "sessions": [asdict(session) for session in run.sessions],
         }

@@ -12,7 +12,7 @@ import websockets
 from websockets.asyncio.server import ServerConnection, serve
 
 from benchmarks import endurance
-from benchmarks.matching import Errors, errors, keys, matches
+from benchmarks.matching import Errors, differences, errors, keys, matches
 from benchmarks.measure import changed_afterwards, joined, latencies, live_words, measure, violations
 from benchmarks.processes import Sample, Usage, parse_metrics
 from benchmarks.reference import Reference, ReferenceWord
@@ -70,6 +70,14 @@ def test_spelling_that_the_normaliser_makes_equal_is_no_error() -> None:
 def test_words_out_of_nothing_are_invented_and_nothing_out_of_words_is_lost() -> None:
     assert errors("you you", "") == Errors(0, 0, 2, 0)
     assert errors("", "one too many") == Errors(3, 3, 0, 0)
+
+
+def test_differences_are_named_with_what_was_said_and_what_was_heard() -> None:
+    assert differences("the black cat sat on dawn", "the cat sat on it dawn yes") == [
+        "∅ → black",
+        "it → ∅",
+        "yes → ∅",
+    ]
 
 
 def test_errors_pool_by_words_and_not_by_texts() -> None:
@@ -218,6 +226,11 @@ def test_a_table_has_a_column_for_every_clip_that_a_row_names() -> None:
     assert "| x | ≤ 2 s | 1.00 s | pass | 1 | 2 |" in text
 
 
+def test_a_stall_is_placed_where_it_was_first_seen() -> None:
+    usage = Usage([Sample(float(at), 0.0, {}, stall=0.01 if at < 3 else 0.2) for at in range(1, 6)])
+    assert (usage.stall_ms, usage.stall_at) == (200.0, 2.0)
+
+
 def test_memory_that_grows_by_a_megabyte_a_minute_has_a_slope_of_sixty_an_hour() -> None:
     assert endurance.slope([0.0, 60.0, 120.0], [1.0, 2.0, 3.0]) == pytest.approx(60.0)
 
@@ -226,7 +239,7 @@ def test_the_cost_of_each_part_of_a_session_follows_the_audio_and_not_the_clock(
     lags = [(float(at), {"type": "lag", "committed": at * 3.0}) for at in range(1, 20)]
     log = log_of(*lags, (20.0, stopped("", 1, 60.0)), seconds=60.0)
     usage = Usage([Sample(float(at), 6.0 * at, {1: 1}) for at in range(21)])
-    run = endurance.LongRun(log, usage, {1: "server"}, None)
+    run = endurance.LongRun(log, usage, {1: "server"})
     assert endurance.cost_by_part(run) == pytest.approx([2.0] * 6)
 
 
