@@ -13,8 +13,8 @@ from live_asr.core.messages import AudioFormat
 from live_asr.sessions.container import ContainerDecoder
 from live_asr.sessions.resampling import Resampler
 
-INLINE_BYTES = 64 * 1024
-"""Raw audio up to this size is decoded on the event loop, which takes some 2 ms at most."""
+INLINE_BYTES = 16 * 1024
+"""Raw audio up to this size, at most 2 s, is decoded on the event loop, which takes 5 ms at most."""
 
 
 class AudioDecoder(Protocol):

@@ -40,6 +40,8 @@ MOST_SPOOLED_BYTES = 4 * 1024**3
 """The largest file that is kept on disk because its index comes last."""
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 4_000, 384_000
 MOST_CHANNELS = 24
+MOST_ODD_FRAMES = 8
+"""So many frames of an impossible form may come before the first good one."""
 MOST_ERRORS_IN_A_ROW = 64
 """A demuxer that keeps failing without moving on is given up."""
 
@@ -142,7 +144,13 @@ class MediaReader:
                 raise MediaError(fault, HINT)
             heard = False
             for frame in self._frames(container):
-                mixed = self._mixer.feed(frame)
+                try:
+                    mixed = self._mixer.feed(frame)
+                except MediaError:
+                    self.skipped_packets += 1
+                    if not heard and self.skipped_packets >= MOST_ODD_FRAMES:
+                        raise
+                    continue
                 heard = True
                 if len(mixed):
                     yield mixed
@@ -164,7 +172,7 @@ class MediaReader:
                 packet = next(packets)
             except StopIteration:
                 return
-            except av.error.FFmpegError:
+            except (av.error.FFmpegError, IndexError):  # the latter for tracks that turn up on the way
                 packets = container.demux(stream)  # a generator that raised is over; the demuxer may go on
                 errors_in_a_row += 1
                 continue
@@ -212,9 +220,17 @@ class Mixer:
             layout = "mono" if channels == 1 else "stereo"
             self._mixer = AudioResampler(format="fltp", layout=layout, rate=rate_hz)
             self._form = form
+        return joined(flushed + [self._resampler.feed(averaged(part)) for part in self._mixed(frame)])
+
+    def _mixed(self, frame: AudioFrame) -> list[NDArray[Any]]:
+        """Return the frame's samples as one or two channels, shape (channels, samples)."""
         frame.pts = None  # samples follow each other; a jump in time is not to be filled
-        mixed = [averaged(part.to_ndarray()) for part in self._mixer.resample(frame)]
-        return joined(flushed + [self._resampler.feed(part) for part in mixed])
+        try:
+            return [part.to_ndarray() for part in self._mixer.resample(frame)]
+        except (av.error.FFmpegError, ValueError) as error:
+            self._form = None  # the next frame gets a mixer that has not failed
+            fault = f"Audio with the channels '{frame.layout.name}' cannot be mixed."
+            raise MediaError(fault, "Send mono or stereo.") from error
 
     def finish(self) -> Samples:
         """Return what the filter still holds."""

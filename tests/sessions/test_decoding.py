@@ -237,6 +237,29 @@ async def test_damage_in_the_middle_is_passed_over(
     assert likeness(found[:48_000], speech[:48_000])[0] > 0.9
 
 
+@pytest.fixture(scope="module")
+def two_rates(speech: Samples, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Speech at 22 kHz, and once more at 44 kHz."""
+    folder = tmp_path_factory.mktemp("rates")
+    forms = ({"format": "adts", "codec": "aac", "rate": rate} for rate in (22_050, 44_100))
+    return b"".join(encode(speech, folder / "part.aac", **form) for form in forms)
+
+
+async def test_a_stream_that_changes_its_rate_is_followed(two_rates: bytes, speech: Samples) -> None:
+    found = await decode(two_rates)
+    assert abs(len(found) - 2 * len(speech)) < 0.2 * 16_000
+    for half in (found[: len(found) // 2], found[len(found) // 2 :]):
+        assert likeness(half, speech)[0] > 0.9
+
+
+async def test_a_stream_whose_rate_turns_impossible_keeps_what_came_before(
+    two_rates: bytes, speech: Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(media, "HIGHEST_RATE_HZ", 30_000)
+    found = await decode(two_rates)
+    assert abs(len(found) - len(speech)) < 0.2 * 16_000
+
+
 async def test_corrupt_packets_are_counted(files: dict[str, bytes]) -> None:
     data, noise = bytearray(files["stream.aac"]), random.Random(2)
     for start in range(4000, len(data) - 300, 1000):
