@@ -38,6 +38,7 @@ from live_asr.core.messages import (
     Stopped,
     encode,
 )
+from live_asr.core.transcript import Transcript
 from live_asr.errors import ClientError, MediaError
 
 
@@ -551,3 +552,51 @@ async def test_a_file_without_readable_audio_is_refused_before_a_session_is_open
 def test_errors_of_sessions_can_be_caught_together() -> None:
     assert issubclass(SessionRefused, SessionError)
     assert issubclass(SessionFailed, SessionError)
+
+
+# The real server ----------------------------------------------------------------------------------
+
+
+async def test_a_call_streamed_in_odd_chunks_comes_back_as_words(server, sample_pcm: bytes) -> None:
+    async with connect(server.url, language="en", pace="fast") as session:
+        for first in range(0, len(sample_pcm), 9_999):
+            await session.send(sample_pcm[first : first + 9_999])
+        final = await session.stop()
+        messages = await everything(session)
+    commits = [message for message in messages if isinstance(message, Commit)]
+    assert final.duration == pytest.approx(30.0, abs=0.1)
+    assert len(session.transcript.words) > 50
+    assert "".join(message.text for message in commits) == session.transcript.text
+    assert session.acked_bytes == len(sample_pcm)
+    assert messages[-1] == final
+
+
+async def test_a_wav_file_sent_fast_comes_back_as_the_same_words(server, sample_wav: Path) -> None:
+    transcript = Transcript()
+    async for message in transcribe_file(sample_wav, server.url, pace="fast", language="en"):
+        transcript.apply(message)
+    assert transcript.is_stopped
+    assert len(transcript.words) > 50
+    assert transcript.duration_samples == pytest.approx(480_000, abs=1600)
+
+
+async def test_finalize_commits_what_was_said_and_the_session_goes_on(server, sample_pcm: bytes) -> None:
+    sample_pcm, half = sample_pcm[: 12 * 32_000], 6 * 32_000
+    async with connect(server.url, language="en", pace="fast") as session:
+        await session.send(sample_pcm[:half])
+        finalized = await session.finalize()
+        heard = session.transcript.text
+        await session.send(sample_pcm[half:])
+        await session.stop()
+    assert finalized.time == pytest.approx(half / 32_000, abs=0.1)
+    assert heard
+    assert session.transcript.text.startswith(heard)
+    assert len(session.transcript.text) > len(heard)
+
+
+async def test_a_language_that_the_model_does_not_know_is_refused_by_the_server(server) -> None:
+    with pytest.raises(SessionRefused) as refused:
+        async with connect(server.url, language="xx"):
+            pass
+    assert refused.value.code == "language_unsupported"
+    assert refused.value.hint

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 from scripted_peer import Peer, peer, write_tone
 
@@ -40,13 +41,15 @@ class Ran:
 
 
 @asynccontextmanager
-async def replaying(*arguments: str | Path, **pipes: int) -> AsyncIterator[asyncio.subprocess.Process]:
+async def replaying(
+    *arguments: str | Path, environment: dict[str, str] | None = None, **pipes: int
+) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run the command, and end it if the test has not seen its end."""
     pipes = {"stdout": asyncio.subprocess.PIPE, "stderr": asyncio.subprocess.PIPE, **pipes}
     command = [sys.executable, "-m", "live_asr.cli", "replay", *map(str, arguments)]
-    environment = {**os.environ, "TERM": "xterm-256color"}
-    environment.pop("NO_COLOR", None)
-    process = await asyncio.create_subprocess_exec(*command, env=environment, **pipes)
+    given = {**os.environ, "TERM": "xterm-256color", **(environment or {})}
+    given.pop("NO_COLOR", None)
+    process = await asyncio.create_subprocess_exec(*command, env=given, **pipes)
     try:
         yield process
     finally:
@@ -106,12 +109,32 @@ async def test_four_transcripts_are_written_next_to_the_file(talk: Path) -> None
     assert (content["session"], content["language"], content["text"]) == ("s-1", "en", "Hello there.")
 
 
-async def test_into_a_pipe_it_prints_one_plain_line_per_utterance_and_all_else_on_stderr(talk: Path) -> None:
+async def test_into_a_pipe_it_prints_captions_in_plain_lines_and_all_else_on_stderr(talk: Path) -> None:
     async with peer(good_server) as url:
         ran = await replay(talk, "--url", url)
     assert ran.output == "[00:00] Hello there.\n"
     assert "Wrote " in ran.errors
     assert "\x1b" not in ran.output + ran.errors
+
+
+async def test_sentences_of_a_long_utterance_are_printed_one_by_one(talk: Path) -> None:
+    sentence = " This sentence is long enough to be shown on a line of its own."
+
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.message()
+        parts = [sentence, sentence, " And the rest"]
+        for seq, text in enumerate(parts, start=1):
+            await peer.say(Commit(seq, (WireWord(text, seq * 10.0, seq * 10.0 + 5, 0.9, None),), text, 0))
+        await peer.finish(seq=4)
+
+    async with peer(script) as url:
+        ran = await replay(talk, "--url", url)
+    assert ran.output.splitlines() == [
+        f"[00:10]{sentence}",
+        f"[00:20]{sentence}",
+        "[00:30] And the rest",
+    ]
 
 
 async def test_options_reach_the_server(talk: Path) -> None:
@@ -316,7 +339,8 @@ async def test_recognised_text_cannot_steer_the_terminal(talk: Path) -> None:
     async def script(peer: Peer) -> None:
         await peer.open()
         await peer.message()
-        await peer.say(UtteranceMessage(1, 0, 0.0, 1.0, "\x1b]0;owned\x07 [red]plain[/red]", None, "en"))
+        text = "\x1b]0;owned\x07 [red]plain[/red]"
+        await peer.say(Commit(1, (WireWord(text, 0.0, 1.0, 0.9, None),), text, 0))
         await peer.finish(seq=2)
 
     async with peer(script) as url:
@@ -328,10 +352,57 @@ async def test_recognised_text_cannot_steer_the_terminal(talk: Path) -> None:
 # The real thing -----------------------------------------------------------------------------------
 
 
-async def test_without_a_url_it_starts_a_server_and_ends_it(sample_wav: Path, tmp_path: Path) -> None:
-    async with replaying(sample_wav, "--output", tmp_path, "--model", "tiny.en") as process:
-        output, errors = await asyncio.wait_for(process.communicate(), 300)
+def folders_in(folder: Path) -> list[Path]:
+    """List what a temporary folder holds."""
+    return list(folder.iterdir())
+
+
+def own_server_of(process: asyncio.subprocess.Process) -> list[psutil.Process]:
+    """List the processes that the command has started."""
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+async def test_without_a_url_it_starts_a_server_of_its_own_and_ends_it(
+    sample_wav: Path, models_dir: Path, tmp_path: Path
+) -> None:
+    environment = {"LIVE_ASR_MODELS__DIR": str(models_dir), "TMPDIR": str(tmp_path)}
+    arguments = (sample_wav, "--output", tmp_path / "out", "--model", "tiny.en")
+    async with replaying(*arguments, environment=environment) as process:
+        assert process.stdout is not None
+        first_line = await asyncio.wait_for(process.stdout.readline(), 120)
+        started = own_server_of(process)
+        output, errors = await asyncio.wait_for(process.communicate(), 120)
     assert process.returncode == 0, errors.decode()
     assert "Starting a server" in errors.decode()
-    assert len(output.decode().splitlines()) > 3
-    assert len((tmp_path / f"{sample_wav.stem}.vtt").read_text().split("-->")) > 5
+    assert first_line.startswith(b"[00:")
+    assert len(output.decode().splitlines()) > 2
+    assert (tmp_path / "out" / "sample.vtt").read_text().count("-->") > 3
+    assert started
+    assert not any(server.is_running() for server in started)
+    assert not any(path.name.startswith("live-asr") for path in folders_in(tmp_path))
+
+
+async def test_a_server_that_cannot_start_is_an_error_with_its_last_words(talk: Path, tmp_path: Path) -> None:
+    ran = await replay(talk, "--model", "tiny.en", "--device", "abacus")
+    assert ran.status in (1, 2)
+    assert "abacus" in ran.errors
+    assert "Traceback" not in ran.errors
+
+
+async def test_ctrl_c_ends_the_server_of_its_own_too(
+    sample_wav: Path, models_dir: Path, tmp_path: Path
+) -> None:
+    environment = {"LIVE_ASR_MODELS__DIR": str(models_dir), "TMPDIR": str(tmp_path)}
+    arguments = (sample_wav, "--output", tmp_path / "out", "--model", "tiny.en", "--pace", "realtime")
+    async with replaying(*arguments, environment=environment) as process:
+        assert process.stdout is not None
+        await asyncio.wait_for(process.stdout.readline(), 120)
+        started = own_server_of(process)
+        process.send_signal(signal.SIGINT)
+        _, errors = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 130, errors.decode()
+    assert "Traceback" not in errors.decode()
+    assert (tmp_path / "out" / "sample.txt").read_text().strip()
+    assert started
+    assert not any(server.is_running() for server in started)
+    assert not any(path.name.startswith("live-asr") for path in folders_in(tmp_path))

@@ -21,29 +21,46 @@ from live_asr.core.messages import (
     ServerMessage,
     Stopped,
     UtteranceMessage,
+    WireWord,
 )
 from live_asr.errors import LiveAsrError
 
+_LINE_CHARACTERS = 60
+"""An utterance may last half a minute: its sentences are printed as soon as they fill a line."""
+
 
 class CaptionsView:
-    """One line per utterance on stdout, all else on stderr: for pipes and files."""
+    """Committed words on stdout, line by line, and all else on stderr: for pipes and files."""
 
     def __init__(self, console: Console, errors: Console) -> None:
         self._console = console
         self._errors = errors
+        self._pending: list[WireWord] = []
 
     @contextmanager
     def showing(self, file: MediaFile) -> Iterator[None]:
         """Show the captions of `file`."""
         self.say(f"{file.path} ({_clock(file.duration)})")
-        yield
+        try:
+            yield
+        finally:
+            self._print_pending()
 
     def show(self, message: ServerMessage) -> None:
-        """Print an utterance when it is complete."""
-        if isinstance(message, UtteranceMessage) and message.text.strip():
-            self._print(self._console, f"[{_clock(message.start)}] {message.text.strip()}")
-        elif isinstance(message, Notice):
-            self.say(message.message)
+        """Print what is committed: whole sentences, and the rest when the utterance is complete."""
+        match message:
+            case Commit():
+                for word in message.words:
+                    self._pending.append(word)
+                    is_sentence = word.text.rstrip().endswith((".", "?", "!", "。", "？", "！"))
+                    if is_sentence and len(self._pending_text) >= _LINE_CHARACTERS:
+                        self._print_pending()
+            case UtteranceMessage():
+                self._print_pending()
+            case Notice():
+                self.say(message.message)
+            case _:
+                pass
 
     def say(self, sentence: str) -> None:
         """Print a line on stderr."""
@@ -54,12 +71,21 @@ class CaptionsView:
         where = f"{path}: " if path is not None else ""
         self._print(self._errors, f"Error: {where}{error}")
 
+    @property
+    def _pending_text(self) -> str:
+        return "".join(word.text for word in self._pending).strip()
+
+    def _print_pending(self) -> None:
+        if self._pending_text:
+            self._print(self._console, f"[{_clock(self._pending[0].start)}] {self._pending_text}")
+        self._pending.clear()
+
     def _print(self, console: Console, line: str) -> None:
         console.print(Text(_printable(line)), soft_wrap=True)
 
 
 class TerminalView(CaptionsView):
-    """Complete utterances scroll by; the open one is below them, its tail dim, and below that a bar."""
+    """Complete sentences scroll by; the open one is below them, its tail dim, and below that a bar."""
 
     def __init__(self, console: Console, errors: Console) -> None:
         super().__init__(console, errors)
@@ -71,13 +97,13 @@ class TerminalView(CaptionsView):
         )
         self._task = TaskID(0)
         self._duration: float | None = None
-        self._committed = self._tail = ""
+        self._tail = ""
 
     @contextmanager
     def showing(self, file: MediaFile) -> Iterator[None]:
         """Show the captions of `file` live until the context is left."""
         self._duration = file.duration
-        self._committed = self._tail = ""
+        self._tail = ""
         self._task = self._progress.add_task(
             _printable(file.path.name), total=file.duration, position="connecting"
         )
@@ -86,6 +112,7 @@ class TerminalView(CaptionsView):
                 yield
             finally:
                 self._tail = ""
+                self._print_pending()
                 self._live.update(self._rendered())
                 self._progress.remove_task(self._task)
         self._live = None
@@ -97,11 +124,8 @@ class TerminalView(CaptionsView):
                 self._place(0.0, "")
             case Partial():
                 self._tail = message.text
-            case Commit():
-                self._committed += message.text
+            case Commit() | UtteranceMessage():
                 self._tail = ""
-            case UtteranceMessage():
-                self._committed = self._tail = ""
                 super().show(message)
             case Lag():
                 self._place(message.received, f" · {message.seconds:.1f} s behind")
@@ -124,7 +148,7 @@ class TerminalView(CaptionsView):
         )
 
     def _rendered(self) -> Group:
-        captions = Text(_printable(self._committed).lstrip())
+        captions = Text(_printable(self._pending_text))
         captions.append(_printable(self._tail), style="dim italic")
         return Group(captions, self._progress)
 
