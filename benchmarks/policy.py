@@ -54,6 +54,15 @@ def _variants() -> dict[str, CaptionOptions]:
             edge_guard_samples=samples(0.3),
             window=replace(window, step_samples=samples(0.5)),
         ),
+        "doubt0.5": replace(recipe, doubt_probability=0.5),
+        "doubt0.7": replace(recipe, doubt_probability=0.7),
+        "doubt0.9": replace(recipe, doubt_probability=0.9),
+        "doubt0.7-step0.5": replace(
+            recipe, doubt_probability=0.7, window=replace(window, step_samples=samples(0.5))
+        ),
+        "doubt0.9-step0.5": replace(
+            recipe, doubt_probability=0.9, window=replace(window, step_samples=samples(0.5))
+        ),
         "no-carry": windowed(carry_samples=0),
         "carry3": windowed(carry_samples=samples(3.0)),
         "carry8": windowed(carry_samples=samples(8.0)),
@@ -191,10 +200,11 @@ def score(
     model: str,
     models_dir: Path,
     tell: Callable[[str], None] = print,
+    beam_size: int = 1,
 ) -> list[str]:
     """Let each variant hear each clip; return a row of the table for each."""
     folder = resolve(model, models_dir=models_dir).folder
-    recognizer = WhisperRecognizer(folder, name=model, workers=1)
+    recognizer = WhisperRecognizer(folder, name=model, workers=1, beam_size=beam_size)
     detector = SileroDetector(resolve("silero-vad", models_dir=models_dir).model_file)
     variants = _variants()
     rows = []
@@ -226,13 +236,21 @@ def main() -> None:
     parser.add_argument("--clips", nargs="+", default=["talk5_lj", "conv2_public"])
     parser.add_argument("--seconds", type=float, default=90.0)
     parser.add_argument("--variants", nargs="+", default=list(_variants()), choices=list(_variants()))
+    parser.add_argument("--beam-size", type=int, default=1)
     parser.add_argument("--keep", help="name of the file in results/ to write")
     arguments = parser.parse_args()
     models_dir = default_models_dir()
     call = resolve("test-call", models_dir=models_dir).folder
     clips = [load_clip(name, arguments.seconds, call) for name in arguments.clips]
     print(HEADER, flush=True)
-    rows = score(arguments.variants, clips, arguments.model, models_dir, lambda row: print(row, flush=True))
+    rows = score(
+        arguments.variants,
+        clips,
+        arguments.model,
+        models_dir,
+        lambda row: print(row, flush=True),
+        arguments.beam_size,
+    )
     if arguments.keep:
         about = f"{arguments.model}, {arguments.seconds:g} s each of {', '.join(arguments.clips)}"
         RESULTS.mkdir(exist_ok=True)

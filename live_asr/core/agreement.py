@@ -15,13 +15,17 @@ from live_asr.core.types import Word
 
 
 class LocalAgreement:
-    """Commit the words on which `depth` consecutive hypotheses of the uncommitted tail agree."""
+    """Commit the words on which `depth` consecutive hypotheses of the uncommitted tail agree.
 
-    def __init__(self, *, depth: int = 2, guard_samples: int = 8_000) -> None:
+    A word that the recogniser itself doubts, with a probability below `doubt`, needs one hypothesis more.
+    """
+
+    def __init__(self, *, depth: int = 2, guard_samples: int = 8_000, doubt: float = 0.0) -> None:
         if depth < 2:
             raise ValueError("agreement needs at least two hypotheses")
         self._depth = depth
         self._guard_samples = guard_samples
+        self._doubt = doubt
         self._earlier: list[list[str]] = []
         self.tail: tuple[Word, ...] = ()
         """The last hypothesis's words beyond the committed ones."""
@@ -30,16 +34,16 @@ class LocalAgreement:
         """Take the next hypothesis of the tail, which heard up to `end_sample`; return what to commit."""
         sounds = [normalized(word.text) for word in words]
         agreed = 0
-        if len(self._earlier) >= self._depth - 1:
-            limit = end_sample - self._guard_samples
-            for index, (word, sound) in enumerate(zip(words, sounds, strict=True)):
-                if word.end_sample > limit:
-                    break
-                if any(index >= len(earlier) or earlier[index] != sound for earlier in self._earlier):
-                    break
-                agreed = index + 1
-        self._earlier = [earlier[agreed:] for earlier in self._earlier[-(self._depth - 1) :]]
-        self._earlier = [*self._earlier, sounds[agreed:]][-(self._depth - 1) :]
+        limit = end_sample - self._guard_samples
+        for index, word in enumerate(words):
+            wanted = self._depth - 1 if word.probability >= self._doubt else self._depth
+            earlier = self._earlier[-wanted:]
+            if word.end_sample > limit or len(earlier) < wanted:
+                break
+            if any(index >= len(other) or other[index] != sounds[index] for other in earlier):
+                break
+            agreed = index + 1
+        self._earlier = [other[agreed:] for other in [*self._earlier, sounds]][-self._depth :]
         self.tail = tuple(words[agreed:])
         return tuple(words[:agreed])
 

@@ -41,6 +41,8 @@ class CaptionOptions:
     window: WindowOptions = field(default_factory=WindowOptions)
     agreement_depth: int = 2
     """So many consecutive hypotheses must agree."""
+    doubt_probability: float = 0.0
+    """A word below it needs one hypothesis more."""
     edge_guard_samples: int = samples(0.5)
     """Words that end so close to the edge of what was heard are not committed yet."""
     longest_utterance_samples: int = samples(30.0)
@@ -409,7 +411,9 @@ class Captioner:
 
     def _new_agreement(self) -> LocalAgreement:
         return LocalAgreement(
-            depth=self.options.agreement_depth, guard_samples=self.options.edge_guard_samples
+            depth=self.options.agreement_depth,
+            guard_samples=self.options.edge_guard_samples,
+            doubt=self.options.doubt_probability,
         )
 
 

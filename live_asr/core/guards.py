@@ -126,4 +126,4 @@ def is_noise(hypothesis: Hypothesis, speech_samples: int) -> bool:
     if speech_samples >= samples(1.0):
         return False
     mean = sum(word.probability for word in hypothesis.words) / len(hypothesis.words)
-    return (silent > 0.4 and unsure < -0.7) or mean < 0.4
+    return (silent > 0.4 and unsure < -0.7) or (silent > 0.2 and mean < 0.4)

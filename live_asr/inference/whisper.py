@@ -39,7 +39,14 @@ class WhisperRecognizer:
     """
 
     def __init__(
-        self, folder: Path, *, name: str, device: str = "cpu", compute_type: str = "int8", workers: int = 2
+        self,
+        folder: Path,
+        *,
+        name: str,
+        device: str = "cpu",
+        compute_type: str = "int8",
+        workers: int = 2,
+        beam_size: int = 1,
     ) -> None:
         import ctranslate2
         import tokenizers
@@ -68,6 +75,7 @@ class WhisperRecognizer:
             compute_type=self._model.compute_type,
         )
         self._multilingual = multilingual
+        self._beam_size = beam_size
 
     def recognize(self, request: DecodeRequest, samples: FloatArray) -> Hypothesis:
         """Decode one window; see `Recognizer.recognize`."""
@@ -82,11 +90,13 @@ class WhisperRecognizer:
         result = self._model.generate(
             encoded,
             [[*prompt, *prefix]],
-            beam_size=1,
+            beam_size=self._beam_size,
             # CTranslate2 spends half of `max_length` on the prompt unless it is told twice as much.
             max_length=min(448, max(2 * limit, limit + len(prompt))),
             return_no_speech_prob=True,
-            suppress_blank=not prefix,
+            # The first new token may not be the end: after a forced full stop the model would often leave it
+            # at that, whatever is said next.
+            suppress_blank=True,
             suppress_tokens=[-1],
         )[0]
         decoded = [token for token in result.sequences_ids[0] if token < tokenizer.eot]

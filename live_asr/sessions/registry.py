@@ -211,7 +211,7 @@ class SessionRegistry:
             start = replace(start, language=self._settings.streaming.language)
         return SessionRunner(
             Session(session_id, start, self._options),
-            decoder=open_decoder(start.audio),
+            decoder=open_decoder(start.audio, self._store.folder),
             engine=self._engine,
             cadence=Cadence(step_samples=self._options.window.step_samples),
             metrics=self._metrics,

@@ -29,7 +29,7 @@ from live_asr.core.session import Session, SessionEvent, SessionState
 from live_asr.core.types import samples
 from live_asr.errors import ClientError, EngineError, LiveAsrError, MediaError
 from live_asr.inference.engine import Engine
-from live_asr.inference.interfaces import SpeechState
+from live_asr.inference.interfaces import FloatArray, SpeechState
 from live_asr.inference.scheduler import FILE_BUDGET, FINAL_BUDGET, STEP_BUDGET
 from live_asr.sessions.decoding import AudioDecoder
 from live_asr.sessions.metrics import Metrics
@@ -247,20 +247,29 @@ class SessionRunner:
             self.session.receive_loss()
 
     async def _ingest_audio(self, data: bytes) -> None:
+        self.session.check(SessionEvent.AUDIO_RECEIVED)
         self.spool.append_audio(data)
-        audio = await self._decoder.feed(data)
-        self.session.receive_audio(audio)
+        self._hand_over(await self._decoder.feed(data))
+        while self._decoder.has_more:
+            await self._room_for_more()
+            self._hand_over(await self._decoder.feed(b""))
         self._ingested_bytes += len(data)
-        self._audio_since_lag = True
-        self._metrics.audio_seconds.inc(audio.size / samples(1.0))
         if not self._live and self.spool.safe_bytes > self._acked_bytes:
             self.acknowledge(self.spool.safe_bytes)
 
     async def _flush_decoder(self) -> None:
         """Hand over what the decoder still holds. Raises MediaError when it never found any audio."""
-        audio = await self._decoder.finish()
-        if audio.size:
-            self.session.receive_audio(audio)
+        self._hand_over(await self._decoder.finish())
+        while self._decoder.has_more:
+            await self._room_for_more()
+            self._hand_over(await self._decoder.finish())
+
+    def _hand_over(self, audio: FloatArray) -> None:
+        """Give decoded audio to the session, and have it looked at."""
+        self.session.receive_audio(audio)
+        self._audio_since_lag = True
+        self._metrics.audio_seconds.inc(audio.size / samples(1.0))
+        self._advanced()
 
     async def _room_for_more(self) -> None:
         """Wait while the recogniser is too far behind to take more."""

@@ -76,7 +76,8 @@ class SpoolStore:
     """All spools below one folder, and the task that writes them."""
 
     def __init__(self, folder: Path, *, interval: float = 0.2) -> None:
-        self._folder = folder
+        self.folder = folder
+        """Holds a folder for each session."""
         self._interval = interval
         self._spools: set[Spool] = set()
         self._writer: asyncio.Task[None] | None = None
@@ -85,9 +86,9 @@ class SpoolStore:
     async def start(self) -> None:
         """Make the folder and begin to write. Raises StorageError when the folder cannot be written."""
         try:
-            await asyncio.to_thread(self._folder.mkdir, parents=True, exist_ok=True)
+            await asyncio.to_thread(self.folder.mkdir, parents=True, exist_ok=True)
         except OSError as error:
-            raise _storage_error(self._folder, error) from error
+            raise _storage_error(self.folder, error) from error
         self._writer = asyncio.create_task(self._write_forever(), name="spool writer")
 
     async def close(self) -> None:
@@ -110,7 +111,7 @@ class SpoolStore:
 
         Raises StorageError when the disk refuses.
         """
-        folder = self._folder / session_id
+        folder = self.folder / session_id
 
         def make() -> None:
             folder.mkdir(parents=True)
@@ -158,16 +159,16 @@ class SpoolStore:
 
         Blocks: call it off the event loop.
         """
-        if not session_id.isalnum() or not (self._folder / session_id / ABOUT_FILE).is_file():
+        if not session_id.isalnum() or not (self.folder / session_id / ABOUT_FILE).is_file():
             raise KeyError(session_id)
         with contextlib.suppress(FileNotFoundError):
-            for line in (self._folder / session_id / MESSAGES_FILE).read_bytes().splitlines(keepends=True):
+            for line in (self.folder / session_id / MESSAGES_FILE).read_bytes().splitlines(keepends=True):
                 if line.endswith(b"\n"):  # a torn tail is not a message
                     yield line
 
     def free_bytes(self) -> int:
         """Return the free space below the folder. Blocks."""
-        return shutil.disk_usage(self._folder).free
+        return shutil.disk_usage(self.folder).free
 
 
 def _write(folder: Path, audio: bytes, messages: bytes) -> OSError | None:

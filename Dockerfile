@@ -1,0 +1,40 @@
+# Two targets: `docker build --target cpu .` and `docker build --target cuda .`
+# Each step is one that `make` runs on any machine, so that the tests exercise it too.
+
+FROM python:3.11-slim AS base-cpu
+RUN apt-get update && apt-get install -y --no-install-recommends make && rm -rf /var/lib/apt/lists/*
+
+# CTranslate2 wants CUDA 12 and cuDNN 9.
+FROM nvidia/cuda:12.8.1-cudnn-runtime-ubuntu24.04 AS base-cuda
+RUN apt-get update && apt-get install -y --no-install-recommends make python3 python3-venv \
+    && rm -rf /var/lib/apt/lists/*
+
+FROM base-cpu AS cpu
+ENV LIVE_ASR_SERVER__HOST=0.0.0.0 LIVE_ASR_STORAGE__DATA=/data LIVE_ASR_MODELS__DIR=/models
+WORKDIR /app
+COPY Makefile pyproject.toml constraints.txt README.md LICENSE ./
+COPY live_asr live_asr
+COPY web web
+RUN make install \
+    && useradd --create-home --uid 10001 live-asr \
+    && mkdir /data /models && chown live-asr /data /models
+USER live-asr
+VOLUME ["/data", "/models"]
+EXPOSE 8765
+HEALTHCHECK --interval=30s --timeout=5s --start-period=120s CMD ["make", "-s", "health"]
+CMD ["make", "-s", "serve"]
+
+FROM base-cuda AS cuda
+ENV LIVE_ASR_SERVER__HOST=0.0.0.0 LIVE_ASR_STORAGE__DATA=/data LIVE_ASR_MODELS__DIR=/models
+WORKDIR /app
+COPY Makefile pyproject.toml constraints.txt README.md LICENSE ./
+COPY live_asr live_asr
+COPY web web
+RUN make install \
+    && useradd --create-home --uid 10001 live-asr \
+    && mkdir /data /models && chown live-asr /data /models
+USER live-asr
+VOLUME ["/data", "/models"]
+EXPOSE 8765
+HEALTHCHECK --interval=30s --timeout=5s --start-period=300s CMD ["make", "-s", "health"]
+CMD ["make", "-s", "serve"]

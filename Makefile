@@ -1,0 +1,60 @@
+# The whole of live-asr from a fresh clone: `make serve` and `make test`. Needs git, make and Python ≥ 3.11.
+
+BIN := .venv/bin
+HOST ?=
+PORT ?=
+MODEL ?=
+SUITE ?= table
+
+.PHONY: serve install weights test check fix bench health chromium clean help
+
+help:  ## what there is
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+serve: install  ## install, bring the weights, and serve at http://localhost:8765 (PORT=, HOST=, MODEL=)
+	@$(BIN)/live-asr serve $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT)) $(if $(MODEL),--model $(MODEL))
+
+install: .venv/.installed  ## the server in .venv
+
+.venv/.installed: pyproject.toml constraints.txt | .venv/.python
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+.venv/.tools: .venv/.installed
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --group check --group test
+	@touch $@
+
+.venv/.python:
+	@for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+		$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+		$$python -m venv .venv || { echo "Python's venv module is missing: install python3-venv." >&2; exit 1; }; \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1' && touch $@ && exit 0; \
+		exit 1; \
+	done; echo "Python 3.11 or newer is needed; none was found." >&2; exit 1
+
+weights: install  ## bring the default models, so that the first start needs no network
+	@$(BIN)/live-asr models pull
+
+test: .venv/.tools chromium  ## all tests, with real models, real sockets and a real browser (ARGS= for pytest)
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: .venv/.tools  ## lint, types, direction of imports: seconds
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+fix: .venv/.tools  ## format, and mend what the linter can
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
+
+bench: .venv/.tools  ## measure the server from outside; results in benchmarks/results (SUITE=, ARGS=)
+	@$(BIN)/python -m benchmarks.run $(SUITE) $(ARGS)
+
+health:  ## is the server on this machine alive?
+	@$(BIN)/python -c "import urllib.request; urllib.request.urlopen('http://127.0.0.1:$(or $(PORT),8765)/healthz', timeout=3)"
+
+chromium:
+	@sh tests/page/install-chromium.sh
+
+clean:  ## remove what make made
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis test-results
