@@ -19,6 +19,8 @@ STALL_MS = 50.0
 PING_P99_MS = 100.0
 ACK_GAP, LAG_GAP = 1.1, 2.1
 """Promised at the server are 1 s and 2 s; a tenth is left for the way to the client."""
+BUSY_CORES, LATE_MS = 0.25, 50.0
+"""With more than this going on beside them, latencies say more about the machine than about the server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +267,8 @@ def _notes(runs: ModelRuns, language: str | None) -> list[str]:
         f"measured: pooled over {', '.join(dict.fromkeys(s.clip for s in _sessions(_judged(runs))))}",
         f"other processes kept up to {others:.2f} cores busy; the client was up to {late_ms:.0f} ms late",
     ]
+    if others > BUSY_CORES or late_ms > LATE_MS:
+        notes.append("**the machine was busy with other things: latencies and stalls are void**")
     missing = [name for name in JUDGED if name not in runs.single]
     if missing:
         notes.append(f"**not measured: {', '.join(missing)}**, on which the promises are made")
