@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from live_asr.core.text import normalized
 from live_asr.core.types import SAMPLE_RATE_HZ, DecodeRequest, Hypothesis, Word
 from live_asr.inference.interfaces import FloatArray, RecognizerInfo
 
@@ -229,10 +230,12 @@ def merge_marks(words: list[Word]) -> list[Word]:
 def _joined(
     first: Word, second: Word, *, start_sample: int | None = None, end_sample: int | None = None
 ) -> Word:
+    """Return both as one word, as probable as the one of the two that is heard: marks are guesses."""
+    heard = first if normalized(first.text) else second
     return Word(
         text=first.text + second.text,
         start_sample=first.start_sample if start_sample is None else start_sample,
         end_sample=second.end_sample if end_sample is None else end_sample,
-        probability=min(first.probability, second.probability),
+        probability=heard.probability,
         tokens=first.tokens + second.tokens,
     )
