@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from live_asr.config import load_settings
 from live_asr.inference.weights import resolve
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -50,8 +51,8 @@ StartServer = Callable[..., Server]
 
 @pytest.fixture(scope="session")
 def models_dir() -> Path:
-    """The folder of verified weights: brought here once, and kept between runs."""
-    return Path(os.environ.get("LIVE_ASR_MODELS__DIR", ROOT / ".models"))
+    """The folder in which a server started here keeps weights: brought there once, kept between runs."""
+    return load_settings().settings.models.dir
 
 
 @pytest.fixture(scope="session")
