@@ -581,7 +581,7 @@ async def test_a_wav_file_sent_fast_comes_back_as_the_same_words(server, sample_
 
 
 async def test_finalize_commits_what_was_said_and_the_session_goes_on(server, sample_pcm: bytes) -> None:
-    sample_pcm, half = sample_pcm[: 12 * 32_000], 6 * 32_000
+    sample_pcm, half = sample_pcm[6 * 32_000 : 18 * 32_000], 6 * 32_000  # the first words come at 6.7 s
     async with connect(server.url, language="en", pace="fast") as session:
         await session.send(sample_pcm[:half])
         finalized = await session.finalize()

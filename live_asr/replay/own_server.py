@@ -51,7 +51,7 @@ async def own_server(
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **_as_environment(settings)},
-                process_group=0,
+                process_group=0 if os.name == "posix" else None,
             )
         url = f"http://127.0.0.1:{port}"
         try:

@@ -76,9 +76,11 @@ class CaptionsView:
         return "".join(word.text for word in self._pending).strip()
 
     def _print_pending(self) -> None:
-        if self._pending_text:
-            self._print(self._console, f"[{_clock(self._pending[0].start)}] {self._pending_text}")
-        self._pending.clear()
+        # Taken away before it is printed: printing draws the live part below anew.
+        text, words = self._pending_text, self._pending
+        self._pending = []
+        if text:
+            self._print(self._console, f"[{_clock(words[0].start)}] {text}")
 
     def _print(self, console: Console, line: str) -> None:
         console.print(Text(_printable(line)), soft_wrap=True)
