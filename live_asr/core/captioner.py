@@ -105,6 +105,8 @@ class _LanguageVote:
         return language, self.belief[language]
 
 
+import os
+VOTE = os.environ.get('VOTE')
 LANGUAGE_BELIEF = 1.8
 """A detected language is locked at this sum: two windows that are sure of it, or more that are not."""
 
@@ -330,11 +332,11 @@ class Captioner:
             return None
         words = drop_after_speech(believed, step.speech_end_sample, step.request.end_sample)
         words = drop_echo(words, self._window.committed)
-        return _in_order(words, self._window.committed_end_sample)
+        return _in_order(words, self._window.committed_end_sample, step.request.end_sample)
 
     def _take(self, words: tuple[Word, ...], step: _Step) -> None:
         if step.request.final:
-            self._agreement.tail = words
+            self._agreement.tail = self._agreement.conclude(words) if VOTE else words
             self._finish()
             return
         end_sample = step.request.end_sample
@@ -417,12 +419,14 @@ class Captioner:
         )
 
 
-def _in_order(words: Sequence[Word], from_sample: int) -> tuple[Word, ...]:
-    """Clamp word times so that they follow each other; the aligner may let neighbours overlap."""
+def _in_order(words: Sequence[Word], from_sample: int, to_sample: int) -> tuple[Word, ...]:
+    """Clamp word times so that they follow each other within what was heard.
+
+    The aligner may let neighbours overlap.
+    """
     ordered = []
     for word in words:
-        start = max(word.start_sample, from_sample)
-        end = max(word.end_sample, start)
-        ordered.append(replace(word, start_sample=start, end_sample=end))
-        from_sample = start if end == start else end
+        start = max(from_sample, min(word.start_sample, to_sample))
+        from_sample = max(start, min(word.end_sample, to_sample))
+        ordered.append(replace(word, start_sample=start, end_sample=from_sample))
     return tuple(ordered)

@@ -59,12 +59,9 @@ class RollingWindow:
         """The next step is due once so much audio was heard."""
         self.heard_sample = 0
         """One past the last sample of the last decode."""
+        self.committed_end_sample = 0
+        """End of the last committed word, inside the window or not; 0 before the first."""
         self._waiting_for_speech = False
-
-    @property
-    def committed_end_sample(self) -> int:
-        """End of the last committed word; 0 before the first."""
-        return self._committed[-1].end_sample if self._committed else 0
 
     def open(self, start_sample: int) -> None:
         """Begin an utterance whose audio starts at `start_sample`, carrying what lies close before it."""
@@ -127,9 +124,12 @@ class RollingWindow:
 
     def commit(self, words: Sequence[Word], end_sample: int) -> None:
         """Take note of newly committed words, and trim what the window no longer needs."""
+        if not words:
+            return
         self._committed.extend(words)
+        self.committed_end_sample = words[-1].end_sample
         options = self._options
-        if not words or end_sample - self.start_sample <= options.trim_above_samples:
+        if end_sample - self.start_sample <= min(options.trim_above_samples, options.longest_samples):
             return
         keep_from = self.committed_end_sample - options.keep_committed_samples
         while self._committed and self._committed[0].start_sample < keep_from:
@@ -142,6 +142,9 @@ class RollingWindow:
         return end_sample - self.start_sample > self._options.longest_samples
 
     def cut(self, start_sample: int) -> None:
-        """Start the window at `start_sample` by force, forgetting the committed words before it."""
+        """Start the window at `start_sample` by force, without any committed word.
+
+        It starts no earlier than the last committed word ends: that one is not to be heard again.
+        """
         self._committed.clear()
-        self.start_sample = max(self.start_sample, start_sample)
+        self.start_sample = max(self.start_sample, start_sample, self.committed_end_sample)
