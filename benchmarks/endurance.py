@@ -175,7 +175,10 @@ def _common_rows(run: LongRun) -> list[Row]:
 
 def _notes(run: LongRun) -> list[str]:
     found = measure(run.log)
-    notes = [f"other processes kept {run.usage.others_cores:.2f} cores busy on average"]
+    notes = [
+        f"other processes kept {run.usage.others_cores:.2f} cores busy on average",
+        f"the longest stall: seen {run.usage.stall_at:.0f} s after the first sample",
+    ]
     if found.failure:
         notes.append(f"**failed**: {found.failure}")
     return notes + found.violations

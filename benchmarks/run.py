@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -90,6 +91,7 @@ def run_suite(arguments: argparse.Namespace, options: Options) -> tuple[list[Tab
 def main() -> int:
     """Run the suite that was asked for; return the exit status."""
     arguments = parser().parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is ended too
     where = machine()
     try:
         options = options_from(arguments)

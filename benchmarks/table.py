@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -55,6 +56,9 @@ def measured(
     with watched(server) as usage:
         logs = list(record())
     sessions = [measure(log, references.get(log.clip.digest)) for log in logs]
+    for session in sessions:
+        if session.failure is not None:
+            print(f"{session.clip} failed: {session.failure}\n{server.output()}", file=sys.stderr)
     return Run(sessions, usage)
 
 
