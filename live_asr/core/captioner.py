@@ -52,8 +52,12 @@ class CaptionOptions:
     """A live session that is so far behind skips steps rather than fall back further."""
     longest_skip_samples: int = samples(12.0)
     """No step is skipped that would let the window grow beyond this."""
-    memory_samples: int = samples(6.0)
-    """Audio kept through silence, for the next utterance to carry."""
+
+    @property
+    def memory_samples(self) -> int:
+        """Audio kept through silence: what the next utterance may carry, and what it takes to notice it."""
+        onset = self.segmenter.onset_chunks * CHUNK_SAMPLES + self.segmenter.pre_roll_samples
+        return self.window.carry_samples + self.window.lead_samples + onset
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,8 +229,14 @@ class Captioner:
     def settled_sample(self) -> int:
         """Everything before this is committed, or was no speech."""
         if self._segmenter.in_speech or self._ending:
-            return max(self._utterance_start_sample, self._window.committed_end_sample)
+            given_up = self._window.start_sample
+            return max(self._utterance_start_sample, self._window.committed_end_sample, given_up)
         return self._consumed_sample
+
+    @property
+    def kept_samples(self) -> int:
+        """Audio held in memory; bounded, as long as what is wanted is answered."""
+        return len(self._buffer)
 
     @property
     def backlog_samples(self) -> int:
