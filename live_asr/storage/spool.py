@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,22 +20,39 @@ import orjson
 
 from live_asr.errors import StorageError
 
+log = logging.getLogger(__name__)
+
+SHORTEST_INTERVAL = 0.01
+"""Seconds between two looks for something to write, however eager the setting."""
+LONGEST_ID = 64
+"""Session ids are shorter; a longer name is nobody's, and too long for a file system."""
 AUDIO_FILE = "audio.bin"
 MESSAGES_FILE = "messages.jsonl"
 ABOUT_FILE = "session.json"
 
 
 class Spool:
-    """The files of one session. Appending only collects; `SpoolStore` writes."""
+    """The files of one session. Appending only collects; `SpoolStore` writes.
+
+    `on_safe` is told how many audio bytes are on disk, `on_failed` that the disk refused, `hurry` is
+    called when somebody waits for what was appended.
+    """
 
     def __init__(
-        self, folder: Path, on_safe: Callable[[int], None], on_failed: Callable[[StorageError], None]
+        self,
+        folder: Path,
+        on_safe: Callable[[int], None],
+        on_failed: Callable[[StorageError], None],
+        hurry: Callable[[], None] = lambda: None,
     ):
         self.folder = folder
         self._on_safe = on_safe
         self._on_failed = on_failed
+        self._hurry = hurry
         self._audio: list[bytes] = []
         self._messages: list[bytes] = []
+        self._writing = False
+        self._settled = asyncio.Event()
         self.appended_bytes = 0
         """Audio bytes handed over so far."""
         self.safe_bytes = 0
@@ -42,33 +61,48 @@ class Spool:
 
     def append_audio(self, data: bytes) -> None:
         """Add the client's audio bytes, as they came."""
-        self._audio.append(data)
-        self.appended_bytes += len(data)
+        if not self._failed:
+            self._audio.append(data)
+            self.appended_bytes += len(data)
 
     def append_message(self, message: bytes) -> None:
         """Add one kept message, as it goes over the wire."""
-        self._messages.append(message + b"\n")
+        if not self._failed:
+            self._messages.append(message + b"\n")
 
     @property
     def is_dirty(self) -> bool:
         """Whether anything waits to be written."""
         return bool(self._audio or self._messages) and not self._failed
 
+    async def settled(self) -> None:
+        """Wait until all that was appended is on disk, or the disk has refused."""
+        while self.is_dirty or self._writing:
+            self._settled.clear()
+            self._hurry()
+            await self._settled.wait()
+
     def take(self) -> tuple[bytes, bytes, int]:
         """Take out what waits: audio, messages, and the position that is safe once they are on disk."""
         audio, self._audio = b"".join(self._audio), []
         messages, self._messages = b"".join(self._messages), []
+        self._writing = True
         return audio, messages, self.appended_bytes
 
     def mark_safe(self, position_bytes: int) -> None:
         """Take note that everything before `position_bytes` is on disk."""
+        self._writing = False
+        self._settled.set()
         if position_bytes > self.safe_bytes:
             self.safe_bytes = position_bytes
             self._on_safe(position_bytes)
 
     def mark_failed(self, error: StorageError) -> None:
-        """Take note that the disk refused; nothing more is written."""
+        """Take note that the disk refused; nothing more is written or collected."""
         self._failed = True
+        self._audio, self._messages = [], []
+        self._writing = False
+        self._settled.set()
         self._on_failed(error)
 
 
@@ -82,21 +116,22 @@ class SpoolStore:
         self._spools: set[Spool] = set()
         self._writer: asyncio.Task[None] | None = None
         self._writing = asyncio.Lock()
+        self._syncing: set[asyncio.Task[None]] = set()
+        self._wanted = asyncio.Event()
+        self._closing = False
 
     async def start(self) -> None:
         """Make the folder and begin to write. Raises StorageError when the folder cannot be written."""
-        try:
-            await asyncio.to_thread(self.folder.mkdir, parents=True, exist_ok=True)
-        except OSError as error:
-            raise _storage_error(self.folder, error) from error
+        await asyncio.to_thread(prepare, self.folder)
         self._writer = asyncio.create_task(self._write_forever(), name="spool writer")
 
     async def close(self) -> None:
         """Write what waits, and end. Idempotent."""
         if self._writer is not None:
-            self._writer.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._writer
+            # Not cancelled: a write that is under way in its thread would then race with the last one.
+            self._closing = True
+            self._wanted.set()
+            await self._writer
             self._writer = None
         await self.sync()
 
@@ -115,41 +150,69 @@ class SpoolStore:
 
         def make() -> None:
             folder.mkdir(parents=True)
-            _write_synced(folder / ABOUT_FILE, orjson.dumps(about))
+            # The files exist from the start, so that appending never has to sync the folder again.
+            (folder / AUDIO_FILE).touch()
+            (folder / MESSAGES_FILE).touch()
+            _append_synced(folder / ABOUT_FILE, orjson.dumps(about))
+            _sync_folder(folder)
+            _sync_folder(self.folder)
 
         try:
             await asyncio.to_thread(make)
         except OSError as error:
-            raise _storage_error(folder, error) from error
-        spool = Spool(folder, on_safe, on_failed)
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            raise _storage_error(error) from error
+        spool = Spool(folder, on_safe, on_failed, self._wanted.set)
         self._spools.add(spool)
         return spool
 
     async def finish(self, spool: Spool, *, keep_audio: bool) -> None:
         """Write the rest of a session that is over; its audio is erased unless it is to be kept."""
-        await self.sync()
-        self._spools.discard(spool)
+        try:
+            await self.sync()
+        finally:
+            self._spools.discard(spool)
         if not keep_audio:
-            await asyncio.to_thread((spool.folder / AUDIO_FILE).unlink, missing_ok=True)
+            try:
+                await asyncio.to_thread((spool.folder / AUDIO_FILE).unlink, missing_ok=True)
+            except OSError as error:
+                log.warning("the audio in %s could not be erased: %s", spool.folder, error)
 
     async def sync(self) -> None:
-        """Write and sync all that waits, in one go."""
+        """Write and sync all that waits, in one go. A caller that is cancelled leaves the write whole."""
+        task = asyncio.create_task(self._sync(), name="spool sync")
+        self._syncing.add(task)
+        task.add_done_callback(self._syncing.discard)
+        await asyncio.shield(task)
+
+    async def _sync(self) -> None:
         async with self._writing:
             work = [(spool, *spool.take()) for spool in self._spools if spool.is_dirty]
             if not work:
                 return
-            results = await asyncio.to_thread(
-                lambda: [_write(spool.folder, audio, messages) for spool, audio, messages, _ in work]
-            )
-        for (spool, _, _, position_bytes), error in zip(work, results, strict=True):
-            if error is None:
-                spool.mark_safe(position_bytes)
-            else:
-                spool.mark_failed(_storage_error(spool.folder, error))
+            results: list[Exception | None]
+            try:
+                results = await asyncio.to_thread(
+                    lambda: [_write(spool.folder, audio, messages) for spool, audio, messages, _ in work]
+                )
+            except Exception as error:  # threads or memory ran out: to the sessions, the same as the disk
+                results = [error] * len(work)
+            for (spool, _, _, position_bytes), fault in zip(work, results, strict=True):
+                try:
+                    if fault is None:
+                        spool.mark_safe(position_bytes)
+                    else:
+                        log.error("%s cannot be written: %s", spool.folder, fault)
+                        spool.mark_failed(_storage_error(fault))
+                except Exception:  # one session's trouble is not that of the others in this batch
+                    log.exception("a session could not be told of its files")
 
     async def _write_forever(self) -> None:
-        while True:
-            await asyncio.sleep(self._interval)
+        while not self._closing:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(self._interval, SHORTEST_INTERVAL)):
+                    await self._wanted.wait()
+            self._wanted.clear()
             await self.sync()
 
     # Sessions that are over --------------------------------------------------------------------------
@@ -159,7 +222,8 @@ class SpoolStore:
 
         Blocks: call it off the event loop.
         """
-        if not session_id.isalnum() or not (self.folder / session_id / ABOUT_FILE).is_file():
+        known = session_id.isalnum() and len(session_id) <= LONGEST_ID
+        if not known or not (self.folder / session_id / ABOUT_FILE).is_file():
             raise KeyError(session_id)
         with contextlib.suppress(FileNotFoundError):
             for line in (self.folder / session_id / MESSAGES_FILE).read_bytes().splitlines(keepends=True):
@@ -167,8 +231,25 @@ class SpoolStore:
                     yield line
 
     def free_bytes(self) -> int:
-        """Return the free space below the folder. Blocks."""
-        return shutil.disk_usage(self.folder).free
+        """Return the free space below the folder. Blocks. Raises StorageError when that is not known."""
+        try:
+            return shutil.disk_usage(self.folder).free
+        except OSError as error:
+            raise _storage_error(error) from error
+
+
+def prepare(folder: Path) -> None:
+    """Make the folder and try to write in it. Blocks. Raises StorageError when that cannot be done."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"live-asr")
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise StorageError(
+            f"Nothing can be written in {folder}: {error.strerror or error}.",
+            "Name a folder that this user may write, on a disk that has room, with --data.",
+        ) from error
 
 
 def _write(folder: Path, audio: bytes, messages: bytes) -> OSError | None:
@@ -189,20 +270,17 @@ def _append_synced(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _write_synced(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    folder = os.open(path.parent, os.O_RDONLY)
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
-def _storage_error(path: Path, error: OSError) -> StorageError:
+def _storage_error(error: Exception) -> StorageError:
+    reason = getattr(error, "strerror", None) or str(error)
     return StorageError(
-        f"The server cannot write its files: {error.strerror or error}.",
+        f"The server cannot write its files: {reason}.",
         "The operator has to make room or give the server a folder that it may write (--data).",
     )
