@@ -1,7 +1,7 @@
 """A bounded queue to one client.
 
-Messages that change the record are never dropped; of the ephemeral ones only the newest of a kind waits.
-A client that reads so slowly that the kept ones pile up is told so and let go, rather than waited for.
+Messages that change the record are never dropped; of those that the next one replaces only the newest
+waits. A client that reads so slowly that the others pile up is told so and let go, rather than waited for.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from live_asr.core.messages import KEPT, Ack, Lag, Partial, ServerMessage, encode
+from live_asr.core.messages import Ack, Error, Lag, Partial, ServerMessage, encode
 from live_asr.errors import ClientError
 
 REPLACEABLE = (Partial, Ack, Lag)
@@ -36,7 +36,8 @@ class Outbox:
         if isinstance(message, REPLACEABLE):
             self._drop_older(type(message))
         text = encoded if encoded is not None else encode(message)
-        if self._waiting_bytes + len(text) > self._most_bytes and isinstance(message, KEPT):
+        is_bounded = not isinstance(message, (*REPLACEABLE, Error))  # an error is the last one anyway
+        if is_bounded and self._waiting_bytes + len(text) > self._most_bytes:
             raise ClientError(
                 "slow_client",
                 "The client reads more slowly than captions are made.",
@@ -45,6 +46,11 @@ class Outbox:
         self._waiting.append((message, text))
         self._waiting_bytes += len(text)
         self._changed.set()
+
+    def clear(self) -> None:
+        """Forget what waits: its client will not read it."""
+        self._waiting.clear()
+        self._waiting_bytes = 0
 
     def close(self) -> None:
         """Take nothing more; what waits can still be taken out."""

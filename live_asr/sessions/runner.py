@@ -9,10 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from live_asr.core.messages import (
     KEPT,
@@ -28,10 +26,12 @@ from live_asr.core.messages import (
 from live_asr.core.session import Session, SessionEvent, SessionState
 from live_asr.core.types import samples
 from live_asr.errors import ClientError, EngineError, LiveAsrError, MediaError
+from live_asr.inference.channel import Detected
 from live_asr.inference.engine import Engine
 from live_asr.inference.interfaces import FloatArray, SpeechState
 from live_asr.inference.scheduler import FILE_BUDGET, FINAL_BUDGET, STEP_BUDGET
 from live_asr.sessions.decoding import AudioDecoder
+from live_asr.sessions.inbox import Control, Inbox
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.outbox import Outbox
 from live_asr.storage.spool import Spool
@@ -44,6 +44,8 @@ FILE_BACKLOG_SAMPLES = samples(20.0)
 """The same for a file sent as fast as acknowledgements allow: they are what paces it."""
 LAG_INTERVAL = 1.0
 """Seconds between two `lag` messages while audio arrives."""
+MOST_DETECT_ATTEMPTS = 3
+"""Speech that nobody judges is speech that is lost, so a detection that fails is asked for again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +66,6 @@ class Cadence:
         if waited > self.overloaded_wait:
             return self.overloaded_step_samples
         return self.loaded_step_samples if waited > self.loaded_wait else self.step_samples
-
-
-_Control = Literal["finalize", "stop", "lost"]
 
 
 class SessionRunner:
@@ -97,9 +96,9 @@ class SessionRunner:
         self._max_unacked_bytes = max_unacked_bytes
         self._links = links
         self._spool_or_none: Spool | None = None
-        self._inbox: deque[bytes | _Control] = deque()
-        self._arrived = asyncio.Event()
+        self._inbox = Inbox()
         self._moved = asyncio.Event()
+        self._drained = asyncio.Event()
         self._received_bytes = 0
         self._ingested_bytes = 0
         self._acked_bytes = 0
@@ -136,18 +135,18 @@ class SessionRunner:
                 f"{unacked} bytes are unacknowledged; at most {self._max_unacked_bytes} may be.",
                 "Keep `max_unacked_bytes` of `ready`: wait for `ack` before sending more.",
             )
-        self._put(data)
+        self._inbox.put_audio(data)
 
     def receive(self, message: Finalize | Stop) -> None:
-        """Take a control message, in order with the audio."""
-        self._put("finalize" if isinstance(message, Finalize) else "stop")
+        """Take a control message, in order with the audio. Raises ClientError `overrun` for a flood."""
+        self._inbox.put("finalize" if isinstance(message, Finalize) else "stop")
 
     def lose_client(self) -> None:
         """Take note that the client is gone: nothing is sent any more, what was heard is kept."""
         if self.outbox is not None:
             self.outbox.close()
             self.outbox = None
-            self._put("lost")
+            self._inbox.put("lost")
 
     def acknowledge(self, safe_bytes: int) -> None:
         """Tell the client what is on disk; a file's client, what was worked off as well."""
@@ -157,23 +156,26 @@ class SessionRunner:
             self._tell(Ack(position))
 
     def dismiss(self, error: LiveAsrError) -> None:
-        """Tell the client why it must go, and bring what was heard to its end without it."""
+        """Tell the client why it must go, and bring what was heard to its end without it.
+
+        Nothing happens where the client is gone already, or has been told how it ended.
+        """
+        if self.outbox is None or self.session.state in (SessionState.DONE, SessionState.FAILED):
+            return
         self.failure = error
-        if self.outbox is not None:
-            self._tell(error_message(error))
+        self._tell(error_message(error))
         self.lose_client()
 
     def fail(self, error: LiveAsrError) -> None:
         """End the session for a reason outside it; the client is told."""
         if self.session.state in (SessionState.DONE, SessionState.FAILED):
             return
-        self.failure = error
+        log.warning("session %s failed: %s", self.session.id, error)
         self.session.receive_break()
         if self.outbox is not None:
+            self.failure = error
             self._tell(error_message(error))
             self.outbox.close()
-        self._arrived.set()
-        self._moved.set()
         self._ended.set()
 
     @property
@@ -194,6 +196,7 @@ class SessionRunner:
             asyncio.create_task(self._detect(), name=f"{self.session.id} detect"),
             asyncio.create_task(self._recognize(), name=f"{self.session.id} recognize"),
             asyncio.create_task(self._report_lag(), name=f"{self.session.id} lag"),
+            asyncio.create_task(self._finish(), name=f"{self.session.id} finish"),
         ]
         ended = asyncio.create_task(self.ended())
         try:
@@ -211,27 +214,24 @@ class SessionRunner:
 
     def _account_for(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
-        if isinstance(error, LiveAsrError):
-            self.fail(error)
-        elif error is not None:
-            log.error("session %s failed", self.session.id, exc_info=error)
+        if error is not None:
+            log.error("session %s cannot go on", self.session.id, exc_info=error)
             self.fail(LiveAsrError("Something went wrong in the server.", "Open a new session."))
 
     async def _ingest(self) -> None:
         """Work off what arrived: keep it, decode it, hand it to the session."""
         while True:
-            while not self._inbox:
-                self._arrived.clear()
-                await self._arrived.wait()
+            item = await self._inbox.get()
             await self._room_for_more()
             try:
-                await self._ingest_one(self._inbox.popleft())
+                await self._ingest_one(item)
             except (ClientError, MediaError) as error:
                 # The client's fault ends its connection; what it said until then is kept.
                 self.dismiss(error)
             self._advanced()
+            await asyncio.sleep(0)  # nothing above has to wait for anything, and others want the loop too
 
-    async def _ingest_one(self, item: bytes | _Control) -> None:
+    async def _ingest_one(self, item: bytes | Control) -> None:
         if isinstance(item, bytes):
             await self._ingest_audio(item)
         elif item == "finalize":
@@ -285,10 +285,19 @@ class SessionRunner:
             if audio is None:
                 await self._next_move()
                 continue
-            answer = await self._engine.detect(audio, self._speech_state)
+            answer = await self._judge(audio)
             self._speech_state = answer.state
             self.session.receive_probabilities(answer.probabilities)
             self._advanced()
+
+    async def _judge(self, audio: FloatArray) -> Detected:
+        """Have one stretch judged. Raises EngineError when that fails again and again."""
+        for attempt in range(1, MOST_DETECT_ATTEMPTS):
+            try:
+                return await self._engine.detect(audio, self._speech_state)
+            except EngineError as error:
+                log.warning("session %s: detection %d failed: %s", self.session.id, attempt, error)
+        return await self._engine.detect(audio, self._speech_state)
 
     async def _recognize(self) -> None:
         """Have windows recognised, whenever the policy wants one."""
@@ -331,21 +340,24 @@ class SessionRunner:
                 self._audio_since_lag = False
                 self._tell(self.session.lag())
 
-    async def _next_move(self) -> None:
-        self._moved.clear()
-        await self._moved.wait()
-
-    def _put(self, item: bytes | _Control) -> None:
-        self._inbox.append(item)
-        self._arrived.set()
-
-    def _advanced(self) -> None:
-        """Send what the session has to say, finish it when it is drained, and wake who waits for it."""
-        self._send_all()
+    async def _finish(self) -> None:
+        """Say `final` once the session is drained and all it heard and said is on disk."""
+        await self._drained.wait()
+        await self.spool.settled()
         if self.session.state is SessionState.FINALIZING:
             self.session.finish(self._links)
             self._send_all()
             self._ended.set()
+
+    async def _next_move(self) -> None:
+        self._moved.clear()
+        await self._moved.wait()
+
+    def _advanced(self) -> None:
+        """Send what the session has to say, and wake who waits for it to have moved."""
+        self._send_all()
+        if self.session.state is SessionState.FINALIZING:
+            self._drained.set()
         self._moved.set()
 
     def _send_all(self) -> None:
@@ -361,6 +373,5 @@ class SessionRunner:
         try:
             self.outbox.put(message, encoded)
         except ClientError as error:
-            self.failure = error
-            self.outbox.put(error_message(error))
-            self.lose_client()
+            self.outbox.clear()
+            self.dismiss(error)
