@@ -60,6 +60,11 @@ def web_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "web"
 
 
+def sessions_folder(settings: Settings) -> Path:
+    """Return where sessions are kept."""
+    return settings.storage.data / "sessions"
+
+
 def create_app(
     settings: Settings,
     load: Load,
@@ -73,7 +78,7 @@ def create_app(
     """
     metrics = Metrics()
     engine = Engine(load, timeout=settings.inference.decode_timeout, on_restart=metrics.engine_restarts.inc)
-    store = SpoolStore(settings.storage.data / "sessions", interval=settings.storage.fsync_interval)
+    store = SpoolStore(sessions_folder(settings), interval=settings.storage.fsync_interval)
     registry = SessionRegistry(settings, engine, store, metrics)
 
     async def load_models() -> None:
@@ -111,9 +116,7 @@ def create_app(
 
     @app.websocket("/v1/stream")
     async def stream(socket: WebSocket) -> None:
-        await Stream(
-            socket, settings=settings, registry=registry, loaded=engine.loaded, metrics=metrics
-        ).run()
+        await Stream(socket, settings=settings, registry=registry, metrics=metrics).run()
 
     web = web_folder()
 

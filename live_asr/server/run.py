@@ -13,11 +13,15 @@ from live_asr.errors import ConfigError, EngineError, LiveAsrError
 from live_asr.inference.channel import Load, Loaded
 from live_asr.inference.device import cpu_count, pick_compute_type, pick_device
 from live_asr.inference.weights import Weights
-from live_asr.server.app import create_app
+from live_asr.server.app import create_app, sessions_folder
 from live_asr.server.logs import log_config
+from live_asr.server.websocket import MAX_FRAME_BYTES, StreamProtocol
+from live_asr.storage.spool import prepare
 
 log = logging.getLogger(__name__)
 
+CLOSE_PATIENCE = 5
+"""Seconds that clients get to take their last messages once all sessions are over."""
 MOST_WORKERS = 8
 """More windows at once bring nothing on one machine's memory bus."""
 
@@ -25,9 +29,10 @@ MOST_WORKERS = 8
 def run(settings: Settings, recognizer: Weights, detector: Weights) -> None:
     """Serve until SIGINT or SIGTERM; open sessions are brought to their end first.
 
-    Raises ConfigError when the address cannot be listened on, EngineError when the models cannot be
-    loaded.
+    Raises ConfigError when the address cannot be listened on, StorageError when the data folder cannot
+    be written, EngineError when the models cannot be loaded.
     """
+    prepare(sessions_folder(settings))
     listener = _listen(settings.server.host, settings.server.port)
     address = _address(settings.server.host, listener.getsockname()[1])
     load = load_of(settings, recognizer, detector)
@@ -55,12 +60,14 @@ def run(settings: Settings, recognizer: Weights, detector: Weights) -> None:
         uvicorn.Config(
             app,
             # One implementation of WebSockets everywhere; compression would cost more CPU than a caption.
-            ws="websockets-sansio",
+            ws=StreamProtocol,
+            ws_max_size=MAX_FRAME_BYTES,
             ws_per_message_deflate=False,
             loop="uvloop" if sys.platform != "win32" else "asyncio",
             log_config=log_config(settings.server.log_level, settings.server.log_format),
             access_log=settings.server.log_level == "debug",
             server_header=False,
+            timeout_graceful_shutdown=CLOSE_PATIENCE,
         )
     )
     server.run(sockets=[listener])

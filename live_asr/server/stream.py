@@ -18,6 +18,7 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 from live_asr import __version__
 from live_asr.config import Settings
 from live_asr.core.messages import (
+    ClientMessage,
     Finalize,
     Models,
     Ready,
@@ -31,18 +32,18 @@ from live_asr.core.messages import (
     error_message,
 )
 from live_asr.errors import ClientError, LiveAsrError
-from live_asr.inference.channel import Loaded
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.registry import SessionRegistry
 from live_asr.sessions.runner import SessionRunner
 
 log = logging.getLogger(__name__)
 
-MAX_FRAME_BYTES = 1024 * 1024
 SUBPROTOCOL = "live-asr.v1"
 BEARER_PROTOCOL = "bearer."
 SEND_PATIENCE = 30.0
 """Seconds that one message may take to leave: a client that reads nothing for so long is let go."""
+INLINE_CHARACTERS = 16 * 1024
+"""A text frame up to this size is read on the event loop; it takes some 2 ms at most."""
 
 
 class Stream:
@@ -54,26 +55,26 @@ class Stream:
         *,
         settings: Settings,
         registry: SessionRegistry,
-        loaded: Loaded | None,
         metrics: Metrics,
     ) -> None:
         self._socket = socket
         self._settings = settings
         self._registry = registry
-        self._loaded = loaded
         self._metrics = metrics
 
     async def run(self) -> None:
         """Serve the connection. Never raises: a broken peer is nobody else's trouble."""
         offered = self._socket.scope.get("subprotocols", [])
-        await self._socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
         try:
+            await self._socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
             runner = await self._open()
         except LiveAsrError as error:
-            self._metrics.refused.labels(error.code).inc()
             await self._refuse(error)
-        except (WebSocketDisconnect, ConnectionError):
-            log.debug("a client went away before its `start`")
+        except (WebSocketDisconnect, ConnectionError, RuntimeError) as error:
+            log.debug("a client went away before its `start`: %s", error)
+        except Exception:  # our fault; the client is told so rather than left with a closed socket
+            log.exception("a session could not be opened")
+            await self._refuse(_our_fault())
         else:
             await self._serve(runner)
 
@@ -97,7 +98,7 @@ class Stream:
                 "Audio came before `start`.",
                 'Send {"type": "start", …} as the first frame, and audio once `ready` is there.',
             )
-        start = decode_client(frame)
+        start = await _decode(frame)
         if not isinstance(start, Start):
             raise ClientError(
                 "start_expected",
@@ -105,9 +106,7 @@ class Stream:
                 'Send {"type": "start", …} as the first frame.',
             )
         opened = await self._registry.open(start)
-        if self._loaded is None:
-            raise LiveAsrError("The models are not loaded.")
-        recognizer = self._loaded.recognizer
+        recognizer = opened.loaded.recognizer
         ready = Ready(
             session=opened.runner.session.id,
             token=opened.token,
@@ -118,7 +117,7 @@ class Stream:
                 RecognizerInfo(
                     recognizer.name, recognizer.languages, recognizer.device, recognizer.compute_type
                 ),
-                SpeechDetectorInfo(self._loaded.detector_name),
+                SpeechDetectorInfo(opened.loaded.detector_name),
             ),
             server=ServerInfo("live-asr", __version__),
         )
@@ -129,16 +128,16 @@ class Stream:
         """Read and send until either side is done."""
         sending = asyncio.create_task(self._send_all(runner))
         reading = asyncio.create_task(self._read_all(runner))
+        ended = asyncio.create_task(runner.ended())
         try:
-            await asyncio.wait([sending, reading], return_when=asyncio.FIRST_COMPLETED)
-            if not sending.done() and runner.failure is not None:
-                # The client was let go: give it a moment to take the reason.
-                await asyncio.wait([sending], timeout=SEND_PATIENCE)
+            await asyncio.wait([sending, reading, ended], return_when=asyncio.FIRST_COMPLETED)
+            # Whatever ended it: what was said to the client is to reach it, if it takes it within reason.
+            await asyncio.wait([sending], timeout=SEND_PATIENCE)
         finally:
             runner.lose_client()
-            for task in (sending, reading):
+            for task in (sending, reading, ended):
                 task.cancel()
-            await asyncio.gather(sending, reading, return_exceptions=True)
+            await asyncio.gather(sending, reading, ended, return_exceptions=True)
             await self._close(runner.close_code)
 
     async def _read_all(self, runner: SessionRunner) -> None:
@@ -149,7 +148,7 @@ class Stream:
                 if isinstance(frame, bytes):
                     runner.receive_audio(frame)
                     continue
-                message = decode_client(frame)
+                message = await _decode(frame)
                 if isinstance(message, Finalize | Stop):
                     runner.receive(message)
                 else:
@@ -162,6 +161,9 @@ class Stream:
             runner.dismiss(error)
         except (WebSocketDisconnect, ConnectionError):
             runner.lose_client()
+        except Exception:  # our fault; unnoticed, it would look to the client like a good end
+            log.exception("what session %s sent could not be read", runner.session.id)
+            runner.dismiss(_our_fault())
 
     async def _send_all(self, runner: SessionRunner) -> None:
         """Send what the runner says, until it has said everything or the client cannot take it."""
@@ -176,21 +178,12 @@ class Stream:
                 return
 
     async def _receive(self) -> bytes | str:
-        """Return the next frame. Raises WebSocketDisconnect when the client is gone, ClientError for a
-        frame over 1 MiB."""
+        """Return the next frame. Raises WebSocketDisconnect when the client is gone."""
         message = await self._socket.receive()
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(message.get("code", 1006))
         text: str | None = message.get("text")
         data: bytes = message.get("bytes") or b""
-        size = len(data) if text is None else len(text.encode("utf-8", "replace"))
-        if size > MAX_FRAME_BYTES:
-            raise ClientError(
-                "frame_too_large",
-                f"A frame of {size} bytes came; at most {MAX_FRAME_BYTES} are taken.",
-                "Send audio in smaller pieces, such as 100 ms.",
-                close_code=1009,
-            )
         return data if text is None else text
 
     def _check_origin(self) -> None:
@@ -199,7 +192,7 @@ class Stream:
         allowed = self._settings.server.allowed_origins
         if origin is None or "*" in allowed or origin in allowed:
             return
-        if urlsplit(origin).netloc != self._socket.headers.get("host"):
+        if _host_of(origin) != self._socket.headers.get("host"):
             raise ClientError(
                 "origin_not_allowed",
                 f"Pages of {origin} may not connect to this server.",
@@ -221,6 +214,7 @@ class Stream:
             )
 
     async def _refuse(self, error: LiveAsrError) -> None:
+        self._metrics.refused.labels(error.code).inc()
         with contextlib.suppress(TimeoutError, WebSocketDisconnect, ConnectionError, RuntimeError):
             async with asyncio.timeout(SEND_PATIENCE):
                 await self._socket.send_text(encode(error_message(error)).decode())
@@ -231,6 +225,27 @@ class Stream:
             with contextlib.suppress(TimeoutError, WebSocketDisconnect, ConnectionError, RuntimeError):
                 async with asyncio.timeout(SEND_PATIENCE):
                     await self._socket.close(code)
+
+
+async def _decode(text: str) -> ClientMessage:
+    """Read a text frame; a large one, which only a mistake or malice makes, off the event loop."""
+    if len(text) <= INLINE_CHARACTERS:
+        return decode_client(text)
+    return await asyncio.to_thread(decode_client, text)
+
+
+def _host_of(origin: str) -> str | None:
+    """Return host and port of an origin; None where it is no URL."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return None
+
+
+def _our_fault() -> LiveAsrError:
+    return LiveAsrError(
+        "Something went wrong in the server.", "Open a new session; the server's log says more."
+    )
 
 
 def bearer_token(authorization: str | None, subprotocols: list[str]) -> str | None:

@@ -16,11 +16,12 @@ from live_asr.core.captioner import CaptionOptions
 from live_asr.core.export import FORMATS, Record
 from live_asr.core.messages import Start, decode_server, to_dict
 from live_asr.core.segmenter import SegmenterOptions
-from live_asr.core.session import Session, SessionState
+from live_asr.core.session import Session
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import samples
 from live_asr.core.window import WindowOptions
-from live_asr.errors import ClientError, Unavailable
+from live_asr.errors import ClientError, LiveAsrError, Unavailable
+from live_asr.inference.channel import Loaded
 from live_asr.inference.engine import Engine
 from live_asr.sessions.decoding import open_decoder
 from live_asr.sessions.metrics import Metrics
@@ -37,9 +38,10 @@ LEAST_FREE_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class OpenSession:
-    """A session that was admitted: its secret, what drives it, and the task that does."""
+    """A session that was admitted: its secret, its models, what drives it, and the task that does."""
 
     token: str
+    loaded: Loaded
     runner: SessionRunner
     task: asyncio.Task[None]
 
@@ -90,7 +92,7 @@ class SessionRegistry:
         Raises Unavailable when the server is full, shutting down or has no models at this moment,
         ClientError when it cannot do what `start` asks for, StorageError when the disk refuses.
         """
-        self._admit(start)
+        loaded = self._admit(start)
         session_id = secrets.token_hex(12)
         self._opening += 1
         try:
@@ -114,12 +116,14 @@ class SessionRegistry:
         finally:
             self._opening -= 1
         self._live[session_id] = runner
+        if self._draining:  # it began while the disk was at work: the drain has not seen this one
+            runner.dismiss(_shutting_down())
         self._metrics.sessions.inc()
         self._metrics.sessions_total.inc()
         task = asyncio.create_task(self._run(runner), name=f"session {session_id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return OpenSession(secrets.token_urlsafe(24), runner, task)
+        return OpenSession(secrets.token_urlsafe(24), loaded, runner, task)
 
     async def drain(self, patience: float) -> None:
         """Refuse new sessions, tell the clients of the open ones, and bring what was heard to its end.
@@ -127,15 +131,8 @@ class SessionRegistry:
         What is not done after `patience` seconds is given up.
         """
         self._draining = True
-        error = Unavailable(
-            "shutting_down",
-            "The server is shutting down.",
-            "Connect again in a moment; what was acknowledged is in the transcript.",
-            retry_after=5.0,
-            close_code=1012,
-        )
         for runner in self._live.values():
-            runner.dismiss(error)
+            runner.dismiss(_shutting_down())
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=patience)
         for task in set(self._tasks):
@@ -159,18 +156,17 @@ class SessionRegistry:
     def _read_record(self, session_id: str, live_revision: bool) -> Record:
         transcript = Transcript()
         for line in self._store.messages(session_id):
-            transcript.apply(decode_server(line))
+            try:
+                transcript.apply(decode_server(line))
+            except LiveAsrError as error:
+                # A disk that lost a stretch in the middle: what came before it is still what was said.
+                log.warning("session %s can be read only in part: %s", session_id, error)
+                break
         return Record.of(session_id, transcript, live=live_revision)
 
-    def _admit(self, start: Start) -> None:
+    def _admit(self, start: Start) -> Loaded:
         if self._draining:
-            raise Unavailable(
-                "shutting_down",
-                "The server is shutting down.",
-                "Connect again in a moment.",
-                retry_after=5.0,
-                close_code=1012,
-            )
+            raise _shutting_down()
         if start.resume is not None:
             raise ClientError(
                 "session_unknown",
@@ -205,6 +201,7 @@ class SessionRegistry:
                 f"Try again in {RETRY_AFTER:.0f} seconds.",
                 retry_after=RETRY_AFTER,
             )
+        return loaded
 
     def _runner(self, session_id: str, start: Start) -> SessionRunner:
         if start.language is None and self._settings.streaming.language is not None:
@@ -221,13 +218,25 @@ class SessionRegistry:
 
     async def _run(self, runner: SessionRunner) -> None:
         try:
-            await runner.run()
+            try:
+                await runner.run()
+            finally:
+                await self._store.finish(runner.spool, keep_audio=self._settings.storage.keep_audio)
+        except Exception:  # nobody awaits this task; the place is given back whatever happens
+            log.exception("session %s could not be finished", runner.session.id)
         finally:
-            await self._store.finish(runner.spool, keep_audio=self._settings.storage.keep_audio)
             del self._live[runner.session.id]
             self._metrics.sessions.dec()
-            if runner.session.state is SessionState.FAILED:
-                log.warning("session %s failed: %s", runner.session.id, runner.failure)
+
+
+def _shutting_down() -> Unavailable:
+    return Unavailable(
+        "shutting_down",
+        "The server is shutting down.",
+        "Connect again in a moment; what was acknowledged is in the transcript.",
+        retry_after=5.0,
+        close_code=1012,
+    )
 
 
 def links(session_id: str) -> Mapping[str, str]:

@@ -1,0 +1,108 @@
+"""The WebSocket protocol of `/v1/stream`: uvicorn's, with an end that tells the client why.
+
+Frames that are too large, or are no frames, never reach the application: the protocol refuses them by
+itself. Here it says so in an `error` message first, as for any other refusal, and it lets go of peers
+that read nothing instead of waiting for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import CloseCode, Frame, Opcode
+
+from live_asr.core.messages import encode, error_message
+from live_asr.errors import ClientError
+
+MAX_FRAME_BYTES = 1024 * 1024
+
+
+class StreamProtocol(WebSocketsSansIOProtocol):
+    """One connection, whose memory is bounded whatever the peer sends or does not read."""
+
+    _failed = False
+    _abort_timer: asyncio.TimerHandle | None = None
+
+    def handle_parser_exception(self) -> None:
+        """Tell the peer what was wrong with its bytes, then close."""
+        if self._failed:
+            return
+        self._failed = True
+        self.handle_events()  # what came before the broken frame still counts
+        close = self.conn.close_sent
+        if self.close_sent or close is None or not self.handshake_complete:
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": 1006})
+            self.close_sent = True
+            self.transport.close()
+            return
+        self.stop_keepalive()
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": close.code, "reason": close.reason})
+        self.close_sent = True
+        error = encode(error_message(_fault(close.code, close.reason)))
+        closing = b"".join(self.conn.data_to_send())
+        self.transport.write(Frame(Opcode.TEXT, error).serialize(mask=False) + closing)
+        self._linger()
+
+    def handle_cont(self, event: Frame) -> None:
+        """Take a fragment; empty ones would otherwise pile up without ever reaching the size limit."""
+        if event.data or event.fin:
+            super().handle_cont(event)
+
+    def handle_ping(self) -> None:
+        """Answer a ping, unless the peer reads nothing: pongs for it would pile up."""
+        output = b"".join(self.conn.data_to_send())
+        if self.writable.is_set():
+            self.transport.write(output)
+
+    def keepalive_timeout(self) -> None:
+        """Give up a peer that answers no ping, with all that waits to be sent to it."""
+        super().keepalive_timeout()
+        self.transport.abort()
+
+    async def run_asgi(self) -> None:
+        """Serve the connection, and see to it that it ends soon after the application is done."""
+        await super().run_asgi()
+        if not self.disconnected:
+            self._abort_timer = self.loop.call_later(2 * self.close_timeout, self.transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take note that the connection is gone."""
+        if self._abort_timer is not None:
+            self._abort_timer.cancel()
+        super().connection_lost(exc)
+
+    def _linger(self) -> None:
+        """Close our half now and the rest when the peer has, or soon.
+
+        Closing at once, with bytes of the peer unread, would have its system throw away the reason.
+        """
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        if self.read_paused:
+            self.read_paused = False
+            self.transport.resume_reading()
+        self.close_timer = self.loop.call_later(self.close_timeout, self.transport.abort)
+
+
+def _fault(close_code: int, reason: str) -> ClientError:
+    if close_code == CloseCode.MESSAGE_TOO_BIG:
+        return ClientError(
+            "frame_too_large",
+            f"A frame came that is larger than {MAX_FRAME_BYTES} bytes.",
+            "Send audio in smaller pieces, such as 100 ms.",
+            close_code=close_code,
+        )
+    if close_code == CloseCode.INVALID_DATA:
+        return ClientError(
+            "not_json",
+            "The text frame is not UTF-8.",
+            "Send one JSON object with a `type` in each text frame, and audio in binary frames.",
+            close_code=close_code,
+        )
+    return ClientError(
+        "bad_frame",
+        f"What came is no WebSocket frame: {reason or 'it cannot be read'}.",
+        "Use a WebSocket library; see RFC 6455.",
+        close_code=close_code,
+    )
