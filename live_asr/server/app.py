@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -81,28 +82,31 @@ def create_app(
     store = SpoolStore(sessions_folder(settings), interval=settings.storage.fsync_interval)
     registry = SessionRegistry(settings, engine, store, metrics)
 
-    async def load_models() -> None:
+    async def come_up() -> None:
         try:
-            on_ready(await engine.start())
+            loaded = await engine.start()
         except EngineError as error:
             on_failed(error)
+            return
+        # All that was imported lives as long as the process: without it, a collection holds the loop for
+        # a millisecond rather than fifty.
+        gc.collect()
+        gc.freeze()
+        on_ready(loaded)
+        await watch_loop(metrics.loop_stall)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await store.start()
-        beside = [
-            asyncio.create_task(watch_loop(metrics.loop_stall), name="loop watch"),
-            asyncio.create_task(load_models(), name="loading"),
-        ]
+        coming_up = asyncio.create_task(come_up(), name="coming up")
         try:
             yield
         finally:
             await registry.drain(settings.server.drain_timeout)
             await engine.close()
             await store.close()
-            for task in beside:
-                task.cancel()
-            await asyncio.gather(*beside, return_exceptions=True)
+            coming_up.cancel()
+            await asyncio.gather(coming_up, return_exceptions=True)
 
     app = FastAPI(
         title="live-asr",
