@@ -1,0 +1,142 @@
+"""LocalAgreement: which words are committed, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from live_asr.core.agreement import LocalAgreement
+from live_asr.core.types import Word
+
+
+def words(text: str, start: int = 0, probability: float = 0.9) -> tuple[Word, ...]:
+    """Return words of 1000 samples each."""
+    return tuple(
+        Word(f" {written}", start + 1_000 * index, start + 1_000 * (index + 1), probability)
+        for index, written in enumerate(text.split())
+    )
+
+
+def text(of: Sequence[Word]) -> str:
+    return "".join(word.text for word in of).strip()
+
+
+def agreement(depth: int = 2, guard_samples: int = 0) -> LocalAgreement:
+    return LocalAgreement(depth=depth, guard_samples=guard_samples)
+
+
+def test_a_first_hypothesis_commits_nothing_and_is_the_tail() -> None:
+    agreed = agreement()
+    assert agreed.receive(words("we speak of"), 10_000) == ()
+    assert text(agreed.tail) == "we speak of"
+
+
+def test_words_that_a_second_hypothesis_repeats_are_committed() -> None:
+    agreed = agreement()
+    agreed.receive(words("we speak of"), 10_000)
+    assert text(agreed.receive(words("we speak of many"), 10_000)) == "we speak of"
+    assert text(agreed.tail) == "many"
+
+
+def test_nothing_behind_a_difference_is_committed() -> None:
+    agreed = agreement()
+    agreed.receive(words("we speak of many things"), 10_000)
+    assert text(agreed.receive(words("we peek of many things"), 10_000)) == "we"
+    assert text(agreed.tail) == "peek of many things"
+
+
+def test_the_next_hypothesis_is_compared_with_what_is_left_of_the_last() -> None:
+    agreed = agreement()
+    agreed.receive(words("we speak"), 10_000)
+    agreed.receive(words("we speak of many"), 10_000)
+    assert text(agreed.receive(words("of many things", 2_000), 10_000)) == "of many"
+
+
+def test_words_are_compared_as_they_sound_and_committed_as_last_written() -> None:
+    agreed = agreement()
+    agreed.receive(words("well, IT’S über"), 10_000)
+    assert text(agreed.receive(words("Well it's Über."), 10_000)) == "Well it's Über."
+
+
+def test_a_word_that_ends_in_the_guard_waits() -> None:
+    agreed = agreement(guard_samples=500)
+    agreed.receive(words("we speak"), 2_000)
+    assert text(agreed.receive(words("we speak"), 2_499)) == "we"
+    assert text(agreed.receive(words("speak", 1_000), 2_500)) == "speak"
+
+
+def test_three_hypotheses_must_agree_at_depth_three() -> None:
+    agreed = agreement(depth=3)
+    agreed.receive(words("we speak of"), 10_000)
+    assert agreed.receive(words("we speak of"), 10_000) == ()
+    assert text(agreed.receive(words("we speak if"), 10_000)) == "we speak"
+    assert agreed.receive(words("if not", 2_000), 10_000) == ()
+    assert text(agreed.receive(words("if not", 2_000), 10_000)) == "if"
+
+
+def test_a_word_in_doubt_needs_one_hypothesis_more_and_holds_back_what_follows() -> None:
+    agreed = LocalAgreement(depth=2, guard_samples=0, doubt=0.5)
+    said = (*words("we"), *words("peek", 1_000, probability=0.4), *words("of", 2_000))
+    agreed.receive(said, 10_000)
+    assert text(agreed.receive(said, 10_000)) == "we"
+    assert text(agreed.receive(said[1:], 10_000)) == "peek of"
+
+
+def test_a_hypothesis_without_words_takes_the_agreement_away() -> None:
+    agreed = agreement()
+    agreed.receive(words("we speak"), 10_000)
+    assert agreed.receive((), 10_000) == ()
+    assert agreed.tail == ()
+    assert agreed.receive(words("we speak"), 10_000) == ()
+
+
+def test_taking_gives_the_whole_tail_and_forgets_it() -> None:
+    agreed = agreement()
+    agreed.receive(words("we speak of"), 10_000)
+    assert text(agreed.take()) == "we speak of"
+    assert agreed.take() == ()
+    assert agreed.receive(words("we speak of"), 10_000) == ()
+
+
+def test_taking_up_to_a_sample_leaves_what_ends_behind_it() -> None:
+    agreed = agreement()
+    agreed.receive(words("we speak of many"), 10_000)
+    assert text(agreed.take(2_999)) == "we speak"
+    assert text(agreed.tail) == "of many"
+    assert text(agreed.receive(words("of many things", 2_000), 10_000)) == "of many"
+
+
+def test_an_agreement_of_one_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least two"):
+        LocalAgreement(depth=1)
+
+
+@given(
+    st.lists(st.lists(st.sampled_from("abc"), max_size=6), max_size=12),
+    st.integers(2, 4),
+    st.integers(0, 3_000),
+)
+def test_exactly_what_as_many_hypotheses_in_a_row_agree_on_is_committed(
+    sequence: list[list[str]], depth: int, guard: int
+) -> None:
+    agreed, committed = agreement(depth, guard), 0
+    heard: list[list[str | None]] = []
+    for said in sequence:
+        # The forced prefix holds what is committed: a hypothesis goes on from there.
+        hypothesis = words(" ".join(said), 1_000 * committed)
+        given_out = agreed.receive(hypothesis, 6_000)
+        assert given_out + agreed.tail == hypothesis
+        heard.append([None] * committed + said)
+        expected = 0
+        for index, word in enumerate(hypothesis, committed):
+            in_a_row = [other[index : index + 1] for other in heard[-depth:]]
+            if len(heard) < depth or any(other != in_a_row[-1] for other in in_a_row):
+                break
+            if word.end_sample > 6_000 - guard:
+                break
+            expected += 1
+        assert len(given_out) == expected
+        committed += len(given_out)
