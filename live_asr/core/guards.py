@@ -31,12 +31,11 @@ def without_loops(
     looped = False
     for length in range(1, LONGEST_COPY_WORDS + 1):
         copies = 5 if length == 1 else 3
-        while (run := _first_run(kept, length, length * (copies - 1))) is not None:
+        # Where the committed words hold a loop by themselves, that is how it is now.
+        while run := _first_run(kept, length, length * (copies - 1), beyond=len(committed)):
             start, end = run
             del kept[max(start, len(committed)) : end]
             looped = True
-            if start < len(committed) and end <= len(committed):
-                break  # the committed words hold a loop: that is how it is now
     if capped:
         shortened = _before_copies(kept)
         if shortened > len(committed):
@@ -47,17 +46,17 @@ def without_loops(
     return new if new or not words else None
 
 
-def _first_run(words: Sequence[Word], length: int, least: int) -> tuple[int, int] | None:
+def _first_run(words: Sequence[Word], length: int, least: int, *, beyond: int) -> tuple[int, int] | None:
     """Find the first run of at least `least` words that each repeat the word `length` before it.
 
-    Returns where the repetition starts (behind the first copy) and where it ends.
+    Returns where the repetition starts (behind the first copy) and where it ends, which is after `beyond`.
     """
     sounds = [normalized(word.text) for word in words]
     start = length
     for index in range(length, len(sounds) + 1):
         if index < len(sounds) and sounds[index] == sounds[index - length]:
             continue
-        if index - start >= least:
+        if index - start >= least and index > beyond:
             return start, index
         start = index + 1
     return None
