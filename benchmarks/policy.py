@@ -33,7 +33,7 @@ from live_asr.inference.whisper import WhisperRecognizer
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
-def _variants() -> dict[str, CaptionOptions]:
+def all_variants() -> dict[str, CaptionOptions]:
     """Return the recipe, and the recipe with one thing changed."""
     recipe = CaptionOptions()
     window, segmenter = recipe.window, recipe.segmenter
@@ -206,7 +206,7 @@ def score(
     folder = resolve(model, models_dir=models_dir).folder
     recognizer = WhisperRecognizer(folder, name=model, workers=1, beam_size=beam_size)
     detector = SileroDetector(resolve("silero-vad", models_dir=models_dir).model_file)
-    variants = _variants()
+    variants = all_variants()
     rows = []
     for name in names:
         total = Score()
@@ -235,7 +235,7 @@ def main() -> None:
     parser.add_argument("--model", default="tiny.en")
     parser.add_argument("--clips", nargs="+", default=["talk5_lj", "conv2_public"])
     parser.add_argument("--seconds", type=float, default=90.0)
-    parser.add_argument("--variants", nargs="+", default=list(_variants()), choices=list(_variants()))
+    parser.add_argument("--variants", nargs="+", default=list(all_variants()), choices=list(all_variants()))
     parser.add_argument("--beam-size", type=int, default=1)
     parser.add_argument("--keep", help="name of the file in results/ to write")
     arguments = parser.parse_args()

@@ -9,6 +9,7 @@ of what was heard waits, because two hypotheses often agree on a half-heard word
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from live_asr.core.text import normalized
 from live_asr.core.types import Word
@@ -26,13 +27,12 @@ class LocalAgreement:
         self._depth = depth
         self._guard_samples = guard_samples
         self._doubt = doubt
-        self._earlier: list[list[str]] = []
+        self._earlier: list[tuple[Word, ...]] = []
         self.tail: tuple[Word, ...] = ()
         """The last hypothesis's words beyond the committed ones."""
 
     def receive(self, words: Sequence[Word], end_sample: int) -> tuple[Word, ...]:
         """Take the next hypothesis of the tail, which heard up to `end_sample`; return what to commit."""
-        sounds = [normalized(word.text) for word in words]
         agreed = 0
         limit = end_sample - self._guard_samples
         for index, word in enumerate(words):
@@ -40,12 +40,37 @@ class LocalAgreement:
             earlier = self._earlier[-wanted:]
             if word.end_sample > limit or len(earlier) < wanted:
                 break
-            if any(index >= len(other) or other[index] != sounds[index] for other in earlier):
+            if not all(_same(other, words, index) for other in earlier):
                 break
             agreed = index + 1
-        self._earlier = [other[agreed:] for other in [*self._earlier, sounds]][-self._depth :]
+        self._earlier = [other[agreed:] for other in [*self._earlier, tuple(words)]][-self._depth :]
         self.tail = tuple(words[agreed:])
         return tuple(words[:agreed])
+
+    def conclude(self, words: Sequence[Word]) -> tuple[Word, ...]:
+        """Take the last hypothesis of the tail and return it, to be committed as a whole.
+
+        A word that it doubts is taken from an earlier hypothesis that was surer of another one in the same
+        place, between the same neighbours: more audio does not always make a better guess.
+        """
+        chosen = list(words)
+        for index, word in enumerate(words):
+            for other in self._earlier:
+                if (
+                    word.probability < self._doubt
+                    and index < len(other)
+                    and other[index].probability > chosen[index].probability
+                    and _same(other, words, index + 1)
+                    and (index == 0 or _same(other, words, index - 1))
+                ):
+                    chosen[index] = replace(
+                        word,
+                        text=other[index].text,
+                        tokens=other[index].tokens,
+                        probability=other[index].probability,
+                    )
+        self.tail, self._earlier = (), []
+        return tuple(chosen)
 
     def take(self, before_sample: int | None = None) -> tuple[Word, ...]:
         """Give out the tail, or the part of it that ends by `before_sample`, as committed, and forget it."""
@@ -58,3 +83,12 @@ class LocalAgreement:
         self.tail = self.tail[len(taken) :]
         self._earlier = [earlier[len(taken) :] for earlier in self._earlier] if self.tail else []
         return taken
+
+
+def _same(left: Sequence[Word], right: Sequence[Word], index: int) -> bool:
+    """Tell whether both have a word at `index` and it sounds the same."""
+    return (
+        index < len(left)
+        and index < len(right)
+        and normalized(left[index].text) == normalized(right[index].text)
+    )

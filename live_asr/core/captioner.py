@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from live_asr.core.agreement import LocalAgreement
 from live_asr.core.audio import AudioBuffer
-from live_asr.core.guards import drop_after_speech, drop_echo, is_noise, without_loops
+from live_asr.core.guards import drop_after_speech, drop_echo, drop_squeezed, is_noise, without_loops
 from live_asr.core.segmenter import (
     CHUNK_SAMPLES,
     Segmenter,
@@ -109,8 +109,6 @@ class _LanguageVote:
         return language, self.belief[language]
 
 
-import os
-VOTE = os.environ.get('VOTE')
 LANGUAGE_BELIEF = 1.8
 """A detected language is locked at this sum: two windows that are sure of it, or more that are not."""
 
@@ -341,12 +339,12 @@ class Captioner:
         if believed is None:
             return None
         words = drop_after_speech(believed, step.speech_end_sample, step.request.end_sample)
-        words = drop_echo(words, self._window.committed)
+        words = drop_echo(drop_squeezed(words), self._window.committed)
         return _in_order(words, self._window.committed_end_sample, step.request.end_sample)
 
     def _take(self, words: tuple[Word, ...], step: _Step) -> None:
         if step.request.final:
-            self._agreement.tail = self._agreement.conclude(words) if VOTE else words
+            self._agreement.tail = self._agreement.conclude(words)
             self._finish()
             return
         end_sample = step.request.end_sample

@@ -15,6 +15,9 @@ LONGEST_COPY_WORDS = 12
 ECHO_WORDS = 3
 CERTAIN_ECHO_WORDS = 6
 ECHO_WORD_SAMPLES = samples(0.2)
+SQUEEZED_WORDS = 4
+SQUEEZED_SAMPLES = samples(0.2)
+"""Four words in a fifth of a second: three times as fast as anybody speaks."""
 
 
 def without_loops(
@@ -109,6 +112,24 @@ def drop_echo(words: Sequence[Word], committed: Sequence[Word]) -> tuple[Word, .
     if longest >= CERTAIN_ECHO_WORDS or (longest >= ECHO_WORDS and squeezed):
         return tuple(words[longest:])
     return tuple(words)
+
+
+def drop_squeezed(words: Sequence[Word]) -> tuple[Word, ...]:
+    """Drop runs of words that nobody could have said in the time they were given.
+
+    What the decoder invents has no audio of its own: the aligner squeezes it between the words around it.
+    """
+    kept: list[Word] = []
+    index = 0
+    while index < len(words):
+        end = index + 1
+        while end < len(words) and words[end].end_sample - words[index].start_sample < SQUEEZED_SAMPLES:
+            end += 1
+        if end - index < SQUEEZED_WORDS:
+            end = index + 1
+            kept.append(words[index])
+        index = end
+    return tuple(kept)
 
 
 def is_noise(hypothesis: Hypothesis, speech_samples: int) -> bool:
