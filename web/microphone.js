@@ -28,17 +28,21 @@ export async function listMicrophones() {
 }
 
 /**
- * The phase that says why a microphone could not be opened.
+ * The phase that says why listening could not begin.
  *
- * @param {unknown} error what `getUserMedia` threw
- * @returns {"denied" | "no_device" | "device_busy"}
+ * @param {unknown} error what `Microphone.open` threw
+ * @returns {"denied" | "no_device" | "device_busy" | "lost"}
  */
 export function reasonOf(error) {
+  if (error instanceof WorkletMissing) return "lost";
   const name = error instanceof Error || error instanceof DOMException ? error.name : "";
   if (name === "NotAllowedError" || name === "SecurityError") return "denied";
   if (name === "NotFoundError" || name === "OverconstrainedError") return "no_device";
   return "device_busy";
 }
+
+/** The server did not hand out the worklet: it is gone, not the microphone. */
+class WorkletMissing extends Error {}
 
 export class Microphone {
   #context;
@@ -49,7 +53,8 @@ export class Microphone {
   #stream = null;
   /** @type {MediaStreamAudioSourceNode | null} */
   #source = null;
-  #closed = false;
+  /** @type {Promise<void> | null} */
+  #closing = null;
   /** @type {() => void} */
   #lastBatchArrived = () => {};
 
@@ -65,12 +70,12 @@ export class Microphone {
     // A node that leads nowhere is not run by every browser; its output is silence.
     this.#batcher.connect(context.destination);
     context.onstatechange = () => {
-      if (context.state !== "running" && !this.#closed) context.resume().catch(() => {});
+      if (context.state !== "running" && !this.#closing) context.resume().catch(() => {});
     };
   }
 
   /**
-   * Ask for a microphone and start listening. Throws what `getUserMedia` throws; see `reasonOf`.
+   * Ask for a microphone and start listening. Throws what `getUserMedia` throws, and more; see `reasonOf`.
    *
    * @param {MicrophoneChoice} choice
    * @param {MicrophoneEvents} events
@@ -79,7 +84,9 @@ export class Microphone {
     const stream = await openStream(choice);
     const context = new AudioContext({ latencyHint: "interactive" });
     try {
-      await context.audioWorklet.addModule("/web/worklet.js");
+      await context.audioWorklet.addModule("/web/worklet.js").catch((error) => {
+        throw new WorkletMissing("The worklet could not be loaded.", { cause: error });
+      });
       const microphone = new Microphone(context, events);
       microphone.#listenTo(stream);
       await context.resume();
@@ -109,14 +116,21 @@ export class Microphone {
    */
   async change(choice) {
     const stream = await openStream(choice);
-    if (this.#closed) return release(stream);
+    if (this.#closing) return release(stream);
     this.#listenTo(stream);
   }
 
-  /** Release the microphone. Resolves once its last sound has been handed out; safe to call twice. */
-  async close() {
-    if (this.#closed) return;
-    this.#closed = true;
+  /**
+   * Release the microphone. Resolves once its last sound has been handed out; safe to call twice.
+   *
+   * @returns {Promise<void>}
+   */
+  close() {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close() {
     this.#source?.disconnect();
     release(this.#stream);
     const lastBatch = new Promise((resolve) => {
@@ -137,7 +151,7 @@ export class Microphone {
     this.#source = source;
     this.#stream = stream;
     stream.getAudioTracks()[0].onended = () => {
-      if (this.#stream === stream && !this.#closed) this.#events.unplugged();
+      if (this.#stream === stream && !this.#closing) this.#events.unplugged();
     };
   }
 

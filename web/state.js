@@ -140,7 +140,8 @@ const FROM_SERVER = {
   },
 
   stopped(state, message) {
-    return { ...state, phase: "finishing", complete: true, tail: [], speaking: false, duration: message.duration };
+    const file = state.file && { ...state.file, fraction: 1 };
+    return { ...state, phase: "finishing", complete: true, tail: [], speaking: false, duration: message.duration, file };
   },
 
   progress(state, { stage, fraction }) {
@@ -175,7 +176,7 @@ const FROM_PAGE = {
 
   "page.microphone_opened": (state) => (state.phase === "asking" ? { ...state, phase: "connecting" } : state),
 
-  /** `reason` is `denied`, `no_device`, `device_busy` or `unsupported`. */
+  /** `reason` is the phase that says why. */
   "page.microphone_failed": (state, { reason }) => ended(state, reason),
 
   "page.file_chosen": (_state, { name, size }) => ({

@@ -182,9 +182,10 @@ function renderHero(state, title, detail) {
   if (state.phase === "idle") {
     setText(find("hero-title"), "Speak, and read along");
     setText(find("hero-detail"), "Press Start and talk: your words appear here as you say them.");
-  } else if (state.phase === "live" && state.source === "microphone" && detail === "") {
-    setText(find("hero-title"), "Listening");
-    setText(find("hero-detail"), "Your words appear here a moment after you say them.");
+  } else if (state.phase === "live" && detail === "") {
+    const isFile = state.source === "file";
+    setText(find("hero-title"), isFile ? "Transcribing" : "Listening");
+    setText(find("hero-detail"), `The words appear here a moment after they are ${isFile ? "found" : "spoken"}.`);
   } else {
     setText(find("hero-title"), title);
     setText(find("hero-detail"), detail);

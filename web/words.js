@@ -52,7 +52,7 @@ const WORDS = {
     detail: state.source === "file" ? "Opening a session for the recording." : "You can speak already: nothing is lost.",
     tone: "busy",
   }),
-  live: (state) => (state.source === "file" ? replaying(state) : listening(state)),
+  live: (state) => (state.source === "file" ? replaying() : listening(state)),
   finishing: (state) => ({
     title: "Finishing",
     detail: state.progress
@@ -141,9 +141,9 @@ function trouble(state) {
   return "";
 }
 
-/** @param {State} state @returns {Words} */
-function replaying(state) {
-  return { title: "Transcribing", detail: state.file?.name ?? "", tone: "live" };
+/** @returns {Words} */
+function replaying() {
+  return { title: "Transcribing", detail: "", tone: "live" };
 }
 
 /** @param {State} state */

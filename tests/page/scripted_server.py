@@ -1,0 +1,66 @@
+"""The server's side of the page's socket, spoken by a test."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+from playwright.sync_api import WebSocketRoute
+from visiting import Visit
+
+
+class ScriptedServer:
+    """The server's side of the page's socket, spoken by a test."""
+
+    def __init__(self, opened: Visit) -> None:
+        self._visit = opened
+        self._route: WebSocketRoute | None = None
+        self.heard: list[str | bytes] = []
+        opened.page.route_web_socket(re.compile("/v1/stream$"), self._connected)
+
+    def _connected(self, route: WebSocketRoute) -> None:
+        self._route = route
+        route.on_message(lambda message: self.heard.append(message))
+
+    def say(self, **message: Any) -> None:
+        """Send a message to the page."""
+        assert self._route is not None
+        self._route.send(json.dumps(message))
+
+    @property
+    def heard_bytes(self) -> int:
+        """How much audio the page has sent."""
+        return sum(len(message) for message in self.heard if isinstance(message, bytes))
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Wait until what the page has sent fulfils this."""
+        while not condition():
+            self._visit.page.wait_for_timeout(10)  # the only way to let Playwright hand over what has come
+
+    def open(self) -> None:
+        """Press Start and answer that the session is open."""
+        self._visit.page.get_by_role("button", name="Start").click()
+        self.wait_until(lambda: bool(self.heard))
+        self.say(
+            type="ready", session="abc", token="t", received_bytes=0, last_seq=0, max_unacked_bytes=2**20
+        )
+        self._visit.expect_phase("live")
+
+    def commit(self, utterance: int, text: str) -> None:
+        """Commit this text, a second for each word."""
+        words = [
+            {"text": f" {word}", "start": 60 * utterance + n, "end": 60 * utterance + n + 0.9}
+            for n, word in enumerate(text.split())
+        ]
+        self.say(type="commit", seq=1, utterance=utterance, words=words, text=f" {text}")
+
+    def finish(self, utterance: int) -> None:
+        """End an utterance."""
+        self.say(type="utterance", seq=1, utterance=utterance, start=0, end=1, text="", language="en")
+
+    def suggest(self, text: str, start: float) -> None:
+        """Send this tail."""
+        words = [{"text": f" {word}", "start": start, "end": start + 1} for word in text.split()]
+        self.say(type="partial", text=f" {text}", words=words, start=start, end=start + 1)

@@ -1,0 +1,192 @@
+"""`reduce(state, message)` is pure, so it is tested alone, in the engine that runs it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from conftest import Server
+from playwright.sync_api import Browser, Page
+
+pytest_plugins = ["browsers"]
+
+REDUCE = """async (messages) => {
+    const { initialState, reduce, plainText, turnsOf, wordCount } = await import("/web/state.js");
+    const { behind, elapsed, hearing, wordsFor } = await import("/web/words.js");
+    const freeze = (value) => {
+        if (value && typeof value === "object") Object.values(Object.freeze(value)).forEach(freeze);
+        return value;
+    };
+    const state = messages.reduce(
+        (state, message) => freeze(reduce(state, freeze(message))), freeze(initialState()));
+    return {
+        ...state,
+        text: plainText(state),
+        turns: state.utterances.map((utterance) => turnsOf(utterance.words).map((turn) => turn.speaker)),
+        count: wordCount(state),
+        behind: behind(state),
+        elapsed: elapsed(state),
+        hearing: hearing(state),
+        words: wordsFor(state),
+    };
+}"""
+
+ASKED = {"type": "page.permission_asked"}
+OPENED = {"type": "page.microphone_opened"}
+READY = {"type": "ready", "session": "abc", "max_unacked_bytes": 1, "received_bytes": 0}
+LIVE = [ASKED, OPENED, READY]
+
+
+@pytest.fixture(scope="module")
+def page(talking_browser: Browser, server: Server) -> Page:
+    """A page to import the module in."""
+    opened = talking_browser.new_page()
+    opened.goto(server.url)
+    return opened
+
+
+def reduced(page: Page, *messages: dict[str, Any]) -> Any:
+    """Return the state after these messages. States and messages are frozen: a change to one throws."""
+    return page.evaluate(REDUCE, list(messages))
+
+
+def word(text: str, start: float, end: float, speaker: str | None = None) -> dict[str, Any]:
+    return {"text": text, "start": start, "end": end, "speaker": speaker}
+
+
+def commit(utterance: int, *words: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "commit", "utterance": utterance, "words": list(words)}
+
+
+def test_a_session_goes_from_asking_to_done(page: Page) -> None:
+    stop = {"type": "page.stop_requested"}
+    stopped = {"type": "stopped", "duration": 2.5, "text": ""}
+    final = {"type": "final", "duration": 2.5, "links": {"txt": "/elsewhere.txt"}}
+    story = [ASKED, OPENED, READY, stop, stopped, final]
+    phases = [reduced(page, *story[: n + 1])["phase"] for n in range(len(story))]
+    assert phases == ["asking", "connecting", "live", "finishing", "finishing", "done"]
+    done = reduced(page, *story)
+    assert done["elapsed"] == 2.5
+    assert done["links"]["txt"] == "/elsewhere.txt"
+    assert done["links"]["vtt"] == "/v1/sessions/abc/transcript.vtt"
+
+
+@pytest.mark.parametrize("name", ["tomorrow", "constructor", "__proto__", "page.tomorrow"])
+def test_a_message_of_an_unknown_type_changes_nothing(page: Page, name: str) -> None:
+    assert reduced(page, *LIVE, {"type": name, "text": "x"}) == reduced(page, *LIVE)
+
+
+def test_commits_of_one_utterance_are_one_paragraph_and_of_another_the_next(page: Page) -> None:
+    state = reduced(
+        page,
+        *LIVE,
+        commit(0, word(" Hello", 0, 0.4)),
+        commit(0, word(" there.", 0.4, 0.8)),
+        {
+            "type": "utterance",
+            "utterance": 0,
+            "start": 0,
+            "end": 0.8,
+            "text": "Hello there.",
+            "language": "en",
+        },
+        commit(1, word(" Bye.", 2, 2.3)),
+    )
+    assert state["text"] == "Hello there.\nBye."
+    assert [(u["complete"], u["language"]) for u in state["utterances"]] == [(True, "en"), (False, None)]
+    assert state["count"] == 3
+
+
+def test_a_partial_replaces_the_one_before_and_an_empty_one_clears_it(page: Page) -> None:
+    first = {"type": "partial", "text": " Hell", "words": [word(" Hell", 0, 0.4)]}
+    second = {"type": "partial", "text": " Hello", "words": [word(" Hello", 0, 0.4)]}
+    empty = {"type": "partial", "text": "", "words": []}
+    assert [w["text"] for w in reduced(page, *LIVE, first, second)["tail"]] == [" Hello"]
+    assert reduced(page, *LIVE, first, empty)["tail"] == []
+
+
+def test_words_leave_the_tail_when_they_are_committed(page: Page) -> None:
+    partial = {"type": "partial", "words": [word(" Hello", 0, 0.4), word(" there", 0.42, 0.8)]}
+    state = reduced(page, *LIVE, partial, commit(0, word(" Hello,", 0.02, 0.41)))
+    assert state["text"] == "Hello,"
+    assert [w["text"] for w in state["tail"]] == [" there"]
+
+
+def test_a_label_names_the_speaker_of_the_words_between_its_times(page: Page) -> None:
+    state = reduced(
+        page,
+        *LIVE,
+        commit(0, word(" One", 0, 1), word(" two", 1, 2), word(" three", 2, 3), word(" four", 3, 4)),
+        {"type": "label", "from": 0, "to": 2, "speaker": "S1"},
+        {"type": "label", "from": 2, "to": 3, "speaker": "S2"},
+    )
+    assert state["turns"] == [["S1", "S2"]], "a word without a speaker stays with the one before it"
+    assert state["text"] == "S1: One two\nS2: three four"
+
+
+def test_progress_of_a_file_only_grows_and_ends_at_one(page: Page) -> None:
+    file = {"type": "page.file_chosen", "name": "a.wav", "size": 1000}
+    lag = {"type": "lag", "received": 10.0, "committed": 5.0, "seconds": 5.0}
+    earlier = {**lag, "committed": 2.0}
+    ack = {"type": "ack", "bytes": 500}
+    assert reduced(page, file, READY, ack)["file"]["fraction"] == 0
+    assert reduced(page, file, READY, ack, lag)["file"]["fraction"] == 0.25
+    assert reduced(page, file, READY, ack, lag, earlier)["file"]["fraction"] == 0.25
+    stopped = {"type": "stopped", "duration": 20, "text": ""}
+    assert reduced(page, file, READY, ack, lag, stopped)["file"]["fraction"] == 1
+
+
+def test_silence_is_counted_in_seconds_of_sound_and_ended_by_any_sound(page: Page) -> None:
+    silence = {"type": "page.sound_captured", "duration": 1.0, "level": 0.0}
+    quiet = reduced(page, *LIVE, *[silence] * 5)
+    assert quiet["hearing"] == "No sound"
+    assert "No sound for 5 s" in quiet["words"]["detail"]
+    sound = {"type": "page.sound_captured", "duration": 0.1, "level": 0.1}
+    heard = reduced(page, *LIVE, *[silence] * 5, sound)
+    assert heard["hearing"] == "Hearing sound"
+    assert heard["words"]["detail"] == ""
+    assert reduced(page, ASKED, OPENED, sound)["hearing"] == "Hearing sound", "even before the server answers"
+
+
+def test_a_server_that_says_nothing_for_long_is_mentioned_until_it_speaks(page: Page) -> None:
+    sound = {"type": "page.sound_captured", "duration": 1.0, "level": 0.1}
+    assert "No answer from the server for 7 s" in reduced(page, *LIVE, *[sound] * 7)["words"]["detail"]
+    ack = {"type": "ack", "bytes": 1}
+    assert reduced(page, *LIVE, *[sound] * 7, ack)["words"]["detail"] == ""
+
+
+def test_sound_that_had_to_be_left_out_is_admitted(page: Page) -> None:
+    dropped = {"type": "page.sound_dropped", "duration": 0.75}
+    assert "1.5 s of sound had to be left out" in reduced(page, *LIVE, dropped, dropped)["words"]["detail"]
+
+
+def test_a_closed_connection_is_lost_only_while_words_are_missing(page: Page) -> None:
+    closed = {"type": "page.connection_closed"}
+    stop = {"type": "page.stop_requested"}
+    stopped = {"type": "stopped", "duration": 1, "text": ""}
+    error = {"type": "error", "code": "internal", "message": "It broke.", "hint": "Try again."}
+    assert reduced(page, *LIVE, closed)["phase"] == "lost"
+    assert reduced(page, *LIVE, stop, closed)["phase"] == "lost"
+    assert reduced(page, *LIVE, stop, stopped, closed)["phase"] == "done"
+    assert reduced(page, *LIVE, error, closed)["words"]["detail"] == "It broke. Try again."
+
+
+def test_a_full_server_counts_down_from_what_it_said(page: Page) -> None:
+    full = {"type": "error", "code": "server_full", "message": "All places are taken.", "retry_after": 4.2}
+    second = {"type": "page.second_passed"}
+    assert reduced(page, ASKED, OPENED, full)["retryIn"] == 5
+    state = reduced(page, ASKED, OPENED, full, second, second)
+    assert state["words"]["detail"] == "All places are taken. Trying again in 3 s."
+
+
+def test_a_notice_is_kept_once_and_can_be_dismissed(page: Page) -> None:
+    notice = {"type": "notice", "code": "degraded", "message": "Slower captions."}
+    again = {**notice, "message": "Much slower captions."}
+    assert [n["message"] for n in reduced(page, *LIVE, notice, again)["notices"]] == ["Much slower captions."]
+    dismissed = {"type": "page.notice_dismissed", "code": "degraded"}
+    assert reduced(page, *LIVE, notice, dismissed)["notices"] == []
+
+
+def test_a_new_start_leaves_nothing_of_the_session_before(page: Page) -> None:
+    story = [*LIVE, commit(0, word(" Hello", 0, 0.4)), {"type": "page.connection_closed"}]
+    assert reduced(page, *story, ASKED) == reduced(page, ASKED)
