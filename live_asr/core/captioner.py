@@ -369,6 +369,7 @@ class Captioner:
         if self._window.is_stuck(end_sample):
             self._agreement = self._new_agreement()
             self._window.cut(end_sample - samples(4.0))
+        self._show(self._agreement.tail)
 
     def _commit(self, words: tuple[Word, ...], end_sample: int) -> None:
         if not words:
