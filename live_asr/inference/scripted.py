@@ -133,7 +133,7 @@ class Mishap(Enum):
     LOOP = "loop"
     """The last words are said over and over, up to the token cap."""
     ECHO = "echo"
-    """The forced words are said again, in no time."""
+    """The forced words are said again, in no time, if there are three at least."""
     JUNK = "junk"
     """Words that nobody said, up to the token cap."""
     NOISE = "noise"
@@ -190,7 +190,9 @@ def _loop(hypothesis: Hypothesis, request: DecodeRequest, count: int) -> Hypothe
 
 
 def _echo(hypothesis: Hypothesis, forced: Sequence[Word]) -> Hypothesis:
-    start = hypothesis.end_sample - samples(1.0)
+    if len(forced) < 3:
+        return hypothesis
+    start = forced[-1].end_sample
     copies = [replace(word, start_sample=start, end_sample=start + samples(0.01)) for word in forced]
     return replace(hypothesis, words=(*copies, *hypothesis.words))
 
@@ -198,7 +200,7 @@ def _echo(hypothesis: Hypothesis, forced: Sequence[Word]) -> Hypothesis:
 def _junk(hypothesis: Hypothesis, request: DecodeRequest, count: int) -> Hypothesis:
     edge = Word("", request.start_sample, request.end_sample, 0.1, (0,))
     junk = tuple(
-        replace(_at_edge(edge, request), text=f" junk{count * index % 17}")
+        replace(_at_edge(edge, request), text=f" junk{count}x{index}")
         for index in range(request.max_new_tokens)
     )
     return replace(hypothesis, words=junk, capped=True)
