@@ -49,6 +49,15 @@ class StreamProtocol(WebSocketsSansIOProtocol):
         if event.data or event.fin:
             super().handle_cont(event)
 
+    def send_receive_event_to_app(self) -> None:
+        """Hand a message on; one whose text is no UTF-8 is the peer's mistake and no matter for the log."""
+        if self.curr_msg_data_type == "text" and not self.close_sent and not _is_utf8(self.frames):
+            self.frames = []
+            self.conn.fail(CloseCode.INVALID_DATA)
+            self.handle_parser_exception()
+            return
+        super().send_receive_event_to_app()
+
     def handle_ping(self) -> None:
         """Answer a ping, unless the peer reads nothing: pongs for it would pile up."""
         output = b"".join(self.conn.data_to_send())
@@ -83,6 +92,14 @@ class StreamProtocol(WebSocketsSansIOProtocol):
             self.read_paused = False
             self.transport.resume_reading()
         self.close_timer = self.loop.call_later(self.close_timeout, self.transport.abort)
+
+
+def _is_utf8(fragments: list[bytes]) -> bool:
+    try:
+        b"".join(fragments).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _fault(close_code: int, reason: str) -> ClientError:

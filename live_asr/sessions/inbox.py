@@ -10,22 +10,17 @@ import asyncio
 from collections import deque
 from typing import Literal
 
-from live_asr.errors import ClientError
-
 PIECE_BYTES = 16 * 1024
 """Half a second at 16 kHz, decoded in a millisecond."""
-MOST_CONTROLS = 256
-"""Nobody has so many `finalize` waiting but by mistake."""
 
 Control = Literal["finalize", "stop", "lost"]
 
 
 class Inbox:
-    """A queue of audio and controls. The protocol's window bounds its audio; controls it bounds itself."""
+    """A queue of audio and controls; who puts them in bounds how many there are."""
 
     def __init__(self) -> None:
         self._items: deque[bytearray | Control] = deque()
-        self._controls = 0
         self._arrived = asyncio.Event()
 
     def put_audio(self, data: bytes) -> None:
@@ -42,14 +37,7 @@ class Inbox:
         self._arrived.set()
 
     def put(self, control: Control) -> None:
-        """Add a control. Raises ClientError `overrun` when the client floods us with them."""
-        if self._controls >= MOST_CONTROLS and control != "lost":
-            raise ClientError(
-                "overrun",
-                f"{self._controls} messages wait to be worked off; more are not taken.",
-                "Wait for `finalized` before you send another `finalize`.",
-            )
-        self._controls += 1
+        """Add a control."""
         self._items.append(control)
         self._arrived.set()
 
@@ -59,7 +47,4 @@ class Inbox:
             self._arrived.clear()
             await self._arrived.wait()
         item = self._items.popleft()
-        if isinstance(item, bytearray):
-            return bytes(item)
-        self._controls -= 1
-        return item
+        return bytes(item) if isinstance(item, bytearray) else item

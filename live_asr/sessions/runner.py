@@ -16,6 +16,7 @@ from live_asr.core.messages import (
     KEPT,
     Ack,
     Finalize,
+    Finalized,
     Notice,
     Ready,
     ServerMessage,
@@ -44,6 +45,8 @@ FILE_BACKLOG_SAMPLES = samples(20.0)
 """The same for a file sent as fast as acknowledgements allow: they are what paces it."""
 LAG_INTERVAL = 1.0
 """Seconds between two `lag` messages while audio arrives."""
+MOST_UNANSWERED = 64
+"""Nobody sends so many `finalize` before the first is answered, but by mistake."""
 MOST_DETECT_ATTEMPTS = 3
 """Speech that nobody judges is speech that is lost, so a detection that fails is asked for again."""
 
@@ -99,6 +102,7 @@ class SessionRunner:
         self._inbox = Inbox()
         self._moved = asyncio.Event()
         self._drained = asyncio.Event()
+        self._unanswered = 0
         self._received_bytes = 0
         self._ingested_bytes = 0
         self._acked_bytes = 0
@@ -139,6 +143,13 @@ class SessionRunner:
 
     def receive(self, message: Finalize | Stop) -> None:
         """Take a control message, in order with the audio. Raises ClientError `overrun` for a flood."""
+        self._unanswered += 1
+        if self._unanswered > MOST_UNANSWERED:
+            raise ClientError(
+                "overrun",
+                f"{self._unanswered} messages wait for their answer; more are not taken.",
+                "Wait for `finalized` before you send another `finalize`.",
+            )
         self._inbox.put("finalize" if isinstance(message, Finalize) else "stop")
 
     def lose_client(self) -> None:
@@ -362,6 +373,7 @@ class SessionRunner:
 
     def _send_all(self) -> None:
         for message in self.session.messages():
+            self._unanswered -= isinstance(message, Finalized)
             self._tell(message)
 
     def _tell(self, message: ServerMessage) -> None:
