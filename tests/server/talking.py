@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
@@ -150,6 +151,25 @@ async def call(url: str, **options: Any) -> AsyncIterator[Caller]:
             yield caller
         finally:
             await caller.leave()
+
+
+async def eventually(holds: Callable[[], bool], otherwise: Callable[[], str] = lambda: "") -> None:
+    """Look until this holds; where it never does, fail and say what `otherwise` says."""
+    deadline = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < deadline, otherwise()
+        await asyncio.sleep(0.05)
+
+
+async def finished_record(url: str, session: str) -> Message:
+    """Return the transcript of a session once it is complete, as a viewer gets it."""
+    async with httpx.AsyncClient() as client, asyncio.timeout(PATIENCE):
+        while True:
+            answer = await client.get(f"{url}/v1/sessions/{session}/transcript.json")
+            if answer.status_code == 200 and answer.json()["revision"] == 1:
+                record: Message = answer.json()
+                return record
+            await asyncio.sleep(0.05)
 
 
 def plain_words(text: str) -> list[str]:
