@@ -117,7 +117,12 @@ export class Microphone {
   async change(choice) {
     const stream = await openStream(choice);
     if (this.#closing) return release(stream);
-    this.#listenTo(stream);
+    try {
+      this.#listenTo(stream);
+    } catch (error) {
+      release(stream); // Firefox refuses a device whose rate is not the context's
+      throw error;
+    }
   }
 
   /**

@@ -3,6 +3,8 @@
 /** The least and the most that the letters can be scaled. */
 const [SMALLEST, LARGEST] = [0.5, 2];
 const STEP = 0.1;
+/** How long the buttons and the pointer stay after the mouse has moved. */
+const AWAKE_MS = 2_500;
 
 export class Stage {
   #element;
@@ -10,6 +12,7 @@ export class Stage {
   #sizeChosen;
   #size;
   #open = false;
+  #fallingAsleep = 0;
   /** @type {Element | null} */
   #returnTo = null;
 
@@ -25,6 +28,8 @@ export class Stage {
     this.#size = size;
     this.#sizeChosen = sizeChosen;
     this.resize(0);
+    element.addEventListener("pointermove", () => this.#wake());
+    element.addEventListener("pointerdown", () => this.#wake());
     // The browser leaves full screen by itself when Escape is pressed; the view follows.
     document.addEventListener("fullscreenchange", () => {
       if (!document.fullscreenElement) this.leave();
@@ -42,6 +47,7 @@ export class Stage {
     this.#element.hidden = false;
     for (const covered of this.#behind) covered.inert = true;
     this.#element.focus();
+    this.#wake();
     // Where full screen is refused or unknown (iPhones), the view still covers the page.
     this.#element.requestFullscreen?.().catch(() => {});
   }
@@ -60,5 +66,12 @@ export class Stage {
     this.#size = Math.min(LARGEST, Math.max(SMALLEST, this.#size + steps * STEP));
     this.#element.style.setProperty("--stage-size", this.#size.toFixed(2));
     if (steps) this.#sizeChosen(this.#size);
+  }
+
+  /** Show the buttons and the pointer for a moment; the audience shall see neither. */
+  #wake() {
+    clearTimeout(this.#fallingAsleep);
+    this.#element.dataset.awake = "true";
+    this.#fallingAsleep = setTimeout(() => (this.#element.dataset.awake = "false"), AWAKE_MS);
   }
 }

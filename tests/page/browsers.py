@@ -25,7 +25,7 @@ QUIET_FLAGS = [
     "--disable-sync",
     "--autoplay-policy=no-user-gesture-required",
 ]
-DESKTOP = {"width": 1280, "height": 800}
+DESKTOP = {"width": 1280, "height": 720}
 
 
 @pytest.fixture(scope="module")
