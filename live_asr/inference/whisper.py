@@ -24,8 +24,10 @@ FRAME_STEP = 50
 FULL_WINDOW_SAMPLES = 30 * SAMPLE_RATE_HZ
 SAMPLES_PER_TIME_STEP = 320
 """The aligner answers in steps of 20 ms: the encoder halves the frame rate."""
+MOST_TOKENS = 448
+"""The decoder's positions; CTranslate2 leaves at most half of them to the prefix and the new words."""
 MAX_VOCABULARY_TOKENS = 160
-"""Keeps prompt, prefix and new words inside the decoder's 448 positions."""
+"""Keeps prompt, prefix and new words inside the decoder's positions."""
 MAX_PREFIX_TOKENS = 200
 
 OPENING_MARKS = frozenset("\"'“¿([{-«„")
@@ -82,6 +84,8 @@ class WhisperRecognizer:
         """Decode one window; see `Recognizer.recognize`."""
         if samples.size > FULL_WINDOW_SAMPLES:
             raise ValueError(f"a window holds at most 30 s, this one {samples.size / SAMPLE_RATE_HZ:.1f} s")
+        if request.language is not None and request.language not in self.info.languages:
+            raise ValueError(f"{self.info.name} does not know the language {request.language!r}")
         encoded = self._encode(request, samples)
         language, language_probability = self._language(request, encoded)
         tokenizer = self._tokenizer(language, request.task)
@@ -93,7 +97,7 @@ class WhisperRecognizer:
             [[*prompt, *prefix]],
             beam_size=self._beam_size,
             # CTranslate2 spends half of `max_length` on the prompt unless it is told twice as much.
-            max_length=min(448, max(2 * limit, limit + len(prompt))),
+            max_length=min(MOST_TOKENS, max(2 * limit, limit + len(prompt))),
             return_no_speech_prob=True,
             # The first new token may not be the end: after a forced full stop the model would often leave it
             # at that, whatever is said next.
@@ -108,7 +112,7 @@ class WhisperRecognizer:
             end_sample=request.end_sample,
             no_speech_probability=float(result.no_speech_prob),
             mean_log_probability=mean_log_probability,
-            capped=len(new) >= request.max_new_tokens,
+            capped=len(new) >= min(request.max_new_tokens, MOST_TOKENS // 2 - len(prefix)),
             language=language,
             language_probability=language_probability,
         )
@@ -132,8 +136,6 @@ class WhisperRecognizer:
         return token[2:-2], float(probability)
 
     def _tokenizer(self, language: str, task: str) -> Any:
-        if language not in self.info.languages:
-            raise ValueError(f"{self.info.name} does not know the language {language!r}")
         with self._lock:
             key = (language, task)
             if key not in self._tokenizers:
