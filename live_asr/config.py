@@ -150,6 +150,13 @@ class InferenceSettings(Section):
     ] = Field(
         default="auto", description="Arithmetic of the recogniser. auto: float16 on a GPU, int8 on a CPU."
     )
+    beam_size: int = Field(
+        default=2,
+        ge=1,
+        le=5,
+        description="Hypotheses that the decoder follows at once. In short windows the second costs little "
+        "and mends words; more bring nothing.",
+    )
     workers: int = Field(
         default=0,
         ge=0,
@@ -189,6 +196,12 @@ class StreamingSettings(Section):
         ge=0,
         le=3,
         description="Seconds before the end of what was heard in which no word is committed yet.",
+    )
+    doubt: float = Field(
+        default=0.7,
+        ge=0,
+        le=1,
+        description="Probability below which a word has to be confirmed once more before it is committed.",
     )
     end_silence: float = Field(
         default=0.5, ge=0.1, le=5, description="Seconds of silence that end an utterance."

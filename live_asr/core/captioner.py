@@ -41,7 +41,7 @@ class CaptionOptions:
     window: WindowOptions = field(default_factory=WindowOptions)
     agreement_depth: int = 2
     """So many consecutive hypotheses must agree."""
-    doubt_probability: float = 0.0
+    doubt_probability: float = 0.7
     """A word below it needs one hypothesis more."""
     edge_guard_samples: int = samples(0.5)
     """Words that end so close to the edge of what was heard are not committed yet."""

@@ -29,6 +29,7 @@ class Load:
     device: str
     compute_type: str
     workers: int
+    beam_size: int
 
 
 @dataclass(frozen=True, slots=True)

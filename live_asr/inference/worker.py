@@ -64,6 +64,7 @@ def build(load: Load) -> tuple[SpeechDetector, Recognizer]:
         device=load.device,
         compute_type=load.compute_type,
         workers=load.workers,
+        beam_size=load.beam_size,
     )
     return SileroDetector(load.detector_file), recognizer
 

@@ -87,6 +87,7 @@ def load_of(settings: Settings, recognizer: Weights, detector: Weights) -> Load:
         device=device,
         compute_type=pick_compute_type(settings.inference.compute_type, device),
         workers=workers,
+        beam_size=settings.inference.beam_size,
     )
 
 

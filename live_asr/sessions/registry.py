@@ -62,6 +62,7 @@ def caption_options(settings: Settings) -> CaptionOptions:
             trim_above_samples=samples(streaming.window),
             carry_samples=samples(streaming.carry),
         ),
+        doubt_probability=streaming.doubt,
         edge_guard_samples=samples(streaming.edge_guard),
         longest_utterance_samples=samples(streaming.max_utterance),
     )
