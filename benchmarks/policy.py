@@ -4,7 +4,7 @@ Each variant of the policy hears the same clips; a decode takes as long on the v
 of CPU. So latencies are those of a machine that does nothing else, and the text is the one that a
 server gives that keeps up: what the policy decides depends on the audio alone.
 
-    python -m benchmarks.policy --model tiny.en --clips talk5_lj conv2_public --variants recipe step1.0
+    python -m benchmarks.policy --model tiny.en --clips talk5_lj --variants recipe "no doubt"
 """
 
 from __future__ import annotations
@@ -33,47 +33,46 @@ from live_asr.inference.whisper import WhisperRecognizer
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
-def all_variants() -> dict[str, CaptionOptions]:
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A policy, and how many hypotheses the decoder follows."""
+
+    options: CaptionOptions
+    beam_size: int = 2
+
+
+def all_variants() -> dict[str, Variant]:
     """Return the recipe, and the recipe with one thing changed."""
     recipe = CaptionOptions()
     window, segmenter = recipe.window, recipe.segmenter
 
-    def windowed(**changes: int | float) -> CaptionOptions:
-        return replace(recipe, window=replace(window, **changes))
+    def changed(**changes: int | float) -> Variant:
+        return Variant(replace(recipe, **changes))
+
+    def windowed(**changes: int | float) -> Variant:
+        return Variant(replace(recipe, window=replace(window, **changes)))
+
+    def silent(duration: float) -> Variant:
+        return Variant(replace(recipe, segmenter=replace(segmenter, end_silence_samples=samples(duration))))
 
     return {
-        "recipe": recipe,
-        "step0.5": windowed(step_samples=samples(0.5)),
-        "step1.0": windowed(step_samples=samples(1.0)),
-        "guard0.3": replace(recipe, edge_guard_samples=samples(0.3)),
-        "guard0.4": replace(recipe, edge_guard_samples=samples(0.4)),
-        "guard0.7": replace(recipe, edge_guard_samples=samples(0.7)),
-        "depth3-step0.5": replace(
-            recipe,
-            agreement_depth=3,
-            edge_guard_samples=samples(0.3),
-            window=replace(window, step_samples=samples(0.5)),
-        ),
-        "doubt0.5": replace(recipe, doubt_probability=0.5),
-        "doubt0.7": replace(recipe, doubt_probability=0.7),
-        "doubt0.9": replace(recipe, doubt_probability=0.9),
-        "doubt0.7-step0.5": replace(
-            recipe, doubt_probability=0.7, window=replace(window, step_samples=samples(0.5))
-        ),
-        "doubt0.9-step0.5": replace(
-            recipe, doubt_probability=0.9, window=replace(window, step_samples=samples(0.5))
-        ),
-        "no-carry": windowed(carry_samples=0),
-        "carry3": windowed(carry_samples=samples(3.0)),
-        "carry8": windowed(carry_samples=samples(8.0)),
-        "keep2": windowed(keep_committed_samples=samples(2.0)),
-        "keep4": windowed(keep_committed_samples=samples(4.0)),
-        "trim9": windowed(trim_above_samples=samples(9.0)),
-        "window8": windowed(min_window_samples=samples(8.0), padding_samples=samples(1.5)),
-        "silence0.8": replace(recipe, segmenter=replace(segmenter, end_silence_samples=samples(0.8))),
-        "silence0.4": replace(recipe, segmenter=replace(segmenter, end_silence_samples=samples(0.4))),
-        "first0.6": windowed(first_step_samples=samples(0.6)),
-        "first1.0": windowed(first_step_samples=samples(1.0)),
+        "recipe": Variant(recipe),
+        "greedy": Variant(recipe, beam_size=1),
+        "beam 5": Variant(recipe, beam_size=5),
+        "no doubt": changed(doubt_probability=0.0),
+        "doubt 0.5": changed(doubt_probability=0.5),
+        "doubt 0.9": changed(doubt_probability=0.9),
+        "greedy, no doubt": Variant(replace(recipe, doubt_probability=0.0), beam_size=1),
+        "three hypotheses, no doubt": changed(agreement_depth=3, doubt_probability=0.0),
+        "edge guard 0.3": changed(edge_guard_samples=samples(0.3)),
+        "edge guard 0.7": changed(edge_guard_samples=samples(0.7)),
+        "step 0.5": windowed(step_samples=samples(0.5)),
+        "step 1.0": windowed(step_samples=samples(1.0)),
+        "no carry": windowed(carry_samples=0),
+        "carry 8": windowed(carry_samples=samples(8.0)),
+        "trim above 9": windowed(trim_above_samples=samples(9.0)),
+        "window 8 + 1.5": windowed(min_window_samples=samples(8.0), padding_samples=samples(1.5)),
+        "end silence 0.8": silent(0.8),
     }
 
 
@@ -200,18 +199,20 @@ def score(
     model: str,
     models_dir: Path,
     tell: Callable[[str], None] = print,
-    beam_size: int = 1,
 ) -> list[str]:
     """Let each variant hear each clip; return a row of the table for each."""
     folder = resolve(model, models_dir=models_dir).folder
-    recognizer = WhisperRecognizer(folder, name=model, workers=1, beam_size=beam_size)
-    detector = SileroDetector(resolve("silero-vad", models_dir=models_dir).model_file)
     variants = all_variants()
+    recognizers = {
+        beam_size: WhisperRecognizer(folder, name=model, workers=1, beam_size=beam_size)
+        for beam_size in {variants[name].beam_size for name in names}
+    }
+    detector = SileroDetector(resolve("silero-vad", models_dir=models_dir).model_file)
     rows = []
     for name in names:
-        total = Score()
+        variant, total = variants[name], Score()
         for clip in clips:
-            run = simulate(clip, recognizer, detector, variants[name])
+            run = simulate(clip, recognizers[variant.beam_size], detector, variant.options)
             offline = reference(clip, model, folder, "en")
             total.against.append(errors(run.text, offline.text))
             if clip.truth:
@@ -233,10 +234,9 @@ def main() -> None:
     """Print and keep a table of variants."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="tiny.en")
-    parser.add_argument("--clips", nargs="+", default=["talk5_lj", "conv2_public"])
+    parser.add_argument("--clips", nargs="+", default=["talk5_lj", "conv2_public", "conv6_public", "libri"])
     parser.add_argument("--seconds", type=float, default=90.0)
     parser.add_argument("--variants", nargs="+", default=list(all_variants()), choices=list(all_variants()))
-    parser.add_argument("--beam-size", type=int, default=1)
     parser.add_argument("--keep", help="name of the file in results/ to write")
     arguments = parser.parse_args()
     models_dir = default_models_dir()
@@ -249,7 +249,6 @@ def main() -> None:
         arguments.model,
         models_dir,
         lambda row: print(row, flush=True),
-        arguments.beam_size,
     )
     if arguments.keep:
         about = f"{arguments.model}, {arguments.seconds:g} s each of {', '.join(arguments.clips)}"
