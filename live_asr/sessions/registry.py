@@ -16,7 +16,7 @@ from live_asr.core.captioner import CaptionOptions
 from live_asr.core.export import FORMATS, Record
 from live_asr.core.messages import Start, decode_server, to_dict
 from live_asr.core.segmenter import SegmenterOptions
-from live_asr.core.session import Session
+from live_asr.core.session import Session, SessionState
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import samples
 from live_asr.core.window import WindowOptions
@@ -222,7 +222,10 @@ class SessionRegistry:
             try:
                 await runner.run()
             finally:
-                await self._store.finish(runner.spool, keep_audio=self._settings.storage.keep_audio)
+                # Without its transcript, the audio is all that there is of what was acknowledged.
+                complete = runner.session.state is SessionState.DONE
+                keep_audio = self._settings.storage.keep_audio or not complete
+                await self._store.finish(runner.spool, keep_audio=keep_audio)
         except Exception:  # nobody awaits this task; the place is given back whatever happens
             log.exception("session %s could not be finished", runner.session.id)
         finally:
