@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 
 MOST_ATTEMPTS = 3
 """Work that was under way in so many processes that died is given up."""
+LONGEST_LOAD = 300.0
+"""Seconds that a process may take to load its models before it counts as hung."""
 LONGEST_BACKOFF = 10.0
 WATCH_INTERVAL = 1.0
 
@@ -49,7 +51,8 @@ class _Job:
     work: Detect | Recognize
     answer: asyncio.Future[Any]
     sent_at: float = field(default_factory=time.monotonic)
-    attempts: int = 1
+    attempts: int = 0
+    """How many processes were asked."""
 
 
 class Engine:
@@ -81,6 +84,11 @@ class Engine:
         """Id of the process that is up now."""
         return self._process.pid if self._process and self.is_up else None
 
+    @property
+    def waiting_count(self) -> int:
+        """How many pieces of work somebody waits for."""
+        return len(self._jobs)
+
     async def start(self) -> Loaded:
         """Start the process and wait until its models are warm.
 
@@ -97,6 +105,9 @@ class Engine:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._keeper
             self._keeper = None
+        if self._first is not None and not self._first.done():
+            self._first.set_exception(EngineError("The inference process is shut down."))
+            self._first.exception()  # seen: whoever started it may have gone
         for job in self._jobs.values():
             if not job.answer.done():
                 job.answer.set_exception(EngineError("The inference process is shut down."))
@@ -113,7 +124,7 @@ class Engine:
         return answer
 
     async def _ask(self, work: Detect | Recognize) -> Any:
-        if self._keeper is None:
+        if self._keeper is None or self._keeper.done():
             raise EngineError("The inference process is not running.")
         number = next(self._numbers)
         job = self._jobs[number] = _Job(work, asyncio.get_running_loop().create_future())
@@ -127,6 +138,7 @@ class Engine:
         """Hand a job to the process, if there is one; else it goes to the next one."""
         if self._writer is not None and self.is_up:
             job.sent_at = time.monotonic()
+            job.attempts += 1
             self._writer.write(pack((number, job.work)))
 
     # Keeping a process alive -----------------------------------------------------------------------
@@ -138,9 +150,9 @@ class Engine:
             began = time.monotonic()
             try:
                 await self._run_one()
-            except EngineError as error:
+            except (EngineError, OSError) as error:
                 if self._first is not None and not self._first.done():
-                    self._first.set_exception(error)
+                    self._first.set_exception(EngineError(str(error)))
                     return
                 log.error("inference process: %s", error)
             self._on_restart()
@@ -153,19 +165,27 @@ class Engine:
     async def _run_one(self) -> None:
         """Run one process from its start to its end, whatever ends it."""
         ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "live_asr.inference.worker",
-                str(theirs.fileno()),
-                pass_fds=[theirs.fileno()],
-            )
-        reader, writer = await asyncio.open_connection(sock=ours)
+        try:
+            with theirs:
+                self._process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    "-m",
+                    "live_asr.inference.worker",
+                    str(theirs.fileno()),
+                    pass_fds=[theirs.fileno()],
+                )
+        except BaseException:
+            ours.close()
+            raise
+        writer: asyncio.StreamWriter | None = None
         watch: asyncio.Task[None] | None = None
         try:
+            reader, writer = await asyncio.open_connection(sock=ours)
             writer.write(pack(self._load))
-            first = await _read(reader)
+            try:
+                first = await asyncio.wait_for(_read(reader), LONGEST_LOAD)
+            except TimeoutError:
+                raise EngineError(f"The models were not loaded within {LONGEST_LOAD:.0f} s.") from None
             if isinstance(first, LoadFailed):
                 raise EngineError(f"The models could not be loaded: {first.reason}")
             if not isinstance(first, Loaded):
@@ -181,7 +201,7 @@ class Engine:
             self.is_up, self._writer = False, None
             if watch is not None:
                 watch.cancel()
-            writer.close()
+            (writer or ours).close()
             if self._process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
                     self._process.kill()
@@ -192,8 +212,7 @@ class Engine:
         for number, job in list(self._jobs.items()):
             if job.answer.done():
                 continue
-            job.attempts += 1
-            if job.attempts > MOST_ATTEMPTS:
+            if job.attempts >= MOST_ATTEMPTS:
                 job.answer.set_exception(EngineError("This work ended one inference process after another."))
             else:
                 self._send(number, job)
