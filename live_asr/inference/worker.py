@@ -37,8 +37,9 @@ from live_asr.inference.scheduler import DeadlineQueue
 
 def main(descriptor: int) -> None:
     """Serve the socket with this file descriptor until it closes."""
-    # Ctrl-C in a terminal reaches the whole process group: it is the server who decides when to end.
+    # Ctrl-C and service managers reach the whole process group: it is the server who decides when to end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     connection = socket.socket(fileno=descriptor)
     load = _read(connection)
     if load is None:
