@@ -150,17 +150,20 @@ class SpoolStore:
 
         def make() -> None:
             folder.mkdir(parents=True)
-            # The files exist from the start, so that appending never has to sync the folder again.
-            (folder / AUDIO_FILE).touch()
-            (folder / MESSAGES_FILE).touch()
-            _append_synced(folder / ABOUT_FILE, orjson.dumps(about))
-            _sync_folder(folder)
-            _sync_folder(self.folder)
+            try:
+                # The files exist from the start, so that appending never has to sync the folder again.
+                (folder / AUDIO_FILE).touch()
+                (folder / MESSAGES_FILE).touch()
+                _append_synced(folder / ABOUT_FILE, orjson.dumps(about))
+                _sync_folder(folder)
+                _sync_folder(self.folder)
+            except OSError:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
 
         try:
             await asyncio.to_thread(make)
         except OSError as error:
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
             raise _storage_error(error) from error
         spool = Spool(folder, on_safe, on_failed, self._wanted.set)
         self._spools.add(spool)
