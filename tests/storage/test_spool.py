@@ -1,0 +1,195 @@
+"""The spool, on a real disk: what is reported safe is there, in order, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from live_asr.errors import StorageError
+from live_asr.storage.spool import AUDIO_FILE, MESSAGES_FILE, Spool, SpoolStore, prepare
+
+
+class Session:
+    """What a session is told by its spool."""
+
+    def __init__(self) -> None:
+        self.safe: list[int] = []
+        self.failures: list[StorageError] = []
+
+    async def open(self, store: SpoolStore, name: str = "a1") -> Spool:
+        return await store.open(name, {"session": name}, self.safe.append, self.failures.append)
+
+
+@asynccontextmanager
+async def open_store(folder: Path, interval: float = 0.01) -> AsyncIterator[SpoolStore]:
+    store = SpoolStore(folder, interval=interval)
+    await store.start()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def fill_disk(spool: Spool, name: str) -> None:
+    """Have the system refuse one file's writes as a full disk does."""
+    (spool.folder / name).unlink()
+    (spool.folder / name).symlink_to("/dev/full")
+
+
+async def test_what_is_reported_safe_is_on_disk_and_in_order(tmp_path: Path) -> None:
+    session, chance = Session(), random.Random(1)
+    expected = b""
+    async with open_store(tmp_path) as store:
+        spool = await session.open(store)
+        for _ in range(300):
+            data = chance.randbytes(chance.choice([1, 2, 3, 4000]))
+            expected += data
+            spool.append_audio(data)
+            on_disk = (spool.folder / AUDIO_FILE).read_bytes()
+            assert on_disk == expected[: len(on_disk)]
+            assert len(on_disk) >= spool.safe_bytes
+            await asyncio.sleep(0)
+        await spool.settled()
+        assert (spool.folder / AUDIO_FILE).read_bytes() == expected
+    assert session.safe == sorted(set(session.safe))
+    assert session.safe[-1] == spool.safe_bytes == len(expected)
+    assert not session.failures
+
+
+async def test_messages_are_read_back_as_they_were_appended_and_a_torn_one_is_not(tmp_path: Path) -> None:
+    messages = [b'{"seq":%d}' % number for number in range(1, 50)]
+    async with open_store(tmp_path) as store:
+        spool = await Session().open(store)
+        for message in messages:
+            spool.append_message(message)
+        await spool.settled()
+        with (spool.folder / MESSAGES_FILE).open("ab") as file:
+            file.write(b'{"seq":50')  # the power went here
+        assert [line.strip() for line in store.messages("a1")] == messages
+
+
+async def test_a_session_that_is_waited_for_is_written_before_the_interval_is_over(tmp_path: Path) -> None:
+    async with open_store(tmp_path, interval=3600.0) as store:
+        spool = await Session().open(store)
+        spool.append_audio(b"abc")
+        async with asyncio.timeout(30):
+            await spool.settled()
+        assert spool.safe_bytes == 3
+
+
+async def test_closing_writes_what_waits(tmp_path: Path) -> None:
+    async with open_store(tmp_path, interval=3600.0) as store:
+        spool = await Session().open(store)
+        spool.append_audio(b"abc")
+        spool.append_message(b"{}")
+    assert (spool.folder / AUDIO_FILE).read_bytes() == b"abc"
+    assert (spool.folder / MESSAGES_FILE).read_bytes() == b"{}\n"
+    await store.close()
+
+
+async def test_a_writer_that_is_cancelled_in_mid_write_loses_and_swaps_nothing(tmp_path: Path) -> None:
+    session, expected = Session(), b""
+    async with open_store(tmp_path, interval=3600.0) as store:
+        spool = await session.open(store)
+        for number in range(100):
+            data = bytes([number]) * 100_000
+            expected += data
+            spool.append_audio(data)
+            syncing = asyncio.create_task(store.sync())
+            await asyncio.sleep(0)
+            syncing.cancel()
+        await spool.settled()
+    assert (spool.folder / AUDIO_FILE).read_bytes() == expected
+    assert session.safe[-1] == len(expected)
+
+
+@pytest.mark.parametrize("name", [AUDIO_FILE, MESSAGES_FILE])
+async def test_a_full_disk_fails_the_session_it_hits_and_no_other(tmp_path: Path, name: str) -> None:
+    hit, spared = Session(), Session()
+    async with open_store(tmp_path) as store:
+        full, fine = await hit.open(store, "full"), await spared.open(store, "fine")
+        fill_disk(full, name)
+        for spool in (full, fine):
+            spool.append_audio(b"abc")
+            spool.append_message(b"{}")
+            await spool.settled()
+        (error,) = hit.failures
+        assert (error.code, error.close_code) == ("storage_full", 1011)
+        assert "No space left" in error.message
+        assert hit.safe == []
+        assert (spared.safe, spared.failures) == ([3], [])
+        # Nothing is collected for a disk that refused: it would only pile up.
+        full.append_audio(b"def")
+        assert not full.is_dirty
+        await store.finish(full, keep_audio=True)
+        assert len(hit.failures) == 1
+
+
+async def test_a_session_that_raises_when_told_does_not_stop_the_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def raise_error(_: int) -> None:
+        raise ValueError("not today")
+
+    other = Session()
+    async with open_store(tmp_path) as store:
+        bad = await store.open("bad", {}, raise_error, lambda _: None)
+        good = await other.open(store, "good")
+        for _ in range(3):
+            for spool in (bad, good):
+                spool.append_audio(b"abc")
+            await good.settled()
+    assert other.safe[-1] == 9
+    assert "not today" in caplog.text
+
+
+@pytest.mark.parametrize("keep", [True, False])
+async def test_audio_is_kept_after_the_end_only_where_it_is_wished_for(tmp_path: Path, keep: bool) -> None:
+    async with open_store(tmp_path) as store:
+        spool = await Session().open(store)
+        spool.append_audio(b"abc")
+        spool.append_message(b'{"seq":1}')
+        await store.finish(spool, keep_audio=keep)
+        assert (spool.folder / AUDIO_FILE).exists() == keep
+        assert list(store.messages("a1")) == [b'{"seq":1}\n']
+
+
+async def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    place = tmp_path / "file"
+    place.write_text("")
+    with pytest.raises(StorageError, match="file") as refusal:
+        prepare(place / "sessions")
+    assert "--data" in refusal.value.hint
+    with pytest.raises(StorageError):
+        await SpoolStore(place).start()
+
+
+async def test_an_id_that_is_taken_is_refused_and_its_files_stay_as_they_are(tmp_path: Path) -> None:
+    async with open_store(tmp_path) as store:
+        spool = await Session().open(store)
+        spool.append_audio(b"abc")
+        await spool.settled()
+        with pytest.raises(StorageError):
+            await Session().open(store)
+        assert (spool.folder / AUDIO_FILE).read_bytes() == b"abc"
+
+
+@pytest.mark.parametrize(
+    "name", ["", "..", "../a1", "a/1", "a1\0", "nobody", "a" * 300, "é" * 60, "a 1", "."]
+)
+async def test_an_id_of_no_session_is_unknown(tmp_path: Path, name: str) -> None:
+    async with open_store(tmp_path) as store:
+        await Session().open(store)
+        with pytest.raises(KeyError):
+            list(store.messages(name))
+
+
+async def test_free_space_of_a_folder_that_is_gone_is_an_error_of_the_disk(tmp_path: Path) -> None:
+    store = SpoolStore(tmp_path / "sessions")
+    with pytest.raises(StorageError):
+        store.free_bytes()
