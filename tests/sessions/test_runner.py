@@ -1,0 +1,352 @@
+"""The runner with scripted models and a real disk: order, bounds, and what goes wrong behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from live_asr.core.messages import AudioFormat, Finalize, Start, Stop
+from live_asr.core.session import Session, SessionState
+from live_asr.core.types import DecodeRequest, Word, samples
+from live_asr.errors import ClientError, EngineError, StorageError, Unavailable
+from live_asr.inference.channel import Detected, Recognized
+from live_asr.inference.interfaces import FloatArray, SpeechState
+from live_asr.inference.scripted import EnergyDetector, ScriptedRecognizer, audio_of, spoken
+from live_asr.sessions.decoding import open_decoder
+from live_asr.sessions.inbox import PIECE_BYTES, Inbox
+from live_asr.sessions.metrics import Metrics
+from live_asr.sessions.runner import Cadence, SessionRunner
+from live_asr.storage.spool import SpoolStore
+
+SCRIPT = spoken("one two three four five six seven eight nine ten", 0.5, gap=0.1)
+SECONDS = 6.0
+SECOND_BYTES = 32_000
+TEXT = " one two three four five six seven eight nine ten"
+PATIENCE = 30.0
+
+
+class ScriptedEngine:
+    """Answers as the inference process does, from a script; `faults` are what it raises first."""
+
+    def __init__(self, script: tuple[Word, ...] = SCRIPT) -> None:
+        self._detector = EnergyDetector()
+        self._recognizer = ScriptedRecognizer(script)
+        self.detect_faults: Iterator[EngineError] = iter(())
+        self.recognize_faults: Iterator[EngineError] = iter(())
+        self.may_work = asyncio.Event()
+        self.may_work.set()
+
+    async def detect(self, audio: FloatArray, state: SpeechState) -> Detected:
+        await self.may_work.wait()
+        for fault in self.detect_faults:
+            raise fault
+        return Detected(*self._detector.detect(audio, state))
+
+    async def recognize(self, request: DecodeRequest, audio: FloatArray, budget: float) -> Recognized:
+        await self.may_work.wait()
+        for fault in self.recognize_faults:
+            raise fault
+        return Recognized(self._recognizer.recognize(request, audio), 0.0, 0.0)
+
+
+class Bench:
+    """A runner at work, and what it says."""
+
+    def __init__(self, runner: SessionRunner, engine: ScriptedEngine, store: SpoolStore) -> None:
+        self.runner = runner
+        self.engine = engine
+        self.store = store
+        self.heard: list[dict[str, Any]] = []
+        outbox = runner.outbox
+        assert outbox is not None
+        self._outbox = outbox
+        self._changed = asyncio.Event()
+        self.running = asyncio.create_task(runner.run())
+        self._reading = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        while (text := await self._outbox.get()) is not None:
+            self.heard.append(json.loads(text))
+            self._changed.set()
+
+    async def until(self, kind: str, number: int = 0) -> dict[str, Any]:
+        """Return a message of this type: the first, or that with this number."""
+        async with asyncio.timeout(PATIENCE):
+            while len(found := [m for m in self.heard if m["type"] == kind]) <= number:
+                self._changed.clear()
+                await self._changed.wait()
+        return found[number]
+
+    async def ended(self) -> None:
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.gather(self.running, self._reading)
+
+    @property
+    def types(self) -> list[str]:
+        return [message["type"] for message in self.heard]
+
+    @property
+    def text(self) -> str:
+        return "".join(m["text"] for m in self.heard if m["type"] == "commit")
+
+
+@asynccontextmanager
+async def bench(
+    tmp_path: Path,
+    start: Start | None = None,
+    *,
+    script: tuple[Word, ...] = SCRIPT,
+    window_bytes: int = 1024 * 1024,
+) -> AsyncIterator[Bench]:
+    store = SpoolStore(tmp_path, interval=0.01)
+    await store.start()
+    start = start or Start(pace="fast")
+    engine = ScriptedEngine(script)
+    runner = SessionRunner(
+        Session("a1", start),
+        decoder=open_decoder(start.audio),
+        engine=engine,  # type: ignore[arg-type]
+        cadence=Cadence(),
+        metrics=Metrics(),
+        max_unacked_bytes=window_bytes,
+        links={"json": "/a1.json"},
+    )
+    runner.attach_spool(await store.open("a1", {}, runner.acknowledge, runner.fail))
+    bench = Bench(runner, engine, store)
+    yield bench
+    await bench.ended()
+    await store.close()
+
+
+def pcm(duration: float = SECONDS) -> bytes:
+    return (audio_of(SCRIPT, samples(duration)) * 32767).astype("<i2").tobytes()
+
+
+# Order ----------------------------------------------------------------------------------------------
+
+
+async def test_what_arrives_is_worked_off_in_the_order_it_came(tmp_path: Path) -> None:
+    audio = pcm()
+    async with bench(tmp_path) as desk:
+        desk.runner.receive_audio(audio[: 2 * SECOND_BYTES])
+        desk.runner.receive(Finalize())
+        desk.runner.receive_audio(audio[2 * SECOND_BYTES :])
+        desk.runner.receive(Finalize())
+        desk.runner.receive(Stop())
+    finalized = [m["time"] for m in desk.heard if m["type"] == "finalized"]
+    assert finalized == [2.0, SECONDS]
+    assert [m["type"] for m in desk.heard if "seq" in m][-2:] == ["stopped", "final"]
+    assert desk.types[-1] == "final"
+    assert desk.runner.close_code == 1000
+
+
+async def test_final_comes_only_once_everything_is_on_disk(tmp_path: Path) -> None:
+    audio = pcm()
+    async with bench(tmp_path) as desk:
+        async with desk.store._writing:  # the disk takes its time
+            desk.runner.receive_audio(audio)
+            desk.runner.receive(Stop())
+            await desk.until("stopped")
+            assert "ack" not in desk.types
+            assert "final" not in desk.types
+            assert desk.runner.session.state is SessionState.FINALIZING
+        await desk.until("final")
+        assert desk.types.index("ack") < desk.types.index("final")
+        assert desk.runner.spool.safe_bytes == len(audio)
+    kept = [json.loads(line) for line in desk.store.messages("a1")]
+    assert kept == [m for m in desk.heard if "seq" in m]
+
+
+async def test_a_recording_is_acknowledged_piece_by_piece_as_it_is_worked_off(tmp_path: Path) -> None:
+    async with bench(tmp_path) as desk:
+        desk.engine.may_work.clear()
+        desk.runner.receive_audio(bytes(30 * SECOND_BYTES))
+        number = 0
+        while (await desk.until("ack", number))["bytes"] < 20 * SECOND_BYTES:
+            number += 1
+        # The recogniser stands still: so much is taken in advance, and not the rest of the frame.
+        assert desk.heard[-1]["bytes"] < 21 * SECOND_BYTES
+        desk.engine.may_work.set()
+        desk.runner.receive(Stop())
+        await desk.until("final")
+    assert max(m["bytes"] for m in desk.heard if m["type"] == "ack") == 30 * SECOND_BYTES
+
+
+async def test_the_loop_is_free_between_the_pieces_of_a_large_frame(tmp_path: Path) -> None:
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with bench(tmp_path) as desk:
+        counting = asyncio.create_task(count())
+        desk.runner.receive_audio(bytes(64 * PIECE_BYTES))
+        desk.runner.receive(Stop())
+        await desk.until("stopped")
+        counting.cancel()
+    assert turns >= 64
+
+
+# Bounds ---------------------------------------------------------------------------------------------
+
+
+async def test_more_than_the_window_is_an_overrun_and_what_fits_is_kept(tmp_path: Path) -> None:
+    async with bench(tmp_path, Start()) as desk, desk.store._writing:  # nothing can be acknowledged
+        for _ in range(16):
+            desk.runner.receive_audio(bytes(65_536))
+        with pytest.raises(ClientError) as refusal:
+            desk.runner.receive_audio(b"\0")
+        assert refusal.value.code == "overrun"
+        desk.runner.dismiss(refusal.value)
+    assert (tmp_path / "a1" / "audio.bin").stat().st_size == 16 * 65_536
+    assert (desk.heard[-1]["type"], desk.heard[-1]["code"]) == ("error", "overrun")
+    assert desk.runner.session.state is SessionState.DONE
+
+
+async def test_unanswered_controls_are_bounded_and_answered_ones_are_not(tmp_path: Path) -> None:
+    async with bench(tmp_path) as desk:
+        for number in range(500):
+            desk.runner.receive(Finalize())
+            await desk.until("finalized", number)
+        desk.engine.may_work.clear()
+        desk.runner.receive_audio(pcm())
+        with pytest.raises(ClientError) as refusal:
+            for _ in range(500):
+                desk.runner.receive(Finalize())
+        assert refusal.value.code == "overrun"
+        desk.engine.may_work.set()
+        desk.runner.dismiss(refusal.value)
+
+
+async def test_a_client_that_does_not_read_is_let_go_and_its_words_are_kept(tmp_path: Path) -> None:
+    script = spoken(" ".join(f"word{number}" for number in range(100)), 0.5, gap=0.1)
+    async with bench(tmp_path, script=script, window_bytes=4 * 1024 * 1024) as desk:
+        outbox = desk.runner.outbox
+        assert outbox is not None
+        desk._reading.cancel()
+        desk._reading = asyncio.create_task(asyncio.Event().wait())  # it reads nothing any more
+        outbox._most_bytes = 2000
+        desk.runner.receive_audio((audio_of(script, samples(45)) * 32767).astype("<i2").tobytes())
+        async with asyncio.timeout(PATIENCE):
+            await desk.running
+        assert desk.runner.close_code == 1008
+        assert [json.loads(await outbox.get() or b"")["code"], await outbox.get()] == ["slow_client", None]
+        desk._reading.cancel()
+        desk._reading = asyncio.create_task(asyncio.sleep(0))
+    assert desk.runner.session.state is SessionState.DONE
+    assert desk.runner.session.transcript.text.split()[-1] == "word99"
+
+
+async def test_an_inbox_keeps_audio_in_pieces_whatever_it_came_in() -> None:
+    inbox = Inbox()
+    audio = np.random.default_rng(0).bytes(5 * PIECE_BYTES + 7)
+    for first in range(0, PIECE_BYTES + 5, 3):
+        inbox.put_audio(audio[first : min(first + 3, PIECE_BYTES + 5)])
+    inbox.put_audio(audio[PIECE_BYTES + 5 :])
+    inbox.put_audio(b"")
+    inbox.put("stop")
+    inbox.put_audio(b"more")
+    items = [await inbox.get() for _ in range(8)]
+    assert items[6:] == ["stop", b"more"]
+    assert [len(item) for item in items[:6]] == [PIECE_BYTES] * 5 + [7]
+    assert b"".join(item for item in items[:6] if isinstance(item, bytes)) == audio
+
+
+# What goes wrong ------------------------------------------------------------------------------------
+
+
+async def test_a_detection_that_fails_is_asked_for_again(tmp_path: Path) -> None:
+    async with bench(tmp_path) as desk:
+        desk.engine.detect_faults = iter([EngineError("gone"), EngineError("gone again")])
+        desk.runner.receive_audio(pcm())
+        desk.runner.receive(Stop())
+    assert desk.text == TEXT
+    assert "error" not in desk.types
+
+
+async def test_a_detection_that_always_fails_ends_the_session_with_words_for_it(tmp_path: Path) -> None:
+    async with bench(tmp_path) as desk:
+        desk.engine.detect_faults = iter([EngineError("gone")] * 100)
+        desk.runner.receive_audio(pcm())
+        await desk.until("error")
+    assert (desk.heard[-1]["code"], desk.runner.close_code) == ("internal", 1011)
+    assert desk.heard[-1]["hint"]
+    assert "gone" not in desk.heard[-1]["message"]
+
+
+async def test_a_decode_that_fails_is_told_and_the_session_goes_on(tmp_path: Path) -> None:
+    async with bench(tmp_path) as desk:
+        desk.engine.recognize_faults = iter([EngineError("gone")])
+        desk.runner.receive_audio(pcm())
+        desk.runner.receive(Stop())
+    notices = [m for m in desk.heard if m["type"] == "notice"]
+    assert [notice["code"] for notice in notices] == ["step_failed"]
+    assert desk.text == TEXT
+
+
+async def test_a_client_that_is_lost_costs_no_word(tmp_path: Path) -> None:
+    async with bench(tmp_path) as desk:
+        desk.runner.receive_audio(pcm())
+        desk.runner.lose_client()
+    assert desk.runner.outbox is None
+    assert desk.runner.session.transcript.text == TEXT
+    assert desk.runner.session.state is SessionState.DONE
+
+
+async def test_the_first_reason_stands_and_nothing_is_said_after_the_end(tmp_path: Path) -> None:
+    async with bench(tmp_path) as desk:
+        desk.runner.dismiss(ClientError("already_started", "A second `start` came.", "Do not."))
+        desk.runner.dismiss(Unavailable("shutting_down", "The server ends.", "Wait.", retry_after=1.0))
+        desk.runner.fail(StorageError("The disk is full.", "Make room."))
+    assert [m["code"] for m in desk.heard if m["type"] == "error"] == ["already_started"]
+    assert desk.runner.close_code == 1008
+
+    async with bench(tmp_path / "another") as desk:
+        desk.runner.receive(Stop())
+        await desk.until("final")
+        desk.runner.dismiss(ClientError("bad_message", "What?", "Nothing."))
+        desk.runner.fail(StorageError("The disk is full.", "Make room."))
+    assert desk.types == ["stopped", "final"]
+    assert desk.runner.close_code == 1000
+
+
+async def test_audio_that_follows_stop_is_refused_and_neither_kept_nor_heard(tmp_path: Path) -> None:
+    async with bench(tmp_path) as desk:
+        desk.engine.may_work.clear()
+        desk.runner.receive_audio(pcm(2.0))
+        desk.runner.receive(Stop())
+        desk.runner.receive_audio(bytes(SECOND_BYTES))
+        error = await desk.until("error")
+        desk.engine.may_work.set()
+    assert error["code"] == "unexpected_message"
+    assert (tmp_path / "a1" / "audio.bin").stat().st_size == 2 * SECOND_BYTES
+    assert desk.runner.session.transcript.duration_samples == samples(2.0)
+
+
+async def test_bytes_that_are_no_media_are_the_client_s_fault(tmp_path: Path) -> None:
+    async with bench(tmp_path, Start(audio=AudioFormat("container"), pace="fast")) as desk:
+        desk.runner.receive_audio(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    assert (desk.heard[-1]["code"], desk.runner.close_code) == ("not_audio", 1003)
+    assert desk.runner.session.state is SessionState.DONE
+
+
+async def test_a_session_that_is_cancelled_leaves_no_task_and_no_open_box(tmp_path: Path) -> None:
+    before = asyncio.all_tasks()
+    async with bench(tmp_path) as desk:
+        desk.runner.receive_audio(pcm())
+        await desk.until("commit")
+        desk.running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await desk.running
+        desk.running = asyncio.create_task(asyncio.sleep(0))
+    assert asyncio.all_tasks() == before
