@@ -1,0 +1,177 @@
+"""The house itself: what importing does, what is written down, and how long a file may be."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "live_asr"
+FILES = sorted(PACKAGE.rglob("*.py"))
+LONGEST_FILE_LINES = 450
+HEAVY = {"torch", "pyannote", "faster_whisper", "ctranslate2", "onnxruntime"}
+
+
+def module_of(file: Path) -> str:
+    parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = [module_of(file) for file in FILES]
+
+
+def loaded_by(*modules: str) -> set[str]:
+    """Return which top-level packages a fresh process has loaded once it has imported these modules."""
+    code = (
+        f"import json, sys; import {', '.join(modules)}; "
+        "print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
+    )
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(json.loads(process.stdout.splitlines()[-1]))
+
+
+# What importing does ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "module", ["live_asr.server.run", "live_asr.server.app", "live_asr.cli", "live_asr.client"]
+)
+def test_the_process_that_owns_the_sockets_loads_no_model_library(module: str) -> None:
+    assert not loaded_by(module) & HEAVY
+
+
+def test_no_module_loads_a_model_library_before_a_model_is_built() -> None:
+    assert not loaded_by(*MODULES) & HEAVY
+
+
+def test_the_policy_needs_nothing_but_the_standard_library_and_numpy() -> None:
+    core = [module for module in MODULES if module.startswith("live_asr.core")]
+    ours = loaded_by(*core) - set(sys.stdlib_module_names) - {"live_asr", "numpy", "__main__"}
+    # orjson: the one way in which messages are written and read.
+    assert {name for name in ours if not name.startswith("_")} <= {"orjson"}
+
+
+EFFECTS = """
+import json, sys, threading
+effects = []
+
+def audit(event, arguments):
+    if event == "open":
+        path, mode = str(arguments[0]), arguments[1]
+        if mode is not None and set(mode) & set("wax+") or (arguments[2] or 0) & 3:
+            effects.append(f"writes {path}")
+    elif event in ("socket.connect", "socket.bind", "subprocess.Popen", "os.system", "os.mkdir", "os.remove"):
+        effects.append(event)
+
+import importlib
+import logging, signal
+for module in sys.argv[2:]:  # what others do when they are imported is not ours
+    importlib.import_module(module)
+
+def settings():
+    caught = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    return caught, list(logging.getLogger().handlers)
+
+before = settings()
+sys.dont_write_bytecode = True
+sys.addaudithook(audit)
+importlib.import_module(sys.argv[1])
+if settings() != before:
+    effects.append("changes signals or logging")
+effects += [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+print(json.dumps(effects))
+"""
+
+
+@pytest.mark.parametrize("module", ["live_asr.server.run", "live_asr.cli", "live_asr.inference.worker"])
+def test_importing_a_module_writes_starts_and_connects_nothing(module: str) -> None:
+    others = [
+        "asyncio",
+        "numpy",
+        "fastapi",
+        "uvicorn",
+        "pydantic_settings",
+        "prometheus_client",
+        "typer",
+        "rich",
+    ]
+    process = subprocess.run(
+        [sys.executable, "-c", EFFECTS, module, *others], capture_output=True, text=True, check=True
+    )
+    assert json.loads(process.stdout.splitlines()[-1]) == []
+    assert process.stdout.count("\n") == 1 and not process.stderr, "importing says nothing"
+
+
+@pytest.mark.parametrize("file", FILES, ids=MODULES)
+def test_a_module_holds_definitions_and_constants_only(file: Path) -> None:
+    definitions = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    allowed = ast.Import | ast.ImportFrom | definitions | ast.Assign | ast.AnnAssign
+    for node in ast.parse(file.read_text()).body:
+        is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        is_guard = isinstance(node, ast.If) and ast.unparse(node.test) in (
+            "__name__ == '__main__'",
+            "TYPE_CHECKING",
+        )
+        is_command = ast.unparse(node).startswith("app.add_typer(")
+        assert is_text or is_guard or is_command or isinstance(node, allowed), (
+            f"line {node.lineno}: {ast.unparse(node)}"
+        )
+
+
+# What is written down -----------------------------------------------------------------------------------
+
+
+def public(node: ast.AST, path: str = "") -> Iterator[tuple[str, ast.AST]]:
+    """Yield every public function and class in a module, those inside public classes too."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            name = f"{path}{child.name}"
+            if not child.name.startswith("_"):
+                yield name, child
+                if isinstance(child, ast.ClassDef):
+                    yield from public(child, f"{name}.")
+
+
+@pytest.mark.parametrize("file", FILES, ids=MODULES)
+def test_a_module_and_everything_public_in_it_says_what_it_is(file: Path) -> None:
+    tree = ast.parse(file.read_text())
+    assert ast.get_docstring(tree), "the module"
+    silent = [name for name, node in public(tree) if not _has_docstring(node)]
+    assert silent == []
+
+
+def _has_docstring(node: ast.AST) -> bool:
+    assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+    accessor = any(
+        isinstance(decorator, ast.Attribute) and decorator.attr in ("setter", "deleter")
+        for decorator in node.decorator_list
+    )
+    return accessor or bool(ast.get_docstring(node))
+
+
+@pytest.mark.parametrize("file", FILES, ids=MODULES)
+def test_a_file_can_be_read_in_one_sitting(file: Path) -> None:
+    assert len(file.read_text().splitlines()) <= LONGEST_FILE_LINES
+
+
+@pytest.mark.parametrize("file", FILES, ids=MODULES)
+def test_a_function_fits_on_a_screen(file: Path) -> None:
+    long = {
+        node.name: node.end_lineno - node.lineno + 1
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None
+        if node.end_lineno - node.lineno >= 70
+    }
+    assert long == {}
+
+
+@pytest.mark.parametrize("file", FILES, ids=MODULES)
+def test_no_error_is_swallowed_unseen(file: Path) -> None:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ExceptHandler):
+            assert node.type is not None, f"line {node.lineno}: a bare except"
