@@ -47,6 +47,11 @@ class LocalAgreement:
         self.tail = tuple(words[agreed:])
         return tuple(words[:agreed])
 
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the tail holds a word that the recogniser doubts."""
+        return any(word.probability < self._doubt for word in self.tail)
+
     def conclude(self, words: Sequence[Word]) -> tuple[Word, ...]:
         """Take the last hypothesis of the tail and return it, to be committed as a whole.
 

@@ -299,11 +299,12 @@ class Captioner:
         self._utterance_words = []
 
     def _begin_end(self, event: SpeechEnded) -> None:
-        """End the utterance: with what is known if that is everything, else after a last decode."""
+        """End the utterance: with what is known if that is sure and everything, else after a last decode."""
         self._ending = True
         self._end_event = event
-        if self._understood_sample >= self._segmenter.speech_end_sample + samples(0.02):
-            self._finish()
+        heard_all = self._understood_sample >= self._segmenter.speech_end_sample + samples(0.02)
+        if heard_all and not self._agreement.in_doubt:
+            self._finish(self._agreement.tail)
         else:
             self._want_step(event.end_sample, final=True)
 
@@ -344,8 +345,7 @@ class Captioner:
 
     def _take(self, words: tuple[Word, ...], step: _Step) -> None:
         if step.request.final:
-            self._agreement.tail = self._agreement.conclude(words)
-            self._finish()
+            self._finish(words)
             return
         end_sample = step.request.end_sample
         self._commit(self._agreement.receive(words, end_sample), end_sample)
@@ -357,7 +357,7 @@ class Captioner:
         if not step.request.final:
             self._unstick(step.request.end_sample)
         elif step.full_window:
-            self._finish()
+            self._finish(self._agreement.tail)
         else:
             self._want_step(step.request.end_sample, final=True, full_window=True)
 
@@ -390,9 +390,9 @@ class Captioner:
         length = word.end_sample - self._utterance_words[0].start_sample
         return length > longest * 1.5 or (length > longest and word.text.endswith(tuple(SENTENCE_ENDS)))
 
-    def _finish(self) -> None:
-        """Commit the tail and close the utterance."""
-        self._commit(self._agreement.take(), self._end_event.end_sample)
+    def _finish(self, words: tuple[Word, ...]) -> None:
+        """Commit these last words and close the utterance."""
+        self._commit(self._agreement.conclude(words), self._end_event.end_sample)
         self._show(())
         self._close_utterance()
         self._events.append(self._end_event)
