@@ -16,6 +16,8 @@ from live_asr.core.messages import encode, error_message
 from live_asr.errors import ClientError
 
 MAX_FRAME_BYTES = 1024 * 1024
+QUIET = 0.5
+"""Seconds without a byte after which a peer that was refused has said all it had to say."""
 
 
 class StreamProtocol(WebSocketsSansIOProtocol):
@@ -23,6 +25,7 @@ class StreamProtocol(WebSocketsSansIOProtocol):
 
     _failed = False
     _abort_timer: asyncio.TimerHandle | None = None
+    _quiet_timer: asyncio.TimerHandle | None = None
 
     def handle_parser_exception(self) -> None:
         """Tell the peer what was wrong with its bytes, then close."""
@@ -77,20 +80,29 @@ class StreamProtocol(WebSocketsSansIOProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Take note that the connection is gone."""
-        if self._abort_timer is not None:
-            self._abort_timer.cancel()
+        for timer in (self._abort_timer, self._quiet_timer):
+            if timer is not None:
+                timer.cancel()
         super().connection_lost(exc)
 
-    def _linger(self) -> None:
-        """Close our half now and the rest when the peer has, or soon.
+    def data_received(self, data: bytes) -> None:
+        """Take bytes; those of a peer that was refused are read and thrown away."""
+        if self._quiet_timer is None:
+            super().data_received(data)
+        else:
+            self._quiet_timer.cancel()
+            self._quiet_timer = self.loop.call_later(QUIET, self.transport.close)
 
-        Closing at once, with bytes of the peer unread, would have its system throw away the reason.
+    def _linger(self) -> None:
+        """Close once the peer has finished its frame, or soon.
+
+        Closing at once, with bytes of the peer unread, would have its system throw away the reason; and
+        peers that are in the middle of sending do not all take it well when our half is closed.
         """
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
         if self.read_paused:
             self.read_paused = False
             self.transport.resume_reading()
+        self._quiet_timer = self.loop.call_later(QUIET, self.transport.close)
         self.close_timer = self.loop.call_later(self.close_timeout, self.transport.abort)
 
 
