@@ -346,7 +346,8 @@ async def test_two_sessions_at_once_do_not_mix(server: Server, sample_pcm: bytes
     one, other = await asyncio.gather(recite(server.stream, first), recite(server.stream, second))
     assert one.heard[0]["session"] != other.heard[0]["session"]
     assert one.heard[0]["token"] != other.heard[0]["token"]
-    assert "diane" in one.words
-    assert "yankee" in other.words
-    assert not {"yankee"} & set(one.words)
-    assert not {"diane"} & set(other.words)
+    said_first = plain_words("I didn't know you were there. I heard a beep. This is Diane in New Jersey.")
+    said_last = plain_words("There isn't that much difference. They all call me a Yankee down here.")
+    for said, mine, others in ((said_first, one, other), (said_last, other, one)):
+        assert likeness(mine.words, said) > 0.6
+        assert likeness(others.words, said) < 0.4
