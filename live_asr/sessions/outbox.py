@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from live_asr.core.messages import Ack, Error, Lag, Partial, ServerMessage, encode
+from live_asr.core.messages import Ack, Error, Final, Lag, Partial, ServerMessage, Stopped, encode
 from live_asr.errors import ClientError
 
 REPLACEABLE = (Partial, Ack, Lag)
 """Of these only the newest is worth sending."""
+LAST = (Stopped, Final, Error)
+"""These come once, at the end; hours of speech make the first two as large as they are."""
 
 
 class Outbox:
@@ -36,7 +38,7 @@ class Outbox:
         if isinstance(message, REPLACEABLE):
             self._drop_older(type(message))
         text = encoded if encoded is not None else encode(message)
-        is_bounded = not isinstance(message, (*REPLACEABLE, Error))  # an error is the last one anyway
+        is_bounded = not isinstance(message, REPLACEABLE + LAST)
         if is_bounded and self._waiting_bytes + len(text) > self._most_bytes:
             raise ClientError(
                 "slow_client",

@@ -102,6 +102,7 @@ class SessionRunner:
         self._inbox = Inbox()
         self._moved = asyncio.Event()
         self._drained = asyncio.Event()
+        self._finishing = False
         self._unanswered = 0
         self._received_bytes = 0
         self._ingested_bytes = 0
@@ -169,9 +170,9 @@ class SessionRunner:
     def dismiss(self, error: LiveAsrError) -> None:
         """Tell the client why it must go, and bring what was heard to its end without it.
 
-        Nothing happens where the client is gone already, or has been told how it ended.
+        Nothing happens where the client is gone already, or is being told how it ended.
         """
-        if self.outbox is None or self.session.state in (SessionState.DONE, SessionState.FAILED):
+        if self.outbox is None or self._finishing or self.session.state is SessionState.FAILED:
             return
         self.failure = error
         self._tell(error_message(error))
@@ -179,7 +180,7 @@ class SessionRunner:
 
     def fail(self, error: LiveAsrError) -> None:
         """End the session for a reason outside it; the client is told."""
-        if self.session.state in (SessionState.DONE, SessionState.FAILED):
+        if self._finishing or self.session.state is SessionState.FAILED:
             return
         log.warning("session %s failed: %s", self.session.id, error)
         self.session.receive_break()
@@ -251,7 +252,7 @@ class SessionRunner:
             self.session.check(SessionEvent.STOP_RECEIVED)
             await self._flush_decoder()
             self.session.receive_stop()
-        else:
+        elif not self._finishing:
             if self.session.state is SessionState.STREAMING:
                 with contextlib.suppress(LiveAsrError):  # nobody is left to be told of an unreadable end
                     await self._flush_decoder()
@@ -355,10 +356,17 @@ class SessionRunner:
         """Say `final` once the session is drained and all it heard and said is on disk."""
         await self._drained.wait()
         await self.spool.settled()
-        if self.session.state is SessionState.FINALIZING:
-            self.session.finish(self._links)
-            self._send_all()
-            self._ended.set()
+        if self.session.state is not SessionState.FINALIZING:
+            return
+        self._finishing = True
+        # The words of an hour take a tenth of a second to write down, too long for the event loop.
+        for message, encoded in await asyncio.to_thread(self._made_final):
+            self._tell(message, encoded)
+        self._ended.set()
+
+    def _made_final(self) -> list[tuple[ServerMessage, bytes]]:
+        self.session.finish(self._links)
+        return [(message, encode(message)) for message in self.session.messages()]
 
     async def _next_move(self) -> None:
         self._moved.clear()
@@ -376,8 +384,8 @@ class SessionRunner:
             self._unanswered -= isinstance(message, Finalized)
             self._tell(message)
 
-    def _tell(self, message: ServerMessage) -> None:
-        encoded = encode(message)
+    def _tell(self, message: ServerMessage, encoded: bytes | None = None) -> None:
+        encoded = encode(message) if encoded is None else encoded
         if isinstance(message, KEPT):
             self.spool.append_message(encoded)
         if self.outbox is None:

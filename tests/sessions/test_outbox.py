@@ -10,12 +10,14 @@ from live_asr.core.messages import (
     Ack,
     Commit,
     Error,
+    Final,
     Finalized,
     Lag,
     Notice,
     Partial,
     ServerMessage,
     Speech,
+    Stopped,
     WireWord,
     decode_server,
 )
@@ -91,6 +93,16 @@ async def test_what_is_replaced_counts_no_more() -> None:
         outbox.put(partial("x" * 5000))
     outbox.put(commit(1))
     assert await taken(outbox) == [partial("x" * 5000), commit(1)]
+
+
+async def test_a_final_larger_than_the_bound_is_sent_all_the_same() -> None:
+    outbox = Outbox(most_bytes=10_000)
+    outbox.put(commit(1))
+    stopped = Stopped(2, 36_000.0, " word" * 50_000)
+    final = Final(3, 1, 36_000.0, "en", " word" * 50_000, (), (), {})
+    outbox.put(stopped)
+    outbox.put(final)
+    assert await taken(outbox) == [commit(1), stopped, final]
 
 
 async def test_who_waits_is_woken_by_a_message_and_by_the_end() -> None:
