@@ -109,6 +109,57 @@ def test_taking_up_to_a_sample_leaves_what_ends_behind_it() -> None:
     assert text(agreed.receive(words("of many things", 2_000), 10_000)) == "of many"
 
 
+def concluded(*hypotheses: tuple[Word, ...], doubt: float = 0.7) -> str:
+    """Return what the last of these hypotheses of one tail is concluded to be."""
+    agreed = LocalAgreement(guard_samples=100_000, doubt=doubt)
+    for hypothesis in hypotheses[:-1]:
+        agreed.receive(hypothesis, 10_000)
+    chosen = agreed.conclude(hypotheses[-1])
+    assert agreed.tail == ()
+    assert [(w.start_sample, w.end_sample) for w in chosen] == [
+        (w.start_sample, w.end_sample) for w in hypotheses[-1]
+    ], "words are chosen, times stay"
+    return text(chosen)
+
+
+def one_unsure(said: str, index: int, probability: float) -> tuple[Word, ...]:
+    """Return sure words, but for one."""
+    sure = words(said)
+    unsure = words(said, probability=probability)
+    return (*sure[:index], unsure[index], *sure[index + 1 :])
+
+
+def test_the_last_hypothesis_concludes_where_it_is_sure() -> None:
+    assert concluded(words("we peek of", probability=0.95), words("we speak of")) == "we speak of"
+
+
+def test_a_doubted_word_is_taken_from_a_hypothesis_that_was_surer() -> None:
+    earlier, last = one_unsure("we speak of", 1, 0.6), one_unsure("we peek of", 1, 0.4)
+    assert concluded(earlier, last) == "we speak of"
+    assert concluded(last, earlier) == "we speak of", "not from one that was less sure"
+
+
+def test_a_word_is_only_taken_from_between_the_same_neighbours() -> None:
+    last = one_unsure("we peek of", 1, 0.4)
+    assert concluded(words("they speak of"), last) == "we peek of"
+    assert concluded(words("we speak if"), last) == "we peek of"
+    assert concluded(words("we speak"), last) == "we peek of"
+
+
+def test_a_doubted_word_at_either_end() -> None:
+    assert concluded(words("we speak"), one_unsure("he speak", 0, 0.4)) == "we speak"
+    assert concluded(words("we speak"), one_unsure("we peek", 1, 0.4)) == "we peek", "no neighbour to go by"
+
+
+def test_a_tail_is_in_doubt_while_one_of_its_words_is() -> None:
+    agreed = LocalAgreement(guard_samples=0, doubt=0.7)
+    assert not agreed.in_doubt
+    agreed.receive(one_unsure("we peek of", 1, 0.4), 10_000)
+    assert agreed.in_doubt
+    agreed.receive(words("we speak of"), 10_000)
+    assert not agreed.in_doubt
+
+
 def test_an_agreement_of_one_is_refused() -> None:
     with pytest.raises(ValueError, match="at least two"):
         LocalAgreement(depth=1)

@@ -179,6 +179,15 @@ def test_one_that_it_did_not_hear_to_its_end_gets_one() -> None:
     assert text_of(subject.events()) == written(script)
 
 
+def test_one_whose_tail_is_in_doubt_is_decoded_once_more() -> None:
+    script = tuple(replace(word, probability=0.5) for word in talk(1.2, start=0.0))
+    subject = captioner()
+    driver = Driver(subject, ScriptedRecognizer(script))
+    driver.hear(audio_of(script, samples(3.0)))
+    assert [request.final for request in driver.requests] == [False, False, True]
+    assert text_of(subject.events()) == written(script)
+
+
 def test_the_tail_is_cleared_when_an_utterance_ends() -> None:
     script = talk(3.0)
     events = heard(captioner(), ScriptedRecognizer(script), audio_of(script, samples(5.0)))

@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from live_asr.core.guards import drop_after_speech, drop_echo, is_noise, without_loops
+from live_asr.core.guards import (
+    drop_after_speech,
+    drop_echo,
+    drop_squeezed,
+    is_noise,
+    without_loops,
+)
 from live_asr.core.text import normalized
 from live_asr.core.types import Hypothesis, Word, samples
 
@@ -172,6 +178,33 @@ def test_two_words_are_no_echo() -> None:
 def test_only_an_echo_at_the_front_is_one() -> None:
     said = words("and there is much to", 4.0, 0.05)
     assert drop_echo(said, words("there is much to")) == said
+
+
+# Words without time -------------------------------------------------------------------------------------
+
+
+def test_four_words_in_no_time_were_not_said() -> None:
+    invented = words("thanks for watching this", 2.0, 0.04)
+    said = (*words("we went home", 1.0), *invented, *words("and slept", 2.2))
+    assert text(drop_squeezed(said)) == "we went home and slept"
+
+
+def test_a_few_short_words_between_long_ones_may_have_been() -> None:
+    said = (*words("I", 1.0), *words("was in a", 1.3, 0.05), *words("house", 1.45))
+    assert drop_squeezed(said) == said
+
+
+def test_fast_speech_is_speech() -> None:
+    said = words("one two three four five six", 0.0, 0.07)
+    assert drop_squeezed(said) == said
+
+
+@given(st.lists(st.tuples(st.integers(0, 9_000), st.integers(0, 9_000)), max_size=20))
+def test_what_is_left_is_in_order_and_whole(times: list[tuple[int, int]]) -> None:
+    said = tuple(Word(f" w{i}", start, end, 0.9) for i, (start, end) in enumerate(times))
+    left = iter(said)
+    kept = drop_squeezed(said)
+    assert all(word in left for word in kept)
 
 
 # Noise --------------------------------------------------------------------------------------------------
