@@ -14,6 +14,7 @@ from live_asr.inference.channel import Load, Loaded
 from live_asr.inference.device import cpu_count, pick_compute_type, pick_device
 from live_asr.inference.weights import Weights
 from live_asr.server.app import create_app, sessions_folder
+from live_asr.server.http import PatientHttp
 from live_asr.server.logs import log_config
 from live_asr.server.websocket import MAX_FRAME_BYTES, StreamProtocol
 from live_asr.storage.spool import prepare
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 
 CLOSE_PATIENCE = 5
 """Seconds that clients get to take their last messages once all sessions are over."""
+MOST_FILES = 65_536
 MOST_WORKERS = 8
 """More windows at once bring nothing on one machine's memory bus."""
 
@@ -33,6 +35,7 @@ def run(settings: Settings, recognizer: Weights, detector: Weights) -> None:
     be written, EngineError when the models cannot be loaded.
     """
     prepare(sessions_folder(settings))
+    _raise_file_limit()
     listener = _listen(settings.server.host, settings.server.port)
     address = _address(settings.server.host, listener.getsockname()[1])
     load = load_of(settings, recognizer, detector)
@@ -60,6 +63,7 @@ def run(settings: Settings, recognizer: Weights, detector: Weights) -> None:
         uvicorn.Config(
             app,
             # One implementation of WebSockets everywhere; compression would cost more CPU than a caption.
+            http=PatientHttp,
             ws=StreamProtocol,
             ws_max_size=MAX_FRAME_BYTES,
             ws_per_message_deflate=False,
@@ -98,6 +102,18 @@ class _Server(uvicorn.Server):
         state = self.config.app.state.server  # type: ignore[union-attr]
         await state.registry.drain(state.settings.server.drain_timeout)
         await super().shutdown(sockets)
+
+
+def _raise_file_limit() -> None:
+    """Allow as many open files as the system lets us: each connection is one, and so is each write."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _listen(host: str, port: int) -> socket.socket:

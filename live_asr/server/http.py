@@ -1,0 +1,55 @@
+"""The HTTP protocol: uvicorn's, with an end to patience.
+
+A connection that never completes its request costs a descriptor, and a process has few of them: without
+a limit, a handful of idle connections from one careless peer would keep everybody else out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+REQUEST_PATIENCE = 10.0
+"""Seconds that a peer has for the head of a request."""
+
+
+class PatientHttp(H11Protocol):
+    """One connection, closed when it brings no whole request in time."""
+
+    _request_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take note of a new connection."""
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes of a request."""
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take note that the connection is gone."""
+        self._forget()
+        super().connection_lost(exc)
+
+    @property
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _watch(self) -> None:
+        if self._is_answering or self not in self.connections:  # the latter: it is a WebSocket now
+            self._forget()
+        elif self._request_timer is None:
+            self._request_timer = self.loop.call_later(REQUEST_PATIENCE, self._give_up)
+
+    def _forget(self) -> None:
+        if self._request_timer is not None:
+            self._request_timer.cancel()
+            self._request_timer = None
+
+    def _give_up(self) -> None:
+        self._request_timer = None
+        if not self._is_answering:
+            self.transport.close()
