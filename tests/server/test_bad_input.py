@@ -140,10 +140,16 @@ class Books:
 
 @pytest.fixture(scope="module")
 def deaf(own_server: Server, bystander: Bystander) -> Iterator[Deaf]:
-    """Two clients that read nothing from the first test on; the last one sees that they were let go."""
+    """Two clients that read nothing and three that never finish their request, from the first test on.
+
+    The last test sees that they were let go.
+    """
     before = Books(own_server)
     before_bytes = before.memory_bytes
     connections = [open_socket(own_server, receive_bytes=4096) for _ in range(2)]
+    halves = [open_socket(own_server) for _ in range(3)]
+    halves[1].sendall(b"GET /v1/stream HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n")
+    halves[2].sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /heal")
     for connection in connections:
         shake_hands(connection)
         connection.sendall(frame(Opcode.TEXT, b'{"type": "start", "pace": "fast"}'))
@@ -155,7 +161,7 @@ def deaf(own_server: Server, bystander: Bystander) -> Iterator[Deaf]:
                 connection.sendall(pings)
     assert own_server.metric("live_asr_sessions") == before.sessions + 2
     yield Deaf(before, before.memory_bytes - before_bytes)
-    for connection in connections:
+    for connection in connections + halves:
         connection.close()
 
 
@@ -166,7 +172,7 @@ def books(own_server: Server, deaf: Deaf) -> Books:
 
 @dataclass(frozen=True)
 class Deaf:
-    """Clients that read nothing: what the server held before them, and what they cost it."""
+    """Clients that sit there and do nothing: what the server held before, and what they cost it."""
 
     before: Books
     memory_bytes: int
@@ -576,7 +582,7 @@ def test_a_thousand_empty_fragments_are_one_empty_frame(crowd: Server) -> None:
 # And the bystander ----------------------------------------------------------------------------------
 
 
-async def test_clients_that_read_nothing_are_let_go_and_take_no_memory(deaf: Deaf) -> None:
+async def test_clients_that_only_sit_there_are_let_go_and_take_no_memory(deaf: Deaf) -> None:
     assert deaf.memory_bytes < 30_000_000
     await eventually(deaf.before.are_even, deaf.before.state)
 
