@@ -310,11 +310,15 @@ class Captioner:
 
     def _want_step(self, end_sample: int, *, final: bool = False, full_window: bool = False) -> None:
         request = self._window.request(
-            end_sample, self._segmenter.speech_end_sample, final=final, full_window=full_window
+            end_sample,
+            self._segmenter.speech_end_sample,
+            language=self.language,
+            final=final,
+            full_window=full_window,
         )
         if not final:
             self._window.postpone(end_sample, self.step_samples)
-        request = replace(request, language=self.language, task=self._task, vocabulary=self._vocabulary)
+        request = replace(request, task=self._task, vocabulary=self._vocabulary)
         self._step = _Step(request, self._segmenter.speech_end_sample, full_window)
         self._step_issued = False
 
@@ -336,7 +340,9 @@ class Captioner:
         """Return what can be believed of a hypothesis; None when it is of no use at all."""
         if is_noise(hypothesis, step.speech_end_sample - self._utterance_start_sample):
             return ()
-        believed = without_loops(hypothesis.words, self._window.committed, capped=hypothesis.capped)
+        # In the full window nothing runs away but loops: there a capped hypothesis is just a long one.
+        cut_short = hypothesis.capped and not step.full_window
+        believed = without_loops(hypothesis.words, self._window.committed, capped=cut_short)
         if believed is None:
             return None
         words = drop_after_speech(believed, step.speech_end_sample, step.request.end_sample)

@@ -143,7 +143,9 @@ def is_noise(hypothesis: Hypothesis, speech_samples: int) -> bool:
     silent, unsure = hypothesis.no_speech_probability, hypothesis.mean_log_probability
     if silent > 0.6 and unsure < -1.0:
         return True
+    mean = sum(word.probability for word in hypothesis.words) / len(hypothesis.words)
+    if hypothesis.insisted and mean < 0.4:
+        return True
     if speech_samples >= samples(1.0):
         return False
-    mean = sum(word.probability for word in hypothesis.words) / len(hypothesis.words)
     return (silent > 0.4 and unsure < -0.7) or (silent > 0.2 and mean < 0.4)

@@ -58,6 +58,8 @@ class Hypothesis:
     """Mean natural-log probability of the decoded tokens, at most 0."""
     capped: bool = False
     """The decoder was stopped by the token cap and had not ended by itself."""
+    insisted: bool = False
+    """The decoder's first answer was that nothing follows; it was asked again for at least one word."""
     language: str | None = None
     """The language decoded in, as the model detected it or as it was asked."""
     language_probability: float = 1.0
@@ -86,6 +88,8 @@ class DecodeRequest:
     """`transcribe`, or `translate` into English."""
     vocabulary: tuple[str, ...] = ()
     """Words to expect."""
+    new_speech_samples: int = 0
+    """How much of the window holds speech that is not in the prefix."""
     final: bool = False
     """The utterance has ended: somebody waits for this one."""
 

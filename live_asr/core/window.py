@@ -41,8 +41,12 @@ class WindowOptions:
     """Zeros behind the audio: without them the decoder does not find the end."""
     longest_samples: int = samples(16.0)
     """A window in which nothing can be committed is cut by force."""
-    tokens_per_second: float = 6.0
-    """Cap on the new tokens, by new audio."""
+    english_tokens_per_second: float = 6.0
+    """Cap on the new tokens, by new audio, in English."""
+    tokens_per_second: float = 20.0
+    """The same in other languages: Hindi takes three times as many tokens for what is said in a second."""
+    most_tokens: int = 200
+    """Cap on the new tokens, whatever the audio: the decoder has no room for more."""
     spare_tokens: int = 10
     """Cap on the new tokens, on top."""
 
@@ -98,7 +102,13 @@ class RollingWindow:
         self.next_step_sample = now_sample + (step_samples or self._options.step_samples)
 
     def request(
-        self, end_sample: int, speech_end_sample: int, *, final: bool = False, full_window: bool = False
+        self,
+        end_sample: int,
+        speech_end_sample: int,
+        *,
+        language: str | None = None,
+        final: bool = False,
+        full_window: bool = False,
     ) -> DecodeRequest:
         """Describe the decode of everything up to `end_sample`."""
         options = self._options
@@ -106,7 +116,8 @@ class RollingWindow:
         prefix = tuple(token for word in self._committed for token in word.tokens)
         new_from = max(self.start_sample, self.committed_end_sample)
         new_samples = max(0, min(end_sample, speech_end_sample + samples(0.2)) - new_from)
-        cap = int(options.tokens_per_second * new_samples / samples(1.0)) + options.spare_tokens
+        rate = options.english_tokens_per_second if language == "en" else options.tokens_per_second
+        cap = min(int(rate * new_samples / samples(1.0)) + options.spare_tokens, options.most_tokens)
         return DecodeRequest(
             start_sample=self.start_sample,
             end_sample=end_sample,
@@ -114,6 +125,8 @@ class RollingWindow:
             max_new_tokens=cap,
             min_window_samples=samples(30.0) if full_window else options.min_window_samples,
             padding_samples=options.padding_samples,
+            language=language,
+            new_speech_samples=max(0, min(end_sample, speech_end_sample) - new_from),
             final=final,
         )
 

@@ -26,6 +26,8 @@ SAMPLES_PER_TIME_STEP = 320
 """The aligner answers in steps of 20 ms: the encoder halves the frame rate."""
 MOST_TOKENS = 448
 """The decoder's positions; CTranslate2 leaves at most half of them to the prefix and the new words."""
+INSIST_SAMPLES = SAMPLE_RATE_HZ * 6 // 10
+"""With so much new speech, the answer that nothing follows is not taken at once."""
 MAX_VOCABULARY_TOKENS = 160
 """Keeps prompt, prefix and new words inside the decoder's positions."""
 MAX_PREFIX_TOKENS = 200
@@ -92,27 +94,35 @@ class WhisperRecognizer:
         prompt = self._prompt(request, tokenizer)
         prefix = request.prefix[-MAX_PREFIX_TOKENS:]
         limit = len(prefix) + request.max_new_tokens
-        result = self._model.generate(
-            encoded,
-            [[*prompt, *prefix]],
-            beam_size=self._beam_size,
-            # CTranslate2 spends half of `max_length` on the prompt unless it is told twice as much.
-            max_length=min(MOST_TOKENS, max(2 * limit, limit + len(prompt))),
-            return_no_speech_prob=True,
-            # The first new token may not be the end: after a forced full stop the model would often leave it
-            # at that, whatever is said next.
-            suppress_blank=True,
-            suppress_tokens=[-1],
-        )[0]
-        decoded = [token for token in result.sequences_ids[0] if token < tokenizer.eot]
-        new = decoded[len(prefix) :] if decoded[: len(prefix)] == list(prefix) else decoded
+
+        def generate(*, insist: bool) -> tuple[list[int], float]:
+            result = self._model.generate(
+                encoded,
+                [[*prompt, *prefix]],
+                beam_size=self._beam_size,
+                # CTranslate2 spends half of `max_length` on the prompt unless it is told twice as much.
+                max_length=min(MOST_TOKENS, max(2 * limit, limit + len(prompt))),
+                return_no_speech_prob=True,
+                suppress_blank=insist,
+                suppress_tokens=[-1],
+            )[0]
+            decoded = [token for token in result.sequences_ids[0] if token < tokenizer.eot]
+            new = decoded[len(prefix) :] if decoded[: len(prefix)] == list(prefix) else decoded
+            return new, float(result.no_speech_prob)
+
+        new, no_speech_probability = generate(insist=not prefix)
+        # After a forced full stop the decoder often leaves it at that, whatever is said next.
+        insisted = bool(prefix) and not new and request.new_speech_samples >= INSIST_SAMPLES
+        if insisted:
+            new, no_speech_probability = generate(insist=True)
         words, mean_log_probability = self._words(request, tokenizer, encoded, samples.size, prefix, new)
         return Hypothesis(
             words=words,
             end_sample=request.end_sample,
-            no_speech_probability=float(result.no_speech_prob),
+            no_speech_probability=no_speech_probability,
             mean_log_probability=mean_log_probability,
             capped=len(new) >= min(request.max_new_tokens, MOST_TOKENS // 2 - len(prefix)),
+            insisted=insisted,
             language=language,
             language_probability=language_probability,
         )

@@ -367,7 +367,7 @@ def test_the_record_only_grows_and_is_complete_whatever_the_recogniser_does(
     for request in driver.requests:
         assert 0 <= request.start_sample < request.end_sample <= len(audio)
         assert request.end_sample - request.start_sample < samples(25.0)
-        assert 0 < request.max_new_tokens < 180
+        assert 0 < request.max_new_tokens <= 200
 
 
 def assert_sound(messages: Sequence[ServerMessage], length_samples: int) -> None:
