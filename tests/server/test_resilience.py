@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 from conftest import MODEL, ROOT, Server, StartServer
@@ -125,8 +127,6 @@ async def test_what_was_acknowledged_is_on_disk_when_the_server_is_killed(
 
 
 async def _record(server: Server, session: str) -> dict[str, object]:
-    import httpx
-
     async with httpx.AsyncClient() as client:
         answer = await client.get(f"{server.url}/v1/sessions/{session}/transcript.json")
         record: dict[str, object] = answer.raise_for_status().json()
@@ -252,3 +252,48 @@ async def test_a_data_folder_that_disappears_is_an_error_and_not_a_crash(
         assert (await caller.start())["code"] == "storage_full"
         assert await caller.closed() == 1011
     assert "Traceback" not in server.log.read_text()
+
+
+# While models load --------------------------------------------------------------------------------
+
+
+async def test_a_client_that_comes_while_models_load_is_told_so_and_may_wait_on_its_socket(
+    tmp_path: Path, models_dir: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "live_asr.cli", "serve", "--port", str(port), "--model", MODEL]
+    environment = {**os.environ, "LIVE_ASR_MODELS__DIR": str(models_dir)}
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        process = await asyncio.to_thread(
+            subprocess.Popen,
+            [*command, "--data", str(tmp_path / "data")],
+            cwd=ROOT,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    server = Server(f"http://127.0.0.1:{port}", process, tmp_path / "data", log)
+    try:
+        await eventually(lambda: answers(server, "/healthz"), log.read_text)
+        async with call(server.stream) as early, call(server.stream) as patient:
+            answer = await early.start()
+            if answer["type"] == "error":
+                assert (answer["code"], answer["retry_after"] > 0) == ("loading", True)
+                assert await early.closed() == 1013
+            await eventually(lambda: answers(server, "/readyz"), log.read_text)
+            ready = await patient.start()
+            assert (ready["type"], ready["models"]["recognizer"]["name"]) == ("ready", "tiny.en")
+            await patient.finished()
+        await eventually(lambda: server.metric("live_asr_sessions") == 0)
+    finally:
+        process.terminate()
+        await asyncio.to_thread(process.wait)
+
+
+def answers(server: Server, path: str) -> bool:
+    """Tell whether a path answers with 200 now."""
+    with contextlib.suppress(httpx.TransportError):
+        return httpx.get(server.url + path).status_code == 200
+    return False
