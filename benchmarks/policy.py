@@ -94,7 +94,7 @@ def simulate(
     clip: Clip, recognizer: WhisperRecognizer, detector: SileroDetector, options: CaptionOptions
 ) -> Run:
     """Let one policy hear one clip."""
-    captioner = Captioner(options, language="en", live=False)
+    captioner = Captioner(options, language="en")
     captioner.receive_audio(clip.audio.astype(np.float32) / 32768)
     state = SpeechState.initial()
     chunk_ends = list(range(1600, len(clip.audio) + 1600, 1600))

@@ -49,7 +49,7 @@ class CaptionOptions:
     """An utterance that goes on for longer is ended at the next end of a sentence, or of half as much
     again at any word; the window runs on, so that this costs nothing."""
     skip_behind_samples: int = samples(2.1)
-    """A live session that is so far behind skips steps rather than fall back further."""
+    """A session that is so far behind skips steps rather than fall back further, if it may."""
     longest_skip_samples: int = samples(12.0)
     """No step is skipped that would let the window grow beyond this."""
 
@@ -114,11 +114,7 @@ LANGUAGE_BELIEF = 1.8
 
 
 class Captioner:
-    """Decide for one session what to decode and what to commit.
-
-    `live` says whether steps may be skipped when the recogniser falls behind: a recorded file is
-    better served by waiting.
-    """
+    """Decide for one session what to decode and what to commit."""
 
     def __init__(
         self,
@@ -127,15 +123,15 @@ class Captioner:
         language: str | None = None,
         task: str = "transcribe",
         vocabulary: Sequence[str] = (),
-        live: bool = True,
     ) -> None:
         self.options = options or CaptionOptions()
         self.language = language
         self.step_samples = self.options.window.step_samples
         """New audio between two decodes; may be changed at any time, to spare a loaded recogniser."""
+        self.overloaded = False
+        """The recogniser cannot follow: steps may be skipped. A recorded file is better served by waiting."""
         self._task = task
         self._vocabulary = tuple(vocabulary)
-        self._live = live
         self._buffer = AudioBuffer()
         self._segmenter = Segmenter(self.options.segmenter)
         self._window = RollingWindow(self.options.window)
@@ -276,7 +272,7 @@ class Captioner:
         behind = self._judged_sample - self._consumed_sample
         grown = self._consumed_sample + self.step_samples - self._window.start_sample
         return (
-            self._live
+            self.overloaded
             and behind >= self.options.skip_behind_samples
             and grown <= self.options.longest_skip_samples
         )
@@ -338,7 +334,8 @@ class Captioner:
 
     def _guarded(self, hypothesis: Hypothesis, step: _Step) -> tuple[Word, ...] | None:
         """Return what can be believed of a hypothesis; None when it is of no use at all."""
-        if is_noise(hypothesis, step.speech_end_sample - self._utterance_start_sample):
+        speech_samples = step.speech_end_sample - self._utterance_start_sample
+        if is_noise(hypothesis, speech_samples, final=step.request.final):
             return ()
         # In the full window nothing runs away but loops: there a capped hypothesis is just a long one.
         cut_short = hypothesis.capped and not step.full_window

@@ -132,11 +132,13 @@ def drop_squeezed(words: Sequence[Word]) -> tuple[Word, ...]:
     return tuple(kept)
 
 
-def is_noise(hypothesis: Hypothesis, speech_samples: int) -> bool:
+def is_noise(hypothesis: Hypothesis, speech_samples: int, *, final: bool) -> bool:
     """Tell whether the words are more likely invented out of noise than heard.
 
     `speech_samples` is how much speech the detector found for them: below a second it has to be
-    surer, since what opens an utterance by mistake is short.
+    surer, since what opens an utterance by mistake is short. Of the last hypothesis of an utterance
+    (`final`), nothing improbable is believed that the decoder did not want to write at first: no
+    agreement will protect from it.
     """
     if not hypothesis.words:
         return False
@@ -144,7 +146,7 @@ def is_noise(hypothesis: Hypothesis, speech_samples: int) -> bool:
     if silent > 0.6 and unsure < -1.0:
         return True
     mean = sum(word.probability for word in hypothesis.words) / len(hypothesis.words)
-    if hypothesis.insisted and mean < 0.4:
+    if final and hypothesis.insisted and mean < 0.4:
         return True
     if speech_samples >= samples(1.0):
         return False

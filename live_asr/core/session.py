@@ -113,7 +113,6 @@ class Session:
             language=start.language,
             task=start.task,
             vocabulary=start.vocabulary,
-            live=start.pace == "realtime",
         )
         self._messages: list[ServerMessage] = []
 
@@ -226,9 +225,13 @@ class Session:
         """Audio received and not yet considered."""
         return self._captioner.backlog_samples
 
-    def set_step(self, step_samples: int) -> None:
-        """Decode at each `step_samples` of new audio from now on, to spare a loaded recogniser."""
+    def set_step(self, step_samples: int, *, overloaded: bool = False) -> None:
+        """Decode at each `step_samples` of new audio from now on, to spare a loaded recogniser.
+
+        `overloaded` tells that it cannot follow even so: steps may be skipped.
+        """
         self._captioner.step_samples = step_samples
+        self._captioner.overloaded = overloaded
 
     # From the policy's events to messages ----------------------------------------------------------
 

@@ -110,9 +110,13 @@ class WhisperRecognizer:
             new = decoded[len(prefix) :] if decoded[: len(prefix)] == list(prefix) else decoded
             return new, float(result.no_speech_prob)
 
-        new, no_speech_probability = generate(insist=not prefix)
-        # After a forced full stop the decoder often leaves it at that, whatever is said next.
-        insisted = bool(prefix) and not new and request.new_speech_samples >= INSIST_SAMPLES
+        # After a forced full stop the decoder often leaves it at that, whatever is said next: with so much
+        # new speech it must write something. At the end of an utterance, where no further hypothesis will
+        # contradict, it is asked first.
+        speech_follows = request.new_speech_samples >= INSIST_SAMPLES
+        insist = not prefix or (speech_follows and not request.final)
+        new, no_speech_probability = generate(insist=insist)
+        insisted = not new and not insist and speech_follows
         if insisted:
             new, no_speech_probability = generate(insist=True)
         words, mean_log_probability = self._words(request, tokenizer, encoded, samples.size, prefix, new)

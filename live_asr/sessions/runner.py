@@ -56,26 +56,25 @@ class Cadence:
     """How steps lengthen when the inference process is loaded."""
 
     step_samples: int = samples(0.7)
-    """Where decodes begin at once."""
+    """Where answers come in time."""
     loaded_step_samples: int = samples(1.0)
-    """Where they wait for others."""
+    """Where they take longer than `loaded_latency`, waiting included."""
     overloaded_step_samples: int = samples(1.5)
-    """Where they wait for long."""
-    loaded_wait: float = 0.15
-    overloaded_wait: float = 0.6
+    """Where they take longer than `overloaded_latency`."""
+    loaded_latency: float = 0.5
+    overloaded_latency: float = 1.0
 
-    def step_for(self, waited: float) -> int:
-        """Return the step for decodes that waited so many seconds, on average."""
-        if waited > self.overloaded_wait:
-            return self.overloaded_step_samples
-        return self.loaded_step_samples if waited > self.loaded_wait else self.step_samples
+    def step_for(self, latency: float) -> int:
+        """Return the step for answers that take so many seconds, on average."""
+        if latency > self.overloaded_latency:
+            return max(self.step_samples, self.overloaded_step_samples)
+        if latency > self.loaded_latency:
+            return max(self.step_samples, self.loaded_step_samples)
+        return self.step_samples
 
 
 class SessionRunner:
-    """One live session, from `ready` to `done`.
-
-    `on_ended` is called once, when the session is done or failed and all it kept is on disk.
-    """
+    """One live session, from `ready` to `done`."""
 
     def __init__(
         self,
@@ -108,7 +107,7 @@ class SessionRunner:
         self._ingested_bytes = 0
         self._acked_bytes = 0
         self._speech_state = SpeechState.initial()
-        self._waited = 0.0
+        self._latency = 0.0
         self._live = session.start.pace == "realtime"
         self._audio_since_lag = False
         self._ended = asyncio.Event()
@@ -330,20 +329,19 @@ class SessionRunner:
                 self._metrics.decode_seconds.observe(answer.took)
                 self._metrics.queue_seconds.observe(answer.waited)
                 self.session.receive_hypothesis(answer.hypothesis)
-                self._adapt(answer.waited)
+                self._adapt(answer.waited + answer.took)
             self._advanced()
 
-    def _adapt(self, waited: float) -> None:
-        """Lengthen the steps of a live session while the inference process is loaded."""
+    def _adapt(self, latency: float) -> None:
+        """Lengthen the steps of a live session where answers come late, and let it skip where too late."""
         if not self._live:
             return
-        before = self._cadence.step_for(self._waited)
-        self._waited += 0.3 * (waited - self._waited)
-        now = self._cadence.step_for(self._waited)
-        if now != before:
-            self.session.set_step(now)
-            if now > before and now == self._cadence.overloaded_step_samples:
-                self._tell(Notice("degraded", "The server is busy: captions come later than usual."))
+        before = self._cadence.step_for(self._latency)
+        self._latency += 0.3 * (latency - self._latency)
+        now = self._cadence.step_for(self._latency)
+        self.session.set_step(now, overloaded=samples(self._latency) > 0.9 * now)
+        if now > before and now == self._cadence.overloaded_step_samples:
+            self._tell(Notice("degraded", "The server is busy: captions come later than usual."))
 
     async def _report_lag(self) -> None:
         while True:

@@ -50,8 +50,10 @@ def written(script: Sequence[Word]) -> str:
     return "".join(word.text for word in script)
 
 
-def captioner(*, live: bool = False, options: CaptionOptions | None = None) -> Captioner:
-    return Captioner(options, language="en", live=live)
+def captioner(*, overloaded: bool = False, options: CaptionOptions | None = None) -> Captioner:
+    subject = Captioner(options, language="en")
+    subject.overloaded = overloaded
+    return subject
 
 
 # Rule 1: any chunking of the same audio gives the same record ------------------------------------------
@@ -87,14 +89,14 @@ def test_any_chunking_gives_the_same_events(cuts: list[int], mishaps: list[Misha
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(1, samples(1.0)), min_size=17 * 16_000 // samples(1.0), max_size=200))
-def test_a_live_session_that_is_followed_chunk_by_chunk_gives_the_record_of_the_file(
+def test_an_overloaded_session_that_is_followed_chunk_by_chunk_gives_the_record_of_the_file(
     lengths: list[int],
 ) -> None:
     audio = audio_of(TWO_UTTERANCES, LENGTH_SAMPLES)
     cuts = [cut for cut in np.cumsum(lengths).tolist() if cut < LENGTH_SAMPLES]
     cuts += list(range(cuts[-1] if cuts else 0, LENGTH_SAMPLES, samples(1.0)))
     recognizer = ScriptedRecognizer(TWO_UTTERANCES)
-    assert heard(captioner(live=True), recognizer, audio, cuts) == heard(captioner(), recognizer, audio)
+    assert heard(captioner(overloaded=True), recognizer, audio, cuts) == heard(captioner(), recognizer, audio)
 
 
 def test_three_chunkings_of_a_call_give_the_same_words_from_the_real_models(
@@ -132,7 +134,7 @@ def test_two_utterances_are_committed_word_for_word() -> None:
 def test_each_word_is_committed_within_two_seconds_while_somebody_speaks() -> None:
     script = talk(60.0)
     audio = audio_of(script, samples(61.0))
-    subject = captioner(live=True)
+    subject = captioner(overloaded=True)
     driver = Driver(subject, ScriptedRecognizer(script))
     for end in range(1_600, len(audio), 1_600):
         driver.hear(audio[end - 1_600 : end])
@@ -144,7 +146,7 @@ def test_each_word_is_committed_within_two_seconds_while_somebody_speaks() -> No
 def test_a_word_is_shown_within_a_second_of_its_start() -> None:
     script = talk(10.0)
     audio = audio_of(script, samples(11.0))
-    subject = captioner(live=True)
+    subject = captioner(overloaded=True)
     driver = Driver(subject, ScriptedRecognizer(script))
     for end in range(1_600, samples(10.0), 1_600):
         driver.hear(audio[end - 1_600 : end])
@@ -394,7 +396,7 @@ def test_windows_and_memory_stay_bounded_however_long_a_recogniser_misbehaves(
 ) -> None:
     script = talk(180.0)
     audio = audio_of(script, samples(181.0))
-    subject = captioner(live=live)
+    subject = captioner(overloaded=live)
     driver = Driver(subject, always(script, mishap))
     for start in range(0, len(audio), 8_000):
         driver.hear(audio[start : start + 8_000])
@@ -492,11 +494,11 @@ def test_a_tail_that_is_given_up_is_shown_no_longer() -> None:
 # Behind -------------------------------------------------------------------------------------------------
 
 
-def frozen(live: bool) -> tuple[list[DecodeRequest], list[Event], Sequence[Word]]:
+def frozen(overloaded: bool) -> tuple[list[DecodeRequest], list[Event], Sequence[Word]]:
     """Let a recogniser stand still in its third decode for 60 s of speech."""
     script = talk(80.0)
     audio = audio_of(script, samples(81.0))
-    subject = captioner(live=live)
+    subject = captioner(overloaded=overloaded)
     driver = Driver(subject, ScriptedRecognizer(script))
     driver.hear(audio[: samples(4.0)])
     count = len(driver.requests)
@@ -510,23 +512,23 @@ def frozen(live: bool) -> tuple[list[DecodeRequest], list[Event], Sequence[Word]
     return driver.requests[count:], subject.events(), script
 
 
-def test_a_live_session_catches_up_in_fewer_longer_steps_and_loses_nothing() -> None:
-    behind, events, script = frozen(live=True)
-    all_steps, _, _ = frozen(live=False)
+def test_an_overloaded_session_catches_up_in_fewer_longer_steps_and_loses_nothing() -> None:
+    behind, events, script = frozen(overloaded=True)
+    all_steps, _, _ = frozen(overloaded=False)
     assert text_of(events) == written(script)
     assert len(behind) < 0.6 * len(all_steps)
     assert all(r.end_sample - r.start_sample <= samples(13.0) for r in behind)
 
 
-def test_a_file_is_decoded_at_every_step_however_late() -> None:
-    late, events, script = frozen(live=False)
+def test_a_session_that_is_only_late_is_decoded_at_every_step() -> None:
+    late, events, script = frozen(overloaded=False)
     driver = Driver(captioner(), ScriptedRecognizer(script))
     driver.hear(audio_of(script, samples(81.0)))
     assert text_of(events) == written(script)
     assert late == driver.requests[-len(late) :]
 
 
-def test_a_file_does_not_care_whether_it_comes_in_a_burst() -> None:
+def test_it_does_not_matter_whether_audio_comes_in_a_burst() -> None:
     script = talk(60.0)
     audio = audio_of(script, samples(61.0))
     recognizer = ScriptedRecognizer(script)
@@ -547,7 +549,7 @@ def test_backlog_is_what_was_received_and_not_yet_considered() -> None:
 
 
 def test_an_hour_of_silence_costs_no_decode_and_little_memory() -> None:
-    subject = captioner(live=True)
+    subject = captioner(overloaded=True)
     driver = Driver(subject, ScriptedRecognizer(()))
     silence = np.zeros(samples(10.0), np.float32)
     for _ in range(360):
@@ -569,7 +571,7 @@ def test_an_hour_of_speech_keeps_its_memory_and_its_steps_small() -> None:
         for word in minute
     )
     audio = audio_of(minute, samples(60.0))
-    subject = captioner(live=True)
+    subject = captioner(overloaded=True)
     driver = Driver(subject, ScriptedRecognizer(script))
     words, kept = 0, []
     for _ in range(60):
@@ -608,7 +610,7 @@ def speaking(*answers: tuple[str, float]) -> Always:
 
 def languages(recognizer: Recognizer, duration: float = 6.0) -> tuple[list[str | None], list[Event]]:
     """Return the language that each decode was asked in, and the events."""
-    subject = Captioner(live=False)
+    subject = Captioner()
     driver = Driver(subject, recognizer)
     driver.hear(audio_of(talk(duration, start=0.0), samples(duration + 1.0)))
     return [request.language for request in driver.requests], subject.events()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -215,22 +216,29 @@ def said(no_speech: float, log_probability: float, probability: float = 0.9, sai
 
 
 def test_words_in_which_the_model_itself_does_not_believe_are_noise() -> None:
-    assert is_noise(said(0.7, -1.1), samples(5.0))
+    assert is_noise(said(0.7, -1.1), samples(5.0), final=False)
 
 
 @pytest.mark.parametrize(("no_speech", "log_probability"), [(0.7, -0.9), (0.5, -1.5), (0.0, -0.1)])
 def test_long_speech_is_noise_only_if_both_numbers_say_so(no_speech: float, log_probability: float) -> None:
-    assert not is_noise(said(no_speech, log_probability), samples(5.0))
+    assert not is_noise(said(no_speech, log_probability), samples(5.0), final=False)
 
 
 def test_short_speech_has_to_be_surer() -> None:
     doubtful = said(0.5, -0.8)
-    assert is_noise(doubtful, samples(0.9))
-    assert not is_noise(doubtful, samples(1.0))
+    assert is_noise(doubtful, samples(0.9), final=False)
+    assert not is_noise(doubtful, samples(1.0), final=False)
+
+
+def test_an_improbable_word_that_had_to_be_insisted_on_is_not_believed_at_the_end() -> None:
+    unwilling = replace(said(0.1, -0.8, probability=0.3), insisted=True)
+    assert is_noise(unwilling, samples(5.0), final=True)
+    assert not is_noise(unwilling, samples(5.0), final=False)
+    assert not is_noise(replace(unwilling, insisted=False), samples(5.0), final=True)
 
 
 def test_no_words_are_no_noise() -> None:
-    assert not is_noise(said(1.0, -9.0, said=""), samples(0.5))
+    assert not is_noise(said(1.0, -9.0, said=""), samples(0.5), final=False)
 
 
 # Words as they sound ------------------------------------------------------------------------------------
