@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from live_asr.core.text import normalized
-from live_asr.core.types import Word
+from live_asr.core.types import Word, samples
+
+STOPS_SHORT_SAMPLES = samples(1.0)
 
 
 class LocalAgreement:
@@ -56,8 +58,16 @@ class LocalAgreement:
         """Take the last hypothesis of the tail and return it, to be committed as a whole.
 
         A word that it doubts is taken from an earlier hypothesis that was surer of another one in the same
-        place, between the same neighbours: more audio does not always make a better guess.
+        place, between the same neighbours: more audio does not always make a better guess. Where it stops
+        a second or more short of the hypothesis before, that one's words follow: they were heard.
         """
+        heard_until = words[-1].end_sample if words else 0
+        missing = [word for word in self.tail if word.start_sample >= heard_until]
+        if (
+            missing
+            and missing[-1].end_sample - max(heard_until, self.tail[0].start_sample) >= STOPS_SHORT_SAMPLES
+        ):
+            words = [*words, *missing]
         chosen = list(words)
         for index, word in enumerate(words):
             for other in self._earlier:
