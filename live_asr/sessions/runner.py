@@ -126,8 +126,10 @@ class SessionRunner:
         return self._spool_or_none
 
     def greet(self, ready: Ready) -> None:
-        """Say the first thing that the client hears."""
+        """Say the first things that the client hears."""
         self._tell(ready)
+        if self.session.start.webhook is not None:
+            self._tell(Notice("webhook_unavailable", "This version sends no webhooks."))
 
     def receive_audio(self, data: bytes) -> None:
         """Take audio bytes as they came. Raises ClientError `overrun` beyond the window of the protocol."""

@@ -116,7 +116,7 @@ def concluded(*hypotheses: tuple[Word, ...], doubt: float = 0.7) -> str:
         agreed.receive(hypothesis, 10_000)
     chosen = agreed.conclude(hypotheses[-1])
     assert agreed.tail == ()
-    assert [(w.start_sample, w.end_sample) for w in chosen] == [
+    assert [(w.start_sample, w.end_sample) for w in chosen[: len(hypotheses[-1])]] == [
         (w.start_sample, w.end_sample) for w in hypotheses[-1]
     ], "words are chosen, times stay"
     return text(chosen)
@@ -158,6 +158,16 @@ def test_a_tail_is_in_doubt_while_one_of_its_words_is() -> None:
     assert agreed.in_doubt
     agreed.receive(words("we speak of"), 10_000)
     assert not agreed.in_doubt
+
+
+def test_what_was_heard_is_kept_where_the_last_hypothesis_stops_a_second_short_of_it() -> None:
+    earlier = words(" ".join(f"w{index}" for index in range(20)))
+    assert concluded(earlier, words("w0 w1 w2")) == text(earlier)
+    assert concluded(earlier, ()) == text(earlier)
+
+
+def test_a_last_hypothesis_may_take_back_the_last_moment() -> None:
+    assert concluded(words("we speak of the"), words("we speak of")) == "we speak of"
 
 
 def test_an_agreement_of_one_is_refused() -> None:

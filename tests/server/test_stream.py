@@ -352,3 +352,18 @@ async def test_two_sessions_at_once_do_not_mix(
     assert likeness(other.words, excerpt.words) < 0.5
     assert "yankee" in other.words
     assert "yankee" not in one.words
+
+
+async def test_a_webhook_that_is_not_sent_yet_is_said_to_be_so(server: Server) -> None:
+    async with call(server.stream) as caller:
+        await caller.start(webhook={"url": "https://example.org/done"})
+        notice = await caller.until(lambda m: m["type"] == "notice")
+        await caller.finished()
+    assert notice["code"] == "webhook_unavailable"
+
+
+async def test_words_that_were_shown_are_not_lost_by_a_stop_in_mid_speech(
+    server: Server, sample_pcm: bytes
+) -> None:
+    caller = await recite(server.stream, sample_pcm[: 14 * SECOND_BYTES])
+    assert "i heard a" in " ".join(plain_words(caller.text))
