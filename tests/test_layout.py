@@ -95,7 +95,7 @@ def test_importing_a_module_writes_starts_and_connects_nothing(module: str) -> N
         "numpy",
         "fastapi",
         "uvicorn",
-        "pydantic_settings",
+        
         "prometheus_client",
         "typer",
         "rich",

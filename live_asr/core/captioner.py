@@ -18,7 +18,14 @@ from numpy.typing import NDArray
 
 from live_asr.core.agreement import LocalAgreement
 from live_asr.core.audio import AudioBuffer
-from live_asr.core.guards import drop_after_speech, drop_echo, drop_squeezed, is_noise, without_loops
+from live_asr.core.guards import (
+    drop_after_speech,
+    drop_echo,
+    drop_squeezed,
+    drops_what_was_shown,
+    is_noise,
+    without_loops,
+)
 from live_asr.core.segmenter import (
     CHUNK_SAMPLES,
     Segmenter,
@@ -101,16 +108,20 @@ class _LanguageVote:
 
     belief: dict[str, float] = field(default_factory=dict)
 
-    def add(self, language: str, probability: float) -> None:
-        self.belief[language] = self.belief.get(language, 0.0) + probability
+    def add(self, language: str, probability: float, speech_samples: int) -> None:
+        """Count one window: the less speech it held, the less its opinion weighs."""
+        weight = min(1.0, speech_samples / samples(3.0))
+        self.belief[language] = self.belief.get(language, 0.0) + probability * weight
 
-    def winner(self) -> tuple[str, float]:
-        language = max(self.belief, key=lambda code: self.belief[code])
-        return language, self.belief[language]
+    def winner(self) -> str | None:
+        """Return the language most believed in; None before the first window."""
+        return max(self.belief, key=lambda code: self.belief[code], default=None)
 
 
-LANGUAGE_BELIEF = 1.8
-"""A detected language is locked at this sum: two windows that are sure of it, or more that are not."""
+LANGUAGE_BELIEF = 0.7
+"""A detected language is locked at this sum: after about 1.5 s of clear speech."""
+MOST_REFUSALS = 2
+"""A hypothesis that drops half of what was shown is refused so many times in a row."""
 
 
 class Captioner:
@@ -149,6 +160,7 @@ class Captioner:
         self._utterance_start_sample = 0
         self._utterance_words: list[Word] = []
         self._utterance_index = 0
+        self._refusals = 0
         self._shown_tail = False
         self._events: list[Event] = []
 
@@ -168,11 +180,19 @@ class Captioner:
     def receive_hypothesis(self, hypothesis: Hypothesis) -> None:
         """Take the answer to `decode()`. Raises RuntimeError when none was asked for."""
         step = self._answered()
-        self._vote(hypothesis)
+        self._vote(hypothesis, step)
+        if step.request.final and self._is_foreign(hypothesis):
+            self._want_step(step.request.end_sample, final=True, full_window=step.full_window)
+            return
         words = self._guarded(hypothesis, step)
+        if words is not None and drops_what_was_shown(words, self._agreement.tail):
+            self._refusals += 1
+            if step.request.final or self._refusals <= MOST_REFUSALS:
+                words = None
         if words is None:
             self._retry_or_skip(step)
         else:
+            self._refusals = 0
             self._understood_sample = step.request.end_sample
             self._take(words, step)
         self._advance()
@@ -308,7 +328,7 @@ class Captioner:
         request = self._window.request(
             end_sample,
             self._segmenter.speech_end_sample,
-            language=self.language,
+            language=self.language or (self._language_vote.winner() if final else None),
             final=final,
             full_window=full_window,
         )
@@ -324,13 +344,19 @@ class Captioner:
         step, self._step = self._step, None
         return step
 
-    def _vote(self, hypothesis: Hypothesis) -> None:
+    def _vote(self, hypothesis: Hypothesis, step: _Step) -> None:
         """Lock the language once enough windows believe in it."""
         if self.language is None and hypothesis.language is not None and hypothesis.words:
-            self._language_vote.add(hypothesis.language, hypothesis.language_probability)
-            language, belief = self._language_vote.winner()
-            if belief >= LANGUAGE_BELIEF:
-                self.language = language
+            speech_samples = step.speech_end_sample - self._utterance_start_sample
+            self._language_vote.add(hypothesis.language, hypothesis.language_probability, speech_samples)
+            winner = self._language_vote.winner()
+            if winner is not None and self._language_vote.belief[winner] >= LANGUAGE_BELIEF:
+                self.language = winner
+
+    def _is_foreign(self, hypothesis: Hypothesis) -> bool:
+        """Tell whether a hypothesis was decoded in another language than the session turns out to speak."""
+        spoken = self.language or self._language_vote.winner()
+        return bool(hypothesis.words) and spoken is not None and hypothesis.language not in (None, spoken)
 
     def _guarded(self, hypothesis: Hypothesis, step: _Step) -> tuple[Word, ...] | None:
         """Return what can be believed of a hypothesis; None when it is of no use at all."""
@@ -351,7 +377,9 @@ class Captioner:
             self._finish(words)
             return
         end_sample = step.request.end_sample
-        self._commit(self._agreement.receive(words, end_sample), end_sample)
+        # Nothing is committed before the language is known: it would stay in the wrong one.
+        agreed_until = end_sample if self.language is not None else 0
+        self._commit(self._agreement.receive(words, agreed_until), end_sample)
         self._unstick(end_sample)
         self._show(self._agreement.tail)
 
@@ -405,7 +433,7 @@ class Captioner:
         if not self._utterance_words:
             return
         words = tuple(self._utterance_words)
-        language = self.language or (self._language_vote.winner()[0] if self._language_vote.belief else None)
+        language = self.language or self._language_vote.winner()
         self._events.append(
             Utterance(
                 index=self._utterance_index,

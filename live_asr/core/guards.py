@@ -15,6 +15,7 @@ LONGEST_COPY_WORDS = 12
 ECHO_WORDS = 3
 CERTAIN_ECHO_WORDS = 6
 ECHO_WORD_SAMPLES = samples(0.2)
+SHOWN_WORDS = 4
 SQUEEZED_WORDS = 4
 SQUEEZED_SAMPLES = samples(0.2)
 """Four words in a fifth of a second: three times as fast as anybody speaks."""
@@ -130,6 +131,19 @@ def drop_squeezed(words: Sequence[Word]) -> tuple[Word, ...]:
             kept.append(words[index])
         index = end
     return tuple(kept)
+
+
+def drops_what_was_shown(words: Sequence[Word], tail: Sequence[Word]) -> bool:
+    """Tell whether a hypothesis has lost half of the words that the one before heard and believed in.
+
+    Short windows sometimes skip a sentence and go on with the next one; what was shown was heard.
+    """
+    if len(tail) < SHOWN_WORDS or tail[-1].end_sample - tail[0].start_sample < samples(1.5):
+        return False
+    if sum(word.probability for word in tail) < 0.5 * len(tail):
+        return False
+    covered = sum(word.start_sample < tail[-1].end_sample for word in words)
+    return covered < len(tail) / 2
 
 
 def is_noise(hypothesis: Hypothesis, speech_samples: int, *, final: bool) -> bool:

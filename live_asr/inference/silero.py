@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,11 @@ class SileroDetector:
     """
 
     def __init__(self, model_file: Path) -> None:
+        # It would otherwise keep an id of this machine and report events to its maker.
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         import onnxruntime
 
+        onnxruntime.disable_telemetry_events()
         options = onnxruntime.SessionOptions()
         # A chunk is 0.04 ms of work: a second thread would only spin beside the recogniser.
         options.intra_op_num_threads = 1
