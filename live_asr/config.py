@@ -26,7 +26,9 @@ from live_asr.errors import ConfigError
 ENV_PREFIX = "LIVE_ASR_"
 ENV_FILE = "LIVE_ASR_CONFIG"
 DEFAULT_FILE = "live-asr.toml"
-KUBERNETES = re.compile(r"LIVE_ASR_(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)?)")
+KUBERNETES = re.compile(
+    r"LIVE_ASR_(SERVICE_(HOST|PORT(_\w+)?)=.*|PORT(_\d+_(TCP|UDP))?=\w+://.*|PORT_\d+_(TCP|UDP)_(PROTO|PORT|ADDR)=.*)"
+)
 """What Kubernetes itself puts into every container beside a service named `live-asr`; not settings."""
 
 
@@ -356,7 +358,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, tuple[Any, st
     names = {variable(key): key for key in known_keys()}
     layer = {}
     for name, value in environment.items():
-        if not name.startswith(ENV_PREFIX) or name == ENV_FILE or KUBERNETES.fullmatch(name):
+        if not name.startswith(ENV_PREFIX) or name == ENV_FILE or KUBERNETES.fullmatch(f"{name}={value}"):
             continue
         if name not in names:
             raise _unknown(name, names, "environment variable")

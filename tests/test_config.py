@@ -126,7 +126,9 @@ def test_a_mistake_in_the_file_is_named_and_mended(
     assert hint in caught.value.hint
 
 
-@pytest.mark.parametrize("name", ["LIVE_ASR_SERVER__PROT", "LIVE_ASR_SERVER_PORT", "LIVE_ASR_SERVE__PORT"])
+@pytest.mark.parametrize(
+    "name", ["LIVE_ASR_SERVER__PROT", "LIVE_ASR_SERVER_PORT", "LIVE_ASR_SERVE__PORT", "LIVE_ASR_PORT"]
+)
 def test_an_unknown_variable_is_refused_with_the_nearest(name: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_settings(environment={name: "1"})
@@ -144,6 +146,7 @@ def test_what_kubernetes_puts_beside_a_service_is_no_setting() -> None:
         "LIVE_ASR_SERVICE_HOST": "10.0.0.1",
         "LIVE_ASR_SERVICE_PORT": "8765",
         "LIVE_ASR_PORT": "tcp://10.0.0.1:8765",
+        "LIVE_ASR_PORT_8765_TCP": "tcp://10.0.0.1:8765",
         "LIVE_ASR_PORT_8765_TCP_ADDR": "10.0.0.1",
     }
     assert load_settings(environment=environment).settings.server.port == 8765
