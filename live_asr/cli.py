@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
@@ -87,9 +88,10 @@ def serve(
     settings = _load(config, flags, host=host, port=port, data=data, model=model, device=device).settings
     from live_asr.server.run import run
 
-    with _progress() as on_progress:
-        recognizer, detector = _bring(settings, on_progress)
-    run(settings, recognizer, detector)
+    recognizer, detector = _bring(settings)
+    with _signals_as_interrupts(), suppress(KeyboardInterrupt):
+        run(settings, recognizer, detector)
+    print("live-asr: stopped", flush=True)
 
 
 @app.command()
@@ -102,7 +104,9 @@ def replay(
     pace: Annotated[
         Literal["realtime", "fast"], typer.Option(help="As it was spoken, or as fast as it goes.")
     ] = ("fast"),
-    language: Annotated[str | None, typer.Option(help="Language spoken; without it, detected.")] = None,
+    language: Annotated[
+        str | None, typer.Option(help="Code of the language spoken, e.g. en; without it, detected.")
+    ] = None,
     task: Annotated[Literal["transcribe", "translate"], typer.Option(help="translate: into English.")] = (
         "transcribe"
     ),
@@ -114,11 +118,15 @@ def replay(
 ) -> None:
     """Stream files to a server, show the captions, and write .vtt, .srt, .txt and .json."""
     settings = _load(config, {}, model=model, device=device).settings
-    from live_asr.replay import ReplayOptions, run
+    from live_asr.replay import ReplayOptions, check_language, run
 
+    check_language(language)
+    if url is not None and (model is not None or device is not None):
+        print(
+            f"--model and --device do nothing with --url: the server at {url} has its own.", file=sys.stderr
+        )
     if url is None:
-        with _progress() as on_progress:
-            _bring(settings, on_progress)
+        _bring(settings)
     options = ReplayOptions(
         url=url,
         token=token,
@@ -199,12 +207,12 @@ def pull(
 ) -> None:
     """Fetch models and verify them."""
     settings = _load(config, {}).settings
-    with _progress() as on_progress:
-        fetched = (
-            [_resolve(settings, name, on_progress) for name in names]
-            if names
-            else _bring(settings, on_progress)
-        )
+    fetched: Iterable[Weights]
+    if names:
+        with _progress() as on_progress:
+            fetched = [_resolve(settings, name, on_progress) for name in names]
+    else:
+        fetched = _bring(settings)
     for weights in fetched:
         print(f"{weights.name}: {weights.folder} ({weights.source})")
 
@@ -266,20 +274,22 @@ def _load(
     )
 
 
-def _bring(settings: Settings, on_progress: Progress) -> tuple[Weights, Weights]:
+def _bring(settings: Settings) -> tuple[Weights, Weights]:
     """Bring what the settings use, so that it is here when the inference process asks for it."""
     from live_asr.inference.device import pick_device
     from live_asr.inference.weights import resolve_recognizer
 
-    recognizer = resolve_recognizer(
-        settings.models.recognizer,
-        pick_device(settings.inference.device),
-        models_dir=settings.models.dir,
-        local=settings.models.local,
-        on_progress=on_progress,
-        offline=settings.models.offline,
-    )
-    return recognizer, _resolve(settings, settings.models.speech_detector, on_progress)
+    device = pick_device(settings.inference.device)
+    with _progress() as on_progress:
+        recognizer = resolve_recognizer(
+            settings.models.recognizer,
+            device,
+            models_dir=settings.models.dir,
+            local=settings.models.local,
+            on_progress=on_progress,
+            offline=settings.models.offline,
+        )
+        return recognizer, _resolve(settings, settings.models.speech_detector, on_progress)
 
 
 def _resolve(settings: Settings, name: str, on_progress: Progress | None) -> Weights:
@@ -292,6 +302,24 @@ def _resolve(settings: Settings, name: str, on_progress: Progress | None) -> Wei
         on_progress=on_progress,
         offline=settings.models.offline,
     )
+
+
+@contextmanager
+def _signals_as_interrupts() -> Iterator[None]:
+    """Let SIGINT and SIGTERM raise KeyboardInterrupt, which the server does again once it has shut down.
+
+    Left to their defaults, the second would end the process as if it had been killed.
+    """
+
+    def interrupt(number: int, frame: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -21,7 +21,8 @@ from live_asr.core.types import SAMPLE_RATE_HZ, DecodeRequest
 from live_asr.errors import LiveAsrError
 from live_asr.inference.device import cpu_count, cuda_device_count, pick_compute_type, pick_device
 from live_asr.inference.interfaces import CHUNK_SAMPLES, SpeechState
-from live_asr.inference.weights import Weights, resolve, resolve_recognizer
+from live_asr.inference.manifest import find_entry, load_manifest
+from live_asr.inference.weights import AUTO, Weights, default_model, resolve
 
 PACKAGES = (
     "faster-whisper",
@@ -57,20 +58,18 @@ def examine(settings: Settings) -> Iterator[Finding]:
     """
     yield _python()
     yield from _packages()
-    yield _device(settings)
-    yield _folder("data folder", settings.storage.data, "LIVE_ASR_STORAGE__DATA")
+    device = _device(settings)
+    yield device
+    yield _folder("data folder", settings.storage.data, "--data or LIVE_ASR_STORAGE__DATA")
     yield _folder("models folder", settings.models.dir, "LIVE_ASR_MODELS__DIR")
     yield _port(settings)
-    recognizer = yield from _weights("recogniser", lambda: _recognizer_weights(settings))
-    detector = yield from _weights(
-        "speech detector",
-        lambda: resolve(
-            settings.models.speech_detector,
-            models_dir=settings.models.dir,
-            local=settings.models.local,
-            offline=True,
-        ),
-    )
+    recognizer = None
+    if device.state != "fail":  # which model it would be hangs on the device
+        name = settings.models.recognizer
+        if name == AUTO:
+            name = default_model(pick_device(settings.inference.device))
+        recognizer = yield from _weights("recogniser", name, settings)
+    detector = yield from _weights("speech detector", settings.models.speech_detector, settings)
     if detector is not None:
         yield _attempt("detect speech", lambda: _detect(detector))
     if recognizer is not None:
@@ -102,9 +101,7 @@ def _device(settings: Settings) -> Finding:
     wanted, gpus, cores = settings.inference.device, cuda_device_count(), cpu_count()
     machine = f"{cores} CPU core{'s' * (cores != 1)}, {gpus} CUDA GPU{'s' * (gpus != 1)}"
     if wanted == "cuda" and not gpus:
-        return Finding(
-            "fail", "device", machine, "Install the NVIDIA driver, or set LIVE_ASR_INFERENCE__DEVICE=cpu."
-        )
+        return Finding("fail", "device", machine, "Use --device cpu (or auto), or install the NVIDIA driver.")
     device = pick_device(wanted)
     found = f"{machine}; using {device}, {pick_compute_type(settings.inference.compute_type, device)}"
     if device == "cpu" and cores < 2:
@@ -144,25 +141,24 @@ def _port(settings: Settings) -> Finding:
     return Finding("ok", "port", f"{host}:{port} is free")
 
 
-def _recognizer_weights(settings: Settings) -> Weights:
-    return resolve_recognizer(
-        settings.models.recognizer,
-        pick_device(settings.inference.device),
-        models_dir=settings.models.dir,
-        local=settings.models.local,
-        offline=True,
-    )
-
-
-def _weights(subject: str, fetch: Callable[[], Weights]) -> Generator[Finding, None, Weights | None]:
+def _weights(subject: str, name: str, settings: Settings) -> Generator[Finding, None, Weights | None]:
     """Yield the finding, and return the weights where they are held."""
     try:
-        weights = fetch()
+        weights = resolve(name, models_dir=settings.models.dir, local=settings.models.local, offline=True)
     except LiveAsrError as error:
-        yield Finding("fail", subject, error.message, error.hint)
+        if error.code != "weights_unreachable" or settings.models.offline:
+            yield Finding("fail", subject, error.message, error.hint)
+        else:
+            yield Finding("warn", subject, f"{name} is not here yet", _how_to_bring(name))
         return None
     yield Finding("ok", subject, f"{weights.name}, verified, from {weights.source}")
     return weights
+
+
+def _how_to_bring(name: str) -> str:
+    packages = find_entry(name, load_manifest()).packages
+    size = f" ({packages[0].size_bytes / 1e6:.0f} MB)" if packages else ""
+    return f"`live-asr serve` or `live-asr models pull {name}` brings it{size}."
 
 
 def _attempt(subject: str, work: Callable[[], str]) -> Finding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from live_asr import __version__
+from live_asr.inference.device import cuda_device_count
 
 
 def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -128,8 +130,60 @@ def test_the_doctor_says_what_to_do_about_each_fault(tmp_path: Path, models_dir:
             LIVE_ASR_INFERENCE__DEVICE="cpu",
         )
     assert result.returncode == 1
-    assert "fail  recogniser: The weights of tiny.en are not on this machine" in result.stdout
-    assert "live-asr models pull tiny.en" in result.stdout
+    assert "warn  recogniser: tiny.en is not here yet" in result.stdout
+    assert "`live-asr serve` or `live-asr models pull tiny.en` brings it (" in result.stdout
     assert "fail  data folder" in result.stdout
-    assert "LIVE_ASR_STORAGE__DATA" in result.stdout
+    assert "--data or LIVE_ASR_STORAGE__DATA" in result.stdout
     assert f"warn  port: 127.0.0.1:{port} cannot be used" in result.stdout
+
+
+def test_missing_weights_are_a_fault_only_where_fetching_is_off(tmp_path: Path) -> None:
+    environment = {
+        "LIVE_ASR_MODELS__DIR": str(tmp_path / "models"),
+        "LIVE_ASR_STORAGE__DATA": str(tmp_path / "data"),
+        "LIVE_ASR_INFERENCE__DEVICE": "cpu",
+    }
+    fresh = run(tmp_path, "doctor", "--port", "0", **environment)
+    assert fresh.returncode == 0, fresh.stdout
+    assert "warn  recogniser: base is not here yet" in fresh.stdout
+    assert "off" not in fresh.stdout
+    offline = run(tmp_path, "doctor", "--port", "0", LIVE_ASR_MODELS__OFFLINE="true", **environment)
+    assert offline.returncode == 1
+    assert "fail  recogniser: The weights of base are not on this machine" in offline.stdout
+
+
+@pytest.mark.skipif(cuda_device_count() > 0, reason="there is a GPU here")
+@pytest.mark.parametrize("arguments", [("serve",), ("replay", "talk.wav")])
+def test_a_gpu_that_is_not_there_is_said_before_anything_is_fetched(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    result = run(tmp_path, *arguments, "--device", "cuda", LIVE_ASR_MODELS__DIR=str(tmp_path / "models"))
+    assert result.returncode == 2
+    assert result.stderr == "Error: There is no CUDA GPU here; use --device cpu (or auto).\n"
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_server_that_is_told_to_stop_says_so_and_ends_well(
+    tmp_path: Path, models_dir: Path, number: signal.Signals
+) -> None:
+    command = ["serve", "--port", "0", "--model", "tiny.en", "--data", str(tmp_path / "data")]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "live_asr.cli", *command],
+        env={**os.environ, "LIVE_ASR_MODELS__DIR": str(models_dir), "LIVE_ASR_INFERENCE__DEVICE": "cpu"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert any("speech detector" in line for line in process.stdout)
+        os.killpg(process.pid, number)  # as a terminal does
+        output, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 0, errors
+    assert output.splitlines()[-1] == "live-asr: stopped"
+    assert "Traceback" not in errors
+    assert "Error" not in errors

@@ -6,14 +6,23 @@ import ctypes
 import os
 import sys
 
+from live_asr.errors import ConfigError
+
 AUTO = "auto"
 
 
 def pick_device(wanted: str = AUTO) -> str:
-    """Return `wanted`, or for `auto` what this machine has: `cuda` or `cpu`."""
-    if wanted != AUTO:
+    """Return `wanted`, or for `auto` what this machine has: `cuda` or `cpu`.
+
+    Raises ConfigError where a GPU is wanted and there is none: better said here than by the library that
+    loads the model, after gigabytes were fetched.
+    """
+    if wanted == "cpu":
         return wanted
-    return "cuda" if cuda_device_count() else "cpu"
+    has_gpu = cuda_device_count() > 0
+    if wanted == "cuda" and not has_gpu:
+        raise ConfigError("There is no CUDA GPU here; use --device cpu (or auto).")
+    return "cuda" if has_gpu else "cpu"
 
 
 def pick_compute_type(wanted: str, device: str) -> str:

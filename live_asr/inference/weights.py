@@ -331,7 +331,9 @@ def _unreachable(entry: ManifestEntry, reasons: list[str], *, offline: bool = Fa
     return WeightsError(
         f"The weights of {entry.name} are not on this machine"
         + (
-            ", and fetching is off." if offline else f" and cannot be fetched: {'; '.join(reasons)}{shipped}."
+            ", and models.offline forbids to fetch them."
+            if offline
+            else f" and cannot be fetched: {'; '.join(reasons)}{shipped}."
         ),
         f"Run `live-asr models pull {entry.name}` with a network{' and without models.offline' * offline}, "
         f"or copy a folder with its files here and name it with --model DIR or LIVE_ASR_MODELS__LOCAL.",
