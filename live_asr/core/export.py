@@ -9,10 +9,11 @@ second for an hour of speech, so a server renders off its event loop.
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import groupby, pairwise
+from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from live_asr.core.transcript import Transcript
@@ -28,13 +29,20 @@ _LEAST_CUE_MS = 40
 _COLUMNS_PER_SECOND = 20
 """Reading speed to aim at: a cue lingers until it can have been read, where the next one leaves room."""
 _PAUSE_SAMPLES = SAMPLE_RATE_HZ * 2 // 5
-"""A silence between words that is as good a place to break as a comma."""
+"""A silence between words that is a better place to break than a comma."""
 _LONG_PAUSE_SAMPLES = SAMPLE_RATE_HZ * 2
 """A silence that no cue and no paragraph spans."""
 
 _SENTENCE_ENDS = ".!?…。！？｡؟।။።"
 _CLAUSE_ENDS = ",;:、，；：،؛–—"
 _CLOSING = "\"'”’»)]}」』）】》〉％%"
+_LATE_MARKS = re.compile(
+    # A mark after a space that opens what follows (" …and", " .5") is none of them; a French " ?" is.
+    rf"[{_SENTENCE_ENDS}{_CLAUSE_ENDS}]+(?!\d)|\s+[{_SENTENCE_ENDS},;:、，；：،؛]+(?=\s|$)"
+)
+"""Marks at the beginning of a word that belong to the word before."""
+_LINE_COLUMNS_OF_TEXT = 300
+"""Width at which a line of plain text ends with its utterance, though the sentence goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,14 +147,46 @@ def to_srt(record: Record) -> str:
 
 
 def to_txt(record: Record) -> str:
-    """Render the record as paragraphs: a new one where the speaker changes or pauses for long."""
+    """Render the record as paragraphs: a new one where the speaker changes or pauses for long.
+
+    A paragraph has a line for each utterance, as a talk may have no long pause in an hour; one that ends
+    within a sentence shares its line with the next.
+    """
     paragraphs = []
     for turn in _turns(record.segments):
-        for stretch in _split_at_long_pauses(turn.words):
-            text = " ".join("".join(word.text for word in stretch).split())
-            if text:
-                paragraphs.append(f"{turn.speaker}: {text}\n" if turn.speaker else f"{text}\n")
+        label = f"{turn.speaker}: " if turn.speaker else ""
+        lines: list[str] = []
+        end_sample: int | None = None
+        for line in _text_lines(turn.utterances):
+            text = " ".join("".join(word.text for word in line).split())
+            if not text:
+                continue
+            pauses = end_sample is not None and line[0].start_sample - end_sample >= _LONG_PAUSE_SAMPLES
+            if pauses:
+                paragraphs.append(label + "\n".join(lines) + "\n")
+                lines = []
+            lines.append(text)
+            end_sample = line[-1].end_sample
+        if lines:
+            paragraphs.append(label + "\n".join(lines) + "\n")
     return "\n".join(paragraphs)
+
+
+def _text_lines(utterances: Iterable[Sequence[Word]]) -> Iterator[list[Word]]:
+    """Yield the words of each line; none spans a long pause."""
+    line: list[Word] = []
+    for utterance in utterances:
+        for word in utterance:
+            if line and word.start_sample - line[-1].end_sample >= _LONG_PAUSE_SAMPLES:
+                yield line
+                line = []
+            line.append(word)
+        text = "".join(word.text for word in line)
+        if _ends_sentence(text) or _columns(text) >= _LINE_COLUMNS_OF_TEXT:
+            yield line
+            line = []
+    if line:
+        yield line
 
 
 def _json_text(record: Record) -> str:
@@ -204,22 +244,38 @@ def cues(record: Record, *, label_turns: bool = False) -> tuple[Cue, ...]:
 
 class _Turn(NamedTuple):
     speaker: SpeakerLabel | None
-    words: list[Word]
+    utterances: list[list[Word]]
+
+    @property
+    def words(self) -> list[Word]:
+        return [word for utterance in self.utterances for word in utterance]
 
 
 def _turns(segments: Iterable[Segment]) -> Iterator[_Turn]:
     for speaker, group in groupby(segments, key=lambda segment: segment.speaker):
-        yield _Turn(speaker, [word for segment in group for word in segment.words])
+        yield _Turn(speaker, _with_marks_joined(segment.words for segment in group))
 
 
-def _split_at_long_pauses(words: Sequence[Word]) -> Iterator[Sequence[Word]]:
-    first = 0
-    for index, (before, after) in enumerate(pairwise(words), start=1):
-        if after.start_sample - before.end_sample >= _LONG_PAUSE_SAMPLES:
-            yield words[first:index]
-            first = index
-    if words:
-        yield words[first:]
+def _with_marks_joined(utterances: Iterable[Sequence[Word]]) -> list[list[Word]]:
+    """Give marks back to the word that they follow.
+
+    A mark is sometimes recognised only after the word before it was committed, and then stands at the
+    beginning of the next one, even of the next utterance's first.
+    """
+    joined: list[list[Word]] = []
+    home: list[Word] = []  # ends with the last word that has text
+    for utterance in utterances:
+        words: list[Word] = []
+        joined.append(words)
+        for word in utterance:
+            late = _LATE_MARKS.match(word.text) if home else None
+            if late:
+                home[-1] = replace(home[-1], text=home[-1].text.rstrip() + late.group())
+                word = replace(word, text=word.text[late.end() :])
+            if word.text.strip():
+                words.append(word)
+                home = words
+    return joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,13 +335,15 @@ def _pieces(words: Sequence[Word], label: str = "") -> list[_Piece]:
 def _break_cost(text: str, end_sample: int, next_sample: int | None) -> float:
     if next_sample is None:
         return 0.0
-    bare = text.rstrip(_CLOSING)
-    pause_samples = next_sample - end_sample
-    if bare and bare[-1] in _SENTENCE_ENDS:
+    if _ends_sentence(text):
         return 0.0
-    if (bare and bare[-1] in _CLAUSE_ENDS) or pause_samples >= _PAUSE_SAMPLES:
-        return 1.0
-    return 4.0
+    if next_sample - end_sample >= _PAUSE_SAMPLES:
+        return 0.5
+    return 1.0 if text.rstrip(_CLOSING).endswith(tuple(_CLAUSE_ENDS)) else 4.0
+
+
+def _ends_sentence(text: str) -> bool:
+    return text.rstrip().rstrip(_CLOSING).endswith(tuple(_SENTENCE_ENDS))
 
 
 def _columns(text: str) -> int:
@@ -313,23 +371,38 @@ def _split_wide(text: str) -> Iterator[str]:
 def _cuts(pieces: Sequence[_Piece]) -> list[tuple[int, int]]:
     """Find the cheapest division of the pieces into cues: (first, one past the last) of each.
 
-    A shortest path: `cost[end]` is the least cost of cutting `pieces[:end]`, and each cue adds a fixed
-    price (so that cues are not needlessly many), what its break costs, and what its shortness costs.
+    A shortest path: `cost[end]` is the least cost of cutting `pieces[:end]`. Each cue adds a fixed price
+    (so that cues are not needlessly many), what its break costs, what its shortness costs, and what it
+    costs to show a piece of one sentence with a piece of another.
     """
     cost = [0.0] + [float("inf")] * len(pieces)
     best_first = [0] * (len(pieces) + 1)
     for first in range(len(pieces)):
+        starts_sentence = first == 0 or pieces[first - 1].break_cost == 0
+        has_sentence_end = False
         for end, columns in _fitting_ends(pieces, first):
+            break_cost = pieces[end - 1].break_cost
             shortness = 1.0 - columns / (2 * LINE_COLUMNS)
-            total = cost[first] + 1.5 + pieces[end - 1].break_cost + 1.5 * shortness * shortness
+            total = cost[first] + 1.5 + break_cost + 1.5 * shortness * shortness
+            total += 2.0 * _haste(pieces, first, end)
+            if has_sentence_end and not (starts_sentence and break_cost == 0):
+                total += 2.5
             if total < cost[end]:
                 cost[end], best_first[end] = total, first
+            has_sentence_end = has_sentence_end or break_cost == 0
     cuts = []
     end = len(pieces)
     while end:
         cuts.append((best_first[end], end))
         end = best_first[end]
     return cuts[::-1]
+
+
+def _haste(pieces: Sequence[_Piece], first: int, end: int) -> float:
+    """Return by how much a cue has less time than the shortest should, 0 to 1."""
+    gone_sample = pieces[end].start_sample if end < len(pieces) else pieces[-1].end_sample
+    shown_ms = _ms(gone_sample - pieces[first].start_sample)
+    return min(1.0, max(0.0, 1.0 - shown_ms / SHORTEST_CUE_MS))
 
 
 def _fitting_ends(pieces: Sequence[_Piece], first: int) -> Iterator[tuple[int, int]]:

@@ -69,6 +69,27 @@ def test_a_long_sentence_breaks_at_its_clause_and_not_wherever_the_line_is_full(
     assert [" ".join(cue.lines) for cue in cues(one(f"{clause} {rest}"))] == [clause, rest]
 
 
+def test_a_piece_of_a_sentence_is_not_shown_with_a_piece_of_another() -> None:
+    text = (
+        "For although they took impressions from wood blocks engraved in relief for centuries before the "
+        "cutters of the lowlands by a similar process. Produced the block books which were the immediate "
+        "predecessors of the true printed book."
+    )
+    shown = [" ".join(cue.lines) for cue in cues(one(text))]
+    assert not any("process. Produced" in cue for cue in shown), shown
+
+
+def test_a_cue_ends_at_a_pause_rather_than_a_word_later() -> None:
+    before = words("This goes on and on until somebody runs out of their breath")
+    after = words("because there is a limit to what a person says", start=0.3 * len(before) + 0.5)
+    shown = [" ".join(cue.lines) for cue in cues(record(segment(before + after)))]
+    assert shown[0].endswith("breath")
+
+
+def test_short_sentences_share_a_cue_and_do_not_flash_by() -> None:
+    assert [cue.lines for cue in cues(one("Yes. Really. No.", each=0.2))] == [("Yes. Really. No.",)]
+
+
 def test_no_cue_spans_a_long_pause() -> None:
     early, late = words("Before the"), words("break.", start=5.0)
     assert [cue.lines for cue in cues(record(segment(early + late)))] == [("Before the",), ("break.",)]
@@ -262,7 +283,69 @@ def test_txt_starts_a_paragraph_at_a_new_speaker_and_after_a_long_pause() -> Non
         segment(words("Fine.", start=6.0), "S1"),
         segment(words("Good.", start=7.0), "S2"),
     )
-    assert to_txt(spoken) == "S1: Hello there. How are you?\n\nS1: Fine.\n\nS2: Good.\n"
+    assert to_txt(spoken) == "S1: Hello there.\nHow are you?\n\nS1: Fine.\n\nS2: Good.\n"
+
+
+def test_txt_has_a_line_for_each_utterance_and_goes_on_where_one_ends_within_a_sentence() -> None:
+    spoken = record(
+        segment(words("Good morning.")),
+        segment(words("Let us", start=1.0)),
+        segment(words("begin. With the first.", start=2.0)),
+        segment(words("Then the second.", start=4.0)),
+    )
+    assert to_txt(spoken) == "Good morning.\nLet us begin. With the first.\nThen the second.\n"
+
+
+def test_txt_of_speech_without_full_stops_has_lines_of_bounded_length() -> None:
+    spoken = record(*(segment(words("and so on and on", start=2.0 * n)) for n in range(100)))
+    lines = to_txt(spoken).splitlines()
+    assert len(lines) > 4
+    assert max(map(len, lines)) < 400
+
+
+def test_txt_of_a_language_without_spaces_gets_none() -> None:
+    spoken = record(
+        *(
+            segment(tuple(Word(c, samples(n + 0.1 * i), samples(n + 0.1 * i + 0.1), 0.9) for i, c in chars))
+            for n, chars in enumerate(
+                [list(enumerate("今天")), list(enumerate("早上好。")), list(enumerate("谢谢。"))]
+            )
+        ),
+        language="zh",
+    )
+    assert to_txt(spoken) == "今天早上好。\n谢谢。\n"
+
+
+def late(text: str, start: float) -> Segment:
+    """Make a segment whose first word has no space before it: it begins with a mark that came late."""
+    first, *rest = words(text, start=start)
+    return segment((Word(first.text.strip(), *first_samples(first), 0.9), *rest))
+
+
+def first_samples(word: Word) -> tuple[int, int]:
+    return word.start_sample, word.end_sample
+
+
+@pytest.mark.parametrize("render", [to_txt, to_vtt, to_srt])
+def test_a_mark_that_came_late_ends_the_text_before_it_in_every_format_but_json(render) -> None:
+    spoken = record(segment(words("in the exhibition")), late(". The first", 3.5), late(", in being", 7.0))
+    shown = render(spoken)
+    assert "in the exhibition.\n" in shown
+    assert "The first,\n" in shown
+    assert "in being" in shown
+    assert not any(line.lstrip().startswith((",", ".")) for line in shown.splitlines())
+    assert to_json(spoken)["text"] == "in the exhibition. The first, in being"
+
+
+@pytest.mark.parametrize("text", [" …and then", " .5 percent", " – never"])
+def test_a_mark_that_opens_a_word_stays_with_it(text: str) -> None:
+    spoken = record(segment(words("It was")), segment((Word(text, samples(3.0), samples(4.0), 0.9),)))
+    assert to_txt(spoken).splitlines()[-1] == text.strip()
+
+
+def test_a_decimal_point_is_not_torn_from_its_digits() -> None:
+    content = (*words("it is 3"), Word(".5", samples(0.9), samples(1.2), 0.9), *words("metres.", start=1.2))
+    assert to_txt(record(segment(content))) == "it is 3.5 metres.\n"
 
 
 def test_an_empty_transcript_is_an_empty_text() -> None:
