@@ -245,6 +245,68 @@ async def test_what_was_heard_before_the_server_failed_is_written(talk: Path) ->
     assert talk.with_suffix(".txt").read_text() == "Hello\n"
 
 
+async def test_a_model_for_a_server_that_has_its_own_is_said_to_do_nothing(talk: Path) -> None:
+    async with peer(good_server) as url:
+        ran = await replay(talk, "--url", url, "--model", "base")
+    assert ran.status == 0, ran.errors
+    assert "--model and --device do nothing with --url" in ran.errors
+
+
+async def test_a_file_without_words_is_said_to_have_none(talk: Path) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.message()
+        await peer.finish()
+
+    async with peer(script) as url:
+        ran = await replay(talk, "--url", url)
+    assert ran.status == 0, ran.errors
+    assert "no words were recognised" in ran.errors
+
+
+async def test_a_file_that_says_it_is_longer_than_it_is_gets_a_warning(tmp_path: Path) -> None:
+    talk = write_tone(tmp_path / "talk.wav", duration=60.0, rate_hz=8000, channels=1)
+    async with peer(good_server) as url:  # which hears one second
+        ran = await replay(talk, "--url", url)
+    assert "ended early: 1 s of 60 s were heard" in ran.errors
+
+
+async def test_a_file_that_is_heard_to_its_end_gets_no_warning(tmp_path: Path) -> None:
+    talk = write_tone(tmp_path / "talk.wav", duration=1.1, rate_hz=8000, channels=1)
+    async with peer(good_server) as url:
+        ran = await replay(talk, "--url", url)
+    assert "early" not in ran.errors
+    assert "no words" not in ran.errors
+
+
+async def test_a_server_that_wants_a_token_makes_it_name_the_flag(talk: Path) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.say(Error("unauthorized", "This server asks for a token.", "Send a header."))
+        await peer.socket.close(1008)
+
+    async with peer(script) as url:
+        ran = await replay(talk, "--url", url)
+    assert ran.status == 1
+    assert "This server asks for a token. Give the server's token with --token" in ran.errors
+
+
+@pytest.mark.parametrize(
+    ("language", "hint"),
+    [
+        ("english", "Did you mean en?"),
+        ("Germn", "Did you mean de?"),
+        ("en-US", "Did you mean en?"),
+        ("EN", "Did you mean en?"),
+        ("x", "Give a code like en"),
+    ],
+)
+async def test_the_name_of_a_language_is_answered_with_its_code(talk: Path, language: str, hint: str) -> None:
+    ran = await replay(talk, "--url", "http://127.0.0.1:1", "--language", language)
+    assert ran.status == 2
+    assert hint in ran.errors
+    assert not talk.with_suffix(".vtt").exists()
+
+
 # Ctrl-C -------------------------------------------------------------------------------------------
 
 

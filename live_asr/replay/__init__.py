@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from live_asr.replay.command import ReplayOptions, run
+from live_asr.replay.language import check_language
 
-__all__ = ["ReplayOptions", "run"]
+__all__ = ["ReplayOptions", "check_language", "run"]

@@ -24,12 +24,15 @@ from live_asr.config import Settings
 from live_asr.core.export import FORMATS, Record
 from live_asr.core.messages import Ready
 from live_asr.core.transcript import Transcript
+from live_asr.core.types import seconds
 from live_asr.errors import LiveAsrError, MediaError, StorageError
 from live_asr.replay.own_server import own_server
 from live_asr.replay.view import CaptionsView, TerminalView
 
 OK, FAILED, INTERRUPTED = 0, 1, 130
 """Exit statuses: the last is what shells report for Ctrl-C."""
+_SHORT = 1.0
+"""Seconds, beside a twentieth, that a file may be shorter than it says: many only estimate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +118,27 @@ async def _replay(
                     transcript.apply(message)
                     view.show(message)
         succeeded = True
+        _remark(file, transcript, view, enough)
     except LiveAsrError as error:
+        if error.code == "unauthorized":
+            error.hint = "Give the server's token with --token or LIVE_ASR_SERVER__TOKEN."
         view.complain(error, file.path)
     finally:  # cancelled too: what was heard is kept
         if succeeded or transcript.words:
             succeeded &= _write(Record.of(session, transcript), target, view)
     return succeeded
+
+
+def _remark(file: MediaFile, transcript: Transcript, view: CaptionsView, enough: asyncio.Event) -> None:
+    """Say what a result that looks like success may hide."""
+    heard = seconds(transcript.duration_samples)
+    if not enough.is_set() and file.duration and heard < file.duration * 0.95 - _SHORT:
+        view.say(
+            f"{file.path} ended early: {heard:.0f} s of {file.duration:.0f} s were heard."
+            " It may be cut off or damaged."
+        )
+    if not transcript.words:
+        view.say(f"{file.path}: no words were recognised.")
 
 
 # Files --------------------------------------------------------------------------------------------
