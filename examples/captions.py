@@ -1,9 +1,11 @@
 """Captions of what is being said, in the terminal.
 
-    python captions.py talk.wav
-    arecord --quiet --format S16_LE --rate 16000 --file-type raw | python captions.py -
+    .venv/bin/python examples/captions.py talk.wav
+    arecord --quiet --format S16_LE --rate 16000 --file-type raw | .venv/bin/python examples/captions.py -
 
-A WAV file is sent as fast as it sounds; "-" takes raw PCM (16 bit, 16 kHz, mono) from a pipe.
+It needs `live_asr`, which `make install` puts into .venv, and a server, at http://localhost:8765 unless a
+second argument names another. A WAV file is sent as fast as it sounds;
+"-" takes raw PCM (16 bit, 16 kHz, mono) from a pipe.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from live_asr.client import DEFAULT_URL, LiveSession, SessionError, connect
 from live_asr.core.messages import Commit, UtteranceMessage
 
 CHUNK = 0.1  # seconds
+BYTES_PER_SAMPLE = 2
+USAGE = "Usage: captions.py FILE.wav|- [URL]"
 
 
 async def recorded(file: wave.Wave_read) -> AsyncIterator[bytes]:
@@ -48,7 +52,12 @@ async def main(path: str, url: str = DEFAULT_URL) -> None:
     if path == "-":
         sound, rate, channels = piped(), 16_000, 1
     else:
-        file = wave.open(path)  # noqa: SIM115  it is read until the program ends
+        try:
+            file = wave.open(path)  # noqa: SIM115  it is read until the program ends
+        except (wave.Error, EOFError):
+            sys.exit(f"Error: {path} is no WAV file with PCM. For others there is `live-asr replay`.")
+        if file.getsampwidth() != BYTES_PER_SAMPLE:
+            sys.exit(f"Error: {path} has {8 * file.getsampwidth()} bits a sample; this example sends 16.")
         sound, rate, channels = recorded(file), file.getframerate(), file.getnchannels()
     async with connect(url, sample_rate=rate, channels=channels) as session, asyncio.TaskGroup() as tasks:
         tasks.create_task(send(session, sound))
@@ -60,7 +69,9 @@ async def main(path: str, url: str = DEFAULT_URL) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) not in (2, 3):
+        sys.exit(USAGE)
     try:
         asyncio.run(main(*sys.argv[1:]))
-    except* (SessionError, OSError, wave.Error) as errors:
+    except* (SessionError, OSError) as errors:
         sys.exit(f"Error: {errors.exceptions[0]}")

@@ -90,6 +90,22 @@ async def test_the_python_example_says_in_a_line_that_there_is_no_server(talk: P
     assert "Traceback" not in errors
 
 
+async def test_the_python_example_without_arguments_says_how_it_is_used() -> None:
+    status, _, errors = await captions()
+    assert status == 1
+    assert errors == "Usage: captions.py FILE.wav|- [URL]\n"
+
+
+@pytest.mark.parametrize("content", [b"", b"ID3 this is no WAV file at all"])
+async def test_the_python_example_says_that_a_file_is_no_wav(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "talk.mp3"
+    file.write_bytes(content)
+    status, _, errors = await captions(str(file))
+    assert status == 1
+    assert errors.startswith(f"Error: {file} is no WAV file")
+    assert "Traceback" not in errors
+
+
 # browser.html -------------------------------------------------------------------------------------
 
 
@@ -143,6 +159,10 @@ async def test_the_browser_example_shows_the_captions_of_a_microphone(
         await expect(page.get_by_role("status")).to_have_text("Done", timeout=30_000)
         shown = await page.locator("#committed").text_content()
         await expect(page.locator("#tail")).to_have_text("")
+        await page.get_by_role("button", name="Start").click()  # and once more
+        await expect(page.get_by_role("status")).to_have_text("Listening", timeout=15_000)
+        await page.get_by_role("button", name="Stop").click()
+        await expect(page.get_by_role("status")).to_have_text("Done", timeout=30_000)
         await browser.close()
     assert words_found(shown or "") > 0.6, shown
     assert problems == []
