@@ -7,6 +7,31 @@ const CODES = (
   "so sq sr su sv sw ta te tg th tk tl tr tt uk ur uz vi yi yo yue zh"
 ).split(" ");
 
+/** Names of languages for which browsers may have none in any language. @type {Record<string, string>} */
+const RARELY_NAMED = {
+  ba: "Bashkir",
+  bo: "Tibetan",
+  br: "Breton",
+  fo: "Faroese",
+  ht: "Haitian Creole",
+  haw: "Hawaiian",
+  jw: "Javanese",
+  lb: "Luxembourgish",
+  ln: "Lingala",
+  mg: "Malagasy",
+  mi: "Māori",
+  nn: "Norwegian Nynorsk",
+  oc: "Occitan",
+  sa: "Sanskrit",
+  sn: "Shona",
+  su: "Sundanese",
+  tg: "Tajik",
+  tk: "Turkmen",
+  tt: "Tatar",
+  yi: "Yiddish",
+  yue: "Cantonese",
+};
+
 /**
  * The tag that the web uses for one of Whisper's codes.
  *
@@ -17,15 +42,25 @@ export function tagOf(code) {
 }
 
 /**
+ * The name of a language in the reader's own; in English where the browser has none; else the code itself.
+ *
+ * @param {string} code Whisper's
+ * @param {readonly string[]} locales the reader's, best first
+ */
+export function nameOf(code, locales = navigator.languages) {
+  const names = new Intl.DisplayNames([...locales, "en"], { type: "language", fallback: "none" });
+  return names.of(tagOf(code)) ?? RARELY_NAMED[code] ?? code;
+}
+
+/**
  * All languages, sorted by name.
  *
  * @param {readonly string[]} locales the reader's, best first
  * @returns {{code: string, name: string}[]}
  */
 export function languages(locales) {
-  const names = new Intl.DisplayNames([...locales, "en"], { type: "language" });
   const collator = new Intl.Collator([...locales, "en"]);
-  return CODES.map((code) => ({ code, name: names.of(tagOf(code)) ?? code })).sort((a, b) =>
+  return CODES.map((code) => ({ code, name: nameOf(code, locales) })).sort((a, b) =>
     collator.compare(a.name, b.name),
   );
 }
