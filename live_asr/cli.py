@@ -335,21 +335,24 @@ def _progress() -> Iterator[Progress]:
     handler = RichHandler(console=console, show_time=False, show_level=False, show_path=False)
     logger = logging.getLogger("live_asr.inference")
     level = logger.level
-    with Bars(*columns, console=console) as bars:
-        tasks: dict[str, Any] = {}
+    bars = Bars(*columns, console=console)
+    tasks: dict[str, Any] = {}
 
-        def show(done_bytes: int, total_bytes: int, what: str) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=None)
-            bars.update(tasks[what], completed=done_bytes, total=total_bytes or None)
+    def show(done_bytes: int, total_bytes: int, what: str) -> None:
+        bars.start()  # where nothing is fetched nothing is drawn, not even an empty line
+        if what not in tasks:
+            tasks[what] = bars.add_task(what, total=None)
+        bars.update(tasks[what], completed=done_bytes, total=total_bytes or None)
 
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
-        try:
-            yield show
-        finally:
-            logger.removeHandler(handler)
-            logger.setLevel(level)
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield show
+    finally:
+        if tasks:
+            bars.stop()
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 if __name__ == "__main__":

@@ -308,7 +308,9 @@ class LiveSession:
 
     def _lost(self, message: str) -> SessionError:
         return self._error(
-            "connection_lost", message, "The server keeps what it acknowledged and finishes it by itself."
+            "connection_lost",
+            message,
+            "What the server acknowledged is on its disk; if it still runs, it finishes that by itself.",
         )
 
     def _error(
