@@ -19,20 +19,8 @@ export function subprotocols() {
   return token ? ["live-asr.v1", `bearer.${token}`] : [];
 }
 
-/**
- * Save what a link leads to, presenting the token; a plain click on the link could not.
- *
- * @param {MouseEvent} event a click on a link with `download`
- */
-export async function saveWithToken(event) {
+/** The header that presents the token to a plain request; none without a token. @returns {Record<string, string>} */
+export function authorization() {
   const token = sessionStorage.getItem(KEY);
-  const link = event.target instanceof Element ? event.target.closest("a") : null;
-  if (!token || !link || link.href.startsWith("blob:")) return;
-  event.preventDefault();
-  const response = await fetch(link.href, { headers: { authorization: `Bearer ${token}` } });
-  const copy = document.createElement("a");
-  copy.href = URL.createObjectURL(await response.blob());
-  copy.download = link.download;
-  copy.click();
-  URL.revokeObjectURL(copy.href);
+  return token ? { authorization: `Bearer ${token}` } : {};
 }

@@ -1,7 +1,7 @@
 /** Captions as elements: committed words stay where they are, the tail follows them. Text enters as text only. */
 
 import { tagOf } from "./languages.js";
-import { textOf, turnsOf } from "./state.js";
+import { leadingMark, textOf, turnsOf } from "./turns.js";
 import { clock } from "./words.js";
 
 /**
@@ -33,8 +33,9 @@ export class Captions {
     this.#tail.append(this.#tailSpace, this.#tailWords);
   }
 
-  /** @param {Utterance[]} utterances @param {Word[]} tail */
-  render(utterances, tail) {
+  /** @param {Utterance[]} utterances @param {Word[]} tail @param {boolean} isTailLost nobody will confirm it any more */
+  render(utterances, tail, isTailLost) {
+    this.#tailWords.classList.toggle("lost", isTailLost);
     const wanted = utterances.slice(-this.#last);
     const numbers = new Set(wanted.map((utterance) => utterance.utterance));
     for (const [number, { element }] of this.#shown) {
@@ -75,13 +76,14 @@ export class Captions {
 
   /** @param {Utterance | undefined} last @param {Word[]} tail */
   #showTail(last, tail) {
-    const text = textOf(tail);
+    const open = last && !last.complete ? this.#shown.get(last.utterance) : undefined;
+    // No paragraph begins with a comma: it belongs to the word before.
+    const text = open ? textOf(tail) : textOf(tail).slice(leadingMark(textOf(tail)).length);
     if (this.#tail.textContent !== text) {
       // The space before the first word stands outside of what is underlined.
       this.#tailWords.textContent = text.trimStart();
       this.#tailSpace.data = text.slice(0, text.length - text.trimStart().length);
     }
-    const open = last && !last.complete ? this.#shown.get(last.utterance) : undefined;
     if (open || tail.length === 0) {
       this.#pending.remove();
     } else {

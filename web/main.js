@@ -1,14 +1,15 @@
 /** The page's wiring: what happens becomes a message, the state that follows is shown, and its consequences are drawn. */
 
-import { saveWithToken, takeToken } from "./access.js";
+import { takeToken } from "./access.js";
 import { rememberChoices, rememberedChoices } from "./choices.js";
 import { copy } from "./clipboard.js";
 import { listMicrophones } from "./microphone.js";
 import { Meter } from "./meter.js";
+import { keepTranscript, keptTranscript, save } from "./saving.js";
 import { Session } from "./session.js";
 import { Stage } from "./stage.js";
-import { initialState, isActive, plainText, reduce, wouldLoseWords } from "./state.js";
-import { View, find, showLanguages, showMicrophones } from "./view.js";
+import { initialState, isActive, plainText, reduce, transcriptOf, wouldLoseWords } from "./state.js";
+import { View, find, showLanguages, showMicrophones, transcriptOfLink } from "./view.js";
 import { Wake } from "./wake.js";
 
 /** How long a notice stays, and how long the copy button says that it has copied. */
@@ -111,6 +112,17 @@ async function copyText() {
   setTimeout(() => (find("copy-label").textContent = "Copy"), COPIED_MS);
 }
 
+/** @param {MouseEvent} event a click in the Save menu */
+async function saveTranscript(event) {
+  const link = event.target instanceof Element ? event.target.closest("a") : null;
+  if (!link) return;
+  event.preventDefault();
+  find("save-menu").hidePopover();
+  if (await save(transcriptOfLink(link, state), link.dataset.format ?? "txt")) return;
+  const message = "The server does not answer: saved what this page holds.";
+  dispatch({ type: "page.noticed", code: "saved_here", message });
+}
+
 function toggleStage() {
   if (stage.isOpen) stage.leave();
   else stage.enter();
@@ -141,6 +153,18 @@ function keyPressed(event) {
   if (act && !event.repeat) act();
 }
 
+/**
+ * Closing a panel with Escape gives the focus back to its button, where Space would open it again: it starts and stops
+ * everywhere else, so the focus goes on to the button that does.
+ *
+ * @param {string} panel @param {string} opener
+ */
+function wirePanel(panel, opener) {
+  find(panel).addEventListener("toggle", (/** @type {ToggleEvent} */ event) => {
+    if (event.newState === "closed" && document.activeElement === find(opener)) find("start").focus();
+  });
+}
+
 function wireControls() {
   find("start").addEventListener("click", startOrStop);
   find("jump").addEventListener("click", () => view.follow.resume());
@@ -150,10 +174,9 @@ function wireControls() {
     replayFile(find("recording").files[0]);
     find("recording").value = ""; // so that the same file can be chosen again
   });
-  find("save-menu").addEventListener("click", (/** @type {MouseEvent} */ event) => {
-    saveWithToken(event);
-    find("save-menu").hidePopover();
-  });
+  find("save-menu").addEventListener("click", saveTranscript);
+  wirePanel("settings", "settings-open");
+  wirePanel("save-menu", "save");
   find("stage-enter").addEventListener("click", () => stage.enter());
   find("stage-leave").addEventListener("click", () => stage.leave());
   find("stage-larger").addEventListener("click", () => stage.resize(1));
@@ -205,6 +228,8 @@ function wireLeaving() {
     if (wouldLoseWords(state)) event.preventDefault();
   });
   addEventListener("pagehide", () => {
+    const transcript = state.utterances.length > 0 ? transcriptOf(state) : state.previous;
+    if (transcript) keepTranscript(transcript);
     session?.leave();
     if (isActive(state)) dispatch({ type: "page.connection_closed" }); // seen if the page comes back from the cache
   });
@@ -223,6 +248,8 @@ wireChoices();
 wireDrop();
 wireLeaving();
 setInterval(countDown, 1000);
+const kept = keptTranscript();
+if (kept) dispatch({ type: "page.transcript_found", transcript: kept });
 const lack = whyNoMicrophone();
 if (lack) dispatch({ type: "page.found_wanting", reason: lack });
 view.render(state, choices);

@@ -1,6 +1,7 @@
 /** One session from its first sound to its last word: a source of sound, a connection, and what they report. */
 
 import { Connection } from "./connection.js";
+import { nameOf } from "./export.js";
 import { Microphone, reasonOf } from "./microphone.js";
 import { replay } from "./replay.js";
 
@@ -33,7 +34,7 @@ export class Session {
 
   /** Caption the microphone. @param {Choices} choices */
   async listen(choices) {
-    this.#dispatch({ type: "page.permission_asked" });
+    this.#dispatch({ type: "page.permission_asked", name: nameOf(new Date()) });
     const microphone = await this.#openMicrophone(choices);
     if (!microphone) return;
     this.#microphone = microphone;

@@ -15,12 +15,21 @@
  * @property {boolean} complete  nothing more will be added
  * @property {string | null} language  ISO 639-1 code, once known
  *
- * @typedef {object} State
+ * @typedef {object} Transcript  what is saved
+ * @property {string} name  of its files, without extension
+ * @property {Utterance[]} utterances
+ * @property {Record<string, string>} links  where the server has it, by format
+ *
+ * @typedef {object} State  `utterances`, `tail`, `links` and `name` stay those of the session before until the next one is
+ *   `ready`: a start that fails takes nothing away
  * @property {Phase} phase
  * @property {"microphone" | "file" | null} source
  * @property {{id: string, model: string, languages: string[] | null} | null} session
  * @property {Utterance[]} utterances
- * @property {Word[]} tail  words that may still change
+ * @property {Word[]} tail  words that may still change, or were never confirmed because the session broke off
+ * @property {string} name  of the transcript's files, without extension
+ * @property {string} nextName  the same for the session that is being started
+ * @property {Transcript | null} previous  the transcript that this one replaced
  * @property {boolean} speaking  the server hears speech now
  * @property {{received: number, committed: number, seconds: number} | null} lag
  * @property {number} captured  seconds of sound taken from the microphone
@@ -33,10 +42,12 @@
  * @property {{stage: string, fraction: number} | null} progress  of the full pass
  * @property {number | null} duration  seconds of audio in the whole session, once known
  * @property {Record<string, string>} links  where the transcript can be fetched, by format
- * @property {{code: string, message: string, hint: string} | null} error
+ * @property {{code: string, message: string, hint: string, fromServer: boolean} | null} error
  * @property {number} retryIn  seconds until a full server is asked again
  * @property {{code: string, message: string}[]} notices
  */
+
+import { textOf, turnsOf, withMark, withoutMark } from "./turns.js";
 
 /** Sound below this root mean square (full scale is 1) counts as none: about -52 dBFS, above the noise of a muted input. */
 export const AUDIBLE = 0.0025;
@@ -67,6 +78,9 @@ const INITIAL = {
   progress: null,
   duration: null,
   links: {},
+  name: "",
+  nextName: "",
+  previous: null,
   error: null,
   retryIn: 0,
   notices: [],
@@ -98,7 +112,16 @@ const FROM_SERVER = {
   ready(state, message) {
     const recognizer = message.models?.recognizer ?? {};
     const session = { id: message.session, model: recognizer.name ?? "", languages: recognizer.languages ?? null };
-    return { ...state, session, links: linksOf(session.id), phase: state.phase === "connecting" ? "live" : state.phase };
+    return {
+      ...state,
+      session,
+      phase: state.phase === "connecting" ? "live" : state.phase,
+      previous: state.utterances.length > 0 ? transcriptOf(state) : state.previous,
+      utterances: [],
+      tail: [],
+      links: linksOf(session.id),
+      name: state.nextName,
+    };
   },
 
   ack(state, message) {
@@ -161,7 +184,7 @@ const FROM_SERVER = {
     const full = code === "server_full";
     return {
       ...ended(state, full ? "full" : "failed"),
-      error: { code, message, hint },
+      error: { code, message, hint, fromServer: true },
       retryIn: full ? Math.max(1, Math.ceil(retry_after ?? RETRY_AFTER_DEFAULT)) : 0,
     };
   },
@@ -172,17 +195,24 @@ const FROM_PAGE = {
   /** The browser lacks something. `reason` is the phase that says what. */
   "page.found_wanting": (state, { reason }) => ({ ...state, phase: reason }),
 
-  "page.permission_asked": () => ({ ...INITIAL, phase: "asking", source: "microphone" }),
+  /** `name` is for the files of what will be said. */
+  "page.permission_asked": (state, { name = "captions" }) => ({
+    ...begun(state),
+    phase: "asking",
+    source: "microphone",
+    nextName: name,
+  }),
 
   "page.microphone_opened": (state) => (state.phase === "asking" ? { ...state, phase: "connecting" } : state),
 
   /** `reason` is the phase that says why. */
   "page.microphone_failed": (state, { reason }) => ended(state, reason),
 
-  "page.file_chosen": (_state, { name, size }) => ({
-    ...INITIAL,
+  "page.file_chosen": (state, { name, size }) => ({
+    ...begun(state),
     phase: "connecting",
     source: "file",
+    nextName: name.replace(/(?<=.)\.[^.]*$/, ""),
     file: { name, size, fraction: 0 },
   }),
 
@@ -210,7 +240,13 @@ const FROM_PAGE = {
   },
 
   /** Something on this side went wrong: `message` and `hint` are sentences. */
-  "page.failed": (state, { code, message, hint }) => ({ ...ended(state, "failed"), error: { code, message, hint } }),
+  "page.failed": (state, { code, message, hint }) => ({
+    ...ended(state, "failed"),
+    error: { code, message, hint, fromServer: false },
+  }),
+
+  /** What this tab held before it was reloaded. */
+  "page.transcript_found": (state, { transcript }) => ({ ...state, previous: transcript }),
 
   "page.second_passed": (state) => ({ ...state, retryIn: Math.max(0, state.retryIn - 1) }),
 
@@ -232,12 +268,28 @@ export function wouldLoseWords(state) {
   return isActive(state) || (state.phase === "finishing" && !state.complete);
 }
 
+/** Whether the tail will never be confirmed: its session is over. @param {State} state */
+export function isTailLost(state) {
+  return state.tail.length > 0 && state.phase !== "live" && state.phase !== "finishing";
+}
+
+/** The language that is being spoken, once the server has found out; null before. @param {State} state */
+export function detectedLanguage({ phase, utterances }) {
+  if (phase !== "live" && phase !== "finishing") return null;
+  return utterances.findLast(({ language }) => language)?.language ?? null;
+}
+
+/** What can be saved of this state. @param {State} state @returns {Transcript} */
+export function transcriptOf({ name, utterances, links }) {
+  return { name, utterances, links };
+}
+
 /** How many words are committed. @param {State} state */
 export function wordCount(state) {
   return state.utterances.reduce((count, utterance) => count + utterance.words.length, 0);
 }
 
-/** The committed transcript, one paragraph for each turn. @param {State} state @returns {string} */
+/** The committed transcript, one paragraph for each turn. @param {Pick<State, "utterances">} state @returns {string} */
 export function plainText(state) {
   return state.utterances
     .flatMap((utterance) => turnsOf(utterance.words))
@@ -245,37 +297,14 @@ export function plainText(state) {
     .join("\n");
 }
 
-/** @param {Word[]} words */
-export function textOf(words) {
-  return words.map((word) => word.text).join("");
-}
-
-/**
- * Split words where the speaker changes. A word whose speaker is not known yet stays with its neighbours: it would
- * otherwise jump to a paragraph of its own and back.
- *
- * @param {Word[]} words
- * @returns {{speaker: string | null, words: Word[]}[]}
- */
-export function turnsOf(words) {
-  /** @type {{speaker: string | null, words: Word[]}[]} */
-  const turns = [];
-  for (const word of words) {
-    const turn = turns.at(-1);
-    const speaker = word.speaker ?? null;
-    if (turn && (speaker === null || turn.speaker === null || turn.speaker === speaker)) {
-      turn.words.push(word);
-      turn.speaker ??= speaker;
-    } else {
-      turns.push({ speaker, words: [word] });
-    }
-  }
-  return turns;
+/** A session is about to begin: everything is new but what can be read. @param {State} state @returns {State} */
+function begun({ utterances, tail, links, name, previous }) {
+  return { ...INITIAL, utterances, tail, links, name, previous };
 }
 
 /** Stop everything that moves, keep what was read. @param {State} state @param {Phase} phase @returns {State} */
 function ended(state, phase) {
-  return { ...state, phase, tail: [], speaking: false, quiet: 0, unanswered: 0, progress: null };
+  return { ...state, phase, speaking: false, quiet: 0, unanswered: 0, progress: null };
 }
 
 /** @param {State} state @param {string} code @param {string} message @returns {State} */
@@ -288,7 +317,10 @@ function noted(state, code, message) {
 function appended(utterances, number, words) {
   const last = utterances.at(-1);
   if (last?.utterance === number) return [...utterances.slice(0, -1), { ...last, words: [...last.words, ...words] }];
-  return [...utterances, { utterance: number, words, complete: false, language: null }];
+  const before = last ? withMark(last.words, words[0]) : [];
+  const earlier = last && before !== last.words ? [...utterances.slice(0, -1), { ...last, words: before }] : utterances;
+  const own = withoutMark(words);
+  return own.length > 0 ? [...earlier, { utterance: number, words: own, complete: false, language: null }] : earlier;
 }
 
 /** @param {Utterance} utterance @param {{from: number, to: number, speaker: string}} label @returns {Utterance} */

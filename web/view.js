@@ -2,9 +2,10 @@
 
 import { Captions } from "./captions.js";
 import { Follow } from "./follow.js";
-import { languages } from "./languages.js";
-import { isActive, textOf } from "./state.js";
-import { behind, clock, elapsed, hearing, percent, wordsFor } from "./words.js";
+import { languages, nameOf } from "./languages.js";
+import { detectedLanguage, isActive, isTailLost, transcriptOf } from "./state.js";
+import { textOf } from "./turns.js";
+import { behind, hearing, percent, timeShown, wordsFor } from "./words.js";
 
 /**
  * @typedef {import("./state.js").State} State
@@ -49,21 +50,26 @@ export class View {
     this.#renderState(state);
     this.#renderFile(state);
     this.#renderTools(state);
-    if (before?.utterances !== state.utterances || before.tail !== state.tail) this.#renderCaptions(state);
+    if (before?.utterances !== state.utterances || before.tail !== state.tail || before.phase !== state.phase) {
+      this.#renderCaptions(state);
+    }
     if (before?.notices !== state.notices) this.#renderNotices(state);
-    if (before?.session !== state.session) renderSession(state);
+    if (before?.session !== state.session) {
+      this.#announced = -1;
+      renderSession(state);
+    }
     if (before?.utterances !== state.utterances && choices.announce) this.#announce(state);
   }
 
   /** @param {State} state */
   #renderState(state) {
-    const { title, detail, tone } = wordsFor(state);
+    const { title, detail, tone, cause = "" } = wordsFor(state);
     const isEmpty = state.utterances.length === 0 && state.tail.length === 0;
     document.body.dataset.phase = state.phase;
     document.body.dataset.tone = tone;
     document.title = state.phase === "idle" ? "live-asr" : `${title} · live-asr`;
     setText(find("phase"), title);
-    setText(find("elapsed"), clock(elapsed(state)));
+    setText(find("elapsed"), timeShown(state));
     find("elapsed").hidden = state.session === null && !(isActive(state) && state.captured > 0);
     setText(find("lag-figure"), behind(state));
     find("lag").hidden = behind(state) === "";
@@ -72,6 +78,7 @@ export class View {
     find("hero").hidden = !isEmpty;
     renderHero(state, title, detail);
     setText(find("advice"), detail);
+    find("advice").title = find("hero-detail").title = cause;
     find("advice").hidden = detail === "" || isEmpty;
     // The audience reads when captions fail, not that they work.
     setText(find("stage-state"), tone === "live" && detail === "" ? "" : [title, detail].filter(Boolean).join(". "));
@@ -91,21 +98,27 @@ export class View {
   #renderTools(state) {
     const hasText = state.utterances.length > 0;
     find("copy").disabled = !hasText;
-    find("save").disabled = !hasText;
+    find("save").disabled = !hasText && !state.previous;
+    find("save-previous").hidden = !state.previous;
+    setText(find("save-previous-name"), state.previous?.name ?? "");
     setText(find("start-label"), startLabel(state));
     find("start").disabled = state.phase === "finishing" && !state.complete;
     document.body.dataset.active = String(isActive(state) || state.phase === "full");
     for (const link of find("save-menu").querySelectorAll("a")) {
-      const href = state.links[link.dataset.format];
+      const { name, links, utterances } = transcriptOfLink(link, state);
+      const href = utterances.length > 0 ? links[link.dataset.format] : undefined;
+      link.hidden = utterances.length === 0;
+      link.download = `${name}.${link.dataset.format}`;
       if (href) link.href = href;
       else link.removeAttribute("href");
     }
+    setText(find("language").options[0], detected(state));
   }
 
   /** @param {State} state */
   #renderCaptions(state) {
-    this.#captions.render(state.utterances, state.tail);
-    this.#stage.render(state.utterances, state.tail);
+    this.#captions.render(state.utterances, state.tail, isTailLost(state));
+    this.#stage.render(state.utterances, state.tail, isTailLost(state));
     this.follow.contentGrew();
   }
 
@@ -130,7 +143,6 @@ export class View {
 
   /** Hand complete utterances to screen readers: single words would never let them finish. @param {State} state */
   #announce({ utterances }) {
-    if (utterances.length === 0) this.#announced = -1;
     const announcer = find("announcer");
     for (const { utterance, complete, words } of utterances) {
       if (!complete || utterance <= this.#announced) continue;
@@ -146,6 +158,11 @@ export class View {
   #showJump(following) {
     find("jump").hidden = following;
   }
+}
+
+/** The transcript that a link of the Save menu stands for. @param {HTMLElement} link @param {State} state */
+export function transcriptOfLink(link, state) {
+  return (link.closest("#save-previous") && state.previous) || transcriptOf(state);
 }
 
 /**
@@ -167,6 +184,12 @@ export function showLanguages(chosen) {
   const select = find("language");
   select.append(...languages(navigator.languages).map(({ code, name }) => option(code, name)));
   select.value = chosen;
+}
+
+/** What stands where no language is chosen. @param {State} state */
+function detected(state) {
+  const language = detectedLanguage(state);
+  return language && find("language").value === "" ? `Detected: ${nameOf(language)}` : "Detect language";
 }
 
 /** What the main button does now. @param {State} state */

@@ -3,7 +3,8 @@
 import { wordCount } from "./state.js";
 
 /** @typedef {import("./state.js").State} State */
-/** @typedef {{title: string, detail: string, tone: "calm" | "busy" | "live" | "good" | "bad"}} Words */
+/** @typedef {{title: string, detail: string, tone: "calm" | "busy" | "live" | "good" | "bad", cause?: string}} Words
+ *   `cause` is what the server itself said: for who runs it, not for who reads */
 
 /** Seconds without any sound before the page says so. */
 const QUIET_AFTER = 4;
@@ -63,14 +64,15 @@ const WORDS = {
   done: (state) => ({ title: "Done", detail: summary(state), tone: "good" }),
   full: (state) => ({
     title: "Server full",
-    detail: `${state.error?.message ?? ""} Trying again ${state.retryIn ? `in ${state.retryIn} s` : "now"}.`.trim(),
+    detail: `All places are taken. Trying again ${state.retryIn ? `in ${state.retryIn} s` : "now"}.`,
     tone: "busy",
+    cause: state.error?.message,
   }),
   lost: (state) =>
     state.session
       ? {
           title: "Connection lost",
-          detail: "What you have read stays here. Check the network, then start again: that begins a new transcript.",
+          detail: "What you have read stays here, to be copied or saved. Check the network, then start again: that begins a new transcript.",
           tone: "bad",
         }
       : {
@@ -78,8 +80,29 @@ const WORDS = {
           detail: "Nothing answers at this address. Check that live-asr is running, then start again.",
           tone: "bad",
         },
-  failed: (state) => ({ title: "That did not work", detail: failure(state), tone: "bad" }),
+  failed: (state) => ({
+    title: state.error?.code === "shutting_down" ? "Server restarting" : "That did not work",
+    detail: failure(state),
+    tone: "bad",
+    cause: cause(state),
+  }),
 };
+
+/** What a reader is told of the server's errors, by code. @type {Record<string, string>} */
+const FAILURES = {
+  not_audio: "This file holds no sound that can be read. Choose a recording: audio or video of any usual kind.",
+  shutting_down: "The server is restarting. Press Start in a moment.",
+  unauthorized: "This server asks for a token. Open the address that the operator gave you: it ends in #token=…",
+  origin_not_allowed: "This server takes no captions from this address. Open the page at the server's own address.",
+  language_unsupported: "The server's model does not know this language. Choose another, or “Detect language”.",
+  task_unsupported: "The server's model cannot translate. Choose captions in the language spoken, in Settings.",
+  storage_full: "The server's disk is full, so it takes no more sound. Tell who runs it.",
+  slow_client: "The network was too slow to bring the captions here. Check it, then press Start.",
+  overrun: "The network was too slow for the sound. Check it, then press Start.",
+  start_timeout: "The connection took too long. Press Start to try again.",
+  internal: "Something broke on the server. Press Start to try again.",
+};
+const FAILURE = "The server ended the captions. Press Start to try again.";
 
 /** Say in what state the page is. @param {State} state @returns {Words} */
 export function wordsFor(state) {
@@ -94,10 +117,16 @@ export function hearing(state) {
   return state.captured > 0 && state.quiet < 1 ? "Hearing sound" : "Listening";
 }
 
-/** Say how far behind the captions are; empty where that means nothing. @param {State} state @returns {string} */
+/** Say how long ago the newest confirmed word was spoken; empty where that means nothing. @param {State} state @returns {string} */
 export function behind(state) {
   if (!state.lag || state.phase !== "live" || state.source === "file") return "";
   return `${Math.max(0, state.lag.seconds).toFixed(1)} s`;
+}
+
+/** The clock: for a recording being worked on, how much is done of what has arrived. @param {State} state @returns {string} */
+export function timeShown(state) {
+  if (state.source !== "file" || state.duration !== null || !state.lag) return clock(elapsed(state));
+  return `${clock(state.lag.committed)} / ${clock(elapsed(state))}`;
 }
 
 /** Seconds of audio so far: what the microphone gave, or what was heard of a file. @param {State} state */
@@ -124,10 +153,16 @@ function listening(state) {
 }
 
 /** @param {State} state */
-function failure({ error }) {
-  // The server's hint is for programs; a reader has only the address to put the token in.
-  const hint = error?.code === "unauthorized" ? "Open the address that the operator gave you: it ends in #token=…" : error?.hint;
-  return [error?.message, hint].filter(Boolean).join(" ");
+function failure({ error, source }) {
+  if (!error) return "";
+  if (!error.fromServer) return `${error.message} ${error.hint}`;
+  if (error.code === "not_audio" && source !== "file") return FAILURE;
+  return Object.hasOwn(FAILURES, error.code) ? FAILURES[error.code] : FAILURE;
+}
+
+/** @param {State} state */
+function cause({ error }) {
+  return error?.fromServer ? [error.message, error.hint].filter(Boolean).join(" ") : "";
 }
 
 /** @param {State} state */

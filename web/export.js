@@ -1,0 +1,111 @@
+/**
+ * A transcript as a file, made from the words that the page holds. The server's files are better (its cues break where
+ * a reader would pause); these are for when it cannot be reached.
+ *
+ * @typedef {import("./state.js").Transcript} Transcript
+ * @typedef {import("./state.js").Utterance} Utterance
+ * @typedef {import("./messages.js").Word} Word
+ * @typedef {{speaker: string | null, words: Word[]}} Turn
+ */
+
+import { plainText } from "./state.js";
+import { textOf, turnsOf } from "./turns.js";
+
+/** What a reader can take in at once: seconds, and characters on two lines. */
+const LONGEST_CUE = 7;
+const CUE_CHARACTERS = 84;
+const LINE_CHARACTERS = 42;
+
+/** File name extension → the transcript in that format. @type {Record<string, (transcript: Transcript) => string>} */
+export const EXPORTS = {
+  txt: (transcript) => plainText(transcript).replaceAll("\n", "\n\n") + "\n",
+  vtt: (transcript) => ["WEBVTT\n", ...cuesOf(transcript).map(vttCue)].join("\n"),
+  srt: (transcript) => cuesOf(transcript).map(srtCue).join("\n"),
+  json: (transcript) => JSON.stringify(record(transcript), null, 2) + "\n",
+};
+
+/** The name of what is said from this moment on. @param {Date} begun @returns {string} */
+export function nameOf(begun) {
+  const two = (/** @type {number} */ part) => String(part).padStart(2, "0");
+  const [month, day, hour, minute] = [begun.getMonth() + 1, begun.getDate(), begun.getHours(), begun.getMinutes()];
+  return `captions-${begun.getFullYear()}-${two(month)}-${two(day)}-${two(hour)}${two(minute)}`;
+}
+
+/** Whole turns where they are short, else pieces of them. @param {Transcript} transcript @returns {Turn[]} */
+function cuesOf({ utterances }) {
+  return utterances.flatMap(({ words }) =>
+    turnsOf(words).flatMap(({ speaker, words }) => pieces(words).map((piece) => ({ speaker, words: piece }))),
+  );
+}
+
+/** @param {Word[]} words @returns {Word[][]} */
+function pieces(words) {
+  /** @type {Word[][]} */
+  const pieces = [];
+  for (const word of words) {
+    const piece = pieces.at(-1);
+    const fits =
+      piece && word.end - piece[0].start <= LONGEST_CUE && textOf([...piece, word]).trim().length <= CUE_CHARACTERS;
+    // A word without a leading space belongs to the one before it.
+    if (piece && (fits || !/^\s/.test(word.text))) piece.push(word);
+    else pieces.push([word]);
+  }
+  return pieces;
+}
+
+/** @param {Turn} cue */
+function vttCue(cue) {
+  const escape = (/** @type {string} */ text) =>
+    text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+  const voice = cue.speaker ? `<v ${escape(cue.speaker)}>` : "";
+  return `${timing(cue, ".")}\n${voice}${escape(lines(cue))}\n`;
+}
+
+/** @param {Turn} cue @param {number} at */
+function srtCue(cue, at) {
+  const speaker = cue.speaker ? `${cue.speaker}: ` : "";
+  return `${at + 1}\n${timing(cue, ",")}\n${speaker}${lines(cue).replaceAll("-->", "→")}\n`;
+}
+
+/** @param {Turn} cue @param {string} point between seconds and milliseconds */
+function timing({ words }, point) {
+  const [start_ms, end_ms] = [words[0].start, words[words.length - 1].end].map((time) => Math.round(time * 1000));
+  // Parsers refuse a cue that lasts no time at all.
+  return `${clock(start_ms, point)} --> ${clock(Math.max(end_ms, start_ms + 40), point)}`;
+}
+
+/** @param {number} time_ms @param {string} point */
+function clock(time_ms, point) {
+  return new Date(time_ms).toISOString().slice(11, 23).replace(".", point);
+}
+
+/** One line, or two broken near the middle. @param {Turn} cue */
+function lines({ words }) {
+  const text = textOf(words).trim().replace(/\s+/g, " ");
+  if (text.length <= LINE_CHARACTERS) return text;
+  const middle = text.length / 2;
+  const spaces = [...text.matchAll(/ /g)].map(({ index }) => index);
+  if (spaces.length === 0) return text;
+  const at = spaces.reduce((best, space) => (Math.abs(space - middle) < Math.abs(best - middle) ? space : best));
+  return `${text.slice(0, at)}\n${text.slice(at + 1)}`;
+}
+
+/** Under the names that the server's own file has. @param {Transcript} transcript */
+function record({ utterances }) {
+  const segments = utterances
+    .flatMap(({ words }) => turnsOf(words))
+    .map(({ speaker, words }) => ({
+      start: words[0].start,
+      end: words[words.length - 1].end,
+      speaker,
+      text: textOf(words).trim(),
+      words,
+    }));
+  return {
+    revision: 0,
+    language: utterances.findLast(({ language }) => language)?.language ?? null,
+    duration: segments.at(-1)?.end ?? 0,
+    text: textOf(utterances.flatMap(({ words }) => words)).trim(),
+    segments,
+  };
+}

@@ -1,0 +1,57 @@
+/** Saves a transcript as a file: the server's version while it answers, else one from the words that the page holds. */
+
+import { authorization } from "./access.js";
+import { EXPORTS } from "./export.js";
+
+/** @typedef {import("./state.js").Transcript} Transcript */
+
+/** How long the server may take before the page helps itself. */
+const ANSWER_MS = 8_000;
+
+const KEY = "live-asr.transcript";
+
+/**
+ * Save `transcript` as a file of this format; resolves to whether it is the server's version.
+ *
+ * @param {Transcript} transcript
+ * @param {string} format one of `EXPORTS`
+ * @returns {Promise<boolean>}
+ */
+export async function save(transcript, format) {
+  const fetched = await fetchFile(transcript.links[format]);
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(fetched ?? new Blob([EXPORTS[format](transcript)], { type: "text/plain" }));
+  link.download = `${transcript.name}.${format}`;
+  link.click();
+  URL.revokeObjectURL(link.href);
+  return fetched !== null;
+}
+
+/** The transcript that this tab held before it was reloaded; null without one. @returns {Transcript | null} */
+export function keptTranscript() {
+  try {
+    return JSON.parse(sessionStorage.getItem(KEY) ?? "null");
+  } catch {
+    return null; // storage may be forbidden, or hold what an older page wrote
+  }
+}
+
+/** Keep `transcript` for this tab, until it is closed. @param {Transcript} transcript */
+export function keepTranscript(transcript) {
+  try {
+    sessionStorage.setItem(KEY, JSON.stringify(transcript));
+  } catch {
+    // Storage is forbidden or full: the server still has the transcript.
+  }
+}
+
+/** @param {string | undefined} address @returns {Promise<Blob | null>} */
+async function fetchFile(address) {
+  if (!address) return null;
+  try {
+    const response = await fetch(address, { headers: authorization(), signal: AbortSignal.timeout(ANSWER_MS) });
+    return response.ok ? await response.blob() : null;
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,62 @@
+/**
+ * Words in order: as text, and split into turns.
+ *
+ * @typedef {import("./messages.js").Word} Word
+ */
+
+/** Words as text, with the space before the first. @param {Word[]} words */
+export function textOf(words) {
+  return words.map((word) => word.text).join("");
+}
+
+/**
+ * Split words where the speaker changes. A word whose speaker is not known yet stays with its neighbours: it would
+ * otherwise jump to a paragraph of its own and back.
+ *
+ * @param {Word[]} words
+ * @returns {{speaker: string | null, words: Word[]}[]}
+ */
+export function turnsOf(words) {
+  /** @type {{speaker: string | null, words: Word[]}[]} */
+  const turns = [];
+  for (const word of words) {
+    const turn = turns.at(-1);
+    const speaker = word.speaker ?? null;
+    if (turn && (speaker === null || turn.speaker === null || turn.speaker === speaker)) {
+      turn.words.push(word);
+      turn.speaker ??= speaker;
+    } else if (turn) {
+      turns[turns.length - 1] = { ...turn, words: withMark(turn.words, word) };
+      const rest = withoutMark([word]);
+      if (rest.length > 0) turns.push({ speaker, words: rest });
+    } else {
+      turns.push({ speaker, words: [word] });
+    }
+  }
+  return turns;
+}
+
+/**
+ * The closing marks at the start of a word that belong to the word before it, such as the comma of ", being". The server
+ * may find a mark only after it has committed the word before.
+ *
+ * @param {string} text
+ */
+export function leadingMark(text) {
+  return /^\s*([.,!?;:…、。，！？；：]+)(?=\s|$)/.exec(text)?.[0] ?? "";
+}
+
+/** `words`, ending with the mark that leads `next`. @param {Word[]} words @param {Word | undefined} next */
+export function withMark(words, next) {
+  const mark = leadingMark(next?.text ?? "").trim();
+  const last = words.at(-1);
+  return mark && last ? [...words.slice(0, -1), { ...last, text: last.text + mark }] : words;
+}
+
+/** `words` without a mark before them. @param {Word[]} words */
+export function withoutMark(words) {
+  const mark = leadingMark(words[0]?.text ?? "");
+  if (!mark) return words;
+  const text = words[0].text.slice(mark.length);
+  return text ? [{ ...words[0], text }, ...words.slice(1)] : words.slice(1);
+}
