@@ -48,14 +48,16 @@ def saved(opened: Visit, extension: str) -> str:
     """Save the transcript as a reader does, and return what the file holds."""
     opened.page.get_by_role("button", name="Save").click()
     with opened.page.expect_download() as download:
-        opened.page.locator(f"#save-menu [data-format={extension}]").click()
-    assert download.value.suggested_filename.endswith(f".{extension}")
+        opened.page.locator(f"#save-menu > [data-format={extension}]").click()
+    assert re.fullmatch(
+        rf"captions-\d{{4}}-\d\d-\d\d-\d{{4}}\.{extension}", download.value.suggested_filename
+    )
     return Path(download.value.path()).read_text()
 
 
 def transcript(server: Server, opened: Visit) -> str:
     """Return what the server itself has on record for the session on the screen."""
-    href = opened.page.locator("#save-menu [data-format=txt]").get_attribute("href")
+    href = opened.page.locator("#save-menu > [data-format=txt]").get_attribute("href")
     assert href is not None
     return " ".join(opened.page.request.get(server.url + href).text().split())
 
@@ -73,7 +75,7 @@ def test_speech_becomes_captions_that_can_be_copied_and_saved(
     opened.wait_for("() => /jersey now/i.test(document.querySelector('#transcript').textContent)")
     opened.wait_for("() => document.querySelector('.tail')?.textContent.split(' ').length > 1")
     expect(page.locator("#hearing")).to_have_text(re.compile("Hearing"))
-    expect(page.locator("#lag")).to_have_text(re.compile(r"^\d+\.\d s behind$"))
+    expect(page.locator("#lag")).to_have_text(re.compile(r"^confirmed \d+\.\d s ago$"))
     expect(page.locator("#elapsed")).to_have_text(re.compile(r"^0:\d\d$"))
     opened.photograph("live-light")
     page.emulate_media(color_scheme="dark")
@@ -111,6 +113,10 @@ def test_a_chosen_recording_is_transcribed_to_its_end(
     expect(opened.page.locator("#elapsed")).to_have_text("0:30")
     assert opened.captions() == transcript(server, opened)
     assert words(opened.captions()) >= EXPECTED
+    opened.page.get_by_role("button", name="Save").click()
+    with opened.page.expect_download() as download:
+        opened.page.locator("#save-menu > [data-format=vtt]").click()
+    assert download.value.suggested_filename == "sample.vtt"
 
 
 def test_a_dropped_recording_is_transcribed_and_replaces_the_captions_before_it(
@@ -137,7 +143,7 @@ def test_a_file_that_is_no_recording_is_refused_in_words(
     opened.page.set_input_files("#recording", letter)
     opened.expect_phase("failed")
     expect(opened.page.locator("#hero-title")).to_have_text("That did not work")
-    expect(opened.page.locator("#hero-detail")).not_to_be_empty()
+    expect(opened.page.locator("#hero-detail")).to_contain_text("This file holds no sound that can be read.")
 
 
 def test_an_empty_file_is_refused_without_asking_the_server(

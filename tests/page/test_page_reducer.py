@@ -11,8 +11,10 @@ from playwright.sync_api import Browser, Page
 pytest_plugins = ["browsers"]
 
 REDUCE = """async (messages) => {
-    const { initialState, reduce, plainText, turnsOf, wordCount } = await import("/web/state.js");
-    const { behind, elapsed, hearing, wordsFor } = await import("/web/words.js");
+    const { initialState, reduce, plainText, wordCount, isTailLost, detectedLanguage } =
+        await import("/web/state.js");
+    const { turnsOf } = await import("/web/turns.js");
+    const { behind, elapsed, timeShown, hearing, wordsFor } = await import("/web/words.js");
     const freeze = (value) => {
         if (value && typeof value === "object") Object.values(Object.freeze(value)).forEach(freeze);
         return value;
@@ -27,6 +29,9 @@ REDUCE = """async (messages) => {
         behind: behind(state),
         elapsed: elapsed(state),
         hearing: hearing(state),
+        clock: timeShown(state),
+        isTailLost: isTailLost(state),
+        detected: detectedLanguage(state),
         words: wordsFor(state),
     };
 }"""
@@ -168,7 +173,7 @@ def test_a_closed_connection_is_lost_only_while_words_are_missing(page: Page) ->
     assert reduced(page, *LIVE, closed)["phase"] == "lost"
     assert reduced(page, *LIVE, stop, closed)["phase"] == "lost"
     assert reduced(page, *LIVE, stop, stopped, closed)["phase"] == "done"
-    assert reduced(page, *LIVE, error, closed)["words"]["detail"] == "It broke. Try again."
+    assert reduced(page, *LIVE, error, closed)["words"]["cause"] == "It broke. Try again."
 
 
 def test_a_full_server_counts_down_from_what_it_said(page: Page) -> None:
@@ -189,4 +194,69 @@ def test_a_notice_is_kept_once_and_can_be_dismissed(page: Page) -> None:
 
 def test_a_new_start_leaves_nothing_of_the_session_before(page: Page) -> None:
     story = [*LIVE, commit(0, word(" Hello", 0, 0.4)), {"type": "page.connection_closed"}]
-    assert reduced(page, *story, ASKED) == reduced(page, ASKED)
+    again = reduced(page, *story, *LIVE)
+    assert again.pop("previous")["utterances"][0]["words"] == [word(" Hello", 0, 0.4)]
+    fresh = reduced(page, *LIVE)
+    del fresh["previous"]
+    assert again == fresh
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        {"type": "page.microphone_failed", "reason": "denied"},
+        {"type": "page.connection_closed"},
+        {"type": "error", "code": "server_full", "message": "Full."},
+    ],
+)
+def test_a_start_that_fails_leaves_the_transcript_before_it(page: Page, failure: dict[str, Any]) -> None:
+    story = [*LIVE, commit(0, word(" Hello", 0, 0.4)), {"type": "page.connection_closed"}]
+    state = reduced(page, *story, ASKED, OPENED, failure)
+    assert state["text"] == "Hello"
+    assert state["links"]["txt"] == "/v1/sessions/abc/transcript.txt"
+    assert state["previous"] is None
+
+
+def test_a_tail_that_was_never_confirmed_stays_and_is_called_lost(page: Page) -> None:
+    partial = {"type": "partial", "words": [word(" Hello", 0, 0.4)]}
+    assert not reduced(page, *LIVE, partial)["isTailLost"]
+    lost = reduced(page, *LIVE, partial, {"type": "page.connection_closed"})
+    assert ([w["text"] for w in lost["tail"]], lost["isTailLost"]) == ([" Hello"], True)
+
+
+def test_a_mark_that_comes_late_joins_the_word_before_it(page: Page) -> None:
+    first = commit(0, word(" simple", 0, 1))
+    assert reduced(page, *LIVE, first, commit(1, word(", in", 2, 3)))["text"] == "simple,\nin"
+    assert (
+        reduced(page, *LIVE, first, commit(1, word(".", 2, 3), word(" Next", 3, 4)))["text"]
+        == "simple.\nNext"
+    )
+    assert reduced(page, *LIVE, first, commit(1, word(" .5", 2, 3)))["text"] == "simple\n.5"
+    assert reduced(page, *LIVE, commit(0, word(", in", 2, 3)))["text"] == "in"
+    turns = commit(0, word(" One", 0, 1, "S1"), word(", two", 1, 2, "S2"))
+    assert reduced(page, *LIVE, turns)["text"] == "S1: One,\nS2: two"
+
+
+def test_errors_of_the_server_are_put_into_words_for_readers(page: Page) -> None:
+    error = {"type": "error", "code": "shutting_down", "message": "The server is shutting down.", "hint": ""}
+    words = reduced(page, *LIVE, error)["words"]
+    assert words["detail"] == "The server is restarting. Press Start in a moment."
+    assert words["cause"] == "The server is shutting down."
+    unknown = {**error, "code": "constructor"}
+    assert reduced(page, *LIVE, unknown)["words"]["detail"].startswith("The server ended the captions.")
+
+
+def test_the_language_is_known_while_live_once_an_utterance_told_it(page: Page) -> None:
+    utterance = {"type": "utterance", "utterance": 0, "language": "de"}
+    story = [*LIVE, commit(0, word(" Ja", 0, 1))]
+    assert reduced(page, *story)["detected"] is None
+    assert reduced(page, *story, utterance)["detected"] == "de"
+    assert reduced(page, *story, utterance, {"type": "page.connection_closed"})["detected"] is None
+
+
+def test_the_clock_of_a_recording_shows_what_is_done_of_what_has_arrived(page: Page) -> None:
+    file = {"type": "page.file_chosen", "name": "the.talk.mp4", "size": 1000}
+    lag = {"type": "lag", "received": 65.0, "committed": 5.0, "seconds": 60.0}
+    state = reduced(page, file, READY, lag)
+    assert (state["clock"], state["name"]) == ("0:05 / 1:05", "the.talk")
+    assert reduced(page, file, READY, {"type": "stopped", "duration": 65, "text": ""})["clock"] == "1:05"
