@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
@@ -89,8 +88,7 @@ def serve(
     from live_asr.server.run import run
 
     recognizer, detector = _bring(settings)
-    with _signals_as_interrupts(), suppress(KeyboardInterrupt):
-        run(settings, recognizer, detector)
+    run(settings, recognizer, detector)
     print("live-asr: stopped", flush=True)
 
 
@@ -302,24 +300,6 @@ def _resolve(settings: Settings, name: str, on_progress: Progress | None) -> Wei
         on_progress=on_progress,
         offline=settings.models.offline,
     )
-
-
-@contextmanager
-def _signals_as_interrupts() -> Iterator[None]:
-    """Let SIGINT and SIGTERM raise KeyboardInterrupt, which the server does again once it has shut down.
-
-    Left to their defaults, the second would end the process as if it had been killed.
-    """
-
-    def interrupt(number: int, frame: object) -> NoReturn:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

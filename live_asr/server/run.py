@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import signal
 import socket
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import uvicorn
 
@@ -54,12 +57,29 @@ def run(settings: Settings, recognizer: Weights, detector: Weights) -> None:
         )
 
     def on_failed(error: EngineError) -> None:
-        failures.append(error)
-        server.should_exit = True
+        if not server.should_exit:  # else it is because the server ends that they could not be loaded
+            failures.append(error)
+            server.should_exit = True
 
     failures: list[LiveAsrError] = []
+    with _noted_signals() as told:
+        server = _server(settings, load, told, on_ready=on_ready, on_failed=on_failed)
+        server.run(sockets=[listener])
+    if failures:
+        raise failures[0]
+
+
+def _server(
+    settings: Settings,
+    load: Load,
+    told: list[int],
+    *,
+    on_ready: Callable[[Loaded], None],
+    on_failed: Callable[[EngineError], None],
+) -> _Server:
+    """Build the server; `told` fills with the signals that came before it could take them itself."""
     app = create_app(settings, load, on_ready=on_ready, on_failed=on_failed)
-    server = _Server(
+    return _Server(
         uvicorn.Config(
             app,
             # One implementation of WebSockets everywhere; compression would cost more CPU than a caption.
@@ -72,11 +92,9 @@ def run(settings: Settings, recognizer: Weights, detector: Weights) -> None:
             access_log=settings.server.log_level == "debug",
             server_header=False,
             timeout_graceful_shutdown=CLOSE_PATIENCE,
-        )
+        ),
+        told,
     )
-    server.run(sockets=[listener])
-    if failures:
-        raise failures[0]
 
 
 def load_of(settings: Settings, recognizer: Weights, detector: Weights) -> Load:
@@ -98,10 +116,33 @@ def load_of(settings: Settings, recognizer: Weights, detector: Weights) -> Load:
 class _Server(uvicorn.Server):
     """uvicorn's server, which tells open sessions before it closes their sockets."""
 
+    def __init__(self, config: uvicorn.Config, told: list[int]) -> None:
+        super().__init__(config)
+        self._told = told
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.should_exit = self.should_exit or bool(self._told)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         state = self.config.app.state.server  # type: ignore[union-attr]
         await state.registry.drain(state.settings.server.drain_timeout)
         await super().shutdown(sockets)
+
+
+@contextmanager
+def _noted_signals() -> Iterator[list[int]]:
+    """Note signals rather than raise in the middle of whatever runs: there an exception may be lost."""
+    told: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _: told.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield told
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _raise_file_limit() -> None:
