@@ -14,8 +14,14 @@ import webvtt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from live_asr.core.export import FORMATS, LINE_COLUMNS, Record, cues, to_json, to_srt, to_txt, to_vtt
+from live_asr.core.cues import LINE_COLUMNS, Cue
+from live_asr.core.cues import cues as cues_of
+from live_asr.core.export import FORMATS, Record, to_json, to_srt, to_txt, to_vtt
 from live_asr.core.types import Segment, Word, samples
+
+
+def cues(made: Record, *, label_turns: bool = False) -> tuple[Cue, ...]:
+    return cues_of(made.segments, made.duration_samples, label_turns=label_turns)
 
 
 def words(text: str, start: float = 0.0, each: float = 0.3, speaker: str | None = None) -> tuple[Word, ...]:

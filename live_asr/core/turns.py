@@ -1,0 +1,80 @@
+"""Turns: what one speaker says on end, as exports read it, and where a reader of it would pause."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
+from typing import NamedTuple
+
+from live_asr.core.types import SAMPLE_RATE_HZ, Segment, SpeakerLabel, Word
+
+LONG_PAUSE_SAMPLES = SAMPLE_RATE_HZ * 2
+"""A silence that no cue and no paragraph spans."""
+
+SENTENCE_ENDS = ".!?…。！？｡؟।။።"
+CLAUSE_ENDS = ",;:、，；：،؛–—"
+CLOSING = "\"'”’»)]}」』）】》〉％%"
+_LATE_MARKS = re.compile(
+    # A mark after a space that opens what follows (" …and", " .5") is none of them; a French " ?" is.
+    rf"[{SENTENCE_ENDS}{CLAUSE_ENDS}]+(?!\d)|\s+[{SENTENCE_ENDS},;:、，；：،؛]+(?=\s|$)"
+)
+"""Marks at the beginning of a word that belong to the word before."""
+
+
+class Turn(NamedTuple):
+    """One speaker's words until somebody else speaks."""
+
+    speaker: SpeakerLabel | None
+    utterances: list[list[Word]]
+
+    @property
+    def words(self) -> list[Word]:
+        """All words of the turn, in order."""
+        return [word for utterance in self.utterances for word in utterance]
+
+
+def turns(segments: Iterable[Segment]) -> Iterator[Turn]:
+    """Join neighbouring segments of one speaker, with every mark at the word that it follows."""
+    for speaker, group in groupby(segments, key=lambda segment: segment.speaker):
+        yield Turn(speaker, _with_marks_joined(segment.words for segment in group))
+
+
+def _with_marks_joined(utterances: Iterable[Sequence[Word]]) -> list[list[Word]]:
+    """Give marks back to the word that they follow.
+
+    A mark is sometimes recognised only after the word before it was committed, and then stands at the
+    beginning of the next one, even of the next utterance's first.
+    """
+    joined: list[list[Word]] = []
+    home: list[Word] = []  # ends with the last word that has text
+    for utterance in utterances:
+        words: list[Word] = []
+        joined.append(words)
+        for word in utterance:
+            late = _LATE_MARKS.match(word.text) if home else None
+            if late:
+                home[-1] = replace(home[-1], text=home[-1].text.rstrip() + late.group())
+                word = replace(word, text=word.text[late.end() :])
+            if word.text.strip():
+                words.append(word)
+                home = words
+    return joined
+
+
+def ends_sentence(text: str) -> bool:
+    """Tell whether the text ends with a full stop or its like, quotes and brackets aside."""
+    return text.rstrip().rstrip(CLOSING).endswith(tuple(SENTENCE_ENDS))
+
+
+def columns_of(text: str) -> int:
+    """Return the width of a text: wide (East Asian) characters take two columns, combining marks none."""
+    return sum(_character_columns(character) for character in text)
+
+
+def _character_columns(character: str) -> int:
+    if unicodedata.category(character) in ("Mn", "Me", "Cf"):
+        return 0  # combining marks sit on the character before
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
