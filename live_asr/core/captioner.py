@@ -26,6 +26,7 @@ from live_asr.core.guards import (
     is_noise,
     without_loops,
 )
+from live_asr.core.language import LanguageVote
 from live_asr.core.segmenter import (
     CHUNK_SAMPLES,
     Segmenter,
@@ -102,24 +103,6 @@ class _Step:
     full_window: bool = False
 
 
-@dataclass(slots=True)
-class _LanguageVote:
-    """Belief in each language, summed over the windows heard until one is locked."""
-
-    belief: dict[str, float] = field(default_factory=dict)
-
-    def add(self, language: str, probability: float, speech_samples: int) -> None:
-        """Count one window: the less speech it held, the less its opinion weighs."""
-        weight = min(1.0, speech_samples / samples(3.0))
-        self.belief[language] = self.belief.get(language, 0.0) + probability * weight
-
-    def winner(self) -> str | None:
-        """Return the language most believed in; None before the first window."""
-        return max(self.belief, key=lambda code: self.belief[code], default=None)
-
-
-LANGUAGE_BELIEF = 0.7
-"""A detected language is locked at this sum: after about 1.5 s of clear speech."""
 MOST_REFUSALS = 2
 """A hypothesis that drops half of what was shown is refused so many times in a row."""
 
@@ -136,7 +119,7 @@ class Captioner:
         vocabulary: Sequence[str] = (),
     ) -> None:
         self.options = options or CaptionOptions()
-        self.language = language
+        self._vote = LanguageVote(language)
         self.step_samples = self.options.window.step_samples
         """New audio between two decodes; may be changed at any time, to spare a loaded recogniser."""
         self.overloaded = False
@@ -147,7 +130,6 @@ class Captioner:
         self._segmenter = Segmenter(self.options.segmenter)
         self._window = RollingWindow(self.options.window)
         self._agreement = self._new_agreement()
-        self._language_vote = _LanguageVote()
         self._probabilities: deque[float] = deque()
         self._judged_sample = 0
         self._consumed_sample = 0
@@ -180,7 +162,9 @@ class Captioner:
     def receive_hypothesis(self, hypothesis: Hypothesis) -> None:
         """Take the answer to `decode()`. Raises RuntimeError when none was asked for."""
         step = self._answered()
-        self._vote(hypothesis, step)
+        if hypothesis.language is not None and hypothesis.words:
+            speech_samples = step.speech_end_sample - self._utterance_start_sample
+            self._vote.add(hypothesis.language, hypothesis.language_probability, speech_samples)
         if step.request.final and self._is_foreign(hypothesis):
             self._want_step(step.request.end_sample, final=True, full_window=step.full_window)
             return
@@ -328,7 +312,7 @@ class Captioner:
         request = self._window.request(
             end_sample,
             self._segmenter.speech_end_sample,
-            language=self.language or (self._language_vote.winner() if final else None),
+            language=self._vote.likely if final else self._vote.language,
             final=final,
             full_window=full_window,
         )
@@ -344,19 +328,9 @@ class Captioner:
         step, self._step = self._step, None
         return step
 
-    def _vote(self, hypothesis: Hypothesis, step: _Step) -> None:
-        """Lock the language once enough windows believe in it."""
-        if self.language is None and hypothesis.language is not None and hypothesis.words:
-            speech_samples = step.speech_end_sample - self._utterance_start_sample
-            self._language_vote.add(hypothesis.language, hypothesis.language_probability, speech_samples)
-            winner = self._language_vote.winner()
-            if winner is not None and self._language_vote.belief[winner] >= LANGUAGE_BELIEF:
-                self.language = winner
-
     def _is_foreign(self, hypothesis: Hypothesis) -> bool:
         """Tell whether a hypothesis was decoded in another language than the session turns out to speak."""
-        spoken = self.language or self._language_vote.winner()
-        return bool(hypothesis.words) and spoken is not None and hypothesis.language not in (None, spoken)
+        return bool(hypothesis.words) and hypothesis.language not in (None, self._vote.likely)
 
     def _guarded(self, hypothesis: Hypothesis, step: _Step) -> tuple[Word, ...] | None:
         """Return what can be believed of a hypothesis; None when it is of no use at all."""
@@ -378,7 +352,7 @@ class Captioner:
             return
         end_sample = step.request.end_sample
         # Nothing is committed before the language is known: it would stay in the wrong one.
-        agreed_until = end_sample if self.language is not None else 0
+        agreed_until = end_sample if self._vote.language is not None else 0
         self._commit(self._agreement.receive(words, agreed_until), end_sample)
         self._unstick(end_sample)
         self._show(self._agreement.tail)
@@ -433,14 +407,13 @@ class Captioner:
         if not self._utterance_words:
             return
         words = tuple(self._utterance_words)
-        language = self.language or self._language_vote.winner()
         self._events.append(
             Utterance(
                 index=self._utterance_index,
                 start_sample=words[0].start_sample,
                 end_sample=words[-1].end_sample,
                 words=words,
-                language=language,
+                language=self._vote.likely,
             )
         )
         self._utterance_index += 1
