@@ -95,7 +95,6 @@ def test_importing_a_module_writes_starts_and_connects_nothing(module: str) -> N
         "numpy",
         "fastapi",
         "uvicorn",
-        
         "prometheus_client",
         "typer",
         "rich",
