@@ -186,7 +186,7 @@ def test_without_network_and_copy_one_sentence_says_what_to_do(tmp_path: Path) -
 
 
 def test_offline_without_a_copy_is_refused_without_trying(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="not on this machine, and models.offline forbids"):
+    with pytest.raises(WeightsError, match=r"not on this machine, and models\.offline forbids"):
         resolve("base", models_dir=tmp_path / "none", offline=True)
     assert not (tmp_path / "none").exists()
 
