@@ -77,7 +77,9 @@ class ServerSettings(Section):
         "separated by commas in the environment. * allows any.",
     )
     max_sessions: int = Field(
-        default=8, ge=1, description="Sessions at once; the next one is refused, not degraded."
+        default=8,
+        ge=1,
+        description="Sessions at once; the next one is refused. Set it to what the machine carries.",
     )
     start_timeout: float = Field(default=10.0, gt=0, description="Seconds that a client has for its `start`.")
     max_unacked_bytes: int = Field(

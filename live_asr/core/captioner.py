@@ -162,11 +162,16 @@ class Captioner:
     def receive_hypothesis(self, hypothesis: Hypothesis) -> None:
         """Take the answer to `decode()`. Raises RuntimeError when none was asked for."""
         step = self._answered()
-        if hypothesis.language is not None and hypothesis.words:
+        if step.request.language is None and hypothesis.language is not None and hypothesis.words:
             speech_samples = step.speech_end_sample - self._utterance_start_sample
             self._vote.add(hypothesis.language, hypothesis.language_probability, speech_samples)
         if step.request.final and self._is_foreign(hypothesis):
-            self._want_step(step.request.end_sample, final=True, full_window=step.full_window)
+            self._want_step(
+                step.request.end_sample,
+                language=self._vote.likely,
+                final=True,
+                full_window=step.full_window,
+            )
             return
         words = self._guarded(hypothesis, step)
         if words is not None and drops_what_was_shown(words, self._agreement.tail):
@@ -303,16 +308,23 @@ class Captioner:
         self._ending = True
         self._end_event = event
         heard_all = self._understood_sample >= self._segmenter.speech_end_sample + samples(0.02)
-        if heard_all and not self._agreement.in_doubt:
+        if heard_all and self._vote.language is not None and not self._agreement.in_doubt:
             self._finish(self._agreement.tail)
         else:
             self._want_step(event.end_sample, final=True)
 
-    def _want_step(self, end_sample: int, *, final: bool = False, full_window: bool = False) -> None:
+    def _want_step(
+        self,
+        end_sample: int,
+        *,
+        language: str | None = None,
+        final: bool = False,
+        full_window: bool = False,
+    ) -> None:
         request = self._window.request(
             end_sample,
             self._segmenter.speech_end_sample,
-            language=self._vote.likely if final else self._vote.language,
+            language=language or self._vote.language,
             final=final,
             full_window=full_window,
         )

@@ -13,7 +13,6 @@ from live_asr.core.types import Hypothesis, Word, samples
 
 LONGEST_COPY_WORDS = 12
 ECHO_WORDS = 3
-CERTAIN_ECHO_WORDS = 6
 ECHO_WORD_SAMPLES = samples(0.2)
 SHOWN_WORDS = 4
 SQUEEZED_WORDS = 4
@@ -99,20 +98,27 @@ def drop_after_speech(
 def drop_echo(words: Sequence[Word], committed: Sequence[Word]) -> tuple[Word, ...]:
     """Drop leading words that repeat a run of committed ones in no time at all.
 
-    A forced prefix sometimes copies itself: its words come again, squeezed into moments.
+    A forced prefix sometimes copies itself: its words come again, squeezed into moments. Who really says
+    a sentence twice takes his time for both.
     """
     spoken = [normalized(word.text) for word in committed]
     new = [normalized(word.text) for word in words]
-    longest = 0
+    longest, first = 0, 0
     for start in range(len(spoken)):
         run = 0
         while run < len(new) and start + run < len(spoken) and new[run] == spoken[start + run]:
             run += 1
-        longest = max(longest, run)
+        if run > longest:
+            longest, first = run, start
+    if longest < ECHO_WORDS:
+        return tuple(words)
     squeezed = all(word.end_sample - word.start_sample < ECHO_WORD_SAMPLES for word in words[:longest])
-    if longest >= CERTAIN_ECHO_WORDS or (longest >= ECHO_WORDS and squeezed):
-        return tuple(words[longest:])
-    return tuple(words)
+    hurried = 2 * _length(words[:longest]) < _length(committed[first : first + longest])
+    return tuple(words[longest:]) if squeezed or hurried else tuple(words)
+
+
+def _length(words: Sequence[Word]) -> int:
+    return words[-1].end_sample - words[0].start_sample
 
 
 def drop_squeezed(words: Sequence[Word]) -> tuple[Word, ...]:

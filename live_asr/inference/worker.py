@@ -33,6 +33,7 @@ from live_asr.inference.channel import (
 )
 from live_asr.inference.interfaces import Recognizer, SpeechDetector, SpeechState
 from live_asr.inference.scheduler import DeadlineQueue
+from live_asr.memory import return_freed_memory
 
 
 def main(descriptor: int) -> None:
@@ -40,6 +41,7 @@ def main(descriptor: int) -> None:
     # Ctrl-C and service managers reach the whole process group: it is the server who decides when to end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    return_freed_memory()
     connection = socket.socket(fileno=descriptor)
     load = _read(connection)
     if load is None:

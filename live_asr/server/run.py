@@ -16,6 +16,7 @@ from live_asr.errors import ConfigError, EngineError, LiveAsrError
 from live_asr.inference.channel import Load, Loaded
 from live_asr.inference.device import cpu_count, pick_compute_type, pick_device
 from live_asr.inference.weights import Weights
+from live_asr.memory import return_freed_memory
 from live_asr.server.app import create_app, sessions_folder
 from live_asr.server.http import PatientHttp
 from live_asr.server.logs import log_config
@@ -39,6 +40,7 @@ def run(settings: Settings, recognizer: Weights, detector: Weights) -> None:
     """
     prepare(sessions_folder(settings))
     _raise_file_limit()
+    return_freed_memory()
     listener = _listen(settings.server.host, settings.server.port)
     address = _address(settings.server.host, listener.getsockname()[1])
     load = load_of(settings, recognizer, detector)

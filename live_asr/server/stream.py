@@ -172,7 +172,16 @@ class Stream:
             try:
                 async with asyncio.timeout(SEND_PATIENCE):
                     await self._socket.send_text(text.decode())
-            except (TimeoutError, WebSocketDisconnect, ConnectionError, RuntimeError):
+            except TimeoutError:
+                runner.dismiss(
+                    ClientError(
+                        "slow_client",
+                        f"The client has read nothing for {SEND_PATIENCE:.0f} seconds.",
+                        "Read all messages as they come; the transcript stays available over HTTP.",
+                    )
+                )
+                return
+            except (WebSocketDisconnect, ConnectionError, RuntimeError):
                 # RuntimeError is what starlette raises for a socket that was closed meanwhile.
                 runner.lose_client()
                 return

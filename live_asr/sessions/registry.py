@@ -106,14 +106,17 @@ class SessionRegistry:
                     close_code=1011,
                 )
             runner = self._runner(session_id, start)
-            runner.attach_spool(
-                await self._store.open(
+            try:
+                spool = await self._store.open(
                     session_id,
                     {"session": session_id, "start": to_dict(start)},
                     runner.acknowledge,
                     runner.fail,
                 )
-            )
+            except BaseException:
+                runner.close()
+                raise
+            runner.attach_spool(spool)
         finally:
             self._opening -= 1
         self._live[session_id] = runner

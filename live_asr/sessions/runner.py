@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from live_asr.core.messages import (
     KEPT,
     Ack,
+    Final,
     Finalize,
     Finalized,
     Notice,
@@ -196,6 +197,10 @@ class SessionRunner:
         """The WebSocket close code that tells the client how it ended."""
         return self.failure.close_code if self.failure else 1000
 
+    def close(self) -> None:
+        """Free what a session holds that was never run. Idempotent."""
+        self._decoder.close()
+
     async def ended(self) -> None:
         """Wait until the session is done or failed."""
         await self._ended.wait()
@@ -358,15 +363,17 @@ class SessionRunner:
         await self.spool.settled()
         if self.session.state is not SessionState.FINALIZING:
             return
-        self._finishing = True
         # The words of an hour take a tenth of a second to write down, too long for the event loop.
-        for message, encoded in await asyncio.to_thread(self._made_final):
-            self._tell(message, encoded)
+        final, encoded = await asyncio.to_thread(self._make_final)
+        self._finishing = True
+        self.session.finish(final)
+        for message in self.session.messages():
+            self._tell(message, encoded if message is final else None)
         self._ended.set()
 
-    def _made_final(self) -> list[tuple[ServerMessage, bytes]]:
-        self.session.finish(self._links)
-        return [(message, encode(message)) for message in self.session.messages()]
+    def _make_final(self) -> tuple[Final, bytes]:
+        final = self.session.final(self._links)
+        return final, encode(final)
 
     async def _next_move(self) -> None:
         self._moved.clear()

@@ -610,9 +610,14 @@ def speaking(*answers: tuple[str, float]) -> Always:
 
 def languages(recognizer: Recognizer, duration: float = 6.0) -> tuple[list[str | None], list[Event]]:
     """Return the language that each decode was asked in, and the events."""
+    return languages_of(talk(duration, start=0.0), recognizer)
+
+
+def languages_of(script: Sequence[Word], recognizer: Recognizer) -> tuple[list[str | None], list[Event]]:
+    """Return the same for these words."""
     subject = Captioner()
     driver = Driver(subject, recognizer)
-    driver.hear(audio_of(talk(duration, start=0.0), samples(duration + 1.0)))
+    driver.hear(audio_of(script, script[-1].end_sample + samples(1.0)))
     return [request.language for request in driver.requests], subject.events()
 
 
@@ -649,6 +654,13 @@ def test_nothing_is_committed_before_the_language_is_known() -> None:
     events = subject.events()
     assert any(isinstance(event, TailChanged) for event in events)
     assert committed(events) == []
+
+
+def test_a_decode_that_was_forced_into_a_language_is_no_evidence_for_it() -> None:
+    script = [*talk(1.0, start=0.0), *talk(1.0, start=3.0), *talk(3.0, start=6.0)]
+    asked, _ = languages_of(script, speaking(("cy", 0.3), ("cy", 0.3), *[("en", 0.9)] * 8))
+    assert "cy" not in asked[4:], "two weak guesses do not decide for a session"
+    assert asked[-1] == "en"
 
 
 def test_windows_without_words_have_no_vote() -> None:

@@ -171,6 +171,16 @@ def test_a_phrase_that_is_really_said_again_stays() -> None:
     assert text(drop_echo(words("there is much"), words("there is much"))) == "there is much"
 
 
+def test_a_long_sentence_that_is_really_said_again_stays() -> None:
+    sentence = "ask not what your country can do for you"
+    assert text(drop_echo(words(sentence, 4.0), words(sentence))) == sentence
+
+
+def test_a_long_echo_is_dropped_even_where_single_words_took_their_time() -> None:
+    echo = (*words("ask not what your", 4.0, 0.05), *words("country", 4.2, 0.4), *words("can", 4.6, 0.05))
+    assert text(drop_echo(echo, words("ask not what your country can"))) == ""
+
+
 def test_two_words_are_no_echo() -> None:
     said = words("there is hope", 4.0, 0.05)
     assert drop_echo(said, words("there is no time")) == said

@@ -65,7 +65,7 @@ def session_in(state: SessionState) -> Session:
         return session
     Driver(session, ScriptedRecognizer(spoken("one two three"))).work()
     if state is S.DONE:
-        session.finish({})
+        session.finish(session.final({}))
     return session
 
 
@@ -74,7 +74,7 @@ HAPPENINGS: dict[SessionEvent, Callable[[Session], None]] = {
     E.FINALIZE_RECEIVED: Session.receive_finalize,
     E.STOP_RECEIVED: Session.receive_stop,
     E.CLIENT_LOST: Session.receive_loss,
-    E.FINISHED: lambda session: session.finish({}),
+    E.FINISHED: lambda session: session.finish(session.final({})),
     E.BROKEN: Session.receive_break,
 }
 
@@ -141,7 +141,7 @@ def test_a_session_that_is_stopped_before_any_audio_is_complete_at_once() -> Non
     session = new_session()
     session.receive_stop()
     assert session.messages() == [Stopped(1, 0.0, "")]
-    session.finish({"txt": "/t.txt"})
+    session.finish(session.final({"txt": "/t.txt"}))
     (final,) = session.messages()
     assert isinstance(final, Final)
     assert (final.seq, final.text, final.duration, final.segments) == (2, "", 0.0, ())
@@ -193,7 +193,7 @@ def test_the_final_record_is_the_live_one() -> None:
     script = numbered([*spoken("one two three", 0.5), *spoken("four five", 4.0)])
     session = new_session()
     messages = course(session, script, 6.0)
-    session.finish({"json": "/v1/sessions/test/transcript.json"})
+    session.finish(session.final({"json": "/v1/sessions/test/transcript.json"}))
     (final,) = session.messages()
     stopped = messages[-1]
     assert isinstance(final, Final) and isinstance(stopped, Stopped)
