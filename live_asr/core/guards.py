@@ -31,14 +31,17 @@ def without_loops(
     that is one word short counts there.
     """
     kept = [*committed, *words]
-    looped = False
-    for length in range(1, LONGEST_COPY_WORDS + 1):
+    looped, length = False, 1
+    while length <= LONGEST_COPY_WORDS:
         copies = 5 if length == 1 else 3
         # Where the committed words hold a loop by themselves, that is how it is now.
-        while run := _first_run(kept, length, length * (copies - 1), beyond=len(committed)):
-            start, end = run
-            del kept[max(start, len(committed)) : end]
-            looped = True
+        run = _first_run(kept, length, length * (copies - 1), beyond=len(committed))
+        if run is None:
+            length += 1
+            continue
+        start, end = run
+        del kept[max(start, len(committed)) : end]
+        looped, length = True, 1  # what is left may hold a shorter loop
     if capped:
         shortened = _before_copies(kept)
         if shortened > len(committed):

@@ -635,8 +635,14 @@ def test_one_window_that_is_wrong_does_not_decide() -> None:
 
 
 def test_an_utterance_before_the_lock_is_in_the_language_most_believed_in() -> None:
-    asked, events = languages(speaking(("de", 0.3), ("nl", 0.5)), duration=1.6)
-    assert asked == [None, None, "nl"], "the more speech a window holds, the more its opinion weighs"
+    asked, events = languages(speaking(("de", 0.3), ("nl", 0.5), ("de", 0.4)), duration=1.6)
+    assert set(asked) == {None}
+    assert [utterance.language for utterance in utterances(events)] == ["de"]
+
+
+def test_a_last_decode_in_another_language_than_the_likely_one_is_done_again() -> None:
+    asked, events = languages(speaking(("nl", 0.5), ("nl", 0.5), ("de", 0.1)), duration=1.6)
+    assert asked == [None, None, None, "nl"]
     assert [utterance.language for utterance in utterances(events)] == ["nl"]
 
 
