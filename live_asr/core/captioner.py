@@ -23,6 +23,7 @@ from live_asr.core.guards import (
     drop_echo,
     drop_squeezed,
     drops_what_was_shown,
+    in_order,
     is_noise,
     without_loops,
 )
@@ -34,11 +35,11 @@ from live_asr.core.segmenter import (
     SpeechEnded,
     SpeechStarted,
 )
+from live_asr.core.turns import ends_sentence
 from live_asr.core.types import DecodeRequest, Hypothesis, Utterance, Word, samples
 from live_asr.core.window import RollingWindow, WindowOptions
 
 FloatArray = NDArray[np.float32]
-SENTENCE_ENDS = ".?!。？！…"
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,7 +357,7 @@ class Captioner:
             return None
         words = drop_after_speech(believed, step.speech_end_sample, step.request.end_sample)
         words = drop_echo(drop_squeezed(words), self._window.committed)
-        return _in_order(words, self._window.committed_end_sample, step.request.end_sample)
+        return in_order(words, self._window.committed_end_sample, step.request.end_sample)
 
     def _take(self, words: tuple[Word, ...], step: _Step) -> None:
         if step.request.final:
@@ -405,7 +406,7 @@ class Captioner:
     def _is_too_long(self, word: Word) -> bool:
         longest = self.options.longest_utterance_samples
         length = word.end_sample - self._utterance_words[0].start_sample
-        return length > longest * 1.5 or (length > longest and word.text.endswith(tuple(SENTENCE_ENDS)))
+        return length > longest * 1.5 or (length > longest and ends_sentence(word.text))
 
     def _finish(self, words: tuple[Word, ...]) -> None:
         """Commit these last words and close the utterance."""
@@ -442,16 +443,3 @@ class Captioner:
             guard_samples=self.options.edge_guard_samples,
             doubt=self.options.doubt_probability,
         )
-
-
-def _in_order(words: Sequence[Word], from_sample: int, to_sample: int) -> tuple[Word, ...]:
-    """Clamp word times so that they follow each other within what was heard.
-
-    The aligner may let neighbours overlap.
-    """
-    ordered = []
-    for word in words:
-        start = max(from_sample, min(word.start_sample, to_sample))
-        from_sample = max(start, min(word.end_sample, to_sample))
-        ordered.append(replace(word, start_sample=start, end_sample=from_sample))
-    return tuple(ordered)

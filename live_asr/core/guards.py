@@ -7,6 +7,7 @@ runs away at the edge of a short window is nearly always the last true phrase, r
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from live_asr.core.text import normalized
 from live_asr.core.types import Hypothesis, Word, samples
@@ -174,3 +175,16 @@ def is_noise(hypothesis: Hypothesis, speech_samples: int, *, final: bool) -> boo
     if speech_samples >= samples(1.0):
         return False
     return (silent > 0.4 and unsure < -0.7) or (silent > 0.2 and mean < 0.4)
+
+
+def in_order(words: Sequence[Word], from_sample: int, to_sample: int) -> tuple[Word, ...]:
+    """Clamp word times so that they follow each other within what was heard.
+
+    The aligner may let neighbours overlap.
+    """
+    ordered = []
+    for word in words:
+        start = max(from_sample, min(word.start_sample, to_sample))
+        from_sample = max(start, min(word.end_sample, to_sample))
+        ordered.append(replace(word, start_sample=start, end_sample=from_sample))
+    return tuple(ordered)
