@@ -108,6 +108,11 @@ class StorageSettings(Section):
         description="Folder of everything the server keeps.",
         json_schema_extra={"shown": "the user's data folder"},
     )
+    database: OptionalSecret = Field(
+        default=None,
+        description="URL of the database of sessions and deliveries, as SQLAlchemy writes it, e.g. "
+        "postgresql+psycopg://user:password@host/name. Unset: SQLite in the data folder.",
+    )
     keep_audio: bool = Field(
         default=False, description="Keep a session's audio after its transcript is complete."
     )
@@ -139,6 +144,17 @@ class ModelsSettings(Section):
     )
     speech_detector: str = Field(
         default="silero-vad", min_length=1, description="Name or folder of the speech detector."
+    )
+    speaker_encoder: str = Field(
+        default="campplus",
+        min_length=1,
+        description="Name or folder of the model that tells voices apart: campplus, or ge2e, which is better "
+        "where people speak for a second at a time.",
+    )
+    segmentation: str = Field(
+        default="segmentation-3.0",
+        min_length=1,
+        description="Name or folder of the model that finds changes of speaker.",
     )
     offline: bool = Field(default=False, description="Never fetch weights; what is not here is an error.")
 
@@ -221,6 +237,41 @@ class StreamingSettings(Section):
     )
 
 
+class FinalSettings(Section):
+    """The full pass, which settles what was said and by whom when a session is over."""
+
+    pipeline: str = Field(
+        default="auto",
+        min_length=1,
+        description="Folder or hub name of a pyannote pipeline, or local: the weights that packages ship. "
+        "auto: community-1 where it is held or the hub grants it, else local.",
+    )
+    recognize: bool = Field(
+        default=True, description="Recognise the whole recording once more, in full windows of 30 s."
+    )
+    recognizer: OptionalText = Field(
+        default=None, description="Name or folder of the recogniser for that. Unset: the live one."
+    )
+
+
+class WebhookSettings(Section):
+    """Where to tell that a session is over."""
+
+    url: OptionalText = Field(
+        default=None, description="Address that is told of every session that names none itself."
+    )
+    secret: OptionalSecret = Field(
+        default=None,
+        description="Key that deliveries are signed with (Standard Webhooks), whsec_ and base64. "
+        "Unset: one is made at the first start and kept in the data folder.",
+    )
+    allow_private: bool = Field(
+        default=False,
+        description="Deliver to loopback, private and link-local addresses too: whoever may open a session "
+        "can then have this server call hosts of your network.",
+    )
+
+
 class Settings(Section):
     """All settings, frozen."""
 
@@ -229,6 +280,8 @@ class Settings(Section):
     models: ModelsSettings = Field(default_factory=ModelsSettings)
     inference: InferenceSettings = Field(default_factory=InferenceSettings)
     streaming: StreamingSettings = Field(default_factory=StreamingSettings)
+    final: FinalSettings = Field(default_factory=FinalSettings)
+    webhook: WebhookSettings = Field(default_factory=WebhookSettings)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from live_asr.core.guards import (
     without_loops,
 )
 from live_asr.core.language import LanguageVote
+from live_asr.core.passages import ends_sentence
 from live_asr.core.segmenter import (
     CHUNK_SAMPLES,
     Segmenter,
@@ -35,7 +36,6 @@ from live_asr.core.segmenter import (
     SpeechEnded,
     SpeechStarted,
 )
-from live_asr.core.turns import ends_sentence
 from live_asr.core.types import DecodeRequest, Hypothesis, Utterance, Word, samples
 from live_asr.core.window import RollingWindow, WindowOptions
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from live_asr.core.turns import (
+from live_asr.core.passages import (
     CLAUSE_ENDS,
     CLOSING,
     LONG_PAUSE_SAMPLES,
     SENTENCE_ENDS,
     columns_of,
     ends_sentence,
-    turns,
+    passages,
 )
 from live_asr.core.types import SAMPLE_RATE_HZ, Segment, SpeakerLabel, Word
 
@@ -52,13 +52,13 @@ def cues(segments: Iterable[Segment], duration_samples: int, *, label_turns: boo
     other place for it.
     """
     uncut: list[Cue] = []
-    for turn in turns(segments):
-        label = f"{turn.speaker}: " if label_turns and turn.speaker else ""
-        pieces = _pieces(turn.words, label)
+    for passage in passages(segments):
+        label = f"{passage.speaker}: " if label_turns and passage.speaker else ""
+        pieces = _pieces(passage.words, label)
         for first, end in _cuts(pieces):
             group = pieces[first:end]
             uncut.append(
-                Cue(_ms(group[0].start_sample), _ms(group[-1].end_sample), _wrap(group), turn.speaker)
+                Cue(_ms(group[0].start_sample), _ms(group[-1].end_sample), _wrap(group), passage.speaker)
             )
     return tuple(_timed(uncut, _ms(duration_samples)))
 

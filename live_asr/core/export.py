@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from live_asr.core.cues import cues
+from live_asr.core.passages import LONG_PAUSE_SAMPLES, columns_of, ends_sentence, passages
 from live_asr.core.transcript import Transcript
-from live_asr.core.turns import LONG_PAUSE_SAMPLES, columns_of, ends_sentence, turns
 from live_asr.core.types import Segment, Word, seconds
 
 _LINE_COLUMNS_OF_TEXT = 300
@@ -117,11 +117,11 @@ def to_txt(record: Record) -> str:
     within a sentence shares its line with the next.
     """
     paragraphs = []
-    for turn in turns(record.segments):
-        label = f"{turn.speaker}: " if turn.speaker else ""
+    for passage in passages(record.segments):
+        label = f"{passage.speaker}: " if passage.speaker else ""
         lines: list[str] = []
         end_sample: int | None = None
-        for line in _text_lines(turn.utterances):
+        for line in _text_lines(passage.utterances):
             text = " ".join("".join(word.text for word in line).split())
             if not text:
                 continue

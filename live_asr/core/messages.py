@@ -311,6 +311,9 @@ class Final:
     segments: Annotated[tuple[FinalSegment, ...], array(record(FinalSegment))]
     speakers: Annotated[tuple[FinalSpeaker, ...], array(record(FinalSpeaker))]
     links: Annotated[Mapping[str, str], text_map]
+    labels: Annotated[str | None, optional(choice("full", "live"))] = None
+    """Where the speakers come from: the full pass, or, where that failed or was not wanted, the live labels;
+    None where nobody was told apart."""
 
 
 @dataclass(frozen=True, slots=True)

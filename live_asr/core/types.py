@@ -118,6 +118,18 @@ class Utterance:
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """A stretch of time in which somebody speaks. Turns of several speakers may overlap."""
+
+    start_sample: int
+    """First sample."""
+    end_sample: int
+    """One past the last sample."""
+    speaker: SpeakerLabel
+    """Who speaks."""
+
+
+@dataclass(frozen=True, slots=True)
 class Segment:
     """A piece of the transcript as it is shown: one speaker, one stretch of time."""
 

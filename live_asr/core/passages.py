@@ -1,4 +1,4 @@
-"""Turns: what one speaker says on end, as exports read it, and where a reader of it would pause."""
+"""Passages: what one speaker says on end, as exports read it, and where a reader of it would pause."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LATE_MARKS = re.compile(
 """Marks at the beginning of a word that belong to the word before."""
 
 
-class Turn(NamedTuple):
+class Passage(NamedTuple):
     """One speaker's words until somebody else speaks."""
 
     speaker: SpeakerLabel | None
@@ -32,14 +32,14 @@ class Turn(NamedTuple):
 
     @property
     def words(self) -> list[Word]:
-        """All words of the turn, in order."""
+        """All words of the passage, in order."""
         return [word for utterance in self.utterances for word in utterance]
 
 
-def turns(segments: Iterable[Segment]) -> Iterator[Turn]:
+def passages(segments: Iterable[Segment]) -> Iterator[Passage]:
     """Join neighbouring segments of one speaker, with every mark at the word that it follows."""
     for speaker, group in groupby(segments, key=lambda segment: segment.speaker):
-        yield Turn(speaker, _with_marks_joined(segment.words for segment in group))
+        yield Passage(speaker, _with_marks_joined(segment.words for segment in group))
 
 
 def _with_marks_joined(utterances: Iterable[Sequence[Word]]) -> list[list[Word]]:
