@@ -20,7 +20,14 @@ import pytest
 from live_asr.errors import WeightsError
 from live_asr.inference import sources, weights
 from live_asr.inference.manifest import ManifestEntry, load_manifest, parse_manifest
-from live_asr.inference.weights import Weights, default_model, resolve, resolve_recognizer, verify
+from live_asr.inference.weights import (
+    Weights,
+    default_model,
+    resolve,
+    resolve_here,
+    resolve_recognizer,
+    verify,
+)
 
 ROOT = Path(__file__).parent.parent
 NOWHERE = "http://127.0.0.1:9"
@@ -326,6 +333,13 @@ FILES = {
     "vocabulary.json": b"[]",
     "README.md": b"not wanted",
 }
+PIPELINE_FILES = {
+    "config.yaml": b"pipeline: {}",
+    "segmentation/pytorch_model.bin": b"segmentation",
+    "embedding/pytorch_model.bin": b"embedding",
+    "plda/plda.npz": b"plda",
+    "images/drawing.png": b"not wanted",
+}
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -334,12 +348,18 @@ class Hub(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), HubRequest)
+        self.listed = dict(FILES)
         self.served = dict(FILES)
         self.asked: list[str] = []
+        self.gated = False
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
+
+    def hold(self, files: dict[str, bytes]) -> None:
+        """Hold a repository of these files instead."""
+        self.listed, self.served = dict(files), dict(files)
 
 
 class HubRequest(BaseHTTPRequestHandler):
@@ -359,14 +379,20 @@ class HubRequest(BaseHTTPRequestHandler):
     def _answer(self, *, with_body: bool) -> None:
         path = self.path.partition("?")[0]
         self.server.asked.append(path)
-        name = path.rpartition("/")[2]
+        name = path.partition("/resolve/")[2].partition("/")[2]
         if path.startswith("/api/models/"):
-            siblings = [_sibling(name, content) for name, content in FILES.items()]
+            siblings = [_sibling(name, content) for name, content in self.server.listed.items()]
             body = json.dumps({"id": "someone/whisper", "sha": REVISION, "siblings": siblings}).encode()
             etag = "api"
+        elif self.server.gated:
+            self.send_response(403)
+            self.send_header("X-Error-Code", "GatedRepo")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         elif name in self.server.served:
             body = self.server.served[name]
-            etag = _digest(name)
+            etag = _digest(name, self.server.listed[name])
         else:
             self.send_error(404)
             return
@@ -379,17 +405,16 @@ class HubRequest(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
 
-def _digest(name: str) -> str:
-    content = FILES[name]
-    if name == "model.bin":
+def _digest(name: str, content: bytes) -> str:
+    if name.endswith("model.bin"):
         return hashlib.sha256(content).hexdigest()
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 def _sibling(name: str, content: bytes) -> dict[str, object]:
-    sibling: dict[str, object] = {"rfilename": name, "size": len(content), "blobId": _digest(name)}
-    if name == "model.bin":
-        sibling["lfs"] = {"sha256": _digest(name), "size": len(content), "pointerSize": 130}
+    sibling: dict[str, object] = {"rfilename": name, "size": len(content), "blobId": _digest(name, content)}
+    if name.endswith("model.bin"):
+        sibling["lfs"] = {"sha256": _digest(name, content), "size": len(content), "pointerSize": 130}
     return sibling
 
 
@@ -417,7 +442,7 @@ def test_a_pull_from_the_hub_checks_and_records_the_hubs_digests(hub: Hub, tmp_p
     assert (found.folder / "model.bin").read_bytes() == FILES["model.bin"]
     assert not (found.folder / "README.md").exists()
     receipt = json.loads((found.folder / "verified.json").read_text())
-    assert receipt["files"]["model.bin"]["sha256"] == _digest("model.bin")
+    assert receipt["files"]["model.bin"]["sha256"] == _digest("model.bin", FILES["model.bin"])
     assert seen[-1][0] == seen[-1][1] == sum(len(FILES[name]) for name in FILES if name != "README.md")
     assert verify("tiny", models_dir=tmp_path) == (True, [])
 
@@ -446,6 +471,29 @@ def test_the_hubs_cache_serves_where_the_hub_is_gone(
 
     assert found.source.endswith("cached")
     assert verify("tiny", models_dir=tmp_path / "second") == (True, [])
+
+
+def test_a_pipeline_of_pyannote_is_kept_with_its_folders_and_found_again_without_the_hub(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert resolve_here("community-1", models_dir=tmp_path) is None
+    hub.hold(PIPELINE_FILES)
+    pulled = resolve("community-1", models_dir=tmp_path)
+    monkeypatch.setenv("HF_ENDPOINT", NOWHERE)
+
+    assert (pulled.folder / "segmentation" / "pytorch_model.bin").read_bytes() == b"segmentation"
+    assert not (pulled.folder / "images").exists()
+    assert verify("community-1", models_dir=tmp_path) == (True, [])
+    assert resolve_here("community-1", models_dir=tmp_path) == pulled
+    cached = resolve_here("community-1", models_dir=tmp_path / "other")
+    assert cached is not None and cached.source.endswith("cached")
+
+
+def test_what_the_hub_gives_only_to_some_is_explained(hub: Hub, tmp_path: Path) -> None:
+    hub.hold(PIPELINE_FILES)
+    hub.gated = True
+    with pytest.raises(WeightsError, match=r"accepted its conditions.*HF_TOKEN"):
+        resolve("community-1", models_dir=tmp_path)
 
 
 def test_a_hub_that_breaks_off_is_not_fatal_where_a_package_ships_the_model(

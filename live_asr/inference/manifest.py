@@ -47,7 +47,8 @@ class ManifestEntry:
 
     name: str
     kind: str
-    """`recognizer`, `speech_detector`, or `speech` for recordings that tests use."""
+    """`recognizer`, `speech_detector`, `speaker_encoder`, `segmentation`, `pipeline` (of pyannote, whole), or
+    `speech` for recordings that tests use."""
     about: str
     licence: str
     """SPDX identifier."""

