@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 
 from live_asr.inference.interfaces import CHUNK_SAMPLES, FloatArray, SpeechState
+from live_asr.inference.onnx import open_model
 
 CONTEXT_SAMPLES = 64
 
@@ -20,19 +20,7 @@ class SileroDetector:
     """
 
     def __init__(self, model_file: Path) -> None:
-        # It would otherwise keep an id of this machine and report events to its maker.
-        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-        import onnxruntime
-
-        onnxruntime.disable_telemetry_events()
-        options = onnxruntime.SessionOptions()
-        # A chunk is 0.04 ms of work: a second thread would only spin beside the recogniser.
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        self._model = onnxruntime.InferenceSession(
-            str(model_file), options, providers=["CPUExecutionProvider"]
-        )
+        self._model = open_model(model_file)
 
     def detect(self, samples: FloatArray, state: SpeechState) -> tuple[FloatArray, SpeechState]:
         """Judge each 32 ms chunk; see `SpeechDetector.detect`."""
