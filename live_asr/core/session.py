@@ -19,7 +19,6 @@ from live_asr.core.messages import (
     Commit,
     Final,
     Finalized,
-    FinalSegment,
     KeptMessage,
     Lag,
     Partial,
@@ -171,33 +170,6 @@ class Session:
     def receive_break(self) -> None:
         """Learn that the session cannot go on, for a reason outside it."""
         self.state = self.check(SessionEvent.BROKEN)
-
-    def final(self, links: Mapping[str, str]) -> Final:
-        """Make `final` from the live record, changing nothing; `links` says where its exports are.
-
-        An hour's words take a tenth of a second: it may be called from another thread once `stopped` is said.
-        """
-        transcript = self.transcript
-        segments = tuple(
-            FinalSegment(
-                seconds(segment.start_sample),
-                seconds(segment.end_sample),
-                segment.speaker,
-                segment.text,
-                tuple(map(wire_word, segment.words)),
-            )
-            for segment in transcript.live_segments()
-        )
-        return Final(
-            seq=self._next_seq(),
-            revision=1,
-            duration=seconds(transcript.duration_samples),
-            language=transcript.language,
-            text=transcript.text,
-            segments=segments,
-            speakers=(),
-            links=dict(links),
-        )
 
     def finish(self, final: Final) -> None:
         """Take the final result; the session is done."""

@@ -7,9 +7,10 @@ only labels and the final pass's revision are added to it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import groupby
+from types import MappingProxyType
 
 from live_asr.core.messages import (
     Commit,
@@ -22,7 +23,7 @@ from live_asr.core.messages import (
     UtteranceMessage,
     WireWord,
 )
-from live_asr.core.types import Segment, Word, samples
+from live_asr.core.types import Segment, SpeakerLabel, Word, samples
 from live_asr.errors import LiveAsrError
 
 
@@ -52,6 +53,7 @@ class Transcript:
         self._language: str | None = None
         self._stopped: Stopped | None = None
         self._final: Final | None = None
+        self._labels: dict[SpeakerLabel, SpeakerLabel | None] = {}
 
     def apply(self, message: ServerMessage) -> None:
         """Take up one message: kept ones in the order of their `seq`, partials as they come.
@@ -112,6 +114,19 @@ class Transcript:
         return self._language
 
     @property
+    def live_labels(self) -> Mapping[SpeakerLabel, SpeakerLabel | None]:
+        """Every speaker label shown live, in the order of appearance.
+
+        Each with the label that took its last corrected word from it; None where it never lost one.
+        """
+        return MappingProxyType(self._labels)
+
+    @property
+    def final(self) -> Final | None:
+        """The full pass's result; None until there is one."""
+        return self._final
+
+    @property
     def is_stopped(self) -> bool:
         """Whether the live transcript is complete."""
         return self._stopped is not None
@@ -162,15 +177,20 @@ class Transcript:
 
     def _commit(self, message: Commit) -> None:
         self._utterance(message.utterance).words.extend(map(_word, message.words))
+        for word in message.words:
+            self._show(word.speaker)
         if message.words:
             # The tail begins where the commit ends; what the commit covers must not be shown twice.
             end_sample = samples(message.words[-1].end)
             self._tail = tuple(word for word in self._tail if _middle_sample(word) >= end_sample)
 
     def _label(self, from_sample: int, to_sample: int, speaker: str) -> None:
+        self._show(speaker)
         for utterance in reversed(self._utterances):
             for index, word in enumerate(utterance.words):
                 if from_sample <= _middle_sample(word) <= to_sample:
+                    if word.speaker is not None and word.speaker != speaker:
+                        self._labels[word.speaker] = speaker
                     utterance.words[index] = replace(word, speaker=speaker)
             if utterance.words and utterance.words[0].end_sample < from_sample:
                 break  # labels are for what was said lately; everything further back is earlier still
@@ -179,10 +199,15 @@ class Transcript:
         utterance = self._utterance(message.utterance)
         utterance.complete = True
         self._language = self._language or message.language
+        self._show(message.speaker)
         if message.speaker is not None:
             utterance.words = [
                 word if word.speaker else replace(word, speaker=message.speaker) for word in utterance.words
             ]
+
+    def _show(self, label: SpeakerLabel | None) -> None:
+        if label is not None:
+            self._labels.setdefault(label, None)
 
     def _utterance(self, index: int) -> _Utterance:
         if not self._utterances or self._utterances[-1].index != index:

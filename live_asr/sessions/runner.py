@@ -25,6 +25,7 @@ from live_asr.core.messages import (
     encode,
     error_message,
 )
+from live_asr.core.result import make_result
 from live_asr.core.session import Session, SessionEvent, SessionState
 from live_asr.core.types import samples
 from live_asr.errors import ClientError, EngineError, LiveAsrError, MediaError
@@ -372,7 +373,7 @@ class SessionRunner:
         self._ended.set()
 
     def _make_final(self) -> tuple[Final, bytes]:
-        final = self.session.final(self._links)
+        final = make_result(self.session.transcript, self._links).final
         return final, encode(final)
 
     async def _next_move(self) -> None:

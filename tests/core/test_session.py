@@ -26,6 +26,7 @@ from live_asr.core.messages import (
     Stopped,
     UtteranceMessage,
 )
+from live_asr.core.result import make_result
 from live_asr.core.session import TRANSITIONS, Session, SessionEvent, SessionState
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import Word, samples
@@ -65,7 +66,7 @@ def session_in(state: SessionState) -> Session:
         return session
     Driver(session, ScriptedRecognizer(spoken("one two three"))).work()
     if state is S.DONE:
-        session.finish(session.final({}))
+        session.finish(make_result(session.transcript, {}).final)
     return session
 
 
@@ -74,7 +75,7 @@ HAPPENINGS: dict[SessionEvent, Callable[[Session], None]] = {
     E.FINALIZE_RECEIVED: Session.receive_finalize,
     E.STOP_RECEIVED: Session.receive_stop,
     E.CLIENT_LOST: Session.receive_loss,
-    E.FINISHED: lambda session: session.finish(session.final({})),
+    E.FINISHED: lambda session: session.finish(make_result(session.transcript, {}).final),
     E.BROKEN: Session.receive_break,
 }
 
@@ -141,7 +142,7 @@ def test_a_session_that_is_stopped_before_any_audio_is_complete_at_once() -> Non
     session = new_session()
     session.receive_stop()
     assert session.messages() == [Stopped(1, 0.0, "")]
-    session.finish(session.final({"txt": "/t.txt"}))
+    session.finish(make_result(session.transcript, {"txt": "/t.txt"}).final)
     (final,) = session.messages()
     assert isinstance(final, Final)
     assert (final.seq, final.text, final.duration, final.segments) == (2, "", 0.0, ())
@@ -193,7 +194,8 @@ def test_the_final_record_is_the_live_one() -> None:
     script = numbered([*spoken("one two three", 0.5), *spoken("four five", 4.0)])
     session = new_session()
     messages = course(session, script, 6.0)
-    session.finish(session.final({"json": "/v1/sessions/test/transcript.json"}))
+    links = {"json": "/v1/sessions/test/transcript.json"}
+    session.finish(make_result(session.transcript, links).final)
     (final,) = session.messages()
     stopped = messages[-1]
     assert isinstance(final, Final) and isinstance(stopped, Stopped)

@@ -1,0 +1,186 @@
+"""Words × turns: who said which word, and which live label became which speaker.
+
+Words come from the recogniser, turns from the diarizer, and neither knows of the other: their times differ
+by a tenth of a second or two, and where people talk at once a word lies in several turns.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import accumulate
+
+from live_asr.core.passages import ends_sentence
+from live_asr.core.types import Segment, SpeakerLabel, Turn, Word, samples
+
+REACH_SAMPLES = samples(0.5)
+"""A word outside all turns belongs to one that is at most this far away, since both have errors."""
+LEAST_GAP_SAMPLES = samples(0.5)
+"""A shorter silence between two words of one speaker is no end of a turn."""
+PAUSE_SAMPLES = samples(0.8)
+"""A silence between words that ends a segment, whatever is said."""
+SENTENCE_SEGMENT_SAMPLES = samples(4.0)
+"""A segment so long ends with its sentence."""
+LONGEST_SEGMENT_SAMPLES = samples(30.0)
+"""A segment ends here though its sentence goes on, as in languages that write no full stops."""
+
+
+def attribute(words: Iterable[Word], turns: Iterable[Turn]) -> tuple[Word, ...]:
+    """Return the words, in their order, each with the speaker whose turns cover most of it.
+
+    Where several cover the same of it, as in overlapped speech, it goes to the one who was speaking, else to
+    the one who goes on alone. Outside all turns it goes to the nearest within reach, else to whoever said the
+    word before. Without turns no word has a speaker.
+    """
+    words = tuple(words)
+    field = _Field(turns)
+    if field.is_empty:
+        return tuple(replace(word, speaker=None) for word in words)
+    candidates = list(field.candidates(words))
+    going_on: list[SpeakerLabel | None] = []
+    following: SpeakerLabel | None = None
+    for speakers in reversed(candidates):
+        following = speakers[0] if len(speakers) == 1 else following
+        going_on.append(following)
+    attributed: list[Word] = []
+    speaker: SpeakerLabel | None = None
+    for word, speakers, after in zip(words, candidates, reversed(going_on), strict=True):
+        if not speakers:
+            speaker = speaker or after or field.nearest(word)[0]
+        elif speaker not in speakers:
+            speaker = after if after in speakers else speakers[0]
+        attributed.append(replace(word, speaker=speaker))
+    return tuple(attributed)
+
+
+def final_segments(words: Iterable[Word]) -> tuple[Segment, ...]:
+    """Cut words into segments that can be shown: one speaker each, about a sentence, no pause inside."""
+    segments: list[Segment] = []
+    open_words: list[Word] = []
+
+    def close() -> None:
+        if open_words:
+            start = min(word.start_sample for word in open_words)
+            end = max(word.end_sample for word in open_words)
+            segments.append(Segment(start, end, tuple(open_words), open_words[0].speaker))
+            open_words.clear()
+
+    for word in words:
+        if open_words and _ends_before(word, open_words):
+            close()
+        open_words.append(word)
+    close()
+    return tuple(segments)
+
+
+def turns_of(words: Iterable[Word]) -> tuple[Turn, ...]:
+    """Make turns from labelled words: what a speaker says without a gap, in order of time."""
+    turns: list[Turn] = []
+    last: dict[SpeakerLabel, int] = {}
+    for word in words:
+        if word.speaker is None:
+            continue
+        index = last.get(word.speaker)
+        if index is not None and word.start_sample - turns[index].end_sample < LEAST_GAP_SAMPLES:
+            turn = turns[index]
+            turns[index] = replace(
+                turn,
+                start_sample=min(turn.start_sample, word.start_sample),
+                end_sample=max(turn.end_sample, word.end_sample),
+            )
+        else:
+            last[word.speaker] = len(turns)
+            turns.append(Turn(word.start_sample, word.end_sample, word.speaker))
+    return tuple(sorted(turns, key=lambda turn: (turn.start_sample, turn.end_sample, turn.speaker)))
+
+
+def live_to_final(
+    live_words: Iterable[Word], spoken: Iterable[Turn | Word]
+) -> Mapping[SpeakerLabel, SpeakerLabel]:
+    """Map each live label to the final speaker who said most of its words.
+
+    `spoken` says who speaks when in the end: turns, or words with speakers. Every label of `live_words` is
+    mapped, as long as anybody speaks at all.
+    """
+    labelled = [word for word in live_words if word.speaker is not None]
+    turns = [Turn(one.start_sample, one.end_sample, one.speaker) for one in spoken if one.speaker is not None]
+    shares: dict[SpeakerLabel, Counter[SpeakerLabel]] = {}
+    for live, final in zip(labelled, attribute(labelled, turns), strict=True):
+        if live.speaker is not None and final.speaker is not None:
+            length_samples = max(1, live.end_sample - live.start_sample)
+            shares.setdefault(live.speaker, Counter())[final.speaker] += length_samples
+    return {label: share.most_common(1)[0][0] for label, share in shares.items()}
+
+
+def _ends_before(word: Word, before: Sequence[Word]) -> bool:
+    """Tell whether a segment of these words ends before the next one."""
+    last, start_sample = before[-1], before[0].start_sample
+    length_samples = last.end_sample - start_sample
+    return (
+        word.speaker != last.speaker
+        or word.start_sample - last.end_sample >= PAUSE_SAMPLES
+        or (length_samples >= SENTENCE_SEGMENT_SAMPLES and ends_sentence(last.text))
+        or word.end_sample - start_sample > LONGEST_SEGMENT_SAMPLES
+    )
+
+
+class _Field:
+    """All turns, asked about by time."""
+
+    def __init__(self, turns: Iterable[Turn]) -> None:
+        self._turns = sorted(turns, key=lambda turn: (turn.start_sample, turn.end_sample, turn.speaker))
+        self._starts = [turn.start_sample for turn in self._turns]
+        # Of the first n + 1 turns, the one that ends last.
+        self._latest = list(accumulate(self._turns, _later))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody ever speaks."""
+        return not self._turns
+
+    def candidates(self, words: Sequence[Word]) -> Iterator[tuple[SpeakerLabel, ...]]:
+        """Yield for each word the speakers who may have said it, equally; none where nobody is in reach."""
+        by_time = sorted(range(len(words)), key=lambda index: words[index].start_sample)
+        found: list[tuple[SpeakerLabel, ...]] = [()] * len(words)
+        active: list[Turn] = []
+        coming = 0
+        for index in by_time:
+            word = words[index]
+            end_sample = max(word.end_sample, word.start_sample + 1)
+            while coming < len(self._turns) and self._starts[coming] < end_sample:
+                active.append(self._turns[coming])
+                coming += 1
+            active = [turn for turn in active if turn.end_sample > word.start_sample]
+            cover: Counter[SpeakerLabel] = Counter()
+            for turn in active:
+                shared = min(turn.end_sample, end_sample) - max(turn.start_sample, word.start_sample)
+                # A speaker's own turns may touch or overlap; nobody covers more than the word.
+                so_far = cover[turn.speaker] + max(0, shared)
+                cover[turn.speaker] = min(so_far, end_sample - word.start_sample)
+            most = max(cover.values(), default=0)
+            if most > 0:
+                found[index] = tuple(speaker for speaker, share in cover.items() if share == most)
+            else:
+                speaker, distance_samples = self.nearest(word)
+                found[index] = (speaker,) if distance_samples <= REACH_SAMPLES else ()
+        yield from found
+
+    def nearest(self, word: Word) -> tuple[SpeakerLabel, int]:
+        """Return who speaks next to a word that is in no turn, and how far away, in samples."""
+        following = bisect_left(self._starts, word.start_sample)
+        sides: list[tuple[int, SpeakerLabel]] = []
+        if following > 0:
+            turn = self._latest[following - 1]
+            sides.append((max(0, word.start_sample - turn.end_sample), turn.speaker))
+        if following < len(self._turns):
+            turn = self._turns[following]
+            sides.append((max(0, turn.start_sample - word.end_sample), turn.speaker))
+        distance_samples, speaker = min(sides, key=lambda side: side[0])
+        return speaker, distance_samples
+
+
+def _later(one: Turn, other: Turn) -> Turn:
+    """Return the turn that ends later."""
+    return one if one.end_sample > other.end_sample else other

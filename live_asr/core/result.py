@@ -1,0 +1,131 @@
+"""The result of a session: `final` and its turns, from the live record and what the full pass found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from live_asr.core.attribution import attribute, final_segments, live_to_final, turns_of
+from live_asr.core.messages import Final, FinalSegment, FinalSpeaker, wire_word
+from live_asr.core.transcript import Transcript
+from live_asr.core.types import Segment, SpeakerLabel, Turn, Word, seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a session comes to."""
+
+    final: Final
+    turns: tuple[Turn, ...]
+    """Who spoke when, under the final labels; turns of several speakers may overlap."""
+
+
+def make_result(
+    transcript: Transcript,
+    links: Mapping[str, str],
+    *,
+    turns: Sequence[Turn] = (),
+    words: Sequence[Word] = (),
+    language: str | None = None,
+    revision: int = 1,
+) -> Result:
+    """Make the result of a session whose live transcript is complete, changing nothing.
+
+    `turns` and `words` are what the full pass found, each empty where it found nothing or was not asked: then
+    the live words stand, and the live labels, renamed, if there are any. An hour of words takes a tenth of a
+    second: it may be called from another thread once `stopped` is said.
+    """
+    live_words = transcript.words
+    labels: str | None = "full"
+    if turns:
+        renamed = live_to_final(live_words, turns)
+    else:
+        renamed = {label: final_label(number) for number, label in enumerate(_in_use(live_words))}
+        turns = turns_of(_relabelled(live_words, renamed))
+        labels = "live" if turns else None
+    if words or labels == "full":
+        segments = final_segments(attribute(words or live_words, turns))
+    else:
+        segments = tuple(
+            Segment(
+                segment.start_sample,
+                segment.end_sample,
+                _relabelled(segment.words, renamed),
+                renamed.get(segment.speaker) if segment.speaker is not None else None,
+            )
+            for segment in transcript.live_segments()
+        )
+    final = Final(
+        seq=transcript.last_seq + 1,
+        revision=revision,
+        duration=seconds(transcript.duration_samples),
+        language=(language if words else None) or transcript.language,
+        text="".join(word.text for segment in segments for word in segment.words),
+        segments=tuple(map(_wire_segment, segments)),
+        speakers=_speakers(turns, _all_mapped(transcript.live_labels, renamed, turns)),
+        links=dict(links),
+        labels=labels,
+    )
+    return Result(final, tuple(turns))
+
+
+def final_label(number: int) -> SpeakerLabel:
+    """Name the speaker with this number, 0 for the first one heard."""
+    return f"SPEAKER_{number:02}"
+
+
+def _in_use(words: Iterable[Word]) -> list[SpeakerLabel]:
+    """Return the labels of these words, in the order of their first word."""
+    return list(dict.fromkeys(word.speaker for word in words if word.speaker is not None))
+
+
+def _relabelled(words: Iterable[Word], names: Mapping[SpeakerLabel, SpeakerLabel]) -> tuple[Word, ...]:
+    return tuple(
+        replace(word, tokens=(), speaker=names.get(word.speaker) if word.speaker is not None else None)
+        for word in words
+    )
+
+
+def _all_mapped(
+    shown: Mapping[SpeakerLabel, SpeakerLabel | None],
+    mapped: Mapping[SpeakerLabel, SpeakerLabel],
+    turns: Sequence[Turn],
+) -> Mapping[SpeakerLabel, SpeakerLabel]:
+    """Map the labels too that were shown and lost all their words: each went where its words went."""
+    complete: dict[SpeakerLabel, SpeakerLabel] = {}
+    for label in shown:
+        heir: SpeakerLabel | None = label
+        passed: set[SpeakerLabel] = set()
+        while heir is not None and heir not in mapped and heir not in passed:
+            passed.add(heir)
+            heir = shown.get(heir)
+        if heir is not None and heir in mapped:
+            complete[label] = mapped[heir]
+        elif turns:
+            complete[label] = turns[0].speaker
+    return complete
+
+
+def _speakers(turns: Sequence[Turn], mapped: Mapping[SpeakerLabel, SpeakerLabel]) -> tuple[FinalSpeaker, ...]:
+    own: dict[SpeakerLabel, list[Turn]] = {}
+    for turn in turns:
+        own.setdefault(turn.speaker, []).append(turn)
+    return tuple(
+        FinalSpeaker(
+            label,
+            tuple(live for live, final in mapped.items() if final == label),
+            seconds(sum(turn.end_sample - turn.start_sample for turn in spoken)),
+            len(spoken),
+        )
+        for label, spoken in own.items()
+    )
+
+
+def _wire_segment(segment: Segment) -> FinalSegment:
+    return FinalSegment(
+        seconds(segment.start_sample),
+        seconds(segment.end_sample),
+        segment.speaker,
+        segment.text,
+        tuple(map(wire_word, segment.words)),
+    )
