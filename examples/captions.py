@@ -1,4 +1,4 @@
-"""Captions of what is being said, in the terminal.
+"""Captions of what is being said, and by whom, in the terminal.
 
     .venv/bin/python examples/captions.py talk.wav
     arecord --quiet --format S16_LE --rate 16000 --file-type raw | .venv/bin/python examples/captions.py -
@@ -17,7 +17,7 @@ import wave
 from collections.abc import AsyncIterator
 
 from live_asr.client import DEFAULT_URL, LiveSession, SessionError, connect
-from live_asr.core.messages import Commit, UtteranceMessage
+from live_asr.core.messages import Commit, Final, Progress, UtteranceMessage
 
 CHUNK = 0.1  # seconds
 BYTES_PER_SAMPLE = 2
@@ -65,7 +65,13 @@ async def main(path: str, url: str = DEFAULT_URL) -> None:
             if isinstance(message, Commit):
                 print(message.text, end="", flush=True)  # committed words never change
             elif isinstance(message, UtteranceMessage):
-                print()
+                print(f"  [{message.speaker or '?'}]")  # who said it, as far as known by now
+            elif isinstance(message, Progress):
+                print(f"\rFull pass: {message.fraction:.0%} ", end="", file=sys.stderr, flush=True)
+            elif isinstance(message, Final):
+                for speaker in message.speakers:
+                    heard_as = ", ".join(speaker.live_labels)
+                    print(f"{speaker.label} spoke for {speaker.duration:.0f} s; live: {heard_as}")
 
 
 if __name__ == "__main__":

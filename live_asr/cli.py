@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 import typer
 
 from live_asr import __version__
+from live_asr.core.messages import MOST_SPEAKERS
 from live_asr.errors import ConfigError, LiveAsrError, WeightsError
 
 if TYPE_CHECKING:
@@ -109,16 +110,30 @@ def replay(
         "transcribe"
     ),
     vocabulary: Annotated[list[str] | None, typer.Option(metavar="WORD", help="A word to expect.")] = None,
+    speakers: Annotated[
+        int | None, typer.Option(min=1, max=MOST_SPEAKERS, help="How many people speak.")
+    ] = None,
+    min_speakers: Annotated[
+        int | None, typer.Option(min=1, max=MOST_SPEAKERS, help="At least so many speak.")
+    ] = None,
+    max_speakers: Annotated[
+        int | None, typer.Option(min=1, max=MOST_SPEAKERS, help="At most so many speak.")
+    ] = None,
+    no_diarize: Annotated[bool, typer.Option("--no-diarize", help="Do not tell speakers apart.")] = False,
+    no_final_pass: Annotated[
+        bool, typer.Option("--no-final-pass", help="Keep the live result; do not go through it all again.")
+    ] = False,
     model: ModelFlag = None,
     device: DeviceFlag = None,
     output: Annotated[Path | None, typer.Option(help="Folder for the transcripts.")] = None,
     config: ConfigFlag = None,
 ) -> None:
-    """Stream files to a server, show the captions, and write .vtt, .srt, .txt and .json."""
+    """Stream files to a server, show who says what, and write .vtt, .srt, .txt, .json and .rttm."""
     settings = _load(config, {}, model=model, device=device).settings
-    from live_asr.replay import ReplayOptions, check_language, run
+    from live_asr.replay import ReplayOptions, check_language, run, speaker_limits
 
     check_language(language)
+    least, most = speaker_limits(speakers, min_speakers, max_speakers, diarize=not no_diarize)
     if url is not None and (model is not None or device is not None):
         print(
             f"--model and --device do nothing with --url: the server at {url} has its own.", file=sys.stderr
@@ -132,6 +147,10 @@ def replay(
         language=language,
         task=task,
         vocabulary=tuple(vocabulary or ()),
+        diarize=not no_diarize,
+        min_speakers=least,
+        max_speakers=most,
+        final_pass=not no_final_pass,
         output=output,
         settings=settings,
     )

@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 import wave
 from array import array
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
 
 from live_asr.core.messages import (
     Commit,
     Final,
     Finalize,
+    FinalSegment,
+    FinalSpeaker,
     Models,
     Ready,
     RecognizerInfo,
@@ -83,21 +86,42 @@ class Peer:
         await self.socket.close(1000)
 
 
-def final(seq: int, text: str = "") -> Final:
-    return Final(seq, 1, 1.0, "en", text, (), (), {})
+def final(
+    seq: int,
+    text: str = "",
+    segments: tuple[FinalSegment, ...] = (),
+    speakers: tuple[FinalSpeaker, ...] = (),
+    links: Mapping[str, str] | None = None,
+) -> Final:
+    labels = "full" if speakers else None
+    return Final(seq, 1, 1.0, "en", text, segments, speakers, links or {}, labels)
 
 
-def commit(seq: int, text: str) -> Commit:
-    return Commit(seq, (WireWord(text, seq - 1.0, float(seq), 0.9, None),), text, 0)
+def commit(seq: int, text: str, speaker: str | None = None, utterance: int = 0) -> Commit:
+    """One second's word: the first commit has the first second."""
+    return Commit(seq, (WireWord(text, seq - 1.0, float(seq), 0.9, speaker),), text, utterance)
 
 
 Script = Callable[[Peer], Awaitable[None]]
 
 
 @asynccontextmanager
-async def peer(script: Script) -> AsyncIterator[str]:
-    """Serve `script` at the address that is yielded; what fails in it fails the test."""
+async def peer(
+    script: Script, pages: Mapping[str, str] | None = None, asked: list[Request] | None = None
+) -> AsyncIterator[str]:
+    """Serve `script` at the address that is yielded; what fails in it fails the test.
+
+    `pages` are what a GET of their path is answered with; `asked` collects such requests.
+    """
     failures: list[Exception] = []
+
+    def answer(socket: ServerConnection, request: Request) -> Response | None:
+        if "Upgrade" in request.headers:
+            return None
+        if asked is not None:
+            asked.append(request)
+        page = (pages or {}).get(request.path)
+        return socket.respond(404, "no") if page is None else socket.respond(200, page)
 
     async def handle(socket: ServerConnection) -> None:
         try:
@@ -108,7 +132,7 @@ async def peer(script: Script) -> AsyncIterator[str]:
             failures.append(error)
             raise
 
-    async with serve(handle, "127.0.0.1", 0) as server:
+    async with serve(handle, "127.0.0.1", 0, process_request=answer) as server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     if failures:
         raise failures[0]

@@ -12,6 +12,7 @@ import pytest
 from scripted_peer import WINDOW_BYTES, Peer, commit, final, peer, write_tone
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request
 
 from live_asr.client import (
     LiveSession,
@@ -19,6 +20,7 @@ from live_asr.client import (
     SessionFailed,
     SessionRefused,
     connect,
+    fetch_transcript,
     stream_url,
     transcribe_file,
 )
@@ -29,8 +31,10 @@ from live_asr.core.messages import (
     Final,
     Finalize,
     Finalized,
+    FinalSpeaker,
     Lag,
     Partial,
+    Progress,
     Ready,
     ServerMessage,
     Start,
@@ -273,6 +277,44 @@ async def test_stop_returns_the_final_and_may_be_asked_for_again() -> None:
         assert (await session.stop()).text == "So."
 
 
+async def test_stop_waits_through_the_full_pass_whose_progress_can_be_read_meanwhile() -> None:
+    seen = asyncio.Event()
+    speakers = (FinalSpeaker("SPEAKER_00", ("S1", "S3"), 12.5, 4),)
+
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.message()
+        await peer.say(Stopped(1, 1.0, ""), Progress("segmentation", 0.25))
+        await seen.wait()
+        await peer.say(Progress("embeddings", 0.5), final(2, speakers=speakers))
+        await peer.socket.close(1000)
+
+    async with peer(script) as url, connect(url) as session:
+        stopping = asyncio.create_task(session.stop())
+        messages = []
+        async for message in session:
+            messages.append(message)
+            if isinstance(message, Progress) and not seen.is_set():
+                assert not stopping.done()
+                seen.set()
+        assert messages[:2] == [Stopped(1, 1.0, ""), Progress("segmentation", 0.25)]
+        assert (await stopping).speakers == speakers
+        assert isinstance(messages[-1], Final)
+
+
+async def test_a_connection_lost_in_the_full_pass_is_an_error_of_stop() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.message()
+        await peer.say(Stopped(1, 1.0, ""), Progress("segmentation", 0.25))
+        peer.socket.transport.abort()
+
+    async with peer(script) as url, connect(url) as session:
+        with pytest.raises(SessionFailed) as failed:
+            await session.stop()
+    assert failed.value.code == "connection_lost"
+
+
 async def test_nothing_can_be_sent_after_stop() -> None:
     async def script(peer: Peer) -> None:
         await peer.open()
@@ -335,6 +377,36 @@ async def test_a_message_type_of_a_newer_server_is_passed_over() -> None:
     async with peer(script) as url, connect(url) as session:
         await session.stop()
         assert [m.type for m in await everything(session)] == ["stopped", "final"]
+
+
+# What the server keeps ----------------------------------------------------------------------------
+
+
+async def test_a_transcript_is_fetched_from_where_final_links_to() -> None:
+    pages = {"/v1/sessions/s-1/transcript.txt": "Schön.\n"}
+    asked: list[Request] = []
+    async with peer(Peer.finish, pages, asked) as url:
+        address = url.replace("http", "ws") + "/v1/stream"
+        assert await fetch_transcript(address, *pages, token="t0ken") == "Schön.\n"
+        assert await fetch_transcript(url, *pages) == "Schön.\n"
+    assert [request.headers.get("Authorization") for request in asked] == ["Bearer t0ken", None]
+
+
+async def test_a_transcript_that_is_not_there_is_said_so(unused_tcp_port: int) -> None:
+    async with peer(Peer.finish) as url:
+        with pytest.raises(SessionError) as failed:
+            await fetch_transcript(url, "/v1/sessions/s-1/transcript.txt")
+    assert failed.value.code == "session_unknown"
+    with pytest.raises(SessionError) as failed:
+        await fetch_transcript(f"http://127.0.0.1:{unused_tcp_port}", "/v1/sessions/s-1/transcript.txt")
+    assert failed.value.code == "cannot_connect"
+
+
+@pytest.mark.parametrize("link", ["http://elsewhere.example/", "//elsewhere.example/x", "x", "", "@h/x"])
+async def test_a_link_that_leads_elsewhere_is_not_followed(link: str) -> None:
+    with pytest.raises(SessionError) as failed:
+        await fetch_transcript("http://localhost:1", link, token="t0ken")
+    assert failed.value.code == "bad_server_message"
 
 
 # Going wrong --------------------------------------------------------------------------------------
@@ -410,6 +482,12 @@ async def test_leaving_early_closes_the_socket_without_a_stop() -> None:
 @pytest.fixture
 def tone(tmp_path: Path) -> Path:
     return write_tone(tmp_path / "tone.wav")
+
+
+async def test_what_is_asked_about_speakers_goes_into_a_files_start(tone: Path) -> None:
+    options = {"diarize": False, "min_speakers": 2, "max_speakers": 3, "final_pass": False}
+    start, _, _ = await streamed(tone, pace="fast", **options)
+    assert (start.diarize, start.min_speakers, start.max_speakers, start.final_pass) == (False, 2, 3, False)
 
 
 async def streamed(path: Path, **options: object) -> tuple[Start, bytes, list[ServerMessage]]:

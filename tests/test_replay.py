@@ -15,14 +15,19 @@ from pathlib import Path
 
 import psutil
 import pytest
-from scripted_peer import Peer, peer, write_tone
+from scripted_peer import Peer, commit, final, peer, write_tone
+from websockets.http11 import Request
 
 from live_asr.core.messages import (
     Ack,
     Commit,
     Error,
+    FinalSegment,
+    FinalSpeaker,
+    Label,
     Lag,
     Partial,
+    Progress,
     Start,
     Stop,
     Stopped,
@@ -83,11 +88,35 @@ async def good_server(peer: Peer) -> None:
 
 
 def final_of(seq: int):
-    from live_asr.core.messages import Final, FinalSegment
-
     words = (WireWord(" Hello", 0.0, 0.4, 0.9, None), WireWord(" there.", 0.4, 1.0, 0.9, None))
-    segment = FinalSegment(0.0, 1.0, None, "Hello there.", words)
-    return Final(seq, 1, 1.0, "en", "Hello there.", (segment,), (), {})
+    return final(seq, "Hello there.", (FinalSegment(0.0, 1.0, None, "Hello there.", words),))
+
+
+RTTM = "SPEAKER s-1 1 0.000 1.200 <NA> <NA> SPEAKER_00 <NA> <NA>\n"
+RTTM_PATH = "/v1/sessions/s-1/transcript.rttm"
+
+
+async def two_speakers(peer: Peer) -> None:
+    """Answer a file as a dialogue of two, with a full pass that takes the first for the second."""
+    await peer.open()
+    await peer.message()
+    await peer.say(
+        commit(1, " Hello."),
+        UtteranceMessage(2, 0, 0.0, 1.0, "Hello.", None, "en"),
+        Label(3, 0.0, 1.0, "S1"),
+        commit(4, " Hi!", "S2", utterance=1),
+        UtteranceMessage(5, 1, 3.0, 4.0, "Hi!", "S2", "en"),
+        Stopped(6, 4.0, " Hello. Hi!"),
+        Progress("segmentation", 0.25),
+        Progress("embeddings", 0.5),
+    )
+    segments = tuple(
+        FinalSegment(start, start + 1, speaker, text, (WireWord(f" {text}", start, start + 1, 0.9, speaker),))
+        for start, speaker, text in [(0.0, "SPEAKER_00", "Hello."), (3.0, "SPEAKER_01", "Hi!")]
+    )
+    speakers = FinalSpeaker("SPEAKER_00", ("S1",), 3.0, 1), FinalSpeaker("SPEAKER_01", ("S2",), 1.0, 1)
+    await peer.say(final(7, "Hello. Hi!", segments, speakers, {"rttm": RTTM_PATH}))
+    await peer.socket.close(1000)
 
 
 @pytest.fixture
@@ -158,6 +187,88 @@ async def test_options_reach_the_server(talk: Path) -> None:
         "translate",
         ("Fugue",),
     )
+    assert (start.diarize, start.min_speakers, start.max_speakers, start.final_pass) == (
+        True,
+        None,
+        None,
+        True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--speakers", "2"), (True, 2, 2, True)),
+        (("--min-speakers", "2", "--max-speakers", "5"), (True, 2, 5, True)),
+        (("--no-diarize", "--no-final-pass"), (False, None, None, False)),
+    ],
+)
+async def test_what_is_asked_about_speakers_reaches_the_server(
+    talk: Path, options: tuple[str, ...], expected: tuple[object, ...]
+) -> None:
+    starts: list[Start] = []
+
+    async def script(peer: Peer) -> None:
+        starts.append(await peer.open())
+        await peer.message()
+        await peer.finish()
+
+    async with peer(script) as url:
+        ran = await replay(talk, "--url", url, *options)
+    assert ran.status == 0, ran.errors
+    (start,) = starts
+    assert (start.diarize, start.min_speakers, start.max_speakers, start.final_pass) == expected
+
+
+async def test_numbers_of_speakers_that_contradict_each_other_are_refused_in_a_line(talk: Path) -> None:
+    ran = await replay(talk, "--url", "http://127.0.0.1:1", "--min-speakers", "4", "--max-speakers", "2")
+    assert ran.status == 2
+    assert ran.errors.startswith("Error: --min-speakers 4 is more than --max-speakers 2.")
+
+
+async def test_each_printed_line_names_its_speaker(talk: Path) -> None:
+    async with peer(two_speakers, {RTTM_PATH: RTTM}) as url:
+        ran = await replay(talk, "--url", url)
+    assert ran.status == 0, ran.errors
+    assert ran.output == "[00:00] S1: Hello.\n[00:03] S2: Hi!\n"
+
+
+async def test_the_full_pass_is_followed_and_its_speakers_are_summed_up_on_stderr(talk: Path) -> None:
+    async with peer(two_speakers, {RTTM_PATH: RTTM}) as url:
+        ran = await replay(talk, "--url", url)
+    followed = [line for line in ran.errors.splitlines() if line.startswith("Full pass")]
+    assert followed[-1] == "Full pass: embeddings"  # an earlier one may have been overtaken unread
+    assert "SPEAKER_00  00:03   75%  1 turn  live S1" in ran.errors
+    assert "SPEAKER_01  00:01   25%  1 turn  live S2" in ran.errors
+
+
+async def test_files_have_the_full_passs_speakers_and_the_servers_turns(talk: Path) -> None:
+    asked: list[Request] = []
+    async with peer(two_speakers, {RTTM_PATH: RTTM}, asked) as url:
+        ran = await replay(talk, "--url", url, "--token", "t0ken")
+    assert ran.status == 0, ran.errors
+    assert talk.with_suffix(".rttm").read_text() == RTTM
+    assert talk.with_suffix(".txt").read_text() == "SPEAKER_00: Hello.\n\nSPEAKER_01: Hi!\n"
+    assert "<v SPEAKER_01>Hi!" in talk.with_suffix(".vtt").read_text()
+    assert [request.headers["Authorization"] for request in asked] == ["Bearer t0ken"]
+
+
+async def test_turns_that_cannot_be_fetched_cost_a_line_and_not_the_transcripts(talk: Path) -> None:
+    async with peer(two_speakers) as url:
+        ran = await replay(talk, "--url", url)
+    assert ran.status == 0, ran.errors
+    assert "The turns could not be fetched" in ran.errors
+    assert talk.with_suffix(".vtt").exists()
+
+
+async def test_a_reference_of_the_users_own_is_not_overwritten(talk: Path) -> None:
+    own = talk.with_suffix(".rttm")
+    own.write_text("SPEAKER talk 1 0.000 1.000 <NA> <NA> Anna <NA> <NA>\n")
+    async with peer(two_speakers, {RTTM_PATH: RTTM}) as url:
+        ran = await replay(talk, "--url", url)
+    assert ran.status == 0, ran.errors
+    assert "Anna" in own.read_text()
+    assert talk.with_name("talk.wav.rttm").read_text() == RTTM
 
 
 async def test_output_names_a_folder_that_is_made_if_need_be(talk: Path, tmp_path: Path) -> None:
@@ -357,10 +468,12 @@ async def test_a_second_ctrl_c_does_not_wait_for_the_server(tmp_path: Path) -> N
 # In a terminal ------------------------------------------------------------------------------------
 
 
-async def shown_in_a_terminal(*arguments: str | Path, drawn: asyncio.Event | None = None) -> str:
+async def shown_in_a_terminal(
+    *arguments: str | Path, drawn: asyncio.Event | None = None, sign: str = "behind"
+) -> str:
     """Run the command in a terminal of its own, and return all that it wrote there.
 
-    `drawn` is set as soon as the terminal shows how far the captions are behind.
+    `drawn` is set as soon as the terminal shows `sign`, by default how far the captions are behind.
     """
     ours, theirs = pty.openpty()
     async with replaying(*arguments, stdout=theirs, stderr=theirs) as process:
@@ -369,7 +482,7 @@ async def shown_in_a_terminal(*arguments: str | Path, drawn: asyncio.Event | Non
         with suppress(OSError):  # how a terminal says that nobody writes to it any more
             while chunk := await asyncio.to_thread(os.read, ours, 65_536):
                 shown += chunk
-                if drawn is not None and b"behind" in shown:
+                if drawn is not None and sign.encode() in shown:
                     drawn.set()
         await asyncio.wait_for(process.wait(), 30)
     os.close(ours)
@@ -395,6 +508,70 @@ async def test_in_a_terminal_the_tail_is_dim_and_the_bar_tells_position_and_lag(
     assert "talk.wav" in shown
     assert "Hello\x1b[2;3m their" in shown
     assert "01:02 / 00:00 · 0.8 s behind" in shown
+
+
+async def test_in_a_terminal_a_coloured_label_stands_where_the_speaker_changes(talk: Path) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.message()
+        for seq, (text, speaker, utterance) in enumerate(
+            [(" One", "S1", 0), (" two", "S1", 1), (" three", "S2", 2)], start=1
+        ):
+            await peer.say(commit(seq, text, speaker, utterance))
+        await peer.finish(seq=4, text=" One two three")
+
+    async with peer(script) as url:
+        shown = await shown_in_a_terminal(talk, "--url", url)
+    assert "[00:00] \x1b[1;36mS1: \x1b[0mOne" in shown
+    assert "[00:01] two" in shown
+    assert "[00:02] \x1b[1;33mS2: \x1b[0mthree" in shown
+
+
+async def test_in_a_terminal_a_corrected_label_shows_in_what_is_still_open(talk: Path) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.message()
+        await peer.say(commit(1, " Hello", "S1"), Label(2, 0.0, 1.0, "S2"), Lag(1.0, 1.0, 0.5))
+        await drawn.wait()
+        await peer.finish(seq=3, text=" Hello")
+
+    drawn = asyncio.Event()
+    async with peer(script) as url:
+        shown = await shown_in_a_terminal(talk, "--url", url, drawn=drawn)
+    assert "S2: \x1b[0mHello" in shown
+    assert "[00:00] \x1b[1;36mS1" not in shown
+
+
+async def test_in_a_terminal_the_full_pass_has_the_bar_and_the_summary_a_timeline(talk: Path) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.message()
+        await peer.say(commit(1, " Hello", "S1"), Stopped(2, 1.0, " Hello"), Progress("embeddings", 0.5))
+        await drawn.wait()
+        words = (WireWord(" Hello", 0.0, 1.0, 0.9, "SPEAKER_00"),)
+        segments = (FinalSegment(0.0, 1.0, "SPEAKER_00", "Hello", words),)
+        speakers = (FinalSpeaker("SPEAKER_00", ("S1",), 1.0, 1),)
+        await peer.say(final(3, "Hello", segments, speakers))
+        await peer.socket.close(1000)
+
+    drawn = asyncio.Event()
+    async with peer(script) as url:
+        shown = await shown_in_a_terminal(talk, "--url", url, drawn=drawn, sign="embeddings")
+    assert "full pass: embeddings 50%" in shown
+    assert "█" * 30 in shown
+    assert "100%  1 turn" in shown
+
+
+async def test_labels_cannot_steer_the_terminal(talk: Path) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        await peer.message()
+        await peer.say(commit(1, " Hello", "\x1b]0;owned\x07"))
+        await peer.finish(seq=2)
+
+    async with peer(script) as url:
+        shown = await shown_in_a_terminal(talk, "--url", url)
+    assert "\x1b]0;owned" not in shown
 
 
 async def test_recognised_text_cannot_steer_the_terminal(talk: Path) -> None:

@@ -8,7 +8,9 @@
         await sending
 
 The message types are in `live_asr.core.messages`. Receiving runs by itself, so a program may also send
-everything first and read afterwards. For a file there is `transcribe_file`.
+everything first and read afterwards. After `stop` the server goes through the whole recording once more,
+which may take minutes: `Progress` says how far it is, and `Final.speakers` who spoke for how long. For a file
+there is `transcribe_file`, for what is kept on the server `fetch_transcript`.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from __future__ import annotations
 from live_asr.client.connection import DEFAULT_URL, SessionError, SessionFailed, SessionRefused, stream_url
 from live_asr.client.files import transcribe_file
 from live_asr.client.session import LiveSession, Pace, connect
+from live_asr.client.transcripts import fetch_transcript
 
 __all__ = [
     "DEFAULT_URL",
@@ -25,6 +28,7 @@ __all__ = [
     "SessionFailed",
     "SessionRefused",
     "connect",
+    "fetch_transcript",
     "stream_url",
     "transcribe_file",
 ]

@@ -12,6 +12,7 @@ from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
 from live_asr.errors import LiveAsrError
 
 DEFAULT_URL = "http://localhost:8765"
+_STREAM_PATH = "/v1/stream"
 _LARGEST_MESSAGE_BYTES = 64 * 1024 * 1024
 """`final` holds every word of the session; this is some three days of speech."""
 
@@ -45,6 +46,26 @@ def stream_url(url: str) -> str:
 
     Raises SessionRefused `cannot_connect` for anything else.
     """
+    scheme, place, path, query = _address(url)
+    return urlunsplit((scheme, place, f"{path}{_STREAM_PATH}", query, ""))
+
+
+def http_url(url: str) -> str:
+    """Return the HTTP address, without a slash at its end, of the server that `stream_url` finds at `url`.
+
+    Raises SessionRefused `cannot_connect` as `stream_url` does.
+    """
+    scheme, place, path, _ = _address(url)
+    return urlunsplit(("http" if scheme == "ws" else "https", place, path, "", ""))
+
+
+def is_this_machine(url: str) -> bool:
+    """Tell whether the address is this machine's: no proxy from the environment stands before it."""
+    return urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
+
+
+def _address(url: str) -> tuple[str, str, str, str]:
+    """Return scheme (ws or wss), host with port, path before the stream's, and query of a server."""
     schemes = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
     try:
         parts = urlsplit(url if "://" in url else f"ws://{url}")
@@ -55,9 +76,8 @@ def stream_url(url: str) -> str:
         raise SessionRefused(
             "cannot_connect", f"{url!r} is not the address of a server.", f"Give one like {DEFAULT_URL}."
         )
-    path = parts.path.rstrip("/")
-    path = path if path.endswith("/v1/stream") else f"{path}/v1/stream"
-    return urlunsplit((schemes[parts.scheme], parts.netloc, path, parts.query, ""))
+    path = parts.path.rstrip("/").removesuffix(_STREAM_PATH)
+    return schemes[parts.scheme], parts.netloc, path, parts.query
 
 
 async def open_socket(url: str, token: str | None) -> ClientConnection:
@@ -67,8 +87,7 @@ async def open_socket(url: str, token: str | None) -> ClientConnection:
     server gave one.
     """
     # A proxy from the environment is for the world outside, never for a server on this machine.
-    is_local = urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
-    options: dict[str, Any] = {"proxy": None} if is_local else {}
+    options: dict[str, Any] = {"proxy": None} if is_this_machine(url) else {}
     headers = {"Authorization": f"Bearer {token}"} if token is not None else {}
     try:
         return await open_websocket(

@@ -23,6 +23,10 @@ async def transcribe_file(
     language: str | None = None,
     task: str = "transcribe",
     vocabulary: Sequence[str] = (),
+    diarize: bool = True,
+    min_speakers: int | None = None,
+    max_speakers: int | None = None,
+    final_pass: bool = True,
     enough: asyncio.Event | None = None,
 ) -> AsyncGenerator[ServerMessage, None]:
     """Stream an audio or video file to a server and yield its messages, `ready` first, `final` last.
@@ -45,6 +49,10 @@ async def transcribe_file(
         language=language,
         task=task,
         vocabulary=vocabulary,
+        diarize=diarize,
+        min_speakers=min_speakers,
+        max_speakers=max_speakers,
+        final_pass=final_pass,
     ) as session:
         yield session.ready
         sending = asyncio.create_task(_send_chunks(session, chunks, pace, enough or asyncio.Event()))

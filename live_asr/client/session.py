@@ -186,7 +186,9 @@ class LiveSession:
     async def stop(self) -> Final:
         """Say that no more audio follows, and return the final result when it is there.
 
-        Idempotent. Raises SessionFailed when the session ends without a result.
+        The full pass may take minutes; this waits for it as long as the connection lives, and who iterates
+        meanwhile gets its `Progress`. Idempotent. Raises SessionFailed when the session ends without a
+        result.
         """
         if not self._is_stopping:
             async with self._sending:

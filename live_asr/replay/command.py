@@ -18,11 +18,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from live_asr.client import Pace, transcribe_file
+from live_asr.client import Pace, fetch_transcript, transcribe_file
 from live_asr.client.media import MediaFile
 from live_asr.config import Settings
 from live_asr.core.export import FORMATS, Record
-from live_asr.core.messages import Ready
+from live_asr.core.messages import Final, Ready
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import seconds
 from live_asr.errors import LiveAsrError, MediaError, StorageError
@@ -48,6 +48,12 @@ class ReplayOptions:
     """ISO 639-1 code; None detects it."""
     task: str = "transcribe"
     vocabulary: tuple[str, ...] = ()
+    diarize: bool = True
+    """Tell speakers apart, live and in the full pass."""
+    min_speakers: int | None = None
+    max_speakers: int | None = None
+    final_pass: bool = True
+    """Go through the whole recording once more in the end."""
     output: Path | None = None
     """Folder for the transcripts; None puts them beside their file."""
     settings: Settings = field(default_factory=Settings)
@@ -71,7 +77,7 @@ async def _run(files: Sequence[Path], options: ReplayOptions) -> int:
     console, errors = Console(highlight=False), Console(stderr=True, highlight=False)
     # A terminal that cannot move its cursor is no better than a pipe.
     draws = console.is_terminal and not console.is_dumb_terminal
-    view = TerminalView(console, errors) if draws else CaptionsView(console, errors)
+    view = (TerminalView if draws else CaptionsView)(console, errors, with_speakers=options.diarize)
     enough = asyncio.Event()
     with _interrupts(enough, view):
         # Files are looked at before a server is started: a misspelt name should not take ten seconds.
@@ -98,6 +104,7 @@ async def _replay(
 ) -> bool:
     """Stream one file and write its transcripts; return whether all of it went well."""
     transcript, session = Transcript(), ""
+    turns: str | None = None
     succeeded = False
     try:
         with view.showing(file):
@@ -105,10 +112,14 @@ async def _replay(
                 file.path,
                 url,
                 pace=options.pace,
-                token=options.token or _token_of(options),
+                token=_token_of(options),
                 language=options.language,
                 task=options.task,
                 vocabulary=options.vocabulary,
+                diarize=options.diarize,
+                min_speakers=options.min_speakers,
+                max_speakers=options.max_speakers,
+                final_pass=options.final_pass,
                 enough=enough,
             )
             async with aclosing(messages):
@@ -117,6 +128,8 @@ async def _replay(
                         session = message.session
                     transcript.apply(message)
                     view.show(message)
+                    if isinstance(message, Final):
+                        turns = await _fetched_turns(message, url, options, view)
         succeeded = True
         _remark(file, transcript, view, enough)
     except LiveAsrError as error:
@@ -125,8 +138,20 @@ async def _replay(
         view.complain(error, file.path)
     finally:  # cancelled too: what was heard is kept
         if succeeded or transcript.words:
-            succeeded &= _write(Record.of(session, transcript), target, view)
+            succeeded &= _write(Record.of(session, transcript), turns, target, view)
     return succeeded
+
+
+async def _fetched_turns(final: Final, url: str, options: ReplayOptions, view: CaptionsView) -> str | None:
+    """Fetch who spoke when as RTTM, which knows overlaps that the words of `final` do not."""
+    link = final.links.get("rttm")
+    if link is None or not options.diarize:
+        return None
+    try:
+        return await fetch_transcript(url, link, token=_token_of(options))
+    except LiveAsrError as error:
+        view.say(f"The turns could not be fetched, so .rttm has those of the words: {error}")
+        return None
 
 
 def _remark(file: MediaFile, transcript: Transcript, view: CaptionsView, enough: asyncio.Event) -> None:
@@ -171,7 +196,7 @@ def _targets(media: Sequence[MediaFile], output: Path | None) -> dict[Path, Path
     for file in media:
         folder = output or file.path.parent
         target = folder / file.path.stem
-        if target in targets.values() or not _may_overwrite(target, FORMATS):
+        if target in targets.values() or not _may_overwrite(target, {*FORMATS, "rttm"}):
             target = folder / file.path.name
         targets[file.path] = target
     return targets
@@ -191,12 +216,17 @@ def _with_extension(target: Path, extension: str) -> Path:
     return target.with_name(f"{target.name}.{extension}")
 
 
-def _write(record: Record, target: Path, view: CaptionsView) -> bool:
+def _write(record: Record, turns: str | None, target: Path, view: CaptionsView) -> bool:
+    """Write the record in all formats, `turns` as its RTTM where the server has them."""
+    contents = {extension: rendering.render(record) for extension, rendering in FORMATS.items()}
+    contents["rttm"] = contents.get("rttm", "") if turns is None else turns
     paths = []
     try:
-        for extension, rendering in FORMATS.items():
+        for extension, content in contents.items():
+            if extension == "rttm" and not content:
+                continue  # nobody was told apart
             path = _with_extension(target, extension)
-            path.write_text(rendering.render(record), encoding="utf-8", newline="\n")
+            path.write_text(content, encoding="utf-8", newline="\n")
             paths.append(path)
     except OSError as error:
         view.complain(
@@ -222,9 +252,10 @@ async def _server(options: ReplayOptions, view: CaptionsView, enough: asyncio.Ev
 
 
 def _token_of(options: ReplayOptions) -> str | None:
-    """Return the token that a server of our own asks for."""
+    """Return the token that was given, or the one that a server of our own asks for."""
     secret = options.settings.server.token
-    return secret.get_secret_value() if options.url is None and secret is not None else None
+    is_own = options.url is None and secret is not None
+    return options.token or (secret.get_secret_value() if is_own and secret is not None else None)
 
 
 @contextmanager
@@ -238,7 +269,7 @@ def _interrupts(enough: asyncio.Event, view: CaptionsView) -> Iterator[None]:
             task.cancel()
         else:
             enough.set()
-            view.say("Finishing what was heard; once more to end at once.")
+            view.say("Finishing what was heard, with its full pass; once more to end at once.")
 
     signals = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     # Elsewhere than on Unix a loop takes no handlers: Ctrl-C then ends at once.

@@ -21,6 +21,8 @@ from live_asr.errors import LiveAsrError
 _READY_TIMEOUT = 300.0
 """Seconds: a large model on a slow disk takes a minute."""
 _END_TIMEOUT = 10.0
+_FOR_THE_OCCASION = {variable("storage.database"): "", variable("webhook.url"): ""}
+"""What outlives a server that is gone in a minute is no place for its sessions, and nobody's news."""
 
 
 class ServerStartError(LiveAsrError):
@@ -50,7 +52,7 @@ async def own_server(
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **_as_environment(settings)},
+                env={**os.environ, **_as_environment(settings), **_FOR_THE_OCCASION},
                 process_group=0 if os.name == "posix" else None,
             )
         url = f"http://127.0.0.1:{port}"

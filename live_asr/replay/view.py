@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from rich.text import Text
 from live_asr.client.media import MediaFile
 from live_asr.core.messages import (
     Commit,
+    Final,
     Lag,
     Notice,
     Partial,
@@ -21,42 +22,41 @@ from live_asr.core.messages import (
     ServerMessage,
     Stopped,
     UtteranceMessage,
-    WireWord,
 )
+from live_asr.core.messages import Progress as FullPassProgress
 from live_asr.errors import LiveAsrError
-
-_LINE_CHARACTERS = 60
-"""An utterance may last half a minute: its sentences are printed as soon as they fill a line."""
+from live_asr.replay.lines import Line, Lines
+from live_asr.replay.summary import clock, colour_of, printable, summary
 
 
 class CaptionsView:
     """Committed words on stdout, line by line, and all else on stderr: for pipes and files."""
 
-    def __init__(self, console: Console, errors: Console) -> None:
+    def __init__(self, console: Console, errors: Console, *, with_speakers: bool = True) -> None:
         self._console = console
         self._errors = errors
-        self._pending: list[WireWord] = []
+        self._with_speakers = with_speakers
+        self._lines = Lines(with_speakers=with_speakers)
+        self._stage = ""
 
     @contextmanager
     def showing(self, file: MediaFile) -> Iterator[None]:
         """Show the captions of `file`."""
-        self.say(f"{file.path} ({_clock(file.duration)})")
+        self._begin()
+        self.say(f"{file.path} ({clock(file.duration)})")
         try:
             yield
         finally:
-            self._print_pending()
+            self._print_lines(self._lines.flush())
 
     def show(self, message: ServerMessage) -> None:
-        """Print what is committed: whole sentences, and the rest when the utterance is complete."""
+        """Print what may be: lines that are complete, the full pass's stages, and who spoke in the end."""
+        self._print_lines(self._lines.apply(message))
         match message:
-            case Commit():
-                for word in message.words:
-                    self._pending.append(word)
-                    is_sentence = word.text.rstrip().endswith((".", "?", "!", "。", "？", "！"))
-                    if is_sentence and len(self._pending_text) >= _LINE_CHARACTERS:
-                        self._print_pending()
-            case UtteranceMessage():
-                self._print_pending()
+            case FullPassProgress():
+                self._report(message)
+            case Final():
+                self._summarize(message)
             case Notice():
                 self.say(message.message)
             case _:
@@ -71,26 +71,38 @@ class CaptionsView:
         where = f"{path}: " if path is not None else ""
         self._print(self._errors, f"Error: {where}{error}")
 
-    @property
-    def _pending_text(self) -> str:
-        return "".join(word.text for word in self._pending).strip()
+    def _begin(self) -> None:
+        self._lines = Lines(with_speakers=self._with_speakers)
+        self._stage = ""
 
-    def _print_pending(self) -> None:
-        # Taken away before it is printed: printing draws the live part below anew.
-        text, words = self._pending_text, self._pending
-        self._pending = []
-        if text:
-            self._print(self._console, f"[{_clock(words[0].start)}] {text}")
+    def _report(self, progress: FullPassProgress) -> None:
+        """Name each stage of the full pass once: a pipe holds what was said, and no bars."""
+        if progress.stage != self._stage:
+            self._stage = progress.stage
+            self.say(f"Full pass: {progress.stage}")
+
+    def _summarize(self, final: Final) -> None:
+        for line in summary(final, with_timeline=False):
+            self._print(self._errors, line.plain)
+
+    def _print_lines(self, lines: Iterable[Line]) -> None:
+        for line in lines:
+            label = f"{line.speaker}: " if line.speaker is not None else ""
+            self._print(self._console, f"[{clock(line.start)}] {label}{line.text}")
 
     def _print(self, console: Console, line: str) -> None:
-        console.print(Text(_printable(line)), soft_wrap=True)
+        console.print(Text(printable(line)), soft_wrap=True)
 
 
 class TerminalView(CaptionsView):
-    """Complete sentences scroll by; the open one is below them, its tail dim, and below that a bar."""
+    """Complete lines scroll by; what is still open is below them, its tail dim, and below that a bar.
 
-    def __init__(self, console: Console, errors: Console) -> None:
-        super().__init__(console, errors)
+    A speaker's label stands where the speaker changes. What is open takes up new labels; what has
+    scrolled by cannot.
+    """
+
+    def __init__(self, console: Console, errors: Console, *, with_speakers: bool = True) -> None:
+        super().__init__(console, errors, with_speakers=with_speakers)
         self._live: Live | None = None
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
@@ -100,21 +112,24 @@ class TerminalView(CaptionsView):
         self._task = TaskID(0)
         self._duration: float | None = None
         self._tail = ""
+        self._speaker: str | None = None
+        """Of the last line that was printed."""
 
     @contextmanager
     def showing(self, file: MediaFile) -> Iterator[None]:
         """Show the captions of `file` live until the context is left."""
+        self._begin()
         self._duration = file.duration
-        self._tail = ""
+        self._tail, self._speaker = "", None
         self._task = self._progress.add_task(
-            _printable(file.path.name), total=file.duration, position="connecting"
+            printable(file.path.name), total=file.duration, position="connecting"
         )
         with Live(self._rendered(), console=self._console, refresh_per_second=10) as self._live:
             try:
                 yield
             finally:
                 self._tail = ""
-                self._print_pending()
+                self._print_lines(self._lines.flush())
                 self._live.update(self._rendered())
                 self._progress.remove_task(self._task)
         self._live = None
@@ -128,41 +143,61 @@ class TerminalView(CaptionsView):
                 self._tail = message.text
             case Commit() | UtteranceMessage():
                 self._tail = ""
-                super().show(message)
             case Lag():
                 self._place(message.received, f" · {message.seconds:.1f} s behind")
             case Stopped():
+                self._tail = ""
                 self._place(message.duration, " · finishing")
             case _:
-                super().show(message)
+                pass
+        super().show(message)
         if self._live is not None:
             self._live.update(self._rendered())
 
     def say(self, sentence: str) -> None:
         """Print a dim line above the captions that are being shown."""
-        self._console.print(Text(_printable(sentence), style="dim"), soft_wrap=True)
+        self._console.print(Text(printable(sentence), style="dim"), soft_wrap=True)
+
+    def _report(self, progress: FullPassProgress) -> None:
+        self._progress.update(
+            self._task,
+            total=1.0,
+            completed=progress.fraction,
+            position=f"full pass: {printable(progress.stage)} {progress.fraction:.0%}",
+        )
+
+    def _summarize(self, final: Final) -> None:
+        for line in summary(final, with_timeline=True):
+            self._console.print(line, soft_wrap=True)
+
+    def _print_lines(self, lines: Iterable[Line]) -> None:
+        for line in lines:
+            text = Text(f"[{clock(line.start)}] ").append_text(_label(line.speaker, self._speaker))
+            text.append(printable(line.text))
+            # Taken first: printing draws the open lines below anew, and they go on from here.
+            self._speaker = line.speaker
+            self._console.print(text, soft_wrap=True)
 
     def _place(self, position: float, remark: str) -> None:
         self._progress.update(
-            self._task,
-            completed=position,
-            position=f"{_clock(position)} / {_clock(self._duration)}{remark}",
+            self._task, completed=position, position=f"{clock(position)} / {clock(self._duration)}{remark}"
         )
 
     def _rendered(self) -> Group:
-        captions = Text(_printable(self._pending_text))
-        captions.append(_printable(self._tail), style="dim italic")
+        captions, speaker = Text(), self._speaker
+        for line in self._lines.pending:
+            is_new = line.speaker != speaker
+            captions.append("\n" if captions and is_new else " " if captions else "")
+            captions.append_text(_label(line.speaker, speaker)).append(printable(line.text))
+            speaker = line.speaker
+        captions.append(printable(self._tail), style="dim italic")
         return Group(captions, self._progress)
 
 
-def _clock(position: float | None) -> str:
-    if position is None:
-        return "?"
-    minutes, seconds = divmod(int(position), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes:02}:{seconds:02}"
-
-
-def _printable(text: str) -> str:
-    """Drop what could steer a terminal: names of files and recognised text come from outside."""
-    return "".join(character if character.isprintable() else " " for character in text)
+def _label(speaker: str | None, before: str | None) -> Text:
+    """Return what stands before the words of `speaker` where those before were of `before`."""
+    if speaker == before:
+        return Text()
+    if speaker is None:
+        return Text("?: ", style="dim")  # else the words would seem to be those of the one before
+    return Text(f"{printable(speaker)}: ", style=f"bold {colour_of(speaker)}")
