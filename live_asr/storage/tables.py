@@ -1,0 +1,213 @@
+"""The tables of the database, how it is reached, and what its failures are called.
+
+Two dialects, one schema: SQLite in the data folder by default, PostgreSQL by URL. What differs between
+them stands here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    URL,
+    Column,
+    Connection,
+    Double,
+    Engine,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    create_engine,
+    event,
+    inspect,
+    make_url,
+    select,
+    text,
+)
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+from live_asr.errors import ConfigError, StorageError
+
+SCHEMA_VERSION = 1
+"""Raised with every change of the tables; the database says which one it has."""
+PATIENCE = 10
+"""Seconds that a statement waits for another process to finish its own."""
+PREPARING = 0x11FE_A5B
+"""Key of the lock under which PostgreSQL's tables are made: two servers may start together."""
+
+metadata = MetaData()
+
+schema = Table("live_asr_schema", metadata, Column("version", Integer, primary_key=True))
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("created_at", Double, nullable=False),  # Unix seconds, here and below
+    Column("ended_at", Double),
+    Column("duration", Double),
+    Column("language", Text),
+    Column("revision", Integer, nullable=False, default=0),
+    Column("labels", Text),
+    Column("speakers", JSON, nullable=False),
+    Column("error", JSON(none_as_null=True)),
+    Column("start", JSON, nullable=False),
+    Column("names", JSON, nullable=False),
+    Index("sessions_by_age", "created_at", "id"),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    Column("id", Text, primary_key=True),  # the `webhook-id`
+    # Unique: a session is told once, however often the end of it is written.
+    Column("session_id", Text, ForeignKey("sessions.id", ondelete="CASCADE"), nullable=False, unique=True),
+    Column("url", Text, nullable=False),
+    Column("receiver", Text, nullable=False),  # the URL's origin: what is shared by those that wait
+    Column("body", LargeBinary, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("attempts", Integer, nullable=False, default=0),  # ever
+    Column("tries", Integer, nullable=False, default=0),  # since it was last told to begin anew
+    Column("next_at", Double, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("last_status", Integer),
+    Column("last_error", Text),
+    Index("deliveries_by_time", "state", "next_at"),
+)
+
+
+def open_engine(url: str) -> Engine:
+    """Return the engine for a URL; nothing is connected yet.
+
+    Raises ConfigError for a URL that names no database we know, without repeating it: it may hold a
+    password.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise ConfigError(
+            "The URL of the database cannot be read.",
+            "Write it as postgresql+psycopg://user:password@host/name, or leave storage.database unset.",
+        ) from None
+    if parsed.drivername in ("postgresql", "postgres"):
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise ConfigError(
+            f"A database of the kind {parsed.drivername} is not supported.",
+            "Name PostgreSQL by its URL, or leave storage.database unset for SQLite.",
+        )
+    arguments: dict[str, Any] = {"pool_pre_ping": True, "connect_args": {"connect_timeout": PATIENCE}}
+    if parsed.get_backend_name() == "sqlite":
+        arguments = {"connect_args": {"timeout": PATIENCE}}
+    try:
+        engine = create_engine(parsed, hide_parameters=True, **arguments)
+    except (ImportError, NoSuchModuleError):
+        raise ConfigError(
+            f"The driver of {parsed.drivername} is not installed.", "pip install 'live-asr[postgres]' has it."
+        ) from None
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def prepare(writing: Engine) -> None:
+    """Make the tables that are missing and see that their version is ours.
+
+    Raises StorageError when it is not.
+    """
+    if writing.dialect.name == "sqlite":
+        _make_file(writing.url)
+    with writing.begin() as connection:
+        if writing.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": PREPARING})
+        metadata.create_all(connection)
+        found = connection.scalar(select(schema.c.version))
+        if found is None:
+            connection.execute(schema.insert().values(version=SCHEMA_VERSION))
+        elif found != SCHEMA_VERSION:
+            raise StorageError(
+                f"The tables of the database have version {found}; this live-asr knows {SCHEMA_VERSION}.",
+                "Run the version of live-asr that made them, or a newer one, or name another database.",
+                code="database",
+            )
+
+
+def is_prepared(engine: Engine) -> bool:
+    """Tell whether the tables are there. Makes nothing, not even SQLite's file."""
+    name = engine.url.database
+    if engine.dialect.name == "sqlite" and not (name and Path(name).is_file()):
+        return False
+    return inspect(engine).has_table(schema.name)
+
+
+@contextmanager
+def sentences(engine: Engine) -> Iterator[None]:
+    """Turn SQLAlchemy's errors into StorageError, whose text holds no statement, value or password."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        raise _storage_error(error, engine.url) from error
+    except OSError as error:  # of the file or its folder
+        raise StorageError(
+            f"The database {_shown(engine.url)} cannot be opened: {error.strerror or error}.",
+            "Name a folder that this user may write, on a disk that has room, with --data.",
+            code="database",
+        ) from error
+
+
+def _storage_error(error: SQLAlchemyError, url: URL) -> StorageError:
+    origin = getattr(error, "orig", None)
+    if getattr(origin, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        return StorageError("The disk of the database is full.", "The operator has to make room.")
+    reason = (str(origin or "").strip().splitlines() or [type(error).__name__])[0]
+    return StorageError(
+        f"The database {_shown(url)} does not do what is asked of it: {reason}",
+        "Check that it runs, that storage.database names it, and that this user may write there.",
+        code="database",
+    )
+
+
+def _shown(url: URL) -> str:
+    if url.get_backend_name() == "sqlite":
+        return url.database or "in memory"
+    return f"{url.database or ''} at {url.host or url.query.get('host', 'its socket')}"
+
+
+def _make_file(url: URL) -> None:
+    """Make SQLite's file readable for its owner alone: it holds what people said."""
+    if not url.database or url.database == ":memory:":
+        return
+    path = Path(url.database)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+
+
+def _set_up_sqlite(connection: sqlite3.Connection, _: object) -> None:
+    connection.isolation_level = None  # transactions begin where `_begin_sqlite` says so
+    for pragma in (
+        "journal_mode=WAL",  # the command line reads while the server writes
+        "synchronous=FULL",  # what was committed survives a power cut
+        "foreign_keys=ON",
+        "secure_delete=ON",  # erased text is overwritten
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A transaction that will write takes the lock first: one that reads first and writes later cannot
+    # wait for another writer, SQLite fails it at once.
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
