@@ -1,0 +1,1 @@
+"""Tells others that a session is over."""

@@ -1,0 +1,275 @@
+"""The sender: takes deliveries from the outbox and tries them until they are taken or given up.
+
+All state is in the database. A delivery that was in flight when the server died is simply due when it is
+back, with the same `webhook-id`; a receiver that remembers ids sees one effect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import socket
+import ssl
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+
+import httpcore
+
+from live_asr import __version__
+from live_asr.config import WebhookSettings
+from live_asr.delivery.payload import webhook_body
+from live_asr.delivery.post import (
+    ForbiddenTarget,
+    GuardedNetwork,
+    Patience,
+    Resolve,
+    Target,
+    post,
+    tls_context,
+)
+from live_asr.delivery.schedule import DELAYS, delay_before_next, read_retry_after
+from live_asr.delivery.signature import signed_headers, webhook_secret
+from live_asr.errors import StorageError
+from live_asr.storage.database import DEAD, DELIVERED, PENDING, Database, Delivery
+
+__all__ = ["Outcome", "WebhookSender", "webhook_body", "webhook_secret"]
+
+log = logging.getLogger(__name__)
+
+POLL = 1.0
+"""Seconds between two looks into the outbox: another process may have made something due."""
+MOST_AT_ONCE = 24
+MOST_PER_RECEIVER = 6
+"""Tries at once to one receiver, so that one that hangs leaves room for the others."""
+GRACE = 3.0
+"""Seconds that tries in flight get to end when the server is told to stop."""
+GONE = 410
+"""The one status by which a receiver says that it wants no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one try."""
+
+    status: int | None = None
+    """The answer's HTTP status; None where there was none."""
+    error: str | None = None
+    """Why it failed, as a sentence; None where the receiver took it."""
+    hopeless: bool = False
+    """Whether another try would end in the same way."""
+    retry_after: float | None = None
+    """Seconds for which the receiver wants to be left alone."""
+
+
+class WebhookSender:
+    """Delivers what the outbox holds, several at a time.
+
+    `on_tried` is told of a delivery after each try, as it is then. The clock (Unix seconds), the dice
+    (0 to 1), the resolver, the trusted authorities, the delays and the patience can be passed in.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        settings: WebhookSettings,
+        secret: str,
+        *,
+        on_tried: Callable[[Delivery], None] = lambda _: None,
+        clock: Callable[[], float] = time.time,
+        chance: Callable[[], float] = random.random,
+        resolve: Resolve | None = None,
+        tls: ssl.SSLContext | None = None,
+        delays: Sequence[float] = DELAYS,
+        patience: Patience | None = None,
+    ) -> None:
+        self._database = database
+        self._secret = secret
+        self._on_tried = on_tried
+        self._clock = clock
+        self._chance = chance
+        self._tls = tls
+        self._delays = delays
+        self._patience = patience or Patience()
+        # Threads of their own: a name server that hangs must not take those that write to the disk.
+        self._resolvers = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="webhook names")
+        self._network = GuardedNetwork(resolve or self._look_up, allow_private=settings.allow_private)
+        self._tries: dict[str, asyncio.Task[None]] = {}
+        self._receivers: Counter[str] = Counter()
+        self._wanted = asyncio.Event()
+        self._closing = False
+        self._work: asyncio.Task[None] | None = None
+        self._fault = ""
+
+    async def start(self) -> None:
+        """Begin to deliver what is due. The database is prepared already."""
+        if self._tls is None:
+            self._tls = await asyncio.to_thread(tls_context)
+        self._work = asyncio.create_task(self._deliver_forever(), name="webhook sender")
+
+    async def close(self) -> None:
+        """End: tries in flight get a moment, then they are dropped and made anew at the next start.
+
+        Idempotent.
+        """
+        self._closing = True
+        self._wanted.set()
+        if self._work is not None:
+            await self._work
+            self._work = None
+        if self._tries:
+            await asyncio.wait(set(self._tries.values()), timeout=GRACE)
+        left = set(self._tries.values())
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        self._resolvers.shutdown(wait=False, cancel_futures=True)
+
+    def wake(self) -> None:
+        """Look into the outbox at once. Call it on the event loop, after the row is committed."""
+        self._wanted.set()
+
+    # What is due ----------------------------------------------------------------------------------
+
+    async def _deliver_forever(self) -> None:
+        while not self._closing:
+            self._wanted.clear()
+            try:
+                await self._begin_due()
+                self._fault = ""
+            except StorageError as error:
+                if error.message != self._fault:  # once, not every second
+                    log.error("the outbox cannot be read, webhooks wait: %s", error)
+                self._fault = error.message
+            with suppress(TimeoutError):
+                async with asyncio.timeout(POLL):
+                    await self._wanted.wait()
+
+    async def _begin_due(self) -> None:
+        """Begin a try for all that is due, as far as there is room."""
+        while (room := MOST_AT_ONCE - len(self._tries)) > 0 and not self._closing:
+            busy = [name for name, count in self._receivers.items() if count >= MOST_PER_RECEIVER]
+            found = await asyncio.to_thread(
+                self._database.due, self._clock(), limit=room, without=tuple(self._tries), receivers=busy
+            )
+            if not found:
+                return
+            for delivery in found:
+                if self._receivers[delivery.receiver] < MOST_PER_RECEIVER:
+                    self._begin(delivery)
+
+    def _begin(self, delivery: Delivery) -> None:
+        def end(_: object) -> None:
+            del self._tries[delivery.id]
+            self._receivers -= Counter([delivery.receiver])  # which drops what has reached zero
+            self._wanted.set()
+
+        self._receivers[delivery.receiver] += 1
+        task = asyncio.create_task(self._try(delivery), name=f"webhook {delivery.id}")
+        self._tries[delivery.id] = task
+        task.add_done_callback(end)
+
+    # One try --------------------------------------------------------------------------------------
+
+    async def _try(self, delivery: Delivery) -> None:
+        outcome = await self._send(delivery)
+        state, next_at = self._decide(delivery, outcome)
+        tried = await self._record(delivery, outcome, state, next_at)
+        if tried is None:
+            return  # the session was erased meanwhile
+        if outcome.error is None:
+            log.info("webhook %s was taken by %s", tried.id, tried.receiver)
+        elif state == DEAD:
+            log.error("webhook %s to %s is given up: %s", tried.id, tried.receiver, outcome.error)
+        else:
+            wait = next_at - self._clock()
+            log.warning(
+                "webhook %s to %s failed and is tried again in %.0f s: %s",
+                *(tried.id, tried.receiver, wait, outcome.error),
+            )
+        self._on_tried(tried)
+
+    async def _send(self, delivery: Delivery) -> Outcome:
+        """Make the try; whatever happens is an outcome."""
+        assert self._tls is not None
+        now = self._clock()
+        headers = signed_headers(self._secret, delivery.id, delivery.body, now)
+        headers["User-Agent"] = f"live-asr/{__version__}"
+        try:
+            answer = await post(
+                Target.of(delivery.url),
+                delivery.body,
+                headers,
+                network=self._network,
+                tls=self._tls,
+                patience=self._patience,
+            )
+        except ForbiddenTarget as error:
+            return Outcome(error=error.message, hopeless=True)
+        except httpcore.ConnectTimeout:
+            return Outcome(error=f"It could not be reached within {self._patience.connect:g} s.")
+        except (TimeoutError, httpcore.TimeoutException):
+            return Outcome(error=f"It did not answer within {self._patience.total:g} s.")
+        except httpcore.ConnectError as error:
+            return Outcome(error=f"It could not be reached: {error}.")
+        except httpcore.NetworkError:
+            return Outcome(error="It closed the connection before it answered.")
+        except httpcore.ProtocolError:
+            return Outcome(error="It did not answer in HTTP.")
+        except Exception:  # a fault of ours must cost a try, not the sender
+            log.exception("webhook %s could not be sent", delivery.id)
+            return Outcome(error="The server failed to send it; its log says why.")
+        return read_answer(answer.status, answer.retry_after, self._clock())
+
+    def _decide(self, delivery: Delivery, outcome: Outcome) -> tuple[str, float]:
+        """Return the delivery's new state and the Unix time of its next try."""
+        now = self._clock()
+        if outcome.error is None:
+            return DELIVERED, now
+        delay = delay_before_next(
+            delivery.tries + 1, self._chance, retry_after=outcome.retry_after, delays=self._delays
+        )
+        return (DEAD, now) if outcome.hopeless or delay is None else (PENDING, now + delay)
+
+    async def _record(
+        self, delivery: Delivery, outcome: Outcome, state: str, next_at: float
+    ) -> Delivery | None:
+        """Keep what became of the try, however long the database takes to come back.
+
+        Until it is kept the delivery counts as in flight: else it would be sent again every second.
+        """
+        while True:
+            try:
+                return await asyncio.to_thread(
+                    self._database.record_try,
+                    delivery.id,
+                    state=state,
+                    next_at=next_at,
+                    last_status=outcome.status,
+                    last_error=outcome.error,
+                )
+            except StorageError as error:
+                log.error("what became of webhook %s cannot be kept yet: %s", delivery.id, error)
+                await asyncio.sleep(POLL)
+
+    async def _look_up(self, host: str, port: int) -> list[str]:
+        found = await asyncio.get_running_loop().run_in_executor(
+            self._resolvers, lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        )
+        return [str(address[0]) for *_, address in found]
+
+
+def read_answer(status: int, retry_after: str | None, now: float) -> Outcome:
+    """Say what an HTTP status means: 2xx is taken, 410 is final, all else is tried again."""
+    if 200 <= status < 300:
+        return Outcome(status)
+    if status == GONE:
+        return Outcome(status, "It answered 410: it wants no more of these.", hopeless=True)
+    if 300 <= status < 400:
+        return Outcome(status, f"It answered {status}: redirects are not followed.")
+    wait = None if retry_after is None else read_retry_after(retry_after, now)
+    return Outcome(status, f"It answered {status}.", retry_after=wait)
