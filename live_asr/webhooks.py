@@ -1,0 +1,166 @@
+"""The command `live-asr webhooks`: what is waiting to be delivered, and what was given up.
+
+It reads and writes the database itself, beside a server that runs or without one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from live_asr.errors import ConfigError
+
+if TYPE_CHECKING:
+    from live_asr.storage.database import Database, Delivery
+
+app = typer.Typer(
+    help="List deliveries, and have those that failed tried again.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+MOST_SHOWN = 100
+WIDE_COLUMNS = 240
+"""Width where nobody looks: in a file or a pipe nothing is cut."""
+
+
+class State(StrEnum):
+    """What may be asked for."""
+
+    pending = "pending"
+    delivered = "delivered"
+    dead = "dead"
+
+
+ConfigFlag = Annotated[Path | None, typer.Option("--config", help="TOML file with settings.")]
+DataFlag = Annotated[Path | None, typer.Option("--data", help="Folder of everything the server keeps.")]
+LimitFlag = Annotated[int, typer.Option("--limit", min=1, help="How many to show, the newest first.")]
+
+
+@app.command("list")
+def list_deliveries(
+    state: Annotated[State | None, typer.Option("--state", help="Only those in this state.")] = None,
+    session: Annotated[str | None, typer.Option("--session", help="Only those of this session.")] = None,
+    limit: LimitFlag = MOST_SHOWN,
+    data: DataFlag = None,
+    config: ConfigFlag = None,
+) -> None:
+    """List deliveries, the newest first."""
+    with _database(config, data) as database:
+        found = database.deliveries(state=state, session_id=session, limit=limit)
+        counts = database.count_deliveries()
+    if found:
+        _show(found)
+    print(", ".join(f"{count} {name}" for name, count in counts.items()))
+
+
+@app.command("dead")
+def list_dead(limit: LimitFlag = MOST_SHOWN, data: DataFlag = None, config: ConfigFlag = None) -> None:
+    """List the deliveries that were given up, and why."""
+    with _database(config, data) as database:
+        found = database.deliveries(state=State.dead, limit=limit)
+    if not found:
+        print("No delivery was given up.")
+        return
+    _show(found)
+    print("`live-asr webhooks retry ID` has one tried again, `live-asr webhooks retry --all-dead` all.")
+
+
+@app.command()
+def retry(
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID…", help="Deliveries, as listed.")] = None,
+    all_dead: Annotated[bool, typer.Option("--all-dead", help="All that were given up.")] = False,
+    data: DataFlag = None,
+    config: ConfigFlag = None,
+) -> None:
+    """Have deliveries tried now, and as often as a new one; a running server begins within seconds."""
+    import time
+
+    from live_asr.storage.database import DELIVERED
+
+    if bool(ids) == all_dead:
+        raise ConfigError(
+            "Name the deliveries to try again, or give --all-dead.", "`webhooks dead` lists them."
+        )
+    with _database(config, data) as database:
+        wanted = list(ids or ())
+        if all_dead:
+            wanted = [delivery.id for delivery in database.deliveries(state=State.dead, limit=1_000_000)]
+        for delivery_id in wanted:
+            delivery = database.retry(delivery_id, now=time.time())
+            if delivery is None:
+                raise ConfigError(
+                    f"There is no delivery {delivery_id}.", "`live-asr webhooks list` shows those there are."
+                )
+            if delivery.state == DELIVERED:
+                raise ConfigError(f"{delivery_id} was delivered already.", "It is not sent again.")
+            print(f"{delivery_id}: due now")
+    if not wanted:
+        print("No delivery was given up.")
+
+
+@contextmanager
+def _database(config: Path | None, data: Path | None) -> Iterator[Database]:
+    """Open the settings' database. Raises ConfigError where no server has made one yet."""
+    from live_asr.config import load_settings
+    from live_asr.storage.database import Database, database_url
+
+    settings = load_settings(config, {"storage.data": data}).settings
+    database = Database(database_url(settings.storage))
+    try:
+        if not database.is_prepared():
+            raise ConfigError(
+                f"There is no database yet for {settings.storage.data}.",
+                "The server makes it when it starts; name its folder with --data.",
+            )
+        database.prepare()  # whose version it checks
+        yield database
+    finally:
+        database.close()
+
+
+def _show(found: Sequence[Delivery]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDE_COLUMNS)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("delivery", no_wrap=True)
+    table.add_column("session", no_wrap=True)
+    table.add_column("state")
+    table.add_column("tries", justify="right")
+    table.add_column("next try")
+    table.add_column("to", overflow="fold")
+    table.add_column("last answer", overflow="fold")
+    for delivery in found:
+        table.add_row(
+            delivery.id,
+            delivery.session_id,
+            delivery.state,
+            str(delivery.attempts),
+            _clock(delivery.next_at) if delivery.state == State.pending else "",
+            shown_url(delivery.url),
+            delivery.last_error or (str(delivery.last_status) if delivery.last_status else ""),
+        )
+    console.print(table, markup=False)
+
+
+def shown_url(url: str) -> str:
+    """Return a URL without its user information and its query: either may hold a secret."""
+    from live_asr.storage.database import receiver_of
+
+    receiver = receiver_of(url)
+    return receiver + urlsplit(url).path if receiver else "no URL"
+
+
+def _clock(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
