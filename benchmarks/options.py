@@ -31,14 +31,15 @@ class Options:
     with_together: bool = True
     with_nonspeech: bool = True
 
-    def clip(self, name: str) -> Clip:
-        """Load the asked-for part of a clip."""
-        return load_clip(name, self.seconds, self._test_call() if name == "sample" else None)
+    def clip(self, name: str, seconds: float | None = None) -> Clip:
+        """Load the asked-for part of a clip, or its first `seconds`."""
+        call = self.weights("test-call") if name == "sample" else None
+        return load_clip(name, self.seconds if seconds is None else seconds, call)
 
     def reference(self, clip: Clip, model: str) -> Reference:
         """Return the single pass of a clip, made now where it has not been made before."""
         self.say(f"{model}: single pass of {clip.name}")
-        return reference(clip, model, self._weights(model), self.language)
+        return reference(clip, model, self.weights(model), self.language)
 
     def together(self, model: str) -> bool:
         """Tell whether four sessions at once are to be measured with a model."""
@@ -48,10 +49,8 @@ class Options:
         """Tell the person who waits what is going on."""
         print(what, file=sys.stderr, flush=True)
 
-    def _test_call(self) -> Path:
-        return self._weights("test-call")
-
-    def _weights(self, name: str) -> Path:
+    def weights(self, name: str) -> Path:
+        """Return the folder of a model's files; they are fetched where they are not here."""
         from live_asr.inference.weights import resolve
 
         return resolve(name, models_dir=self.models_dir or default_models_dir()).folder

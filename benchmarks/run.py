@@ -1,8 +1,8 @@
 """Measure the server: `python -m benchmarks.run SUITE`; see docs/benchmarks.md.
 
-Suites: table (the default), hour, silence, startup. Each starts servers of its own, prints a table of
-what must hold and what was measured, and keeps it in benchmarks/results. The exit status is 0 also
-where a target was missed: `--strict` makes it 1.
+Suites: table (the default), speakers, hour, silence, startup. Each starts servers of its own, prints a
+table of what must hold and what was measured, and keeps it in benchmarks/results. The exit status is 0
+also where a target was missed: `--strict` makes it 1.
 """
 
 from __future__ import annotations
@@ -15,27 +15,45 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import endurance, startup, table
+from benchmarks import endurance, speakers, startup, table
+from benchmarks.beside import beside
 from benchmarks.options import CLIPS, Options, available
 from benchmarks.processes import ServerFailedError
+from benchmarks.recordings import RECORDINGS
 from benchmarks.report import Table, machine, write
 from benchmarks.rows import table_of
+from benchmarks.speaker_rows import table_of as table_of_speakers
+from benchmarks.speech import speech_folder
+
+SUITES = ("table", "speakers", "hour", "silence", "startup")
+MODELS = {"table": "tiny.en,base", "speakers": "base"}
+"""What is measured where nothing was chosen; tiny.en by the other suites."""
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
     result = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__.splitlines()[0])
-    result.add_argument("suite", nargs="?", default="table", choices=["table", "hour", "silence", "startup"])
-    result.add_argument("--models", default=None, help="comma-separated (table: tiny.en,base; else tiny.en)")
+    result.add_argument("suite", nargs="?", default="table", choices=SUITES)
     result.add_argument(
-        "--clips", default=",".join(CLIPS), help="table: comma-separated; NAME@S from second S"
+        "--models", default=None, help="comma-separated (table: tiny.en,base; speakers: base; else tiny.en)"
+    )
+    result.add_argument(
+        "--clips", default=None, help="table, speakers: comma-separated; table: NAME@S from second S"
     )
     result.add_argument(
         "--seconds", type=float, default=None, help="of each clip (90), of a long session (3600)"
     )
     result.add_argument("--repeats", type=int, default=1, help="of each measurement; medians count")
     result.add_argument("--language", default=None, help="asked of the server; it detects it otherwise")
-    result.add_argument("--pace", choices=["realtime", "fast"], default="fast", help="of hour and silence")
+    result.add_argument(
+        "--pace",
+        choices=["realtime", "fast"],
+        default=None,
+        help="of hour and silence (fast), and of speakers (conv2_public in real time, the others fast)",
+    )
+    result.add_argument(
+        "--no-beside", action="store_true", help="speakers: no live session beside a full pass"
+    )
     result.add_argument("--models-dir", type=Path, default=None, help="where the weights are")
     result.add_argument(
         "--only-single", action="store_true", help="table: one session at a time, speech only"
@@ -48,10 +66,11 @@ def parser() -> argparse.ArgumentParser:
 def options_from(arguments: argparse.Namespace) -> Options:
     """Read the command line into options."""
     named = os.environ.get("LIVE_ASR_MODELS__DIR")
-    models = arguments.models or ("tiny.en,base" if arguments.suite == "table" else "tiny.en")
+    models = arguments.models or MODELS.get(arguments.suite, "tiny.en")
+    clips = RECORDINGS if arguments.suite == "speakers" else CLIPS
     options = Options(
         models=tuple(models.split(",")),
-        clips=tuple(arguments.clips.split(",")),
+        clips=tuple(arguments.clips.split(",")) if arguments.clips else clips,
         seconds=arguments.seconds or 90.0,
         repeats=arguments.repeats,
         language=arguments.language,
@@ -72,13 +91,19 @@ def run_suite(arguments: argparse.Namespace, options: Options) -> tuple[list[Tab
         found, behind["startup"] = startup.startup(options)
         return [found], behind
     for model in options.models:
+        if arguments.suite == "speakers":
+            found_speakers = speakers.run_model(model, options, arguments.pace)
+            cost = None if arguments.no_beside or speech_folder() is None else beside(model, options)
+            tables.append(table_of_speakers(found_speakers, cost))
+            behind[model] = {**speakers.details(found_speakers), "beside": asdict(cost) if cost else None}
+            continue
         if arguments.suite == "table":
             runs = table.run_model(model, options)
             tables.append(table_of(runs, options.language))
             behind[model] = table.details(runs)
             continue
         measured = endurance.hour if arguments.suite == "hour" else endurance.quiet
-        found, run = measured(model, arguments.seconds or 3600.0, arguments.pace, options)
+        found, run = measured(model, arguments.seconds or 3600.0, arguments.pace or "fast", options)
         tables.append(found)
         behind[model] = {
             "processes": run.labels,

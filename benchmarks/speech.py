@@ -25,6 +25,7 @@ SPEECH = {
     "conv6_public": "conversations/conv6_public.flac",
     "conv4_overlap_public": "conversations/conv4_overlap_public.flac",
     "ami_dev00": "conversations/ami_dev00.flac",
+    "ami_trn04": "conversations/ami_trn04.flac",
     "jfk": "clips/misc/jfk.flac",
 }
 """Clip → its file in the speech folder. `sample` comes with the models, and `libri` is put together."""

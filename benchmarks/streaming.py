@@ -21,7 +21,9 @@ BYTES_PER_SAMPLE = 2
 PING_INTERVAL = 0.25
 """Seconds between two pings."""
 REPLY_TIMEOUT = 120.0
-"""Longest wait for `ready`, for an acknowledgement, and for `stopped` and `final` after the end, seconds."""
+"""Longest wait for `ready`, for an acknowledgement, and for `stopped` after the end, seconds."""
+FULL_PASS_TIMEOUT = 1800.0
+"""Longest wait for `final` after `stopped`, seconds: the full pass may wait for its turn."""
 
 Pace = Literal["realtime", "fast"]
 Message = dict[str, Any]
@@ -79,11 +81,26 @@ class SessionLog:
 class Recorder:
     """Play one clip to the server and record the session."""
 
-    def __init__(self, url: str, clip: Clip, *, pace: Pace = "realtime", language: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        clip: Clip,
+        *,
+        pace: Pace = "realtime",
+        language: str | None = None,
+        start: Message | None = None,
+    ) -> None:
         self.url = url
         self.pace = pace
         self.log = SessionLog(clip)
-        self._start: Message = {"type": "start", "language": language, "pace": pace}
+        # Suites that measure what is live do without the full pass; `start` may ask for it, and for more.
+        self._start: Message = {
+            "type": "start",
+            "language": language,
+            "pace": pace,
+            "final_pass": False,
+            **(start or {}),
+        }
         self._ready = asyncio.Event()
         self._stopped = asyncio.Event()
         self._closed = asyncio.Event()
@@ -106,6 +123,7 @@ class Recorder:
                 log.close_code = socket.close_code
         except* (OSError, websockets.WebSocketException, TimeoutError) as group:
             log.failure = "; ".join(f"{type(error).__name__}: {error}" for error in group.exceptions)
+        self._closed.set()  # also where it was never open
         error = log.first("error")
         if error is not None:
             log.failure = f"{error.message.get('code')}: {error.message.get('message')}"
@@ -114,6 +132,10 @@ class Recorder:
         elif log.failure is None and log.close_code != 1000:
             log.failure = f"closed with {log.close_code}, not 1000"
         return log
+
+    async def stopped(self) -> None:
+        """Wait until the live transcript is complete, or the session has ended otherwise."""
+        await self._wait(self._stopped, FULL_PASS_TIMEOUT)
 
     async def _play(self, socket: ClientConnection, pinging: asyncio.Task[None]) -> None:
         log = self.log
@@ -126,7 +148,7 @@ class Recorder:
             await socket.send('{"type":"stop"}')
             await self._wait(self._stopped)
             pinging.cancel()
-            await self._wait(self._closed)
+            await self._wait(self._closed, FULL_PASS_TIMEOUT)
         except websockets.ConnectionClosed:
             pass  # the reader knows why
         finally:
@@ -160,14 +182,14 @@ class Recorder:
         self.log.sent_times.append(time.perf_counter())
         await socket.send(body)
 
-    async def _wait(self, event: asyncio.Event) -> None:
+    async def _wait(self, event: asyncio.Event, longest: float = REPLY_TIMEOUT) -> None:
         """Wait for an event or the end of the connection, whichever is first."""
         both = [asyncio.ensure_future(event.wait()), asyncio.ensure_future(self._closed.wait())]
-        done, _ = await asyncio.wait(both, timeout=REPLY_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(both, timeout=longest, return_when=asyncio.FIRST_COMPLETED)
         for task in both:
             task.cancel()
         if not done:
-            raise TimeoutError(f"no answer for {REPLY_TIMEOUT:.0f} s")
+            raise TimeoutError(f"no answer for {longest:.0f} s")
 
     async def _receive(self, socket: ClientConnection) -> None:
         try:
@@ -207,9 +229,16 @@ class Recorder:
                 await asyncio.sleep(max(PING_INTERVAL - took, 0.0))
 
 
-async def play(url: str, clip: Clip, *, pace: Pace = "realtime", language: str | None = None) -> SessionLog:
-    """Play one clip in one session."""
-    return await Recorder(url, clip, pace=pace, language=language).run()
+async def play(
+    url: str,
+    clip: Clip,
+    *,
+    pace: Pace = "realtime",
+    language: str | None = None,
+    start: Message | None = None,
+) -> SessionLog:
+    """Play one clip in one session; `start` has further fields of its `start` message."""
+    return await Recorder(url, clip, pace=pace, language=language, start=start).run()
 
 
 async def play_together(url: str, clips: list[Clip], *, language: str | None = None) -> list[SessionLog]:

@@ -156,13 +156,13 @@ async def test_the_browser_example_shows_the_captions_of_a_microphone(
         await expect(page.locator("#committed")).to_contain_text("New Jersey", timeout=60_000)
         await expect(page.locator("#committed")).to_contain_text("Chicago", timeout=60_000)
         await page.get_by_role("button", name="Stop").click()
-        await expect(page.get_by_role("status")).to_have_text("Done", timeout=30_000)
+        await expect(page.get_by_role("status")).to_have_text("Done", timeout=120_000)
         shown = await page.locator("#committed").text_content()
         await expect(page.locator("#tail")).to_have_text("")
         await page.get_by_role("button", name="Start").click()  # and once more
         await expect(page.get_by_role("status")).to_have_text("Listening", timeout=15_000)
         await page.get_by_role("button", name="Stop").click()
-        await expect(page.get_by_role("status")).to_have_text("Done", timeout=30_000)
+        await expect(page.get_by_role("status")).to_have_text("Done", timeout=120_000)
         await browser.close()
     assert words_found(shown or "") > 0.6, shown
     assert problems == []
