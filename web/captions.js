@@ -1,77 +1,149 @@
 /** Captions as elements: committed words stay where they are, the tail follows them. Text enters as text only. */
 
 import { tagOf } from "./languages.js";
+import { Paragraph, make } from "./paragraph.js";
 import { leadingMark, textOf, turnsOf } from "./turns.js";
-import { clock } from "./words.js";
 
 /**
  * @typedef {import("./state.js").Utterance} Utterance
  * @typedef {import("./messages.js").Word} Word
+ * @typedef {import("./speakers.js").Cast} Cast
+ * @typedef {{speaker: string | null, words: Word[]}} Turn
+ *
+ * @typedef {object} Shown  an utterance on the screen
+ * @property {HTMLElement} element
+ * @property {Paragraph[]} paragraphs
+ * @property {Utterance | null} utterance
+ * @property {Turn[]} turns
+ * @property {string | null} before  who spoke before it
+ * @property {Cast | null} cast
  */
+
+/** Seconds by which times in messages may be rounded. */
+const ROUNDING = 0.002;
 
 export class Captions {
   #container;
   #last;
-  /** What is on the screen, by utterance. @type {Map<number, {utterance: Utterance, element: HTMLElement}>} */
+  #isNameable;
+  /** What is on the screen, by utterance. @type {Map<number, Shown>} */
   #shown = new Map();
+  #revision = 0;
   #tail = make("span", "uncommitted");
   #tailSpace = document.createTextNode("");
   #tailWords = make("span", "tail");
   /** Holds the tail where no utterance is open for it. */
   #pending = make("div", "utterance");
-  #pendingTurn = turnElement(null, 0);
+  #pendingTurn = new Paragraph(false);
 
   /**
    * @param {HTMLElement} container
-   * @param {{last?: number}} options `last`: show only so many utterances, always whole ones, so that lines never
-   *   break anew while one reads them
+   * @param {{last?: number, isNameable?: boolean}} options `last`: show only so many utterances, always whole ones, so
+   *   that lines never break anew while one reads them; `isNameable`: names can be pressed
    */
-  constructor(container, { last = Infinity } = {}) {
+  constructor(container, { last = Infinity, isNameable = false } = {}) {
     this.#container = container;
     this.#last = last;
-    this.#pending.append(this.#pendingTurn.paragraph);
+    this.#isNameable = isNameable;
+    this.#pending.append(this.#pendingTurn.element);
     this.#tail.append(this.#tailSpace, this.#tailWords);
   }
 
-  /** @param {Utterance[]} utterances @param {Word[]} tail @param {boolean} isTailLost nobody will confirm it any more */
-  render(utterances, tail, isTailLost) {
+  /**
+   * @param {object} what
+   * @param {number} what.revision  of another one nothing on the screen is kept
+   * @param {Utterance[]} what.utterances
+   * @param {Word[]} what.tail
+   * @param {boolean} what.isTailLost  nobody will confirm it any more
+   * @param {Cast} what.cast
+   */
+  render({ revision, utterances, tail, isTailLost, cast }) {
     this.#tailWords.classList.toggle("lost", isTailLost);
     const wanted = utterances.slice(-this.#last);
     const numbers = new Set(wanted.map((utterance) => utterance.utterance));
     for (const [number, { element }] of this.#shown) {
-      if (numbers.has(number)) continue;
+      if (revision === this.#revision && numbers.has(number)) continue;
       element.remove();
       this.#shown.delete(number);
     }
-    for (const utterance of wanted) this.#show(utterance);
+    this.#revision = revision;
+    /** @type {string | null} */
+    let speaker = null;
+    for (const utterance of wanted) speaker = this.#show(utterance, speaker, cast);
     this.#showTail(wanted.at(-1), tail);
   }
 
-  /** @param {Utterance} utterance */
-  #show(utterance) {
-    const shown = this.#shown.get(utterance.utterance);
-    if (shown?.utterance === utterance) return;
-    if (shown && isContinued(shown.utterance, utterance)) {
-      this.#append(shown.element, utterance.words.slice(shown.utterance.words.length));
-      shown.element.lang = languageTag(utterance);
-      shown.utterance = utterance;
-      return;
+  /**
+   * The paragraph in which `speaker` says what is said at `time`, or else comes nearest to it.
+   *
+   * @param {number} time seconds
+   * @param {string | null} speaker null for anyone; likewise where nobody of this label is on the screen
+   * @returns {HTMLElement | null}
+   */
+  paragraphAt(time, speaker) {
+    const all = [...this.#shown.values()].flatMap(({ turns, paragraphs }) =>
+      turns.map((turn, at) => ({ ...turn, element: paragraphs[at].element })),
+    );
+    const own = all.filter((turn) => turn.speaker === speaker);
+    const distance = (/** @type {Turn} */ { words }) =>
+      Math.max(0, words[0].start - time, time - words[words.length - 1].end + ROUNDING);
+    /** @type {(typeof all)[number] | null} */
+    let nearest = null;
+    for (const turn of own.length > 0 ? own : all) {
+      if (!nearest || distance(turn) < distance(nearest)) nearest = turn;
     }
-    const element = make("div", "utterance");
-    element.lang = languageTag(utterance);
-    element.append(...turnsOf(utterance.words).map(turnWithWords));
-    if (shown) shown.element.replaceWith(element);
-    else this.#container.append(element);
-    this.#shown.set(utterance.utterance, { utterance, element });
+    return nearest?.element ?? null;
   }
 
-  /** @param {HTMLElement} element @param {Word[]} words */
-  #append(element, words) {
-    if (words.length === 0) return;
-    const text = /** @type {HTMLElement} */ (element.querySelector(".turn:last-child .text"));
-    const span = committed(words);
-    if (this.#tail.parentElement === text) this.#tail.before(span);
-    else text.append(span);
+  /** When that is said whose paragraph reaches below `top`, a position in the window; null where none does. @param {number} top */
+  timeAt(top) {
+    for (const { element, turns, paragraphs } of this.#shown.values()) {
+      if (element.getBoundingClientRect().bottom <= top) continue;
+      const at = paragraphs.findIndex((paragraph) => paragraph.element.getBoundingClientRect().bottom > top);
+      return turns[Math.max(0, at)].words[0].start;
+    }
+    return null;
+  }
+
+  /**
+   * @param {Utterance} utterance
+   * @param {string | null} before who spoke before it
+   * @param {Cast} cast
+   * @returns {string | null} who speaks at its end
+   */
+  #show(utterance, before, cast) {
+    const shown = this.#shown.get(utterance.utterance) ?? this.#add(utterance);
+    if (shown.utterance !== utterance || shown.before !== before || shown.cast !== cast) {
+      if (shown.utterance !== utterance) shown.turns = turnsOf(utterance.words);
+      this.#showTurns(shown, before, cast);
+      shown.element.lang = utterance.language ? tagOf(utterance.language) : "";
+      Object.assign(shown, { utterance, before, cast });
+    }
+    return shown.turns.findLast(({ speaker }) => speaker)?.speaker ?? before;
+  }
+
+  /** @param {Utterance} utterance @returns {Shown} */
+  #add({ utterance: number }) {
+    const element = make("div", "utterance");
+    this.#container.append(element);
+    const shown = { element, paragraphs: [], utterance: null, turns: [], before: null, cast: null };
+    this.#shown.set(number, shown);
+    return shown;
+  }
+
+  /** @param {Shown} shown @param {string | null} before @param {Cast} cast */
+  #showTurns({ element, turns, paragraphs }, before, cast) {
+    for (const { element } of paragraphs.splice(turns.length)) element.remove();
+    let speaker = before;
+    turns.forEach((turn, at) => {
+      if (at === paragraphs.length) {
+        paragraphs.push(new Paragraph(this.#isNameable));
+        element.append(paragraphs[at].element);
+      }
+      // The name stands at each change of speaker: again and again it would stand in the way.
+      paragraphs[at].show(turn, turn.speaker !== null && turn.speaker !== speaker, cast);
+      speaker = turn.speaker ?? speaker;
+    });
   }
 
   /** @param {Utterance | undefined} last @param {Word[]} tail */
@@ -87,68 +159,11 @@ export class Captions {
     if (open || tail.length === 0) {
       this.#pending.remove();
     } else {
-      this.#pendingTurn.time.textContent = clock(tail[0].start);
+      this.#pendingTurn.start = tail[0].start;
       // An utterance rendered since may have come to stand after it.
       if (this.#container.lastElementChild !== this.#pending) this.#container.append(this.#pending);
     }
-    const home = open?.element.querySelector(".turn:last-child .text") ?? this.#pendingTurn.text;
+    const home = open?.paragraphs.at(-1)?.text ?? this.#pendingTurn.text;
     if (this.#tail.parentElement !== home) home.append(this.#tail);
   }
-}
-
-/**
- * Whether `now` is `before` with words added at the end by a speaker already shown, so that nothing on the screen moves.
- *
- * @param {Utterance} before
- * @param {Utterance} now
- */
-function isContinued(before, now) {
-  return (
-    before.words.every((word, at) => word === now.words[at]) &&
-    turnsOf(before.words).length === turnsOf(now.words).length &&
-    turnsOf(before.words).at(-1)?.speaker === turnsOf(now.words).at(-1)?.speaker
-  );
-}
-
-/** @param {{speaker: string | null, words: Word[]}} turn */
-function turnWithWords({ speaker, words }) {
-  const { paragraph, text } = turnElement(speaker, words[0].start);
-  text.append(committed(words));
-  return paragraph;
-}
-
-/** @param {string | null} speaker @param {number} start seconds */
-function turnElement(speaker, start) {
-  const paragraph = make("p", "turn");
-  const time = make("time", "time");
-  const text = make("span", "text");
-  time.textContent = clock(start);
-  text.dir = "auto";
-  paragraph.append(time);
-  if (speaker) {
-    const name = make("b", "speaker");
-    name.textContent = speaker;
-    paragraph.append(name);
-  }
-  paragraph.append(text);
-  return { paragraph, time, text };
-}
-
-/** @param {Word[]} words */
-function committed(words) {
-  const span = make("span", "committed");
-  span.textContent = textOf(words);
-  return span;
-}
-
-/** @param {Utterance} utterance */
-function languageTag(utterance) {
-  return utterance.language ? tagOf(utterance.language) : "";
-}
-
-/** @param {string} tag @param {string} className */
-function make(tag, className) {
-  const element = document.createElement(tag);
-  element.className = className;
-  return element;
 }

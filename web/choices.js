@@ -8,6 +8,7 @@
  * @property {string} vocabulary  words to expect, separated by commas or lines
  * @property {boolean} noiseSuppression
  * @property {boolean} echoCancellation
+ * @property {boolean} diarize  tell speakers apart
  * @property {boolean} announce  read captions out to screen readers
  * @property {number} stageSize  size of the letters in the stage view; 1 is normal
  */
@@ -22,6 +23,7 @@ const DEFAULTS = {
   vocabulary: "",
   noiseSuppression: false,
   echoCancellation: false,
+  diarize: true,
   announce: true,
   stageSize: 1,
 };

@@ -5,10 +5,11 @@
  * @typedef {import("./state.js").Transcript} Transcript
  * @typedef {import("./state.js").Utterance} Utterance
  * @typedef {import("./messages.js").Word} Word
+ * @typedef {import("./speakers.js").Cast} Cast
  * @typedef {{speaker: string | null, words: Word[]}} Turn
  */
 
-import { plainText } from "./state.js";
+import { NOBODY, typedName } from "./speakers.js";
 import { textOf, turnsOf } from "./turns.js";
 
 /** What a reader can take in at once: seconds, and characters on two lines. */
@@ -16,12 +17,18 @@ const LONGEST_CUE = 7;
 const CUE_CHARACTERS = 84;
 const LINE_CHARACTERS = 42;
 
-/** File name extension → the transcript in that format. @type {Record<string, (transcript: Transcript) => string>} */
+/**
+ * File name extension → the transcript in that format. Names that were typed in stand in place of labels where people
+ * read, as in the server's files.
+ *
+ * @type {Record<string, (transcript: Transcript) => string>}
+ */
 export const EXPORTS = {
-  txt: (transcript) => plainText(transcript).replaceAll("\n", "\n\n") + "\n",
-  vtt: (transcript) => ["WEBVTT\n", ...cuesOf(transcript).map(vttCue)].join("\n"),
-  srt: (transcript) => cuesOf(transcript).map(srtCue).join("\n"),
+  txt: (transcript) => turnsIn(named(transcript)).map(paragraph).join("\n"),
+  vtt: (transcript) => ["WEBVTT\n", ...cuesOf(named(transcript)).map(vttCue)].join("\n"),
+  srt: (transcript) => cuesOf(named(transcript)).map(srtCue).join("\n"),
   json: (transcript) => JSON.stringify(record(transcript), null, 2) + "\n",
+  rttm: (transcript) => turnsIn(transcript).map((turn) => rttmLine(turn, transcript)).join(""),
 };
 
 /** The name of what is said from this moment on. @param {Date} begun @returns {string} */
@@ -31,11 +38,26 @@ export function nameOf(begun) {
   return `captions-${begun.getFullYear()}-${two(month)}-${two(day)}-${two(hour)}${two(minute)}`;
 }
 
+/** @param {Transcript} transcript @returns {Turn[]} */
+function turnsIn({ utterances }) {
+  return utterances.flatMap(({ words }) => turnsOf(words));
+}
+
+/** The transcript with names in place of labels. @param {Transcript} transcript @returns {Transcript} */
+function named({ cast = NOBODY, utterances, ...others }) {
+  const byName = (/** @type {Word} */ word) =>
+    word.speaker ? { ...word, speaker: typedName(word.speaker, cast) || word.speaker } : word;
+  return { ...others, cast, utterances: utterances.map((one) => ({ ...one, words: one.words.map(byName) })) };
+}
+
 /** Whole turns where they are short, else pieces of them. @param {Transcript} transcript @returns {Turn[]} */
-function cuesOf({ utterances }) {
-  return utterances.flatMap(({ words }) =>
-    turnsOf(words).flatMap(({ speaker, words }) => pieces(words).map((piece) => ({ speaker, words: piece }))),
-  );
+function cuesOf(transcript) {
+  return turnsIn(transcript).flatMap(({ speaker, words }) => pieces(words).map((piece) => ({ speaker, words: piece })));
+}
+
+/** @param {Turn} turn */
+function paragraph({ speaker, words }) {
+  return `${speaker ? `${speaker}: ` : ""}${textOf(words).trim()}\n`;
 }
 
 /** @param {Word[]} words @returns {Word[][]} */
@@ -90,22 +112,31 @@ function lines({ words }) {
   return `${text.slice(0, at)}\n${text.slice(at + 1)}`;
 }
 
+/** @param {Turn} turn @param {Transcript} transcript */
+function rttmLine({ speaker, words }, { address = "", name }) {
+  if (!speaker) return "";
+  const file = address.split("/").at(-1) || name.replace(/\s+/g, "_");
+  const [start, end] = [words[0].start, words[words.length - 1].end];
+  return `SPEAKER ${file} 1 ${start.toFixed(3)} ${(end - start).toFixed(3)} <NA> <NA> ${speaker} <NA> <NA>\n`;
+}
+
 /** Under the names that the server's own file has. @param {Transcript} transcript */
-function record({ utterances }) {
-  const segments = utterances
-    .flatMap(({ words }) => turnsOf(words))
-    .map(({ speaker, words }) => ({
-      start: words[0].start,
-      end: words[words.length - 1].end,
-      speaker,
-      text: textOf(words).trim(),
-      words,
-    }));
+function record(transcript) {
+  const { utterances, cast = NOBODY, revision = 0 } = transcript;
+  const segments = turnsIn(transcript).map(({ speaker, words }) => ({
+    start: words[0].start,
+    end: words[words.length - 1].end,
+    speaker,
+    text: textOf(words).trim(),
+    words,
+  }));
   return {
-    revision: 0,
+    revision,
     language: utterances.findLast(({ language }) => language)?.language ?? null,
     duration: segments.at(-1)?.end ?? 0,
     text: textOf(utterances.flatMap(({ words }) => words)).trim(),
     segments,
+    speakers: cast.speakers,
+    names: cast.names,
   };
 }

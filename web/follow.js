@@ -23,9 +23,40 @@ export class Follow {
     this.contentGrew();
   }
 
+  /** Stay where one is, whatever comes. */
+  pause() {
+    this.#set(false);
+  }
+
+  get isFollowing() {
+    return this.#following;
+  }
+
+  /**
+   * Change the content by `change`, and keep what is being read where it is: most browsers see to that, Safari does not.
+   *
+   * @param {() => void} change
+   */
+  keepPlace(change) {
+    const read = this.#following || CSS.supports("overflow-anchor", "auto") ? null : this.#atTop();
+    const before = read?.getBoundingClientRect().top ?? 0;
+    change();
+    if (read?.isConnected) {
+      const moved = read.getBoundingClientRect().top - before;
+      if (moved) this.#box.scrollBy({ top: moved, behavior: "instant" });
+    }
+    this.contentGrew();
+  }
+
   /** Call after the content has changed. */
   contentGrew() {
     if (this.#following) this.#box.scrollTop = this.#box.scrollHeight;
+  }
+
+  /** What is read first. @returns {Element | null} */
+  #atTop() {
+    const { left, top, width } = this.#box.getBoundingClientRect();
+    return document.elementFromPoint(left + width / 2, top + NEAR_PX)?.closest(".utterance") ?? null;
   }
 
   #scrolled() {

@@ -5,6 +5,7 @@ import { rememberChoices, rememberedChoices } from "./choices.js";
 import { copy } from "./clipboard.js";
 import { listMicrophones } from "./microphone.js";
 import { Meter } from "./meter.js";
+import { Names } from "./names.js";
 import { keepTranscript, keptTranscript, save } from "./saving.js";
 import { Session } from "./session.js";
 import { Stage } from "./stage.js";
@@ -25,7 +26,11 @@ let recording = null;
 let isRenderDue = false;
 
 const meter = new Meter(find("meter"));
-const view = new View((code) => dispatch({ type: "page.notice_dismissed", code }));
+const names = new Names();
+const view = new View({
+  dismissed: (code) => dispatch({ type: "page.notice_dismissed", code }),
+  named: nameSpeaker,
+});
 const wake = new Wake();
 const stage = new Stage(find("stage"), [find("header"), find("main"), find("dock")], choices.stageSize, (stageSize) =>
   choose({ stageSize }),
@@ -102,6 +107,14 @@ function choose(chosen) {
   rememberChoices(choices);
 }
 
+/** @param {string} label @param {string} name empty to take the name away */
+async function nameSpeaker(label, name) {
+  dispatch({ type: "page.speaker_named", label, name });
+  if (await names.keep(state.address, state.cast.names)) return;
+  const message = "The server could not keep the name: it stays on this page and in what you save from it.";
+  dispatch({ type: "page.noticed", code: "name_not_kept", message });
+}
+
 async function refreshMicrophones() {
   showMicrophones(await listMicrophones(), choices.deviceId);
 }
@@ -118,7 +131,9 @@ async function saveTranscript(event) {
   if (!link) return;
   event.preventDefault();
   find("save-menu").hidePopover();
-  if (await save(transcriptOfLink(link, state), link.dataset.format ?? "txt")) return;
+  const transcript = transcriptOfLink(link, state);
+  const isOwn = !(await names.areKept(transcript.address));
+  if ((await save(transcript, link.dataset.format ?? "txt", isOwn)) || isOwn) return;
   const message = "The server does not answer: saved what this page holds.";
   dispatch({ type: "page.noticed", code: "saved_here", message });
 }
@@ -168,6 +183,9 @@ function wirePanel(panel, opener) {
 function wireControls() {
   find("start").addEventListener("click", startOrStop);
   find("jump").addEventListener("click", () => view.follow.resume());
+  find("revision").addEventListener("click", () => {
+    dispatch({ type: "page.live_shown", isLiveShown: !state.isLiveShown });
+  });
   find("copy").addEventListener("click", copyText);
   find("choose").addEventListener("click", () => find("recording").click());
   find("recording").addEventListener("change", () => {
@@ -190,11 +208,11 @@ function wireChoices() {
     find(id).value = choices[id];
     find(id).addEventListener("change", () => choose({ [id]: find(id).value }));
   }
-  for (const id of /** @type {const} */ (["noiseSuppression", "echoCancellation", "announce"])) {
+  for (const id of /** @type {const} */ (["noiseSuppression", "echoCancellation", "diarize", "announce"])) {
     find(id).checked = choices[id];
     find(id).addEventListener("change", () => {
       choose({ [id]: find(id).checked });
-      if (id !== "announce") session?.changeMicrophone(choices);
+      if (id === "noiseSuppression" || id === "echoCancellation") session?.changeMicrophone(choices);
     });
   }
   find("microphone").addEventListener("change", () => {

@@ -19,8 +19,13 @@
  * @typedef {{type: "lag", received: number, committed: number, seconds: number}} Lag
  * @typedef {{type: "stopped", seq: number, duration: number, text: string}} Stopped
  * @typedef {{type: "progress", stage: string, fraction: number}} Progress
+ * @typedef {{start: number, end: number, speaker: string | null, text: string, words?: Word[]}} FinalSegment
+ * @typedef {{label: string, live_labels: string[], duration: number, turns: number}} FinalSpeaker
+ *   `live_labels` are those that became this speaker; `duration` is for how many seconds the speaker talks.
  * @typedef {{type: "final", seq: number, revision: number, duration: number, language?: string | null, text: string,
+ *   segments?: FinalSegment[], speakers?: FinalSpeaker[], labels?: "full" | "live" | null,
  *   links?: Record<string, string>}} Final
+ *   `labels` says where the speakers come from: the full pass or, where that failed, the live labels.
  * @typedef {{type: "notice", code: string, message: string}} Notice
  * @typedef {{type: "error", code: string, message: string, hint?: string, retry_after?: number}} Refusal
  */

@@ -15,10 +15,11 @@ const KEY = "live-asr.transcript";
  *
  * @param {Transcript} transcript
  * @param {string} format one of `EXPORTS`
+ * @param {boolean} isOwn the server does not have all of it
  * @returns {Promise<boolean>}
  */
-export async function save(transcript, format) {
-  const fetched = await fetchFile(transcript.links[format]);
+export async function save(transcript, format, isOwn) {
+  const fetched = isOwn ? null : await fetchFile(transcript.links[format]);
   const link = document.createElement("a");
   link.href = URL.createObjectURL(fetched ?? new Blob([EXPORTS[format](transcript)], { type: "text/plain" }));
   link.download = `${transcript.name}.${format}`;

@@ -166,10 +166,11 @@ async function openOrDefault(choices, events) {
 }
 
 /** The fields of `start` that say what is spoken. @param {Choices} choices */
-function spoken({ language, task, vocabulary }) {
+function spoken({ language, task, vocabulary, diarize }) {
   return {
     language: language || null,
     task,
+    diarize,
     vocabulary: vocabulary
       .split(/[\n,;]/)
       .map((word) => word.trim())

@@ -5,6 +5,8 @@
  * page itself is a message too, in the past tense and with the prefix `page.`, so that neither can be taken for the other.
  *
  * @typedef {import("./messages.js").Word} Word
+ * @typedef {import("./speakers.js").Cast} Cast
+ * @typedef {import("./final.js").Final} Final
  *
  * @typedef {"idle" | "insecure" | "unsupported" | "asking" | "denied" | "no_device" | "device_busy" | "connecting" |
  *   "live" | "finishing" | "done" | "full" | "lost" | "failed"} Phase
@@ -19,13 +21,21 @@
  * @property {string} name  of its files, without extension
  * @property {Utterance[]} utterances
  * @property {Record<string, string>} links  where the server has it, by format
+ * @property {string} address  of its session
+ * @property {Cast} cast  who its labels stand for
+ * @property {number} revision  0 for the live one
  *
- * @typedef {object} State  `utterances`, `tail`, `links` and `name` stay those of the session before until the next one is
- *   `ready`: a start that fails takes nothing away
+ * @typedef {object} State  what can be read (`Readable`) stays that of the session before until the next one is `ready`: a
+ *   start that fails takes nothing away
  * @property {Phase} phase
  * @property {"microphone" | "file" | null} source
  * @property {{id: string, model: string, languages: string[] | null} | null} session
- * @property {Utterance[]} utterances
+ * @property {Utterance[]} utterances  as committed while live
+ * @property {Final | null} final  the full pass's result, once it is there
+ * @property {boolean} isLiveShown  the reader wants the live captions in place of the full pass's result
+ * @property {"full" | "live" | null} labels  where the speakers of `final` come from
+ * @property {boolean} isSettled  `final` has come
+ * @property {Cast} cast
  * @property {Word[]} tail  words that may still change, or were never confirmed because the session broke off
  * @property {string} name  of the transcript's files, without extension
  * @property {string} nextName  the same for the session that is being started
@@ -42,11 +52,17 @@
  * @property {{stage: string, fraction: number} | null} progress  of the full pass
  * @property {number | null} duration  seconds of audio in the whole session, once known
  * @property {Record<string, string>} links  where the transcript can be fetched, by format
+ * @property {string} address  of the session whose transcript it is; empty before the first
  * @property {{code: string, message: string, hint: string, fromServer: boolean} | null} error
  * @property {number} retryIn  seconds until a full server is asked again
  * @property {{code: string, message: string}[]} notices
+ *
+ * @typedef {Pick<State, "utterances" | "tail" | "final" | "isLiveShown" | "labels" | "isSettled" | "cast" | "links" |
+ *   "address" | "name" | "previous">} Readable
  */
 
+import { finalOf } from "./final.js";
+import { NOBODY, renamed, shownName } from "./speakers.js";
 import { textOf, turnsOf, withMark, withoutMark } from "./turns.js";
 
 /** Sound below this root mean square (full scale is 1) counts as none: about -52 dBFS, above the noise of a muted input. */
@@ -65,6 +81,11 @@ const INITIAL = {
   source: null,
   session: null,
   utterances: [],
+  final: null,
+  isLiveShown: false,
+  labels: null,
+  isSettled: false,
+  cast: NOBODY,
   tail: [],
   speaking: false,
   lag: null,
@@ -78,6 +99,7 @@ const INITIAL = {
   progress: null,
   duration: null,
   links: {},
+  address: "",
   name: "",
   nextName: "",
   previous: null,
@@ -112,14 +134,15 @@ const FROM_SERVER = {
   ready(state, message) {
     const recognizer = message.models?.recognizer ?? {};
     const session = { id: message.session, model: recognizer.name ?? "", languages: recognizer.languages ?? null };
+    const address = `/v1/sessions/${encodeURIComponent(session.id)}`;
     return {
       ...state,
+      ...readable(INITIAL),
       session,
       phase: state.phase === "connecting" ? "live" : state.phase,
       previous: state.utterances.length > 0 ? transcriptOf(state) : state.previous,
-      utterances: [],
-      tail: [],
-      links: linksOf(session.id),
+      links: Object.fromEntries(FORMATS.map((format) => [format, `${address}/transcript.${format}`])),
+      address,
       name: state.nextName,
     };
   },
@@ -140,22 +163,24 @@ const FROM_SERVER = {
     const utterances = appended(state.utterances, message.utterance, message.words);
     // The last `partial` still holds the words that have just been committed; showing both would double them.
     const committedUntil = message.words.at(-1)?.end ?? 0;
-    const tail = state.tail.filter((word) => (word.start + word.end) / 2 > committedUntil);
-    return { ...state, utterances, tail };
+    const tail = state.tail.filter((word) => middleOf(word) > committedUntil);
+    return withSpeakers({ ...state, utterances, tail }, message.words.some(isLabelled));
   },
 
-  label(state, message) {
-    const utterances = state.utterances.map((utterance) => relabelled(utterance, message));
-    return { ...state, utterances };
+  label(state, { from, to, speaker }) {
+    const isMeant = (/** @type {Word} */ word) => from <= middleOf(word) && middleOf(word) <= to;
+    const utterances = state.utterances.map((utterance) => relabelled(utterance, isMeant, speaker));
+    return withSpeakers({ ...state, utterances }, true);
   },
 
-  utterance(state, message) {
+  utterance(state, { utterance: number, language = null, speaker = null }) {
+    const isMeant = (/** @type {Word} */ word) => speaker !== null && !isLabelled(word);
     const utterances = state.utterances.map((utterance) =>
-      utterance.utterance === message.utterance
-        ? { ...utterance, complete: true, language: message.language ?? null }
+      utterance.utterance === number
+        ? { ...relabelled(utterance, isMeant, speaker), complete: true, language }
         : utterance,
     );
-    return { ...state, utterances };
+    return withSpeakers({ ...state, utterances }, speaker !== null);
   },
 
   lag(state, { received, committed, seconds }) {
@@ -172,8 +197,19 @@ const FROM_SERVER = {
   },
 
   final(state, message) {
-    const links = { ...state.links, ...message.links };
-    return { ...state, phase: "done", complete: true, tail: [], progress: null, duration: message.duration, links };
+    const { speakers = [], labels = null, duration } = message;
+    const { rttm, ...others } = { ...state.links, ...message.links };
+    return {
+      ...ended(state, "done"),
+      complete: true,
+      tail: [],
+      duration,
+      links: speakers.length > 0 && rttm ? { ...others, rttm } : others,
+      final: finalOf(message),
+      isSettled: true,
+      labels,
+      cast: { ...state.cast, speakers },
+    };
   },
 
   notice(state, { code, message }) {
@@ -245,8 +281,19 @@ const FROM_PAGE = {
     error: { code, message, hint, fromServer: false },
   }),
 
-  /** What this tab held before it was reloaded. */
-  "page.transcript_found": (state, { transcript }) => ({ ...state, previous: transcript }),
+  /** Somebody typed a name for a speaker; an empty one takes it away. */
+  "page.speaker_named": (state, { label, name }) => ({
+    ...state,
+    cast: { ...state.cast, names: renamed(state.cast, label, name) },
+  }),
+
+  "page.live_shown": (state, { isLiveShown }) => ({ ...state, isLiveShown }),
+
+  /** What this tab held before it was reloaded: maybe kept by an older page, which knew of no speakers. */
+  "page.transcript_found": (state, { transcript }) => ({
+    ...state,
+    previous: { address: "", cast: NOBODY, revision: 0, ...transcript },
+  }),
 
   "page.second_passed": (state) => ({ ...state, retryIn: Math.max(0, state.retryIn - 1) }),
 
@@ -279,27 +326,41 @@ export function detectedLanguage({ phase, utterances }) {
   return utterances.findLast(({ language }) => language)?.language ?? null;
 }
 
-/** What can be saved of this state. @param {State} state @returns {Transcript} */
-export function transcriptOf({ name, utterances, links }) {
-  return { name, utterances, links };
+/** What can be saved of this state: the best that there is. @param {State} state @returns {Transcript} */
+export function transcriptOf({ name, utterances, final, links, address, cast }) {
+  return {
+    ...{ name, links, address, cast },
+    utterances: final?.utterances ?? utterances,
+    revision: final?.revision ?? 0,
+  };
 }
 
-/** How many words are committed. @param {State} state */
-export function wordCount(state) {
-  return state.utterances.reduce((count, utterance) => count + utterance.words.length, 0);
+/** The paragraphs that are on the screen. @param {State} state @returns {Utterance[]} */
+export function shownUtterances({ utterances, final, isLiveShown }) {
+  return final && !isLiveShown ? final.utterances : utterances;
 }
 
-/** The committed transcript, one paragraph for each turn. @param {Pick<State, "utterances">} state @returns {string} */
+/** How many words there are. @param {State} state */
+export function wordCount({ utterances, final }) {
+  return (final?.utterances ?? utterances).reduce((count, utterance) => count + utterance.words.length, 0);
+}
+
+/** What is on the screen as text, one paragraph for each turn. @param {State} state @returns {string} */
 export function plainText(state) {
-  return state.utterances
+  return shownUtterances(state)
     .flatMap((utterance) => turnsOf(utterance.words))
-    .map((turn) => (turn.speaker ? `${turn.speaker}: ` : "") + textOf(turn.words).trim())
+    .map((turn) => (turn.speaker ? `${shownName(turn.speaker, state.cast)}: ` : "") + textOf(turn.words).trim())
     .join("\n");
 }
 
 /** A session is about to begin: everything is new but what can be read. @param {State} state @returns {State} */
-function begun({ utterances, tail, links, name, previous }) {
-  return { ...INITIAL, utterances, tail, links, name, previous };
+function begun(state) {
+  return { ...INITIAL, ...readable(state) };
+}
+
+/** @param {State} state @returns {Readable} */
+function readable({ utterances, tail, final, isLiveShown, labels, isSettled, cast, links, address, name, previous }) {
+  return { utterances, tail, final, isLiveShown, labels, isSettled, cast, links, address, name, previous };
 }
 
 /** Stop everything that moves, keep what was read. @param {State} state @param {Phase} phase @returns {State} */
@@ -323,11 +384,27 @@ function appended(utterances, number, words) {
   return own.length > 0 ? [...earlier, { utterance: number, words: own, complete: false, language: null }] : earlier;
 }
 
-/** @param {Utterance} utterance @param {{from: number, to: number, speaker: string}} label @returns {Utterance} */
-function relabelled(utterance, { from, to, speaker }) {
-  const isMeant = (/** @type {Word} */ word) => word.start >= from && word.end <= to && word.speaker !== speaker;
-  if (!utterance.words.some(isMeant)) return utterance;
-  return { ...utterance, words: utterance.words.map((word) => (isMeant(word) ? { ...word, speaker } : word)) };
+/** @param {Utterance} utterance @param {(word: Word) => boolean} isMeant @param {string | null} speaker @returns {Utterance} */
+function relabelled(utterance, isMeant, speaker) {
+  const isWrong = (/** @type {Word} */ word) => word.speaker !== speaker && isMeant(word);
+  if (!utterance.words.some(isWrong)) return utterance;
+  return { ...utterance, words: utterance.words.map((word) => (isWrong(word) ? { ...word, speaker } : word)) };
+}
+
+/** Once a speaker is known there is a list of turns to fetch. @param {State} state @param {boolean} isKnown @returns {State} */
+function withSpeakers(state, isKnown) {
+  if (!isKnown || !state.address || state.links.rttm) return state;
+  return { ...state, links: { ...state.links, rttm: `${state.address}/transcript.rttm` } };
+}
+
+/** @param {Word} word */
+function isLabelled(word) {
+  return (word.speaker ?? null) !== null;
+}
+
+/** @param {Word} word @returns {number} seconds */
+function middleOf(word) {
+  return (word.start + word.end) / 2;
 }
 
 /**
@@ -343,10 +420,4 @@ function withProgress(state) {
   const done = state.lag && state.lag.received > 0 ? Math.min(1, state.lag.committed / state.lag.received) : 0;
   const fraction = Math.max(state.file.fraction, arrived * done);
   return fraction === state.file.fraction ? state : { ...state, file: { ...state.file, fraction } };
-}
-
-/** @param {string} session @returns {Record<string, string>} */
-function linksOf(session) {
-  const base = `/v1/sessions/${encodeURIComponent(session)}/transcript.`;
-  return Object.fromEntries(FORMATS.map((format) => [format, base + format]));
 }

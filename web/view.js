@@ -3,7 +3,10 @@
 import { Captions } from "./captions.js";
 import { Follow } from "./follow.js";
 import { languages, nameOf } from "./languages.js";
-import { detectedLanguage, isActive, isTailLost, transcriptOf } from "./state.js";
+import { nameSpeakersIn, namesChanged } from "./naming.js";
+import { shownName, typedName } from "./speakers.js";
+import { detectedLanguage, isActive, isTailLost, shownUtterances, transcriptOf } from "./state.js";
+import { Timeline } from "./timeline.js";
 import { textOf } from "./turns.js";
 import { behind, hearing, percent, timeShown, wordsFor } from "./words.js";
 
@@ -16,6 +19,10 @@ import { behind, hearing, percent, timeShown, wordsFor } from "./words.js";
 const STAGE_UTTERANCES = 3;
 /** Seconds behind from which the figure stands out. */
 const FAR_BEHIND = 5;
+/** What of the state the captions show. @type {(keyof State)[]} */
+const READ = ["utterances", "tail", "phase", "final", "isLiveShown", "cast"];
+/** How far below the edge that begins which a reader is taken to read. */
+const PLACE_PX = 24;
 /** Utterances kept for screen readers, so that the list does not grow for hours. */
 const ANNOUNCED_KEPT = 5;
 
@@ -30,17 +37,25 @@ export function find(id) {
 }
 
 export class View {
-  #captions = new Captions(find("transcript"));
+  #captions = new Captions(find("transcript"), { isNameable: true });
   #stage = new Captions(find("stage-lines"), { last: STAGE_UTTERANCES });
-  #dismiss;
+  #timeline = new Timeline(find("lanes"), find("who-readout"), (turn, isByKey) => this.#goTo(turn, isByKey));
+  #events;
   /** @type {State | null} */
   #shown = null;
   #announced = -1;
+  /** Who spoke last of what was read out. @type {string | null} */
+  #announcedSpeaker = null;
 
-  /** @param {(code: string) => void} dismiss called when the reader closes a notice */
-  constructor(dismiss) {
-    this.#dismiss = dismiss;
+  /**
+   * @param {object} events
+   * @param {(code: string) => void} events.dismissed the reader closed a notice
+   * @param {(label: string, name: string) => void} events.named the reader typed a name for a speaker
+   */
+  constructor(events) {
+    this.#events = events;
     this.follow = new Follow(find("captions"), (following) => this.#showJump(following));
+    this.#wireNames();
   }
 
   /** @param {State} state @param {Choices} choices */
@@ -49,13 +64,17 @@ export class View {
     this.#shown = state;
     this.#renderState(state);
     this.#renderFile(state);
+    this.#renderPass(state);
     this.#renderTools(state);
-    if (before?.utterances !== state.utterances || before.tail !== state.tail || before.phase !== state.phase) {
-      this.#renderCaptions(state);
-    }
+    // What is read keeps its place, while the panel above it comes or goes too.
+    const place = before && shownRevision(before) !== shownRevision(state) ? this.#place() : null;
+    this.#renderWho(state);
+    if (!before || READ.some((key) => before[key] !== state[key])) this.#renderCaptions(state);
+    if (place !== null) this.#captions.paragraphAt(place, null)?.scrollIntoView({ block: "start", behavior: "instant" });
     if (before?.notices !== state.notices) this.#renderNotices(state);
     if (before?.session !== state.session) {
       this.#announced = -1;
+      this.#announcedSpeaker = null;
       renderSession(state);
     }
     if (before?.utterances !== state.utterances && choices.announce) this.#announce(state);
@@ -75,6 +94,7 @@ export class View {
     find("lag").hidden = behind(state) === "";
     find("lag").classList.toggle("far", (state.lag?.seconds ?? 0) >= FAR_BEHIND);
     setText(find("hearing"), hearing(state));
+    setText(find("jump-label"), state.phase === "live" ? "Jump to live" : "Jump to the end");
     find("hero").hidden = !isEmpty;
     renderHero(state, title, detail);
     setText(find("advice"), detail);
@@ -86,12 +106,29 @@ export class View {
   }
 
   /** @param {State} state */
-  #renderFile({ file, phase }) {
-    find("file").hidden = !file || (phase !== "live" && phase !== "finishing" && phase !== "connecting");
+  #renderFile({ file, phase, complete }) {
+    find("file").hidden = !file || complete || (phase !== "live" && phase !== "finishing" && phase !== "connecting");
     if (!file) return;
     setText(find("file-name"), file.name);
     find("file-progress").value = file.fraction;
     setText(find("file-percent"), percent(file.fraction));
+  }
+
+  /** How far the full pass is: no value while it waits for its turn. @param {State} state */
+  #renderPass({ phase, complete, progress }) {
+    const bar = find("pass");
+    bar.hidden = phase !== "finishing" || !complete;
+    if (progress) bar.value = progress.fraction;
+    else bar.removeAttribute("value");
+  }
+
+  /** @param {State} state */
+  #renderWho({ final, isLiveShown, cast }) {
+    find("who").hidden = !final;
+    if (!final) return;
+    find("who-details").hidden = final.talks.length === 0;
+    find("revision").textContent = isLiveShown ? "Show the final text" : "Show the live captions";
+    this.#timeline.render(final, cast);
   }
 
   /** @param {State} state */
@@ -107,7 +144,7 @@ export class View {
     for (const link of find("save-menu").querySelectorAll("a")) {
       const { name, links, utterances } = transcriptOfLink(link, state);
       const href = utterances.length > 0 ? links[link.dataset.format] : undefined;
-      link.hidden = utterances.length === 0;
+      link.hidden = utterances.length === 0 || (link.dataset.format === "rttm" && !href);
       link.download = `${name}.${link.dataset.format}`;
       if (href) link.href = href;
       else link.removeAttribute("href");
@@ -117,9 +154,49 @@ export class View {
 
   /** @param {State} state */
   #renderCaptions(state) {
-    this.#captions.render(state.utterances, state.tail, isTailLost(state));
-    this.#stage.render(state.utterances, state.tail, isTailLost(state));
-    this.follow.contentGrew();
+    const { tail, cast } = state;
+    const shown = { utterances: shownUtterances(state), revision: shownRevision(state), tail, isTailLost: isTailLost(state), cast };
+    this.follow.keepPlace(() => {
+      this.#captions.render(shown);
+      namesChanged(find("transcript"));
+    });
+    this.#stage.render(shown);
+  }
+
+  /** When that was said which the reader has at the top; null for one who follows the newest words. */
+  #place() {
+    if (this.follow.isFollowing) return null;
+    return this.#captions.timeAt(find("captions").getBoundingClientRect().top + PLACE_PX);
+  }
+
+  /** Show where somebody says something. @param {{label: string, start: number}} turn @param {boolean} isByKey */
+  #goTo({ label, start }, isByKey) {
+    const paragraph = this.#captions.paragraphAt(start, label);
+    if (!paragraph) return;
+    this.follow.pause();
+    find("transcript").querySelector("[aria-current]")?.removeAttribute("aria-current");
+    paragraph.ariaCurrent = "true";
+    paragraph.scrollIntoView({ block: "center" });
+    if (!isByKey) return;
+    paragraph.tabIndex = -1; // who reads with ears goes on from there
+    paragraph.focus({ preventScroll: true });
+  }
+
+  /** Names are typed where they stand, while nothing scrolls away from under them. */
+  #wireNames() {
+    const typed = (/** @type {string} */ label) => (this.#shown ? typedName(label, this.#shown.cast) : "");
+    const { named } = this.#events;
+    let wasFollowing = false;
+    nameSpeakersIn(find("lanes"), { typed, named });
+    nameSpeakersIn(find("transcript"), {
+      typed,
+      named,
+      began: () => {
+        wasFollowing = this.follow.isFollowing;
+        this.follow.pause();
+      },
+      ended: () => wasFollowing && this.follow.resume(),
+    });
   }
 
   /** @param {State} state */
@@ -134,7 +211,7 @@ export class View {
         close.type = "button";
         close.textContent = "×";
         close.ariaLabel = "Dismiss";
-        close.addEventListener("click", () => this.#dismiss(code));
+        close.addEventListener("click", () => this.#events.dismissed(code));
         notice.append(text, close);
         return notice;
       }),
@@ -142,13 +219,16 @@ export class View {
   }
 
   /** Hand complete utterances to screen readers: single words would never let them finish. @param {State} state */
-  #announce({ utterances }) {
+  #announce({ utterances, cast }) {
     const announcer = find("announcer");
     for (const { utterance, complete, words } of utterances) {
       if (!complete || utterance <= this.#announced) continue;
       this.#announced = utterance;
       const line = document.createElement("p");
-      line.textContent = textOf(words).trim();
+      const speaker = words.find((word) => word.speaker)?.speaker ?? this.#announcedSpeaker;
+      const name = speaker && speaker !== this.#announcedSpeaker ? `${shownName(speaker, cast)}: ` : "";
+      this.#announcedSpeaker = speaker;
+      line.textContent = name + textOf(words).trim();
       announcer.append(line);
     }
     while (announcer.childElementCount > ANNOUNCED_KEPT) announcer.firstElementChild.remove();
@@ -158,6 +238,11 @@ export class View {
   #showJump(following) {
     find("jump").hidden = following;
   }
+}
+
+/** Whether it is the live text or the full pass's that is on the screen. @param {State} state */
+function shownRevision({ final, isLiveShown }) {
+  return final && !isLiveShown ? final.revision : 0;
 }
 
 /** The transcript that a link of the Save menu stands for. @param {HTMLElement} link @param {State} state */

@@ -54,13 +54,7 @@ const WORDS = {
     tone: "busy",
   }),
   live: (state) => (state.source === "file" ? replaying() : listening(state)),
-  finishing: (state) => ({
-    title: "Finishing",
-    detail: state.progress
-      ? `Going over it once more: ${state.progress.stage}, ${percent(state.progress.fraction)}.`
-      : "Writing the last words.",
-    tone: "busy",
-  }),
+  finishing: (state) => ({ title: "Finishing", detail: state.complete ? pass(state) : "Writing the last words.", tone: "busy" }),
   done: (state) => ({ title: "Done", detail: summary(state), tone: "good" }),
   full: (state) => ({
     title: "Server full",
@@ -87,6 +81,16 @@ const WORDS = {
     cause: cause(state),
   }),
 };
+
+/** What the full pass does, by stage. @type {Record<string, string>} */
+const STAGES = {
+  loading: "Finding out who spoke: getting ready",
+  segmentation: "Finding out who spoke: where each turn begins and ends",
+  embeddings: "Finding out who spoke: what each voice sounds like",
+  clustering: "Finding out who spoke: which voices are the same",
+  recognition: "Writing the words once more, with all of it heard",
+};
+const STAGE = "Finding out who spoke";
 
 /** What a reader is told of the server's errors, by code. @type {Record<string, string>} */
 const FAILURES = {
@@ -142,6 +146,11 @@ export function clock(seconds) {
   return h ? `${h}:${pad(m)}:${pad(s)}` : `${m}:${pad(s)}`;
 }
 
+/** A length of time, short. @param {number} duration seconds */
+export function seconds(duration) {
+  return duration < 59.5 ? `${Math.round(duration)} s` : clock(Math.round(duration));
+}
+
 /** @param {number} fraction 0 to 1 */
 export function percent(fraction) {
   return `${Math.floor(fraction * 100)} %`;
@@ -181,10 +190,27 @@ function replaying() {
   return { title: "Transcribing", detail: "", tone: "live" };
 }
 
+/** What the full pass is doing. @param {State} state */
+function pass({ progress }) {
+  if (!progress) return `${STAGE}.`;
+  const stage = Object.hasOwn(STAGES, progress.stage) ? STAGES[progress.stage] : STAGE;
+  return `${stage}, ${percent(progress.fraction)}.`;
+}
+
 /** @param {State} state */
 function summary(state) {
   const words = wordCount(state);
   if (words === 0) return "No words were recognised. Is it speech, and in the chosen language?";
+  const speakers = state.cast.speakers.length;
   const counted = words === 1 ? "1 word" : `${words.toLocaleString("en")} words`;
-  return `${counted} in ${clock(elapsed(state))}. Copy or save them, or start anew.`;
+  const by = speakers > 1 ? ` by ${speakers} speakers` : "";
+  return [`${counted}${by} in ${clock(elapsed(state))}.`, shortfall(state), "Copy or save them, or start anew."]
+    .filter(Boolean)
+    .join(" ");
+}
+
+/** What the full pass did not give. @param {State} state */
+function shortfall({ isSettled, labels }) {
+  if (!isSettled) return "The connection ended before the full pass did: this is what was heard live.";
+  return labels === "live" ? "Speakers as heard live: the full pass failed." : "";
 }

@@ -1,0 +1,44 @@
+/** The names that were typed in, kept by the server with the session. */
+
+import { authorization } from "./access.js";
+
+/** How long the server may take. */
+const ANSWER_MS = 8_000;
+
+export class Names {
+  /** What the server has: by the address of a session, whether it took the latest names. @type {Map<string, Promise<boolean>>} */
+  #kept = new Map();
+
+  /**
+   * Have the server keep these names, all of them; resolves to whether it does. One call after the other reaches it, so
+   * that the latest names stay.
+   *
+   * @param {string} address of the session
+   * @param {Record<string, string>} names
+   */
+  keep(address, names) {
+    const kept = this.areKept(address).then(() => put(`${address}/names`, names));
+    this.#kept.set(address, kept);
+    return kept;
+  }
+
+  /** Whether the server has all names that were typed, once that is known. @param {string} address @returns {Promise<boolean>} */
+  areKept(address) {
+    return this.#kept.get(address) ?? Promise.resolve(true);
+  }
+}
+
+/** @param {string} address @param {Record<string, string>} names @returns {Promise<boolean>} */
+async function put(address, names) {
+  try {
+    const response = await fetch(address, {
+      method: "PUT",
+      headers: { ...authorization(), "content-type": "application/json" },
+      body: JSON.stringify(names),
+      signal: AbortSignal.timeout(ANSWER_MS),
+    });
+    return response.ok;
+  } catch {
+    return false; // out of reach: the names stay on the page
+  }
+}
