@@ -18,7 +18,7 @@ from live_asr.core.types import Segment, SpeakerLabel, Turn, Word, samples
 REACH_SAMPLES = samples(0.5)
 """A word outside all turns belongs to one that is at most this far away, since both have errors."""
 LEAST_GAP_SAMPLES = samples(0.5)
-"""A shorter silence between two words of one speaker is no end of a turn."""
+"""A shorter silence between two words of one speaker, with nobody else's between, is no end of a turn."""
 PAUSE_SAMPLES = samples(0.8)
 """A silence between words that ends a segment, whatever is said."""
 SENTENCE_SEGMENT_SAMPLES = samples(4.0)
@@ -76,22 +76,20 @@ def final_segments(words: Iterable[Word]) -> tuple[Segment, ...]:
 
 
 def turns_of(words: Iterable[Word]) -> tuple[Turn, ...]:
-    """Make turns from labelled words: what a speaker says without a gap, in order of time."""
+    """Make turns from labelled words: what a speaker says on end, in order of time."""
     turns: list[Turn] = []
-    last: dict[SpeakerLabel, int] = {}
     for word in words:
         if word.speaker is None:
             continue
-        index = last.get(word.speaker)
-        if index is not None and word.start_sample - turns[index].end_sample < LEAST_GAP_SAMPLES:
-            turn = turns[index]
-            turns[index] = replace(
-                turn,
-                start_sample=min(turn.start_sample, word.start_sample),
-                end_sample=max(turn.end_sample, word.end_sample),
+        last = turns[-1] if turns else None
+        goes_on = last is not None and last.speaker == word.speaker
+        if last is not None and goes_on and word.start_sample - last.end_sample < LEAST_GAP_SAMPLES:
+            turns[-1] = replace(
+                last,
+                start_sample=min(last.start_sample, word.start_sample),
+                end_sample=max(last.end_sample, word.end_sample),
             )
         else:
-            last[word.speaker] = len(turns)
             turns.append(Turn(word.start_sample, word.end_sample, word.speaker))
     return tuple(sorted(turns, key=lambda turn: (turn.start_sample, turn.end_sample, turn.speaker)))
 

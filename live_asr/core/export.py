@@ -1,4 +1,4 @@
-"""Record → JSON, WebVTT, SRT, plain text.
+"""Record → JSON, WebVTT, SRT, plain text, RTTM.
 
 Pure functions over a `Record`. They take about a quarter of a second for an hour of speech, so a server
 renders off its event loop.
@@ -7,14 +7,15 @@ renders off its event loop.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+from live_asr.core.attribution import turns_of
 from live_asr.core.cues import cues
 from live_asr.core.passages import LONG_PAUSE_SAMPLES, columns_of, ends_sentence, passages
 from live_asr.core.transcript import Transcript
-from live_asr.core.types import Segment, Word, seconds
+from live_asr.core.types import Segment, SpeakerLabel, Turn, Word, seconds
 
 _LINE_COLUMNS_OF_TEXT = 300
 """Width at which a line of plain text ends with its utterance, though the sentence goes on."""
@@ -34,22 +35,55 @@ class Record:
     """ISO 639-1 code as Whisper spells it; None where nothing was said."""
     revision: int = 0
     """0 for the live record, 1 for the full pass's."""
+    turns: tuple[Turn, ...] = ()
+    """Who speaks when, in order of their start; those of several speakers may overlap."""
+    names: Mapping[SpeakerLabel, str] = field(default_factory=dict)
+    """What people call the speakers, by label."""
 
     @classmethod
-    def of(cls, session: str, transcript: Transcript, *, live: bool = False) -> Record:
-        """Make the record of a session's transcript as it stands: its best revision, or the live one."""
+    def of(
+        cls,
+        session: str,
+        transcript: Transcript,
+        *,
+        live: bool = False,
+        turns: Sequence[Turn] = (),
+        names: Mapping[SpeakerLabel, str] | None = None,
+    ) -> Record:
+        """Make the record of a session's transcript as it stands: its best revision, or the live one.
+
+        `turns` are the full pass's; the live revision has none but those of its words. `names` may hold live
+        labels and final ones: a name given to one counts for what became of it, unless that has its own.
+        """
+        is_live = live or transcript.final is None
+        segments = transcript.live_segments() if is_live else transcript.segments()
+        own_turns = () if is_live else tuple(turns)
         return cls(
             session=session,
-            segments=transcript.live_segments() if live else transcript.segments(),
+            segments=segments,
             duration_samples=transcript.duration_samples,
             language=transcript.language,
-            revision=0 if live else transcript.revision,
+            revision=0 if is_live else transcript.revision,
+            turns=own_turns or turns_of(word for segment in segments for word in segment.words),
+            names=names_of(transcript, names or {}),
         )
 
     @property
     def text(self) -> str:
         """All words as one line."""
         return "".join(word.text for segment in self.segments for word in segment.words).strip()
+
+
+def names_of(transcript: Transcript, given: Mapping[SpeakerLabel, str]) -> dict[SpeakerLabel, str]:
+    """Return the names of all labels, live and final, from those that people gave to some of them."""
+    names = dict(given)
+    for speaker in transcript.final.speakers if transcript.final else ():
+        labels = (speaker.label, *speaker.live_labels)
+        name = next((given[label] for label in labels if label in given), None)
+        if name is not None:
+            for label in labels:
+                names.setdefault(label, name)
+    return names
 
 
 # Formats ------------------------------------------------------------------------------------------
@@ -63,6 +97,7 @@ def to_json(record: Record) -> dict[str, Any]:
         "language": record.language,
         "duration": seconds(record.duration_samples),
         "text": record.text,
+        "names": dict(record.names),
         "segments": [
             {
                 "start": seconds(segment.start_sample),
@@ -88,7 +123,7 @@ def to_json(record: Record) -> dict[str, Any]:
 def to_vtt(record: Record) -> str:
     """Render the record as WebVTT (W3C), with a voice tag where the speaker is known."""
     blocks = ["WEBVTT\n"]
-    for cue in cues(record.segments, record.duration_samples):
+    for cue in cues(_named(record), record.duration_samples):
         lines = [_escape_vtt(line) for line in cue.lines]
         if cue.speaker is not None:
             lines[0] = f"<v {_escape_vtt(cue.speaker)}>{lines[0]}"
@@ -103,7 +138,7 @@ def to_srt(record: Record) -> str:
     The format has no escapes: an arrow in the text becomes a typographic one, the rest stays as it is.
     """
     blocks = []
-    for number, cue in enumerate(cues(record.segments, record.duration_samples, label_turns=True), start=1):
+    for number, cue in enumerate(cues(_named(record), record.duration_samples, label_turns=True), start=1):
         timing = f"{_clock(cue.start_ms, ',')} --> {_clock(cue.end_ms, ',')}"
         lines = [line.replace("-->", "→") for line in cue.lines]
         blocks.append("\n".join([str(number), timing, *lines]) + "\n")
@@ -117,7 +152,7 @@ def to_txt(record: Record) -> str:
     within a sentence shares its line with the next.
     """
     paragraphs = []
-    for passage in passages(record.segments):
+    for passage in passages(_named(record)):
         label = f"{passage.speaker}: " if passage.speaker else ""
         lines: list[str] = []
         end_sample: int | None = None
@@ -134,6 +169,29 @@ def to_txt(record: Record) -> str:
         if lines:
             paragraphs.append(label + "\n".join(lines) + "\n")
     return "\n".join(paragraphs)
+
+
+def to_rttm(record: Record) -> str:
+    """Render who speaks when as RTTM (NIST's Rich Transcription Time Marked), a line for each turn.
+
+    Speakers stand there by their labels, since the format has no place for spaces in a name.
+    """
+    lines = []
+    for turn in record.turns:
+        start, duration = seconds(turn.start_sample), seconds(turn.end_sample - turn.start_sample)
+        if duration > 0:
+            times = f"{start:.3f} {duration:.3f}"
+            lines.append(f"SPEAKER {record.session} 1 {times} <NA> <NA> {turn.speaker} <NA> <NA>\n")
+    return "".join(lines)
+
+
+def _named(record: Record) -> Iterator[Segment]:
+    """Yield the segments with names in place of labels, where there are any."""
+    for segment in record.segments:
+        if segment.speaker is None:
+            yield segment
+        else:
+            yield replace(segment, speaker=record.names.get(segment.speaker, segment.speaker))
 
 
 def _text_lines(utterances: Iterable[Sequence[Word]]) -> Iterator[list[Word]]:
@@ -169,6 +227,7 @@ FORMATS: dict[str, Format] = {
     "vtt": Format(to_vtt, "text/vtt; charset=utf-8"),
     "srt": Format(to_srt, "application/x-subrip; charset=utf-8"),
     "txt": Format(to_txt, "text/plain; charset=utf-8"),
+    "rttm": Format(to_rttm, "text/plain; charset=utf-8"),
 }
 """File name extension → how to render it. All text is UTF-8 with `\\n` line ends."""
 

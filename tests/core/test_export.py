@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import unicodedata
+import warnings
 from datetime import timedelta
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import srt
@@ -16,8 +18,10 @@ from hypothesis import strategies as st
 
 from live_asr.core.cues import LINE_COLUMNS, Cue
 from live_asr.core.cues import cues as cues_of
-from live_asr.core.export import FORMATS, Record, to_json, to_srt, to_txt, to_vtt
-from live_asr.core.types import Segment, Word, samples
+from live_asr.core.export import FORMATS, Record, to_json, to_rttm, to_srt, to_txt, to_vtt
+from live_asr.core.messages import Commit, Final, FinalSegment, FinalSpeaker, Stopped, wire_word
+from live_asr.core.transcript import Transcript
+from live_asr.core.types import Segment, Turn, Word, samples, seconds
 
 
 def cues(made: Record, *, label_turns: bool = False) -> tuple[Cue, ...]:
@@ -365,6 +369,7 @@ def test_json_has_the_wires_names_and_seconds() -> None:
         "language": "en",
         "duration": 1.8,
         "text": "Hi.",
+        "names": {},
         "segments": [
             {
                 "start": 1.5,
@@ -379,6 +384,102 @@ def test_json_has_the_wires_names_and_seconds() -> None:
 
 def test_every_format_renders_text_and_the_json_one_parses() -> None:
     made = one("Grüße, 世界")
-    assert set(FORMATS) == {"json", "vtt", "srt", "txt"}
+    assert set(FORMATS) == {"json", "vtt", "srt", "txt", "rttm"}
     assert json.loads(FORMATS["json"].render(made)) == to_json(made)
-    assert all("Grüße" in form.render(made) for form in FORMATS.values())
+    assert all("Grüße" in form.render(made) for name, form in FORMATS.items() if name != "rttm")
+
+
+# Who speaks when ------------------------------------------------------------------------------------
+
+
+def turn(start: float, end: float, speaker: str) -> Turn:
+    return Turn(samples(start), samples(end), speaker)
+
+
+def test_rttm_read_by_pyannote_has_the_turns_overlaps_included(tmp_path: Path) -> None:
+    turns = (turn(0.5, 2.25, "SPEAKER_00"), turn(2.0, 3.125, "SPEAKER_01"))
+    file = tmp_path / "talk.rttm"
+    file.write_text(to_rttm(Record("abc123", (), samples(4.0), turns=turns)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the libraries that it is made of
+        from pyannote.database.util import load_rttm
+
+        annotation = load_rttm(file)["abc123"]
+    assert [(s.start, s.end, label) for s, _, label in annotation.itertracks(yield_label=True)] == [
+        (0.5, 2.25, "SPEAKER_00"),
+        (2.0, 3.125, "SPEAKER_01"),
+    ]
+
+
+def test_rttm_of_nobody_is_empty_and_a_turn_of_no_length_is_left_out() -> None:
+    assert to_rttm(record()) == ""
+    assert to_rttm(Record("s", (), 0, turns=(turn(1.0, 1.0, "SPEAKER_00"),))) == ""
+
+
+def applied(*said: tuple[float, str], final: bool = True) -> Transcript:
+    """Make the transcript of a session: (start, speaker) of each sentence, then its `final`."""
+    transcript = Transcript()
+    content = [words("Hello there.", start=start, speaker=speaker) for start, speaker in said]
+    for seq, sentence in enumerate(content, 1):
+        transcript.apply(Commit(seq, tuple(map(wire_word, sentence)), " Hello there.", seq))
+    transcript.apply(Stopped(len(said) + 1, 10.0, ""))
+    if final:
+        turns = (
+            FinalSpeaker("SPEAKER_00", ("S1", "S3"), 1.2, 2),
+            FinalSpeaker("SPEAKER_01", ("S2",), 0.6, 1),
+        )
+        spoken_by = {"S1": "SPEAKER_00", "S3": "SPEAKER_00", "S2": "SPEAKER_01"}
+        segments = tuple(
+            FinalSegment(
+                seconds(sentence[0].start_sample),
+                seconds(sentence[-1].end_sample),
+                spoken_by[speaker],
+                "Hello there.",
+                tuple(map(wire_word, sentence)),
+            )
+            for sentence, (_, speaker) in zip(content, said, strict=True)
+        )
+        transcript.apply(Final(len(said) + 2, 1, 10.0, "en", "", segments, turns, {}, "full"))
+    return transcript
+
+
+def test_the_best_revision_has_the_full_pass_s_turns_and_the_live_one_those_of_its_words() -> None:
+    transcript = applied((0.0, "S1"), (2.0, "S2"))
+    turns = (turn(0.0, 0.7, "SPEAKER_00"), turn(1.9, 2.7, "SPEAKER_01"))
+    assert Record.of("s", transcript, turns=turns).turns == turns
+    live = (turn(0.0, 0.6, "S1"), turn(2.0, 2.6, "S2"))
+    assert Record.of("s", transcript, live=True, turns=turns).turns == live
+    assert Record.of("s", applied((0.0, "S1"), (2.0, "S2"), final=False), turns=turns).turns == live
+
+
+def test_names_stand_in_place_of_labels_but_not_in_rttm_and_the_segments_of_json() -> None:
+    transcript = applied((0.0, "S1"), (2.0, "S2"))
+    made = Record.of("s", transcript, names={"SPEAKER_00": "Anna & <Co>"})
+    assert [caption.voice for caption in parse_vtt(to_vtt(made)).captions] == [
+        "Anna &amp; &lt;Co&gt;",
+        "SPEAKER_01",
+    ]
+    assert "Anna & <Co>: Hello there." in to_srt(made)
+    assert to_txt(made) == "Anna & <Co>: Hello there.\n\nSPEAKER_01: Hello there.\n"
+    assert "Anna" not in to_rttm(made)
+    shown = to_json(made)
+    assert [one["speaker"] for one in shown["segments"]] == ["SPEAKER_00", "SPEAKER_01"]
+    assert shown["names"]["SPEAKER_00"] == "Anna & <Co>"
+
+
+def test_a_name_for_a_live_label_counts_for_what_it_became_unless_that_has_its_own() -> None:
+    transcript = applied((0.0, "S1"), (2.0, "S2"), (4.0, "S3"))
+
+    def text(names: dict[str, str], *, live: bool = False) -> list[str]:
+        made = to_txt(Record.of("s", transcript, live=live, names=names))
+        return [line.split(":")[0] for line in made.splitlines() if line]
+
+    assert text({"S3": "Anna"}) == ["Anna", "SPEAKER_01", "Anna"]
+    assert text({"S1": "Ann", "SPEAKER_00": "Anna"}) == ["Anna", "SPEAKER_01", "Anna"]
+    assert text({"S1": "Ann", "SPEAKER_00": "Anna"}, live=True) == ["Ann", "S2", "Anna"]
+
+
+def test_who_has_the_same_name_as_the_speaker_before_goes_on_in_the_same_paragraph() -> None:
+    transcript = applied((0.0, "S1"), (1.0, "S2"))
+    made = Record.of("s", transcript, names={"SPEAKER_00": "Anna", "SPEAKER_01": "Anna"})
+    assert to_txt(made) == "Anna: Hello there.\nHello there.\n"

@@ -1,0 +1,137 @@
+"""The result of a session: what the full pass found over what was heard live."""
+
+from __future__ import annotations
+
+from live_asr.core.messages import Commit, Label, Stopped, UtteranceMessage, wire_word
+from live_asr.core.result import Result, make_result
+from live_asr.core.transcript import Transcript
+from live_asr.core.types import Turn, Word, samples
+
+LINKS = {"json": "/s.json"}
+
+
+def words(text: str, start: float, speaker: str | None = None) -> tuple[Word, ...]:
+    """Make words of half a second each."""
+    return tuple(
+        Word(f" {part}", samples(start + 0.5 * n), samples(start + 0.5 * n + 0.5), 0.9, (), speaker)
+        for n, part in enumerate(text.split())
+    )
+
+
+def turn(start: float, end: float, speaker: str) -> Turn:
+    return Turn(samples(start), samples(end), speaker)
+
+
+class Live:
+    """A live transcript as a session makes it."""
+
+    def __init__(self) -> None:
+        self.transcript = Transcript()
+
+    def _seq(self) -> int:
+        return self.transcript.last_seq + 1
+
+    def say(self, utterance: int, text: str, start: float, speaker: str | None = None) -> None:
+        said = words(text, start, speaker)
+        whole = "".join(word.text for word in said)
+        self.transcript.apply(Commit(self._seq(), tuple(map(wire_word, said)), whole, utterance))
+        end = start + 0.5 * len(said)
+        self.transcript.apply(UtteranceMessage(self._seq(), utterance, start, end, whole.strip(), None, "en"))
+
+    def label(self, start: float, end: float, speaker: str) -> None:
+        self.transcript.apply(Label(self._seq(), start, end, speaker))
+
+    def stop(self, duration: float = 10.0) -> Transcript:
+        self.transcript.apply(Stopped(self._seq(), duration, self.transcript.text))
+        return self.transcript
+
+
+def conversation() -> Live:
+    live = Live()
+    live.say(0, "one two", 0.0, "S1")
+    live.say(1, "three four", 2.0, "S2")
+    return live
+
+
+def said_by(result: Result) -> list[tuple[str | None, str]]:
+    return [(segment.speaker, segment.text) for segment in result.final.segments]
+
+
+def who(result: Result) -> list[tuple[str, tuple[str, ...], float, int]]:
+    return [(s.label, s.live_labels, s.duration, s.turns) for s in result.final.speakers]
+
+
+def test_the_full_pass_s_words_and_turns_replace_the_live_ones() -> None:
+    turns = (turn(0.0, 1.2, "SPEAKER_00"), turn(2.0, 3.0, "SPEAKER_01"))
+    found = words("won too", 0.0) + words("three for", 2.0)
+    result = make_result(conversation().stop(), LINKS, turns=turns, words=found, language="de")
+    assert said_by(result) == [("SPEAKER_00", "won too"), ("SPEAKER_01", "three for")]
+    assert who(result) == [("SPEAKER_00", ("S1",), 1.2, 1), ("SPEAKER_01", ("S2",), 1.0, 1)]
+    final = result.final
+    assert (final.labels, final.language, final.revision, final.links) == ("full", "de", 1, LINKS)
+    assert (final.text, final.duration, final.seq) == (" won too three for", 10.0, 6)
+    assert result.turns == turns
+
+
+def test_turns_without_words_are_given_to_the_live_words() -> None:
+    result = make_result(conversation().stop(), LINKS, turns=(turn(0.0, 4.0, "SPEAKER_00"),))
+    assert said_by(result) == [("SPEAKER_00", "one two"), ("SPEAKER_00", "three four")]
+    assert who(result) == [("SPEAKER_00", ("S1", "S2"), 4.0, 1)]
+    assert (result.final.labels, result.final.language) == ("full", "en")
+
+
+def test_words_without_turns_get_the_live_labels_under_their_final_names() -> None:
+    live = conversation()
+    result = make_result(live.stop(), LINKS, words=words("one too", 0.0) + words("three four", 2.0))
+    assert said_by(result) == [("SPEAKER_00", "one too"), ("SPEAKER_01", "three four")]
+    assert who(result) == [("SPEAKER_00", ("S1",), 1.0, 1), ("SPEAKER_01", ("S2",), 1.0, 1)]
+    assert result.final.labels == "live"
+
+
+def test_a_pass_that_finds_nothing_leaves_the_live_words_and_labels() -> None:
+    live = Live()
+    live.say(0, "one two", 0.0, "S2")
+    live.say(1, "three", 2.0)
+    live.say(2, "four", 4.0, "S1")
+    result = make_result(live.stop(), LINKS)
+    assert said_by(result) == [("SPEAKER_00", "one two"), (None, "three"), ("SPEAKER_01", "four")]
+    assert [speaker.live_labels for speaker in result.final.speakers] == [("S2",), ("S1",)]
+    assert result.turns == (turn(0.0, 1.0, "SPEAKER_00"), turn(4.0, 4.5, "SPEAKER_01"))
+    assert result.final.text == live.transcript.text
+    assert result.final.labels == "live"
+
+
+def test_a_session_in_which_nobody_is_told_apart_has_no_speakers() -> None:
+    live = Live()
+    live.say(0, "one two", 0.0)
+    for result in (
+        make_result(live.stop(), LINKS),
+        make_result(live.transcript, LINKS, words=words("one too", 0.0)),
+    ):
+        assert (result.final.labels, result.final.speakers, result.turns) == (None, (), ())
+        assert [segment.speaker for segment in result.final.segments] == [None]
+
+
+def test_a_label_that_lost_all_its_words_becomes_the_speaker_who_got_them() -> None:
+    live = conversation()
+    live.say(2, "five", 4.0, "S3")
+    live.label(4.0, 4.5, "S4")
+    live.label(4.0, 4.5, "S2")
+    full = make_result(live.stop(), LINKS, turns=(turn(0.0, 1.0, "A"), turn(2.0, 4.5, "B")))
+    assert who(full) == [("A", ("S1",), 1.0, 1), ("B", ("S2", "S3", "S4"), 2.5, 1)]
+    kept = make_result(live.transcript, LINKS)
+    assert [speaker.live_labels for speaker in kept.final.speakers] == [("S1",), ("S2", "S3", "S4")]
+
+
+def test_labels_that_took_words_from_each_other_are_mapped_all_the_same() -> None:
+    live = conversation()
+    live.label(0.0, 1.0, "S2")
+    live.label(2.0, 3.0, "S1")
+    live.label(0.0, 3.0, "S3")
+    result = make_result(live.stop(), LINKS, turns=(turn(0.0, 3.0, "A"),))
+    assert who(result) == [("A", ("S1", "S2", "S3"), 3.0, 1)]
+
+
+def test_an_empty_session_has_an_empty_result() -> None:
+    result = make_result(Live().stop(0.0), {})
+    assert (result.final.text, result.final.segments, result.final.speakers) == ("", (), ())
