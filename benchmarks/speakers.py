@@ -22,7 +22,6 @@ from benchmarks.recordings import RECORDINGS, Recording, load_recording
 from benchmarks.speaker_measures import (
     DiarizationErrors,
     Labelling,
-    Turn,
     cp_word_errors,
     diarization_errors,
     labelling,
@@ -34,6 +33,7 @@ from benchmarks.speaker_measures import (
     wrong_speakers,
 )
 from benchmarks.speech import MissingSpeechError
+from benchmarks.stock import StockPipeline
 from benchmarks.streaming import Pace, SessionLog, play
 
 REALTIME = ("conv2_public",)
@@ -140,9 +140,10 @@ def run_model(model: str, options: Options, pace: Pace | None) -> SpeakerRuns:
             elif recording.name == COST:
                 options.say(f"{model}: {recording.name} without speakers, {chosen}")
                 runs.cost = _cost(server, recording, outcome, options)
+    stock = StockPipeline(options)
     for recording, outcome in zip(recordings, runs.outcomes, strict=True):
         options.say(f"pyannote by itself: {recording.name}")
-        found = stock_turns(recording, options)
+        found = stock.turns(recording)
         outcome.stock = diarization_errors(recording.turns, found, recording.clip.duration)
         outcome.stock_speakers = len({turn.speaker for turn in found})
     return runs
@@ -232,8 +233,3 @@ def details(runs: SpeakerRuns) -> dict[str, Any]:
         if outcome["labelling"] is not None:
             outcome["labelling"]["shown"] = sorted(outcome["labelling"]["shown"])
     return {"sessions": outcomes, "cost": asdict(runs.cost) if runs.cost else None}
-
-
-def stock_turns(recording: Recording, options: Options) -> list[Turn]:
-    """Return what pyannote's own pipeline makes of the file, by itself, with the server's weights."""
-    raise NotImplementedError

@@ -1,0 +1,40 @@
+"""pyannote's own pipeline by itself: what the full pass is compared with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from benchmarks.options import Options, default_models_dir
+from benchmarks.recordings import Recording
+from benchmarks.speaker_measures import Turn
+from benchmarks.speech import RATE_HZ
+
+
+class StockPipeline:
+    """pyannote's `SpeakerDiarization` with the server's weights and thresholds, on a whole file at once.
+
+    None of what the server adds around it: no blocks, no second look at the voices.
+    """
+
+    def __init__(self, options: Options) -> None:
+        from live_asr.inference.conversion import converted
+        from live_asr.inference.diarization import LocalPipeline, local_pipeline
+        from live_asr.inference.weights import resolve
+
+        encoder = resolve("campplus", models_dir=options.models_dir or default_models_dir())
+        segmentation = options.weights("segmentation-3.0") / "pytorch_model.bin"
+        self._pipeline: Any = local_pipeline(LocalPipeline(segmentation, converted(encoder)))
+
+    def turns(self, recording: Recording) -> list[Turn]:
+        """Return who speaks when in a recording."""
+        import torch
+
+        waveform = torch.from_numpy(recording.clip.audio.astype(np.float32) / 32768)[None]
+        output = self._pipeline({"waveform": waveform, "sample_rate": RATE_HZ, "uri": recording.name})
+        annotation = getattr(output, "speaker_diarization", output)
+        return [
+            Turn(segment.start, segment.end, str(label))
+            for segment, _, label in annotation.itertracks(yield_label=True)
+        ]
