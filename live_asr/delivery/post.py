@@ -93,10 +93,12 @@ class Answer:
 class GuardedNetwork(httpcore.AsyncNetworkBackend):
     """Connects to addresses that may be called, and to no others."""
 
-    def __init__(self, resolve: Resolve, *, allow_private: bool) -> None:
+    def __init__(
+        self, resolve: Resolve, *, allow_private: bool, network: httpcore.AsyncNetworkBackend | None = None
+    ) -> None:
         self._resolve = resolve
         self._allow_private = allow_private
-        self._network = httpcore.AnyIOBackend()
+        self._network = network or httpcore.AnyIOBackend()
 
     async def connect_tcp(
         self,
