@@ -196,7 +196,7 @@ def _targets(media: Sequence[MediaFile], output: Path | None) -> dict[Path, Path
     for file in media:
         folder = output or file.path.parent
         target = folder / file.path.stem
-        if target in targets.values() or not _may_overwrite(target, {*FORMATS, "rttm"}):
+        if target in targets.values() or not _may_overwrite(target, FORMATS):
             target = folder / file.path.name
         targets[file.path] = target
     return targets
@@ -219,7 +219,8 @@ def _with_extension(target: Path, extension: str) -> Path:
 def _write(record: Record, turns: str | None, target: Path, view: CaptionsView) -> bool:
     """Write the record in all formats, `turns` as its RTTM where the server has them."""
     contents = {extension: rendering.render(record) for extension, rendering in FORMATS.items()}
-    contents["rttm"] = contents.get("rttm", "") if turns is None else turns
+    if turns is not None:
+        contents["rttm"] = turns
     paths = []
     try:
         for extension, content in contents.items():
