@@ -604,7 +604,12 @@ def own_server_of(process: asyncio.subprocess.Process) -> list[psutil.Process]:
 async def test_without_a_url_it_starts_a_server_of_its_own_and_ends_it(
     sample_wav: Path, models_dir: Path, tmp_path: Path
 ) -> None:
-    environment = {"LIVE_ASR_MODELS__DIR": str(models_dir), "TMPDIR": str(tmp_path)}
+    environment = {
+        "LIVE_ASR_MODELS__DIR": str(models_dir),
+        "TMPDIR": str(tmp_path),
+        # The database of a server that stays is none of its business, so it does not matter that it is wrong.
+        "LIVE_ASR_STORAGE__DATABASE": f"sqlite:///{tmp_path}/missing/folder/sessions.db",
+    }
     arguments = (sample_wav, "--output", tmp_path / "out", "--model", "tiny.en")
     async with replaying(*arguments, environment=environment) as process:
         assert process.stdout is not None
