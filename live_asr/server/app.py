@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI, WebSocket
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.datastructures import MutableHeaders
@@ -17,15 +18,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from live_asr import __version__
 from live_asr.config import Settings
-from live_asr.errors import EngineError
+from live_asr.delivery.webhook import WebhookSender, webhook_secret
+from live_asr.errors import EngineError, StorageError
 from live_asr.inference.channel import Load, Loaded
 from live_asr.inference.engine import Engine
 from live_asr.server import rest
 from live_asr.server.looptime import watch_loop
 from live_asr.server.state import ServerState
 from live_asr.server.stream import Stream
+from live_asr.sessions.catalogue import Catalogue
+from live_asr.sessions.finalizer import Finalizer, FullPassRunner
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.registry import SessionRegistry
+from live_asr.storage.database import Database
 from live_asr.storage.spool import SpoolStore
 
 log = logging.getLogger(__name__)
@@ -70,17 +75,29 @@ def create_app(
     settings: Settings,
     load: Load,
     *,
+    database: Database,
+    full_pass: FullPassRunner,
     on_ready: Callable[[Loaded], None] = lambda _: None,
     on_failed: Callable[[EngineError], None] = lambda _: None,
 ) -> FastAPI:
-    """Build the application of one server.
+    """Build the application of one server, on a prepared database.
 
     It answers at once; its models are loaded beside, and `on_ready` or `on_failed` tells how that ended.
+    At its end it closes the database and `full_pass`. Raises ConfigError and StorageError for the key of the
+    webhooks, as `webhook_secret` does.
     """
     metrics = Metrics()
     engine = Engine(load, timeout=settings.inference.decode_timeout, on_restart=metrics.engine_restarts.inc)
     store = SpoolStore(sessions_folder(settings), interval=settings.storage.fsync_interval)
-    registry = SessionRegistry(settings, engine, store, metrics)
+    sender = WebhookSender(
+        database,
+        settings.webhook,
+        webhook_secret(settings.webhook, settings.storage.data),
+        on_tried=lambda delivery: metrics.webhook_tries.labels(delivery.state).inc(),
+    )
+    finalizer = Finalizer(settings, store, database, full_pass, wake=sender.wake, metrics=metrics)
+    registry = SessionRegistry(settings, engine, store, database, finalizer, metrics)
+    catalogue = Catalogue(registry, finalizer, store, database)
 
     async def come_up() -> None:
         try:
@@ -98,13 +115,18 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         await store.start()
+        await sender.start()
+        await registry.recover()
         coming_up = asyncio.create_task(come_up(), name="coming up")
         try:
             yield
         finally:
             await registry.drain(settings.server.drain_timeout)
             await engine.close()
+            await full_pass.close()
+            await sender.close()
             await store.close()
+            await asyncio.to_thread(database.close)
             coming_up.cancel()
             await asyncio.gather(coming_up, return_exceptions=True)
 
@@ -115,8 +137,10 @@ def create_app(
         description="Captions are streamed over the WebSocket `/v1/stream`; see docs/protocol.md.",
         lifespan=lifespan,
     )
-    app.state.server = ServerState(settings, engine, registry, metrics)
+    app.state.server = ServerState(settings, engine, registry, catalogue, metrics)
     app.include_router(rest.router)
+    app.add_exception_handler(RequestValidationError, rest.tell_what_is_wrong)
+    app.add_exception_handler(StorageError, rest.tell_what_fails)
 
     @app.websocket("/v1/stream")
     async def stream(socket: WebSocket) -> None:

@@ -1,17 +1,37 @@
-"""The HTTP routes: is the process alive, is it ready, what was said."""
+"""The HTTP routes: is the process alive, is it ready, which sessions are there, what was said."""
 
 from __future__ import annotations
 
 import asyncio
 import hmac
-from typing import Annotated
+import logging
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from live_asr.core.export import FORMATS
+from live_asr.errors import StorageError
+from live_asr.server.replies import (
+    LARGEST_NAMES_BYTES,
+    LONGEST_NAME,
+    Names,
+    Problem,
+    SessionInfo,
+    SessionList,
+    info_of,
+    read_names,
+    summary_of,
+)
 from live_asr.server.state import ServerState
 from live_asr.server.stream import bearer_token
+from live_asr.storage.spool import is_session_id
+
+log = logging.getLogger(__name__)
+
+MOST_LISTED = 200
 
 router = APIRouter()
 
@@ -35,6 +55,34 @@ def authorized(request: Request, state: State) -> None:
         raise HTTPException(
             401, "Send `Authorization: Bearer TOKEN`.", headers={"WWW-Authenticate": "Bearer"}
         )
+
+
+def known_id(session_id: str) -> str:
+    """Let a request pass whose session may exist, going by its id."""
+    if not is_session_id(session_id):
+        raise _unknown(session_id)
+    return session_id
+
+
+SessionId = Annotated[str, Depends(known_id)]
+
+sessions = APIRouter(
+    prefix="/v1/sessions",
+    tags=["sessions"],
+    dependencies=[Depends(authorized)],
+    responses={
+        401: {"model": Problem, "description": "The token is missing or wrong."},
+        422: {"model": Problem, "description": "The request holds what it may not."},
+        503: {"model": Problem, "description": "The database does not answer."},
+    },
+)
+UNKNOWN: dict[int | str, dict[str, Any]] = {
+    404: {"model": Problem, "description": "There is no such session."}
+}
+
+
+def _unknown(session_id: str) -> HTTPException:
+    return HTTPException(404, f"There is no session {session_id!r}.")
 
 
 @router.get("/healthz", summary="Is the process alive?", tags=["operation"])
@@ -64,26 +112,99 @@ async def metrics(state: State) -> Response:
     return Response(generate_latest(state.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 
-@router.get(
-    "/v1/sessions/{session_id}/transcript.{extension}",
+@sessions.get("", summary="The sessions, newest first", response_model=SessionList)
+async def list_sessions(
+    state: State,
+    limit: Annotated[int, Query(ge=1, le=MOST_LISTED)] = 50,
+    before: Annotated[str | None, Query(max_length=64, description="`next` of the page before")] = None,
+) -> SessionList:
+    """Answer one page of all sessions: live ones and those that are over."""
+    if before is not None and not is_session_id(before):
+        return SessionList(sessions=[], next=None)
+    found, following = await state.catalogue.page(limit, before)
+    return SessionList(sessions=list(map(summary_of, found)), next=following)
+
+
+@sessions.get(
+    "/{session_id}", summary="What is known of a session", response_model=SessionInfo, responses=UNKNOWN
+)
+async def session(session_id: SessionId, state: State) -> SessionInfo:
+    """Answer a session's state, speakers, names and how far its full pass and its webhook are."""
+    try:
+        return info_of(await state.catalogue.status(session_id))
+    except KeyError:
+        raise _unknown(session_id) from None
+
+
+@sessions.delete("/{session_id}", summary="Erase a session", status_code=204, responses=UNKNOWN)
+async def erase(session_id: SessionId, state: State) -> None:
+    """End a session if it goes on, and erase its audio, its text and a webhook that was not delivered."""
+    # Not left half done where the client does not wait for it.
+    if not await asyncio.shield(state.registry.erase(session_id)):
+        raise _unknown(session_id)
+
+
+@sessions.put(
+    "/{session_id}/names",
+    summary="Name the speakers",
+    response_model=Names,
+    responses=UNKNOWN,
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "type": "object",
+                        "additionalProperties": {"type": "string", "maxLength": LONGEST_NAME},
+                    },
+                    "example": {"SPEAKER_00": "Anna", "S2": "Ben"},
+                }
+            },
+        }
+    },
+)
+async def name_speakers(session_id: SessionId, request: Request, state: State) -> Names:
+    """Replace the names of a session's speakers, by label; an empty name removes one.
+
+    They stand in place of the labels in `vtt`, `srt` and `txt`. A name for a live label counts for the final
+    speaker that it became, unless that one has a name of its own.
+    """
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > LARGEST_NAMES_BYTES:
+            raise HTTPException(413, "These are more names than can be kept.")
+    try:
+        names = read_names(body)
+    except ValueError as error:
+        raise HTTPException(422, str(error)) from None
+    try:
+        await state.catalogue.set_names(session_id, names)
+    except KeyError:
+        raise _unknown(session_id) from None
+    return Names(names=names)
+
+
+@sessions.get(
+    "/{session_id}/transcript.{extension}",
     summary="A session's transcript",
-    tags=["sessions"],
-    dependencies=[Depends(authorized)],
     response_class=Response,
+    responses=UNKNOWN,
 )
 async def transcript(
-    session_id: str,
+    session_id: SessionId,
     extension: str,
     state: State,
     revision: Annotated[int | None, Query(ge=0, description="0 for the live transcript")] = None,
 ) -> Response:
-    """Answer what was said so far, as `json`, `vtt`, `srt` or `txt`; the best revision there is."""
+    """Answer what was said so far, as `json`, `vtt`, `srt`, `txt` or `rttm`; the best revision there is."""
     if extension not in FORMATS:
         raise HTTPException(404, f"There is no format {extension!r}; there are: {', '.join(FORMATS)}.")
     try:
-        record = await state.registry.record(session_id, live_revision=revision == 0)
+        record = await state.catalogue.record(session_id, live_revision=revision == 0)
     except KeyError:
-        raise HTTPException(404, f"There is no session {session_id!r}.") from None
+        raise _unknown(session_id) from None
     if revision is not None and revision not in (0, record.revision):
         raise HTTPException(404, f"There is no revision {revision}; the best is {record.revision}.")
     render, media_type = FORMATS[extension]
@@ -96,3 +217,22 @@ async def transcript(
             "Cache-Control": "no-store",
         },
     )
+
+
+router.include_router(sessions)
+
+
+async def tell_what_is_wrong(_: Request, error: Exception) -> Response:
+    """Answer a request that holds what it may not with a sentence, as all other errors are told."""
+    assert isinstance(error, RequestValidationError)
+    finding = error.errors()[0]
+    name = finding["loc"][-1]
+    return JSONResponse({"detail": f"`{name}`: {finding['msg']}."}, status_code=422)
+
+
+async def tell_what_fails(_: Request, error: Exception) -> Response:
+    """Answer that the database or the disk does not do what it should; the log says more."""
+    assert isinstance(error, StorageError)
+    log.error("a request failed: %s", error)
+    detail = "The server cannot reach what it has stored; try again later."
+    return JSONResponse({"detail": detail}, status_code=503, headers={"Retry-After": "5"})

@@ -6,21 +6,25 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
+from fastapi import FastAPI
 
 from live_asr.config import Settings
 from live_asr.errors import ConfigError, EngineError, LiveAsrError
 from live_asr.inference.channel import Load, Loaded
 from live_asr.inference.device import cpu_count, pick_compute_type, pick_device
+from live_asr.inference.full_pass import FullPass
 from live_asr.inference.weights import Weights
 from live_asr.memory import return_freed_memory
 from live_asr.server.app import create_app, sessions_folder
 from live_asr.server.http import PatientHttp
 from live_asr.server.logs import log_config
+from live_asr.server.passes import full_pass_load
 from live_asr.server.websocket import MAX_FRAME_BYTES, StreamProtocol
+from live_asr.storage.database import Database, database_url
 from live_asr.storage.spool import prepare
 
 log = logging.getLogger(__name__)
@@ -36,14 +40,17 @@ def run(settings: Settings, recognizer: Weights, detector: Weights) -> None:
     """Serve until SIGINT or SIGTERM; open sessions are brought to their end first.
 
     Raises ConfigError when the address cannot be listened on, StorageError when the data folder cannot
-    be written, EngineError when the models cannot be loaded.
+    be written or the database not be reached, EngineError when the models cannot be loaded.
     """
     prepare(sessions_folder(settings))
+    database = Database(database_url(settings.storage))
+    database.prepare()
     _raise_file_limit()
     return_freed_memory()
     listener = _listen(settings.server.host, settings.server.port)
     address = _address(settings.server.host, listener.getsockname()[1])
     load = load_of(settings, recognizer, detector)
+    pass_load = full_pass_load(settings, load)
     print(f"live-asr: loading {load.recognizer_name} on {load.device} …", flush=True)
 
     def on_ready(loaded: Loaded) -> None:
@@ -54,6 +61,7 @@ def run(settings: Settings, recognizer: Weights, detector: Weights) -> None:
             f" {load.workers} window{'s' if load.workers > 1 else ''} at once;"
             f" from {recognizer.source})\n"
             f"  speech detector  {loaded.detector_name} (from {detector.source})\n"
+            f"  full pass        {pass_load.pipeline.name if pass_load.pipeline else 'without speakers'}\n"
             f"  data             {settings.storage.data}",
             flush=True,
         )
@@ -65,22 +73,22 @@ def run(settings: Settings, recognizer: Weights, detector: Weights) -> None:
 
     failures: list[LiveAsrError] = []
     with _noted_signals() as told:
-        server = _server(settings, load, told, on_ready=on_ready, on_failed=on_failed)
+        app = create_app(
+            settings,
+            load,
+            database=database,
+            full_pass=FullPass(pass_load),
+            on_ready=on_ready,
+            on_failed=on_failed,
+        )
+        server = _server(settings, app, told)
         server.run(sockets=[listener])
     if failures:
         raise failures[0]
 
 
-def _server(
-    settings: Settings,
-    load: Load,
-    told: list[int],
-    *,
-    on_ready: Callable[[Loaded], None],
-    on_failed: Callable[[EngineError], None],
-) -> _Server:
+def _server(settings: Settings, app: FastAPI, told: list[int]) -> _Server:
     """Build the server; `told` fills with the signals that came before it could take them itself."""
-    app = create_app(settings, load, on_ready=on_ready, on_failed=on_failed)
     return _Server(
         uvicorn.Config(
             app,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from live_asr.config import Settings
 from live_asr.inference.engine import Engine
+from live_asr.sessions.catalogue import Catalogue
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.registry import SessionRegistry
 
@@ -17,4 +18,5 @@ class ServerState:
     settings: Settings
     engine: Engine
     registry: SessionRegistry
+    catalogue: Catalogue
     metrics: Metrics

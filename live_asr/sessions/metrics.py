@@ -31,6 +31,18 @@ class Metrics:
         self.engine_restarts = Counter(
             "live_asr_engine_restarts", "Inference processes replaced", registry=self.registry
         )
+        self.final_passes = Counter(
+            "live_asr_final_passes",
+            "Full passes over recordings, by what became of them",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.webhook_tries = Counter(
+            "live_asr_webhook_tries",
+            "Tries to deliver a webhook, by the state they left it in",
+            ["state"],
+            registry=self.registry,
+        )
         self.loop_stall = Gauge(
             "live_asr_event_loop_stall_seconds",
             "The longest the event loop was held since the start",

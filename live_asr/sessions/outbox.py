@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from live_asr.core.messages import Ack, Error, Final, Lag, Partial, ServerMessage, Stopped, encode
+from live_asr.core.messages import Ack, Error, Final, Lag, Partial, Progress, ServerMessage, Stopped, encode
 from live_asr.errors import ClientError
 
-REPLACEABLE = (Partial, Ack, Lag)
+REPLACEABLE = (Partial, Ack, Lag, Progress)
 """Of these only the newest is worth sending."""
 LAST = (Stopped, Final, Error)
 """These come once, at the end; hours of speech make the first two as large as they are."""

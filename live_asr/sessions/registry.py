@@ -1,4 +1,4 @@
-"""All sessions of one server: admission, the live ones, the ones that are over.
+"""All sessions of one server: who is admitted, who is at work, what an earlier run left unfinished.
 
 Nothing per session lives anywhere else: a session that ends takes everything of its own with it.
 """
@@ -6,17 +6,18 @@ Nothing per session lives anywhere else: a session that ends takes everything of
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
-from collections.abc import Mapping
+import time
 from dataclasses import dataclass, replace
+from typing import Any
 
 from live_asr.config import Settings
 from live_asr.core.captioner import CaptionOptions
-from live_asr.core.export import FORMATS, Record
-from live_asr.core.messages import Start, decode_server, to_dict
+from live_asr.core.messages import Start, client_from_dict, decode_server, to_dict
 from live_asr.core.segmenter import SegmenterOptions
-from live_asr.core.session import Session, SessionState
+from live_asr.core.session import Session
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import samples
 from live_asr.core.window import WindowOptions
@@ -24,8 +25,10 @@ from live_asr.errors import ClientError, LiveAsrError, Unavailable
 from live_asr.inference.channel import Loaded
 from live_asr.inference.engine import Engine
 from live_asr.sessions.decoding import open_decoder
+from live_asr.sessions.finalizer import Drained, Finalizer, Postponed
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.runner import Cadence, SessionRunner
+from live_asr.storage.database import Database, StoredSession
 from live_asr.storage.spool import SpoolStore
 
 log = logging.getLogger(__name__)
@@ -69,16 +72,33 @@ def caption_options(settings: Settings) -> CaptionOptions:
 
 
 class SessionRegistry:
-    """Open sessions within the bounds of the server, and find them again."""
+    """Open sessions within the bounds of the server, and bring all of them to their end."""
 
-    def __init__(self, settings: Settings, engine: Engine, store: SpoolStore, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine,
+        store: SpoolStore,
+        database: Database,
+        finalizer: Finalizer,
+        metrics: Metrics,
+    ) -> None:
         self._settings = settings
         self._engine = engine
         self._store = store
+        self._database = database
+        self._finalizer = finalizer
         self._metrics = metrics
         self._options = caption_options(settings)
         self._live: dict[str, SessionRunner] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        """Those that take a place."""
+        self._finalizing: dict[str, SessionRunner] = {}
+        """Those that have said `stopped`."""
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        """What is done for each of them, and for those of an earlier run that are taken up."""
+        self._erased: set[str] = set()
+        """Those whose end is nobody's business any more."""
+        self._taking_up: asyncio.Task[None] | None = None
         self._opening = 0
         self._draining = False
 
@@ -105,18 +125,12 @@ class SessionRegistry:
                     retry_after=60.0,
                     close_code=1011,
                 )
-            runner = self._runner(session_id, start)
+            runner = self._new_runner(session_id, start)
             try:
-                spool = await self._store.open(
-                    session_id,
-                    {"session": session_id, "start": to_dict(start)},
-                    runner.acknowledge,
-                    runner.fail,
-                )
+                await self._keep_opening(runner, to_dict(start))
             except BaseException:
                 runner.close()
                 raise
-            runner.attach_spool(spool)
         finally:
             self._opening -= 1
         self._live[session_id] = runner
@@ -125,48 +139,113 @@ class SessionRegistry:
         self._metrics.sessions.inc()
         self._metrics.sessions_total.inc()
         task = asyncio.create_task(self._run(runner), name=f"session {session_id}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._follow(session_id, task)
         return OpenSession(secrets.token_urlsafe(24), loaded, runner, task)
 
     async def drain(self, patience: float) -> None:
         """Refuse new sessions, tell the clients of the open ones, and bring what was heard to its end.
 
-        What is not done after `patience` seconds is given up.
+        Full passes are left to the next run of the server; what else is not done after `patience` seconds is
+        given up. Idempotent.
         """
         self._draining = True
-        for runner in self._live.values():
+        for runner in (*self._live.values(), *self._finalizing.values()):
             runner.dismiss(_shutting_down())
-        if self._tasks:
-            await asyncio.wait(set(self._tasks), timeout=patience)
-        for task in set(self._tasks):
+        self._finalizer.postpone()
+        if self._at_work:
+            await asyncio.wait(self._at_work, timeout=patience)
+        left = self._at_work
+        for task in left:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*left, return_exceptions=True)
 
-    def live(self, session_id: str) -> SessionRunner | None:
-        """Return the runner of a live session; None when there is no such one."""
-        return self._live.get(session_id)
+    @property
+    def _at_work(self) -> set[asyncio.Task[None]]:
+        return {*self._tasks.values(), *([self._taking_up] if self._taking_up else [])}
 
-    async def record(self, session_id: str, *, live_revision: bool = False) -> Record:
-        """Return the transcript of a session, live or over, as far as it is known.
+    def runner_of(self, session_id: str) -> SessionRunner | None:
+        """Return the runner of a session that is live or being finalized; None when there is no such one."""
+        return self._live.get(session_id) or self._finalizing.get(session_id)
 
-        Raises KeyError when there is no such session.
+    async def erase(self, session_id: str) -> bool:
+        """End a session if it goes on, and erase its audio, its text and what was to be told of it.
+
+        Returns False when there is no such session. Raises StorageError when disk or database refuse; what is
+        left is erased by another call, or by the next run of the server.
         """
-        runner = self._live.get(session_id)
-        if runner is not None:
-            return Record.of(session_id, runner.session.transcript, live=live_revision)
-        return await asyncio.to_thread(self._read_record, session_id, live_revision)
+        task = self._tasks.get(session_id)
+        if task is not None:
+            self._erased.add(session_id)
+            runner = self.runner_of(session_id)
+            if runner is None:
+                task.cancel()
+            else:
+                runner.fail(
+                    ClientError("session_erased", "This session was erased.", "Open a new session to go on.")
+                )
+            await asyncio.wait({task})
+            self._erased.discard(session_id)
+        was_kept = await asyncio.to_thread(self._store.condemn, session_id)
+        was_known = await asyncio.to_thread(self._database.delete_session, session_id)
+        await asyncio.to_thread(self._store.erase, session_id)
+        return was_kept or was_known
 
-    def _read_record(self, session_id: str, live_revision: bool) -> Record:
-        transcript = Transcript()
-        for line in self._store.messages(session_id):
+    # What an earlier run left ------------------------------------------------------------------------
+
+    async def recover(self) -> None:
+        """Take up, beside all else, what an earlier run of the server left unfinished.
+
+        Call it before the first session is opened. Raises StorageError when disk or database refuse.
+        """
+        for session_id in await asyncio.to_thread(self._store.condemned):
+            await asyncio.to_thread(self._database.delete_session, session_id)
+            await asyncio.to_thread(self._store.erase, session_id)
+        unfinished = await asyncio.to_thread(self._database.unfinished)
+        if unfinished:
+            log.info("%d sessions of an earlier run are taken up", len(unfinished))
+            self._taking_up = asyncio.create_task(self._take_up_all(unfinished), name="taking up")
+
+    async def _take_up_all(self, unfinished: list[StoredSession]) -> None:
+        for stored in unfinished:
+            if self._draining:
+                return
+            task = asyncio.create_task(self._take_up(stored), name=f"session {stored.id}")
+            self._follow(stored.id, task)
             try:
-                transcript.apply(decode_server(line))
-            except LiveAsrError as error:
-                # A disk that lost a stretch in the middle: what came before it is still what was said.
-                log.warning("session %s can be read only in part: %s", session_id, error)
-                break
-        return Record.of(session_id, transcript, live=live_revision)
+                await asyncio.wait({task})
+            finally:
+                task.cancel()
+
+    async def _take_up(self, stored: StoredSession) -> None:
+        """Bring a session of an earlier run to its end. Never raises but when it is cancelled."""
+        try:
+            start = client_from_dict(stored.start)
+            if not isinstance(start, Start):
+                return
+            transcript = await asyncio.to_thread(read_transcript, self._store, stored.id)
+            if not transcript.is_stopped:
+                await self._take_up_interrupted(stored.id, start, transcript)
+                return
+            spool = await self._store.reopen(
+                stored.id, lambda error: log.error("session %s: %s", stored.id, error)
+            )
+            try:
+                await self._finalizer.finalize(Drained(stored.id, start, transcript, spool))
+            finally:
+                await self._store.finish(spool, keep_audio=True)
+        except Postponed:
+            pass
+        except KeyError:
+            log.info("session %s is not in this data folder; another server may have it", stored.id)
+        except Exception:  # one session's trouble keeps no other from being taken up
+            log.exception("session %s could not be taken up", stored.id)
+
+    async def _take_up_interrupted(self, session_id: str, start: Start, transcript: Transcript) -> None:
+        """Deal with a session whose server died before `stopped`: it failed, with the words it has."""
+        error = LiveAsrError("The server ended before this session did.", code="interrupted")
+        await self._finalizer.fail(session_id, start, transcript, error)
+
+    # A new session -----------------------------------------------------------------------------------
 
     def _admit(self, start: Start) -> Loaded:
         if self._draining:
@@ -207,7 +286,7 @@ class SessionRegistry:
             )
         return loaded
 
-    def _runner(self, session_id: str, start: Start) -> SessionRunner:
+    def _new_runner(self, session_id: str, start: Start) -> SessionRunner:
         if start.language is None and self._settings.streaming.language is not None:
             start = replace(start, language=self._settings.streaming.language)
         return SessionRunner(
@@ -217,23 +296,74 @@ class SessionRegistry:
             cadence=Cadence(step_samples=self._options.window.step_samples),
             metrics=self._metrics,
             max_unacked_bytes=self._settings.server.max_unacked_bytes,
-            links=links(session_id),
+            finalize=self._finalize,
         )
 
+    async def _keep_opening(self, runner: SessionRunner, start: dict[str, Any]) -> None:
+        """Put on disk, then in the database, that there is such a session. Raises StorageError."""
+        session_id = runner.session.id
+        spool = await self._store.open(
+            session_id, {"session": session_id, "start": start}, runner.acknowledge, runner.fail
+        )
+        runner.attach_spool(spool)
+        try:
+            await asyncio.to_thread(self._database.add_session, session_id, start, created_at=time.time())
+        except BaseException:
+            await self._store.finish(spool, keep_audio=True)
+            await asyncio.to_thread(self._store.condemn, session_id)
+            await asyncio.to_thread(self._store.erase, session_id)
+            raise
+
+    def _follow(self, session_id: str, task: asyncio.Task[None]) -> None:
+        """Remember who works for a session, for as long as it does."""
+        self._tasks[session_id] = task
+        task.add_done_callback(lambda _: self._tasks.pop(session_id, None))
+
     async def _run(self, runner: SessionRunner) -> None:
+        session_id = runner.session.id
         try:
             try:
                 await runner.run()
             finally:
-                # Without its transcript, the audio is all that there is of what was acknowledged.
-                complete = runner.session.state is SessionState.DONE
-                keep_audio = self._settings.storage.keep_audio or not complete
-                await self._store.finish(runner.spool, keep_audio=keep_audio)
+                # Without its result, the audio is all that there is of what was acknowledged.
+                await self._store.finish(runner.spool, keep_audio=True)
+            if runner.fault is not None and session_id not in self._erased:
+                transcript = runner.session.transcript
+                await self._finalizer.fail(session_id, runner.session.start, transcript, runner.fault)
         except Exception:  # nobody awaits this task; the place is given back whatever happens
-            log.exception("session %s could not be finished", runner.session.id)
+            log.exception("session %s could not be finished", session_id)
         finally:
-            del self._live[runner.session.id]
+            self._give_place_back(runner)
+            self._finalizing.pop(session_id, None)
+
+    async def _finalize(self, runner: SessionRunner) -> None:
+        """Have the result of a session made, and say it: what the runner asks for at its end."""
+        session = runner.session
+        self._finalizing[session.id] = runner
+        self._give_place_back(runner)
+        drained = Drained(
+            session.id, session.start, session.transcript, runner.spool, runner.heard_speech, runner.tell
+        )
+        with contextlib.suppress(Postponed):
+            finished = await self._finalizer.finalize(drained)
+            runner.finish(finished.final, finished.encoded)
+
+    def _give_place_back(self, runner: SessionRunner) -> None:
+        if self._live.pop(runner.session.id, None) is not None:
             self._metrics.sessions.dec()
+
+
+def read_transcript(store: SpoolStore, session_id: str) -> Transcript:
+    """Read a session's transcript back from its kept messages. Blocks. Raises KeyError as `messages` does."""
+    transcript = Transcript()
+    for line in store.messages(session_id):
+        try:
+            transcript.apply(decode_server(line))
+        except LiveAsrError as error:
+            # A disk that lost a stretch in the middle: what came before it is still what was said.
+            log.warning("session %s can be read only in part: %s", session_id, error)
+            break
+    return transcript
 
 
 def _shutting_down() -> Unavailable:
@@ -244,8 +374,3 @@ def _shutting_down() -> Unavailable:
         retry_after=5.0,
         close_code=1012,
     )
-
-
-def links(session_id: str) -> Mapping[str, str]:
-    """Return where the exports of a session are, by format."""
-    return {name: f"/v1/sessions/{session_id}/transcript.{name}" for name in FORMATS}

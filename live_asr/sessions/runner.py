@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from live_asr.core.messages import (
@@ -21,14 +21,14 @@ from live_asr.core.messages import (
     Notice,
     Ready,
     ServerMessage,
+    Speech,
     Stop,
     encode,
     error_message,
 )
-from live_asr.core.result import make_result
 from live_asr.core.session import Session, SessionEvent, SessionState
 from live_asr.core.types import samples
-from live_asr.errors import ClientError, EngineError, LiveAsrError, MediaError
+from live_asr.errors import ClientError, EngineError, LiveAsrError, MediaError, StorageError
 from live_asr.inference.channel import Detected
 from live_asr.inference.engine import Engine
 from live_asr.inference.interfaces import FloatArray, SpeechState
@@ -76,7 +76,11 @@ class Cadence:
 
 
 class SessionRunner:
-    """One live session, from `ready` to `done`."""
+    """One live session, from `ready` to `done`.
+
+    `finalize` is called once the live transcript is complete and on disk; it hands in the result with
+    `finish`, unless the server ends before there is one.
+    """
 
     def __init__(
         self,
@@ -87,18 +91,22 @@ class SessionRunner:
         cadence: Cadence,
         metrics: Metrics,
         max_unacked_bytes: int,
-        links: Mapping[str, str],
+        finalize: Callable[[SessionRunner], Awaitable[None]],
     ) -> None:
         self.session = session
         self.outbox: Outbox | None = Outbox()
         self.failure: LiveAsrError | None = None
-        """Why the session failed or its client was let go; None while all is well."""
+        """Why the client was let go; None while all is well."""
+        self.fault: LiveAsrError | None = None
+        """Why the session failed; None while it has not."""
+        self.heard_speech = False
+        """Whether anything sounded like speech so far, words or not."""
         self._decoder = decoder
         self._engine = engine
         self._cadence = cadence
         self._metrics = metrics
         self._max_unacked_bytes = max_unacked_bytes
-        self._links = links
+        self._finalize = finalize
         self._spool_or_none: Spool | None = None
         self._inbox = Inbox()
         self._moved = asyncio.Event()
@@ -128,10 +136,12 @@ class SessionRunner:
         return self._spool_or_none
 
     def greet(self, ready: Ready) -> None:
-        """Say the first things that the client hears."""
+        """Say the first thing that the client hears."""
         self._tell(ready)
-        if self.session.start.webhook is not None:
-            self._tell(Notice("webhook_unavailable", "This version sends no webhooks."))
+
+    def tell(self, message: ServerMessage) -> None:
+        """Say what does not come from the session itself, such as how far its full pass is."""
+        self._tell(message)
 
     def receive_audio(self, data: bytes) -> None:
         """Take audio bytes as they came. Raises ClientError `overrun` beyond the window of the protocol."""
@@ -187,6 +197,7 @@ class SessionRunner:
             return
         log.warning("session %s failed: %s", self.session.id, error)
         self.session.receive_break()
+        self.fault = error
         if self.outbox is not None:
             self.failure = error
             self._tell(error_message(error))
@@ -234,6 +245,9 @@ class SessionRunner:
     def _account_for(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
         if error is not None:
+            if isinstance(error, StorageError):
+                self.fail(error)
+                return
             log.error("session %s cannot go on", self.session.id, exc_info=error)
             self.fail(LiveAsrError("Something went wrong in the server.", "Open a new session."))
 
@@ -359,22 +373,23 @@ class SessionRunner:
                 self._tell(self.session.lag())
 
     async def _finish(self) -> None:
-        """Say `final` once the session is drained and all it heard and said is on disk."""
+        """Have the session finalized once it is drained and all it heard and said is on disk."""
         await self._drained.wait()
         await self.spool.settled()
         if self.session.state is not SessionState.FINALIZING:
             return
-        # The words of an hour take a tenth of a second to write down, too long for the event loop.
-        final, encoded = await asyncio.to_thread(self._make_final)
+        self._decoder.close()
+        await self._finalize(self)
+        self._ended.set()
+
+    def finish(self, final: Final, encoded: bytes) -> None:
+        """Take the result, which is on disk already, and say it: the session is done."""
+        self._send_all()
         self._finishing = True
         self.session.finish(final)
         for message in self.session.messages():
-            self._tell(message, encoded if message is final else None)
+            self._send(message, encoded)
         self._ended.set()
-
-    def _make_final(self) -> tuple[Final, bytes]:
-        final = make_result(self.session.transcript, self._links).final
-        return final, encode(final)
 
     async def _next_move(self) -> None:
         self._moved.clear()
@@ -390,12 +405,16 @@ class SessionRunner:
     def _send_all(self) -> None:
         for message in self.session.messages():
             self._unanswered -= isinstance(message, Finalized)
+            self.heard_speech = self.heard_speech or isinstance(message, Speech)
             self._tell(message)
 
-    def _tell(self, message: ServerMessage, encoded: bytes | None = None) -> None:
-        encoded = encode(message) if encoded is None else encoded
+    def _tell(self, message: ServerMessage) -> None:
+        encoded = encode(message)
         if isinstance(message, KEPT):
             self.spool.append_message(encoded)
+        self._send(message, encoded)
+
+    def _send(self, message: ServerMessage, encoded: bytes) -> None:
         if self.outbox is None:
             return
         try:

@@ -12,12 +12,13 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from live_asr.core.types import Turn, samples, seconds
 from live_asr.errors import StorageError
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,9 @@ LONGEST_ID = 64
 AUDIO_FILE = "audio.bin"
 MESSAGES_FILE = "messages.jsonl"
 ABOUT_FILE = "session.json"
+TURNS_FILE = "turns.json"
+CONDEMNED = ".erased-"
+"""Before the id of a session, the name of a folder that is to be erased."""
 
 
 class Spool:
@@ -57,23 +61,24 @@ class Spool:
         """Audio bytes handed over so far."""
         self.safe_bytes = 0
         """Audio bytes that are on disk."""
-        self._failed = False
+        self.error: StorageError | None = None
+        """Why the disk refused; None while it takes everything."""
 
     def append_audio(self, data: bytes) -> None:
         """Add the client's audio bytes, as they came."""
-        if not self._failed:
+        if self.error is None:
             self._audio.append(data)
             self.appended_bytes += len(data)
 
     def append_message(self, message: bytes) -> None:
         """Add one kept message, as it goes over the wire."""
-        if not self._failed:
+        if self.error is None:
             self._messages.append(message + b"\n")
 
     @property
     def is_dirty(self) -> bool:
         """Whether anything waits to be written."""
-        return bool(self._audio or self._messages) and not self._failed
+        return bool(self._audio or self._messages) and self.error is None
 
     async def settled(self) -> None:
         """Wait until all that was appended is on disk, or the disk has refused."""
@@ -99,7 +104,7 @@ class Spool:
 
     def mark_failed(self, error: StorageError) -> None:
         """Take note that the disk refused; nothing more is written or collected."""
-        self._failed = True
+        self.error = error
         self._audio, self._messages = [], []
         self._writing = False
         self._settled.set()
@@ -169,8 +174,30 @@ class SpoolStore:
         self._spools.add(spool)
         return spool
 
+    async def reopen(self, session_id: str, on_failed: Callable[[StorageError], None]) -> Spool:
+        """Open the files of a session of an earlier run, to add to them.
+
+        Raises KeyError when there is no such session, StorageError when the disk refuses.
+        """
+        folder = self._folder_of(session_id)
+
+        def mend() -> None:
+            path = folder / MESSAGES_FILE
+            kept = path.read_bytes() if path.exists() else b""
+            whole_bytes = kept.rfind(b"\n") + 1
+            if whole_bytes < len(kept):  # a torn tail: what follows must not become a part of it
+                os.truncate(path, whole_bytes)
+
+        try:
+            await asyncio.to_thread(mend)
+        except OSError as error:
+            raise _storage_error(error) from error
+        spool = Spool(folder, lambda _: None, on_failed, self._wanted.set)
+        self._spools.add(spool)
+        return spool
+
     async def finish(self, spool: Spool, *, keep_audio: bool) -> None:
-        """Write the rest of a session that is over; its audio is erased unless it is to be kept."""
+        """Write the rest of a session that is over, and erase its audio unless that is kept. Idempotent."""
         try:
             await self.sync()
         finally:
@@ -225,13 +252,76 @@ class SpoolStore:
 
         Blocks: call it off the event loop.
         """
-        known = session_id.isalnum() and len(session_id) <= LONGEST_ID
-        if not known or not (self.folder / session_id / ABOUT_FILE).is_file():
-            raise KeyError(session_id)
+        folder = self._folder_of(session_id)
         with contextlib.suppress(FileNotFoundError):
-            for line in (self.folder / session_id / MESSAGES_FILE).read_bytes().splitlines(keepends=True):
+            for line in (folder / MESSAGES_FILE).read_bytes().splitlines(keepends=True):
                 if line.endswith(b"\n"):  # a torn tail is not a message
                     yield line
+
+    def write_turns(self, spool: Spool, turns: Iterable[Turn]) -> None:
+        """Keep who spoke when: all of it, on disk, or nothing. Blocks. Raises StorageError."""
+        rows = [
+            {"start": seconds(turn.start_sample), "end": seconds(turn.end_sample), "speaker": turn.speaker}
+            for turn in turns
+        ]
+        path = spool.folder / TURNS_FILE
+        unfinished = path.with_suffix(".new")
+        try:
+            unfinished.unlink(missing_ok=True)
+            _append_synced(unfinished, orjson.dumps(rows))
+            unfinished.replace(path)
+            _sync_folder(spool.folder)
+        except OSError as error:
+            raise _storage_error(error) from error
+
+    def turns(self, session_id: str) -> tuple[Turn, ...]:
+        """Return who spoke when; nothing where that is not kept. Blocks.
+
+        Raises KeyError when there is no such session.
+        """
+        path = self._folder_of(session_id) / TURNS_FILE
+        try:
+            rows = orjson.loads(path.read_bytes())
+            return tuple(Turn(samples(row["start"]), samples(row["end"]), row["speaker"]) for row in rows)
+        except FileNotFoundError:
+            return ()
+        except (ValueError, KeyError, TypeError) as error:
+            log.warning("%s cannot be read: %s", path, error)
+            return ()
+
+    def condemn(self, session_id: str) -> bool:
+        """Take a session out of sight, to be erased; return False when there is none.
+
+        From here on it is unknown, and whatever kills the server, the next run erases it. Blocks. Raises
+        StorageError when the disk refuses.
+        """
+        if not is_session_id(session_id) or not (self.folder / session_id).is_dir():
+            return False
+        try:
+            (self.folder / session_id).rename(self.folder / (CONDEMNED + session_id))
+            _sync_folder(self.folder)
+        except OSError as error:
+            raise _storage_error(error) from error
+        return True
+
+    def condemned(self) -> list[str]:
+        """Return the sessions that are to be erased and are not yet. Blocks."""
+        return [path.name.removeprefix(CONDEMNED) for path in self.folder.glob(f"{CONDEMNED}*")]
+
+    def erase(self, session_id: str) -> None:
+        """Erase all that is kept of a condemned session, if anything is. Blocks. Raises StorageError."""
+        try:
+            shutil.rmtree(self.folder / (CONDEMNED + session_id))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise _storage_error(error) from error
+
+    def _folder_of(self, session_id: str) -> Path:
+        folder = self.folder / session_id
+        if not is_session_id(session_id) or not (folder / ABOUT_FILE).is_file():
+            raise KeyError(session_id)
+        return folder
 
     def free_bytes(self) -> int:
         """Return the free space below the folder. Blocks. Raises StorageError when that is not known."""
@@ -239,6 +329,11 @@ class SpoolStore:
             return shutil.disk_usage(self.folder).free
         except OSError as error:
             raise _storage_error(error) from error
+
+
+def is_session_id(session_id: str) -> bool:
+    """Tell whether a session may have this id, which is all that is ever looked up."""
+    return session_id.isascii() and session_id.isalnum() and len(session_id) <= LONGEST_ID
 
 
 def prepare(folder: Path) -> None:

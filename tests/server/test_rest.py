@@ -14,7 +14,13 @@ from talking import Message, call, eventually
 from websockets.asyncio.client import connect
 
 SECOND_BYTES = 32_000
-FORMATS = {"json": "application/json", "vtt": "text/vtt", "srt": "application/x-subrip", "txt": "text/plain"}
+FORMATS = {
+    "json": "application/json",
+    "vtt": "text/vtt",
+    "srt": "application/x-subrip",
+    "txt": "text/plain",
+    "rttm": "text/plain",
+}
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +71,7 @@ async def test_a_transcript_can_be_had_during_the_session_and_after(
     assert get(transcript(session, "txt")).text.split() == after["text"].split()
     unknown = get(transcript(session, "docx"))
     assert unknown.status_code == 404
-    assert "json, vtt, srt, txt" in unknown.json()["detail"]
+    assert "json, vtt, srt, txt, rttm" in unknown.json()["detail"]
 
 
 @pytest.mark.parametrize("revision", ["-1", "one", "1.5", ""])
@@ -134,11 +140,15 @@ def test_the_openapi_description_names_every_route(client: httpx.Client) -> None
         "/healthz",
         "/readyz",
         "/metrics",
+        "/v1/sessions",
+        "/v1/sessions/{session_id}",
+        "/v1/sessions/{session_id}/names",
         "/v1/sessions/{session_id}/transcript.{extension}",
     }
     for path in description["paths"].values():
-        assert path["get"]["summary"]
-        assert "200" in path["get"]["responses"]
+        for operation in path.values():
+            assert operation["summary"]
+            assert {"200", "204"} & set(operation["responses"])
     references = json.dumps(description)
     for name in description["components"]["schemas"]:
         assert f"#/components/schemas/{name}" in references

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from live_asr.core.messages import AudioFormat, Finalize, Start, Stop
+from live_asr.core.messages import AudioFormat, Finalize, Notice, Start, Stop, encode
+from live_asr.core.result import make_result
 from live_asr.core.session import Session, SessionState
 from live_asr.core.types import DecodeRequest, Word, samples
 from live_asr.errors import ClientError, EngineError, StorageError, Unavailable
@@ -54,6 +55,14 @@ class ScriptedEngine:
         for fault in self.recognize_faults:
             raise fault
         return Recognized(self._recognizer.recognize(request, audio), 0.0, 0.0)
+
+
+async def finalize(runner: SessionRunner) -> None:
+    """Make the result of what was heard live."""
+    final = make_result(runner.session.transcript, {"json": "/a1.json"}).final
+    runner.spool.append_message(encode(final))
+    await runner.spool.settled()
+    runner.finish(final, encode(final))
 
 
 class Bench:
@@ -104,6 +113,7 @@ async def bench(
     *,
     script: tuple[Word, ...] = SCRIPT,
     window_bytes: int = 1024 * 1024,
+    finalize: Callable[[SessionRunner], Awaitable[None]] = finalize,
 ) -> AsyncIterator[Bench]:
     store = SpoolStore(tmp_path, interval=0.01)
     await store.start()
@@ -116,7 +126,7 @@ async def bench(
         cadence=Cadence(),
         metrics=Metrics(),
         max_unacked_bytes=window_bytes,
-        links={"json": "/a1.json"},
+        finalize=finalize,
     )
     runner.attach_spool(await store.open("a1", {}, runner.acknowledge, runner.fail))
     bench = Bench(runner, engine, store)
@@ -162,6 +172,57 @@ async def test_final_comes_only_once_everything_is_on_disk(tmp_path: Path) -> No
         assert desk.runner.spool.safe_bytes == len(audio)
     kept = [json.loads(line) for line in desk.store.messages("a1")]
     assert kept == [m for m in desk.heard if "seq" in m]
+
+
+async def test_the_result_is_asked_for_once_the_live_transcript_is_on_disk(tmp_path: Path) -> None:
+    asked: list[SessionRunner] = []
+    messages = tmp_path / "a1" / "messages.jsonl"
+
+    async def look(runner: SessionRunner) -> None:
+        asked.append(runner)
+        kept = [json.loads(line)["type"] for line in messages.read_text().splitlines()]
+        assert kept[-1] == "stopped"
+        assert runner.heard_speech
+        runner.tell(Notice("soon", "It is being made."))
+        await finalize(runner)
+
+    async with bench(tmp_path, finalize=look) as desk:
+        desk.runner.receive_audio(pcm())
+        desk.runner.receive(Stop())
+    assert asked == [desk.runner]
+    assert [kind for kind in desk.types if kind != "ack"][-3:] == ["stopped", "notice", "final"]
+
+
+async def test_what_comes_while_the_result_is_made_is_refused_and_the_result_is_made(tmp_path: Path) -> None:
+    began, may_go_on = asyncio.Event(), asyncio.Event()
+
+    async def wait(runner: SessionRunner) -> None:
+        began.set()
+        await may_go_on.wait()
+        await finalize(runner)
+
+    async with bench(tmp_path, finalize=wait) as desk:
+        desk.runner.receive_audio(pcm())
+        desk.runner.receive(Stop())
+        await began.wait()
+        desk.runner.receive_audio(pcm())
+        assert (await desk.until("error"))["code"] == "unexpected_message"
+        assert (tmp_path / "a1" / "audio.bin").stat().st_size == len(pcm())
+        may_go_on.set()
+    assert desk.runner.session.state is SessionState.DONE
+    assert desk.runner.close_code == 1008
+
+
+async def test_a_result_that_cannot_be_kept_fails_the_session_with_the_disk_s_words(tmp_path: Path) -> None:
+    async def refuse(runner: SessionRunner) -> None:
+        raise StorageError("The disk is full.", "Make room.")
+
+    async with bench(tmp_path, finalize=refuse) as desk:
+        desk.runner.receive_audio(pcm())
+        desk.runner.receive(Stop())
+    assert (desk.heard[-1]["code"], desk.heard[-1]["message"]) == ("storage_full", "The disk is full.")
+    assert isinstance(desk.runner.fault, StorageError)
+    assert desk.runner.session.state is SessionState.FAILED
 
 
 async def test_a_recording_is_acknowledged_piece_by_piece_as_it_is_worked_off(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from live_asr.core.types import Turn, samples
 from live_asr.errors import StorageError
-from live_asr.storage.spool import AUDIO_FILE, MESSAGES_FILE, Spool, SpoolStore, prepare
+from live_asr.storage.spool import AUDIO_FILE, MESSAGES_FILE, TURNS_FILE, Spool, SpoolStore, prepare
 
 
 class Session:
@@ -193,3 +194,68 @@ async def test_free_space_of_a_folder_that_is_gone_is_an_error_of_the_disk(tmp_p
     store = SpoolStore(tmp_path / "sessions")
     with pytest.raises(StorageError):
         store.free_bytes()
+
+
+async def test_a_session_of_an_earlier_run_is_added_to_after_its_last_whole_message(tmp_path: Path) -> None:
+    async with open_store(tmp_path) as store:
+        spool = await Session().open(store)
+        spool.append_message(b'{"seq":1}')
+        await store.finish(spool, keep_audio=True)
+    with (tmp_path / "a1" / MESSAGES_FILE).open("ab") as file:
+        file.write(b'{"seq":2')  # the power went
+    failures: list[StorageError] = []
+    async with open_store(tmp_path) as store:
+        spool = await store.reopen("a1", failures.append)
+        spool.append_message(b'{"seq":2}')
+        await store.finish(spool, keep_audio=True)
+        assert list(store.messages("a1")) == [b'{"seq":1}\n', b'{"seq":2}\n']
+        with pytest.raises(KeyError):
+            await store.reopen("nobody", failures.append)
+    assert failures == []
+
+
+async def test_turns_are_kept_to_the_millisecond_and_a_session_without_them_has_none(tmp_path: Path) -> None:
+    turns = (
+        Turn(samples(0.5), samples(1.25), "SPEAKER_00"),
+        Turn(samples(1.0), samples(2.001), "SPEAKER_01"),
+    )
+    async with open_store(tmp_path) as store:
+        spool = await Session().open(store)
+        assert store.turns("a1") == ()
+        store.write_turns(spool, turns)
+        assert store.turns("a1") == turns
+        store.write_turns(spool, turns[:1])
+        assert store.turns("a1") == turns[:1]
+        (tmp_path / "a1" / TURNS_FILE).write_text("[{}")
+        assert store.turns("a1") == ()
+        with pytest.raises(KeyError):
+            store.turns("nobody")
+
+
+async def test_a_full_disk_keeps_the_turns_that_were_there(tmp_path: Path) -> None:
+    turns = (Turn(0, samples(1.0), "SPEAKER_00"),)
+    async with open_store(tmp_path) as store:
+        spool = await Session().open(store)
+        store.write_turns(spool, turns)
+        (tmp_path / "a1" / "turns.new").mkdir()  # nothing can be written there
+        with pytest.raises(StorageError):
+            store.write_turns(spool, ())
+        assert store.turns("a1") == turns
+
+
+async def test_a_session_that_is_to_be_erased_is_unknown_at_once_and_found_again_for_that(
+    tmp_path: Path,
+) -> None:
+    async with open_store(tmp_path) as store:
+        await store.finish(await Session().open(store), keep_audio=True)
+        assert store.condemned() == []
+        assert store.condemn("a1")
+        assert store.condemned() == ["a1"]
+        with pytest.raises(KeyError):
+            list(store.messages("a1"))
+        assert not store.condemn("a1")
+        store.erase("a1")
+        store.erase("a1")
+        assert not any(tmp_path.iterdir())  # noqa: ASYNC240  a test may wait for its disk
+        for name in ("..", ".", "", "nobody"):
+            assert not store.condemn(name)

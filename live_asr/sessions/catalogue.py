@@ -1,0 +1,102 @@
+"""What is known of sessions, live ones and those that are over: for whoever asks over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from live_asr.core.export import Record
+from live_asr.core.messages import Progress
+from live_asr.core.transcript import Transcript
+from live_asr.sessions.finalizer import Finalizer
+from live_asr.sessions.registry import SessionRegistry, read_transcript
+from live_asr.storage.database import Database, Delivery, StoredSession
+from live_asr.storage.spool import SpoolStore
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A session as it is now."""
+
+    stored: StoredSession
+    state: str
+    """`open`, `streaming`, `draining`, `finalizing`, `done` or `failed`."""
+    duration: float | None
+    """Seconds of audio so far; None where that is not known."""
+    language: str | None
+    progress: Progress | None = None
+    """How far its full pass is; None where none is under way."""
+    delivery: Delivery | None = None
+    """The webhook that tells of its end; None where there is none, or not yet."""
+
+
+class Catalogue:
+    """Find sessions again. What blocks is done in threads; all raise StorageError when the database fails."""
+
+    def __init__(
+        self, registry: SessionRegistry, finalizer: Finalizer, store: SpoolStore, database: Database
+    ) -> None:
+        self._registry = registry
+        self._finalizer = finalizer
+        self._store = store
+        self._database = database
+
+    async def page(self, limit: int, before: str | None) -> tuple[list[Status], str | None]:
+        """Return the newest sessions opened before the one with the id `before`, newest first.
+
+        With them comes the id to go on from; None where these were the last ones.
+        """
+        found = await asyncio.to_thread(self._database.sessions, limit=limit + 1, before=before)
+        shown = found[:limit]
+        return [self._status(stored) for stored in shown], shown[-1].id if len(found) > limit else None
+
+    async def status(self, session_id: str) -> Status:
+        """Return all that is known of one session but its words. Raises KeyError when there is none."""
+        stored = await self._stored(session_id)
+        deliveries = await asyncio.to_thread(self._database.deliveries, session_id=session_id, limit=1)
+        return self._status(stored, next(iter(deliveries), None))
+
+    async def set_names(self, session_id: str, names: Mapping[str, str]) -> None:
+        """Replace the names of a session's speakers. Raises KeyError when there is no such session."""
+        await self._stored(session_id)
+        await asyncio.to_thread(self._database.set_names, session_id, names)
+
+    async def record(self, session_id: str, *, live_revision: bool = False) -> Record:
+        """Return the transcript of a session, live or over, as far as it is known.
+
+        Raises KeyError when there is no such session.
+        """
+        stored = await asyncio.to_thread(self._database.session, session_id)
+        names = stored.names if stored is not None else {}
+        runner = self._registry.runner_of(session_id)
+        if runner is not None and runner.session.transcript.final is None:
+            return Record.of(session_id, runner.session.transcript, names=names)
+
+        def read() -> Record:
+            transcript: Transcript = read_transcript(self._store, session_id)
+            turns = self._store.turns(session_id)
+            return Record.of(session_id, transcript, live=live_revision, turns=turns, names=names)
+
+        return await asyncio.to_thread(read)
+
+    async def _stored(self, session_id: str) -> StoredSession:
+        stored = await asyncio.to_thread(self._database.session, session_id)
+        if stored is None:
+            raise KeyError(session_id)
+        return stored
+
+    def _status(self, stored: StoredSession, delivery: Delivery | None = None) -> Status:
+        runner = self._registry.runner_of(stored.id)
+        progress = self._finalizer.progress(stored.id)
+        if runner is None:
+            return Status(stored, stored.state, stored.duration, stored.language, progress, delivery)
+        session = runner.session
+        return Status(
+            stored,
+            session.state.value,
+            session.lag().received,
+            stored.language or session.transcript.language,
+            progress,
+            delivery,
+        )

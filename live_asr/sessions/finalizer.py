@@ -1,0 +1,328 @@
+"""From `stopped` to `final`: the full pass, the record of it, and who is told.
+
+Each step can be done again by another run of the server: what is on disk by then is not made anew. The
+order is what makes it so. First the turns and `final` are kept, then the audio is erased, then the database
+is told, in one transaction with the delivery; only then anybody hears of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+from live_asr.config import Settings
+from live_asr.core.export import FORMATS
+from live_asr.core.messages import Final, FinalSpeaker, Notice, Progress, ServerMessage, Start, encode
+from live_asr.core.result import Result, make_result
+from live_asr.core.transcript import Transcript
+from live_asr.core.types import SAMPLE_RATE_HZ, Turn, samples
+from live_asr.delivery.webhook import webhook_body
+from live_asr.errors import EngineError, LiveAsrError, StorageError
+from live_asr.inference.full_pass import FullPassJob, FullPassResult
+from live_asr.sessions.metrics import Metrics
+from live_asr.sessions.progress import PacedProgress
+from live_asr.sessions.recording import write_pcm
+from live_asr.storage.database import Database, NewDelivery
+from live_asr.storage.spool import AUDIO_FILE, Spool, SpoolStore
+
+log = logging.getLogger(__name__)
+
+SHORTEST_PASS_SAMPLES = samples(1.0)
+"""In less there is nothing that the full pass could tell better than the live one."""
+MOST_ATTEMPTS = 2
+"""A full pass that fails is tried once more; its process is a new one then."""
+MOST_PREPARED = 2
+"""Recordings that lie decoded on the disk: the one that is gone over, and the next."""
+PCM_FILE = "full-pass.pcm"
+"""The decoded recording, in the session's folder for as long as the pass takes."""
+LONGEST_BACKOFF = 60.0
+"""Seconds between two tries to reach a database that does not answer."""
+
+
+class FullPassRunner(Protocol):
+    """Where recordings are gone over once more, one at a time; see `inference.full_pass.FullPass`."""
+
+    @property
+    def can_diarize(self) -> bool:
+        """Whether it can tell speakers apart."""
+
+    async def run(self, job: FullPassJob, on_progress: Callable[[str, float], None]) -> FullPassResult:
+        """Go over one recording. Raises EngineError; a cancelled call stops the work."""
+
+    async def close(self) -> None:
+        """End the process, whatever it does. Idempotent."""
+
+
+class Postponed(Exception):
+    """The server ends; the full pass of this session is left to its next run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """A session whose live transcript is complete and on disk."""
+
+    session_id: str
+    start: Start
+    transcript: Transcript
+    spool: Spool
+    heard_speech: bool = True
+    """Whether anything in it sounded like speech, words or not; True where that is not known."""
+    tell: Callable[[ServerMessage], None] = lambda _: None
+    """Takes what its client may like to know meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The last message of a session, and its text as it goes over the wire."""
+
+    final: Final
+    encoded: bytes
+
+
+class Finalizer:
+    """Bring sessions from `stopped` to `done`.
+
+    `wake` is called when a new delivery is in the database.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: SpoolStore,
+        database: Database,
+        full_pass: FullPassRunner,
+        *,
+        wake: Callable[[], None],
+        metrics: Metrics,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._database = database
+        self._full_pass = full_pass
+        self._wake = wake
+        self._metrics = metrics
+        self._prepared = asyncio.Semaphore(MOST_PREPARED)
+        self._passes: set[asyncio.Task[FullPassResult | None]] = set()
+        self._postponing = False
+        self._progress: dict[str, Progress] = {}
+
+    def progress(self, session_id: str) -> Progress | None:
+        """Return how far the full pass of a session is; None where none is under way."""
+        return self._progress.get(session_id)
+
+    def postpone(self) -> None:
+        """Cancel the full passes and begin none any more: the server ends. Idempotent."""
+        self._postponing = True
+        for task in self._passes:
+            task.cancel()
+
+    async def finalize(self, session: Drained) -> Finished:
+        """Make the result, keep it, and note in the database that the session is done.
+
+        Raises Postponed where the server ends before the full pass does, StorageError when the disk refuses.
+        A cancelled call leaves what another one can go on from.
+        """
+        began = time.monotonic()
+        await self._note_state(session.session_id)
+        final = session.transcript.final
+        if final is not None:  # an earlier run came so far
+            turns = await asyncio.to_thread(self._store.turns, session.session_id)
+            encoded = b""
+        else:
+            result = await self._make(session)
+            final, turns = result.final, result.turns
+            encoded = await asyncio.to_thread(encode, final)
+            await self._keep(session.spool, encoded, turns)
+        await self._store.finish(session.spool, keep_audio=self._settings.storage.keep_audio)
+        await self._conclude(session.session_id, session.start, "done", final, turns, began=began)
+        return Finished(final, encoded)
+
+    async def fail(self, session_id: str, start: Start, transcript: Transcript, error: LiveAsrError) -> None:
+        """Note in the database that a session failed, and have its receiver told, with what words it has."""
+        began = time.monotonic()
+        result = await asyncio.to_thread(make_result, transcript, links_of(session_id), revision=0)
+        await self._conclude(
+            session_id, start, "failed", result.final, result.turns, began=began, error=error
+        )
+
+    # The full pass ---------------------------------------------------------------------------------
+
+    async def _make(self, session: Drained) -> Result:
+        found: FullPassResult | None = None
+        if self._is_worth_a_pass(session):
+            found = await self._pass(session)
+            if found is None:
+                message = (
+                    "The full pass over the recording failed: the live transcript and its speakers stand."
+                )
+                session.tell(Notice("final_pass_failed", message))
+        return await asyncio.to_thread(
+            make_result,
+            session.transcript,
+            links_of(session.session_id),
+            turns=(found.turns if found else None) or (),
+            words=(found.words if found else None) or (),
+            language=found.language if found else None,
+        )
+
+    def _is_worth_a_pass(self, session: Drained) -> bool:
+        start, transcript = session.start, session.transcript
+        return (
+            start.final_pass
+            and (self._settings.final.recognize or (start.diarize and self._full_pass.can_diarize))
+            and transcript.duration_samples >= SHORTEST_PASS_SAMPLES
+            and (session.heard_speech or bool(transcript.words))
+        )
+
+    async def _pass(self, session: Drained) -> FullPassResult | None:
+        """Return what the full pass finds; None where it fails. Raises Postponed."""
+        if self._postponing:
+            raise Postponed
+        task = asyncio.create_task(self._wait_and_pass(session), name=f"full pass {session.session_id}")
+        self._passes.add(task)
+        try:
+            await asyncio.wait({task})
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            self._passes.discard(task)
+            self._progress.pop(session.session_id, None)
+        if task.cancelled():
+            raise Postponed
+        return task.result()
+
+    async def _wait_and_pass(self, session: Drained) -> FullPassResult | None:
+        def tell(progress: Progress) -> None:
+            self._progress[session.session_id] = progress
+            session.tell(progress)
+
+        on_progress = PacedProgress(tell)
+        on_progress("loading", 0.0)
+        try:
+            async with self._prepared:
+                found = await self._try_pass(session, on_progress)
+        except asyncio.CancelledError:
+            self._metrics.final_passes.labels("cancelled").inc()
+            raise
+        finally:
+            on_progress.close()
+        self._metrics.final_passes.labels("failed" if found is None else "done").inc()
+        return found
+
+    async def _try_pass(self, session: Drained, on_progress: PacedProgress) -> FullPassResult | None:
+        folder = session.spool.folder
+        pcm = folder / PCM_FILE
+        start = session.start
+        try:
+            count = await write_pcm(folder / AUDIO_FILE, start.audio, pcm)
+            log.info("session %s: full pass over %.1f s", session.session_id, count / SAMPLE_RATE_HZ)
+            job = FullPassJob(
+                audio_file=pcm,
+                language=start.language or session.transcript.language,
+                task=start.task,
+                vocabulary=start.vocabulary,
+                diarize=start.diarize,
+                recognize=self._settings.final.recognize,
+                min_speakers=start.min_speakers,
+                max_speakers=start.max_speakers,
+            )
+            for attempt in range(1, MOST_ATTEMPTS + 1):
+                try:
+                    return await self._full_pass.run(job, on_progress)
+                except EngineError as error:
+                    log.warning("session %s: full pass %d failed: %s", session.session_id, attempt, error)
+        except OSError as error:
+            log.warning("session %s: its recording cannot be read: %s", session.session_id, error)
+        finally:
+            pcm.unlink(missing_ok=True)
+        return None
+
+    # What is kept, and who is told -----------------------------------------------------------------
+
+    async def _keep(self, spool: Spool, encoded: bytes, turns: tuple[Turn, ...]) -> None:
+        """Put the result on disk, `final` last. Raises StorageError when the disk refuses."""
+        await asyncio.to_thread(self._store.write_turns, spool, turns)
+        spool.append_message(encoded)
+        await spool.settled()
+        if spool.error is not None:
+            raise spool.error
+
+    async def _note_state(self, session_id: str) -> None:
+        try:
+            await asyncio.to_thread(self._database.set_state, session_id, "finalizing")
+        except StorageError as error:  # it is for people to look at; the end of the session is written below
+            log.warning("session %s: its state is not in the database: %s", session_id, error)
+
+    async def _conclude(
+        self,
+        session_id: str,
+        start: Start,
+        state: str,
+        final: Final,
+        turns: tuple[Turn, ...],
+        *,
+        began: float,
+        error: LiveAsrError | None = None,
+    ) -> None:
+        url = start.webhook.url if start.webhook is not None else self._settings.webhook.url
+        delivery: NewDelivery | None = None
+        if url is not None:
+            body = await asyncio.to_thread(
+                webhook_body,
+                session_id=session_id,
+                start=start,
+                final=final,
+                turns=turns,
+                error=None if error is None else (error.code, error.message),
+                processing_time=round(time.monotonic() - began, 3),
+            )
+            delivery = NewDelivery(url, body)
+        await self._persist(
+            partial(
+                self._database.finish_session,
+                session_id,
+                state=state,
+                ended_at=time.time(),
+                duration=final.duration,
+                language=final.language,
+                revision=final.revision,
+                labels=final.labels,
+                speakers=[speaker_dict(speaker) for speaker in final.speakers],
+                error=None if error is None else {"code": error.code, "message": error.message},
+                delivery=delivery,
+            )
+        )
+        if delivery is not None:
+            self._wake()
+
+    async def _persist(self, write: Callable[[], None]) -> None:
+        """Write to the database, however long it takes until it answers."""
+        backoff = 1.0
+        while True:
+            try:
+                await asyncio.to_thread(write)
+                return
+            except StorageError as error:
+                log.error("the end of a session waits for the database: %s", error)
+            await asyncio.sleep(backoff)
+            backoff = min(2 * backoff, LONGEST_BACKOFF)
+
+
+def links_of(session_id: str) -> dict[str, str]:
+    """Return where the exports of a session are, by format."""
+    return {name: f"/v1/sessions/{session_id}/transcript.{name}" for name in FORMATS}
+
+
+def speaker_dict(speaker: FinalSpeaker) -> dict[str, Any]:
+    """Return a speaker as the wire has it."""
+    return {
+        "label": speaker.label,
+        "live_labels": list(speaker.live_labels),
+        "duration": speaker.duration,
+        "turns": speaker.turns,
+    }
