@@ -4,11 +4,28 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from playwright.sync_api import WebSocketRoute
 from visiting import Visit
+
+Turn = tuple[str, float, str]
+"""A speaker, the second at which the turn begins, and its text."""
+
+
+def segment(speaker: str, start: float, text: str) -> dict[str, Any]:
+    """Return a segment of `final`, a second for each word."""
+    words = [
+        {"text": f" {word}", "start": start + n, "end": start + n + 0.9, "speaker": speaker}
+        for n, word in enumerate(text.split())
+    ]
+    return {"start": start, "end": words[-1]["end"], "speaker": speaker, "text": text, "words": words}
+
+
+def talk(segments: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return for how long and how often somebody talks."""
+    return {"duration": round(sum(s["end"] - s["start"] for s in segments), 3), "turns": len(segments)}
 
 
 class ScriptedServer:
@@ -48,13 +65,49 @@ class ScriptedServer:
         )
         self._visit.expect_phase("live")
 
-    def commit(self, utterance: int, text: str) -> None:
+    def commit(
+        self, utterance: int, text: str, speaker: str | None = None, start: float | None = None
+    ) -> None:
         """Commit this text, a second for each word."""
+        begin = 60 * utterance if start is None else start
         words = [
-            {"text": f" {word}", "start": 60 * utterance + n, "end": 60 * utterance + n + 0.9}
+            {"text": f" {word}", "start": begin + n, "end": begin + n + 0.9, "speaker": speaker}
             for n, word in enumerate(text.split())
         ]
         self.say(type="commit", seq=1, utterance=utterance, words=words, text=f" {text}")
+
+    def label(self, speaker: str, start: float, end: float) -> None:
+        """Tell who said the words between these times."""
+        self.say(type="label", seq=1, speaker=speaker, **{"from": start, "to": end})
+
+    def stop(self, duration: float) -> None:
+        """Press Stop, and answer that every word is there."""
+        self._visit.page.get_by_role("button", name="Stop").click()
+        self.say(type="stopped", seq=1, duration=duration, text="")
+
+    def conclude(self, *turns: Turn, live_labels: Mapping[str, Sequence[str]], labels: str = "full") -> None:
+        """Send the full pass's result: these turns, a second for each of their words."""
+        segments = [segment(*turn) for turn in turns]
+        speakers = [
+            {
+                "label": label,
+                "live_labels": list(live),
+                **talk([s for s in segments if s["speaker"] == label]),
+            }
+            for label, live in live_labels.items()
+        ]
+        self.say(
+            type="final",
+            seq=1,
+            revision=1,
+            duration=max(s["end"] for s in segments),
+            language="en",
+            text="".join(f" {s['text']}" for s in segments),
+            segments=segments,
+            speakers=speakers,
+            labels=labels,
+            links={},
+        )
 
     def finish(self, utterance: int) -> None:
         """End an utterance."""

@@ -45,6 +45,27 @@ def test_cues_carry_times_and_speakers_and_escape_what_is_markup(page: Page) -> 
     assert exported(page, "txt", *words) == "S1: Fish & chips\n"
 
 
+def test_typed_names_stand_where_people_read_and_labels_where_programs_do(page: Page) -> None:
+    told = """async (format) => {
+        const { EXPORTS } = await import("/web/export.js");
+        const words = [{ text: " Hello", start: 1, end: 2.5, speaker: "SPEAKER_00" }];
+        const cast = {
+            names: { S2: "Ada <Lovelace>" },
+            speakers: [{ label: "SPEAKER_00", live_labels: ["S2"], duration: 1.5, turns: 1 }],
+        };
+        const utterances = [{ utterance: 0, words, complete: true, language: "en" }];
+        const address = "/v1/sessions/abc";
+        return EXPORTS[format]({ name: "talk", utterances, links: {}, address, cast, revision: 1 });
+    }"""
+    assert page.evaluate(told, "txt") == "Ada <Lovelace>: Hello\n"
+    assert "<v Ada &lt;Lovelace&gt;>Hello" in page.evaluate(told, "vtt")
+    assert "Ada <Lovelace>: Hello" in page.evaluate(told, "srt")
+    assert page.evaluate(told, "rttm") == "SPEAKER abc 1 1.000 1.500 <NA> <NA> SPEAKER_00 <NA> <NA>\n"
+    record = json.loads(page.evaluate(told, "json"))
+    assert (record["revision"], record["segments"][0]["speaker"]) == (1, "SPEAKER_00")
+    assert record["names"] == {"S2": "Ada <Lovelace>"}
+
+
 def test_no_cue_is_longer_than_can_be_read(page: Page) -> None:
     words = [word(" wonderful", n / 4, n / 4 + 0.25) for n in range(100)]
     slow = [word(" well", 100 + 5 * n, 101 + 5 * n) for n in range(4)]

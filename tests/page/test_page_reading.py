@@ -11,40 +11,9 @@ import pytest
 from conftest import Server
 from playwright.sync_api import Browser, expect
 from scripted_server import ScriptedServer
-from visiting import OpenPage, Visit
+from visiting import CUT_OFF, FAINT_TEXTS, OpenPage, Visit
 
 pytest_plugins = ["browsers"]
-
-FAINT_TEXTS = """() => {
-    const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
-    const channels = (color) => {
-        canvas.clearRect(0, 0, 1, 1);
-        canvas.fillStyle = color;
-        canvas.fillRect(0, 0, 1, 1);
-        return [...canvas.getImageData(0, 0, 1, 1).data];
-    };
-    const luminance = (color) => {
-        const [r, g, b] = channels(color).map((c) => c / 255)
-            .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
-        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-    };
-    const backgroundOf = (element) => {
-        for (let at = element; at; at = at.parentElement) {
-            const color = getComputedStyle(at).backgroundColor;
-            if (channels(color)[3] === 255) return color;
-        }
-    };
-    const hasText = (element) => [...element.childNodes].some(
-        (node) => node.nodeType === 3 && node.data.trim());
-    return [...document.querySelectorAll("body *")]
-        .filter((element) => element.checkVisibility() && hasText(element))
-        .filter((element) => !element.closest(":disabled, option"))
-        .map((element) => {
-            const [a, b] = [getComputedStyle(element).color, backgroundOf(element)].map(luminance);
-            return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), element.textContent.slice(0, 40)];
-        })
-        .filter(([contrast]) => contrast < 4.5);
-}"""
 
 
 def distance_from_end(opened: Visit) -> float:
@@ -224,17 +193,11 @@ def test_nothing_is_cut_off_at_the_sides_of_any_screen(
     scripted.say(type="notice", code="degraded", message="Captions come a little later: the server is busy.")
     expect(page.locator(".notice")).to_be_visible()
     expect(page.locator("#lag")).to_be_visible()
-    outside = """() => [...document.querySelectorAll("body *")].filter((element) => {
-        const { left, right, width } = element.getBoundingClientRect();
-        return element.checkVisibility() && !element.closest("svg, .sr-only, [popover]:not(:popover-open)")
-            && getComputedStyle(element).clipPath === "none"
-            && width > 0 && (left < -1 || right > innerWidth + 1);
-    }).map((element) => element.outerHTML.slice(0, 80))"""
-    assert page.evaluate(outside) == []
+    assert page.evaluate(CUT_OFF) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate("document.getElementById('captions').clientHeight") > 80
     page.get_by_role("button", name="Settings").click()
-    assert page.evaluate(outside) == []
+    assert page.evaluate(CUT_OFF) == []
     opened.photograph(f"screen-{width}x{height}")
 
 

@@ -7,39 +7,9 @@ from typing import Any
 import pytest
 from conftest import Server
 from playwright.sync_api import Browser, Page
+from reducing import ASKED, LIVE, OPENED, READY, commit, reduced, word
 
 pytest_plugins = ["browsers"]
-
-REDUCE = """async (messages) => {
-    const { initialState, reduce, plainText, wordCount, isTailLost, detectedLanguage } =
-        await import("/web/state.js");
-    const { turnsOf } = await import("/web/turns.js");
-    const { behind, elapsed, timeShown, hearing, wordsFor } = await import("/web/words.js");
-    const freeze = (value) => {
-        if (value && typeof value === "object") Object.values(Object.freeze(value)).forEach(freeze);
-        return value;
-    };
-    const state = messages.reduce(
-        (state, message) => freeze(reduce(state, freeze(message))), freeze(initialState()));
-    return {
-        ...state,
-        text: plainText(state),
-        turns: state.utterances.map((utterance) => turnsOf(utterance.words).map((turn) => turn.speaker)),
-        count: wordCount(state),
-        behind: behind(state),
-        elapsed: elapsed(state),
-        hearing: hearing(state),
-        clock: timeShown(state),
-        isTailLost: isTailLost(state),
-        detected: detectedLanguage(state),
-        words: wordsFor(state),
-    };
-}"""
-
-ASKED = {"type": "page.permission_asked"}
-OPENED = {"type": "page.microphone_opened"}
-READY = {"type": "ready", "session": "abc", "max_unacked_bytes": 1, "received_bytes": 0}
-LIVE = [ASKED, OPENED, READY]
 
 
 @pytest.fixture(scope="module")
@@ -48,19 +18,6 @@ def page(talking_browser: Browser, server: Server) -> Page:
     opened = talking_browser.new_page()
     opened.goto(server.url)
     return opened
-
-
-def reduced(page: Page, *messages: dict[str, Any]) -> Any:
-    """Return the state after these messages. States and messages are frozen: a change to one throws."""
-    return page.evaluate(REDUCE, list(messages))
-
-
-def word(text: str, start: float, end: float, speaker: str | None = None) -> dict[str, Any]:
-    return {"text": text, "start": start, "end": end, "speaker": speaker}
-
-
-def commit(utterance: int, *words: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "commit", "utterance": utterance, "words": list(words)}
 
 
 def test_a_session_goes_from_asking_to_done(page: Page) -> None:
@@ -126,7 +83,7 @@ def test_a_label_names_the_speaker_of_the_words_between_its_times(page: Page) ->
         {"type": "label", "from": 2, "to": 3, "speaker": "S2"},
     )
     assert state["turns"] == [["S1", "S2"]], "a word without a speaker stays with the one before it"
-    assert state["text"] == "S1: One two\nS2: three four"
+    assert state["text"] == "Speaker 1: One two\nSpeaker 2: three four"
 
 
 def test_progress_of_a_file_only_grows_and_ends_at_one(page: Page) -> None:
@@ -234,7 +191,7 @@ def test_a_mark_that_comes_late_joins_the_word_before_it(page: Page) -> None:
     assert reduced(page, *LIVE, first, commit(1, word(" .5", 2, 3)))["text"] == "simple\n.5"
     assert reduced(page, *LIVE, commit(0, word(", in", 2, 3)))["text"] == "in"
     turns = commit(0, word(" One", 0, 1, "S1"), word(", two", 1, 2, "S2"))
-    assert reduced(page, *LIVE, turns)["text"] == "S1: One,\nS2: two"
+    assert reduced(page, *LIVE, turns)["text"] == "Speaker 1: One,\nSpeaker 2: two"
 
 
 def test_errors_of_the_server_are_put_into_words_for_readers(page: Page) -> None:

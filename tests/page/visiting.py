@@ -14,6 +14,46 @@ SCREENSHOTS = ROOT / "test-results" / "screenshots"
 WORKING = 60_000
 """Milliseconds that the page may take for anything that needs the models, on a machine with other work."""
 
+FAINT_TEXTS = """() => {
+    const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+    const channels = (color) => {
+        canvas.clearRect(0, 0, 1, 1);
+        canvas.fillStyle = color;
+        canvas.fillRect(0, 0, 1, 1);
+        return [...canvas.getImageData(0, 0, 1, 1).data];
+    };
+    const luminance = (color) => {
+        const [r, g, b] = channels(color).map((c) => c / 255)
+            .map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4));
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const backgroundOf = (element) => {
+        for (let at = element; at; at = at.parentElement) {
+            const color = getComputedStyle(at).backgroundColor;
+            if (channels(color)[3] === 255) return color;
+        }
+    };
+    const hasText = (element) => [...element.childNodes].some(
+        (node) => node.nodeType === 3 && node.data.trim());
+    return [...document.querySelectorAll("body *")]
+        .filter((element) => element.checkVisibility() && hasText(element))
+        .filter((element) => !element.closest(":disabled, option"))
+        .map((element) => {
+            const [a, b] = [getComputedStyle(element).color, backgroundOf(element)].map(luminance);
+            return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), element.textContent.slice(0, 40)];
+        })
+        .filter(([contrast]) => contrast < 4.5);
+}"""
+"""Texts that stand out too little from what is behind them, each with its contrast."""
+
+CUT_OFF = """() => [...document.querySelectorAll("body *")].filter((element) => {
+    const { left, right, width } = element.getBoundingClientRect();
+    return element.checkVisibility() && !element.closest("svg, .sr-only, [popover]:not(:popover-open)")
+        && getComputedStyle(element).clipPath === "none"
+        && width > 0 && (left < -1 || right > innerWidth + 1);
+}).map((element) => element.outerHTML.slice(0, 80))"""
+"""What reaches beyond the window's sides."""
+
 LaunchBrowser = Callable[..., Browser]
 
 
