@@ -1,0 +1,229 @@
+"""The full pass over a whole recording, in a process of its own: what is asked, what comes back, who asks.
+
+The process is started when there is a job and ends when none waits, as torch's memory must not lie
+beside live sessions. It may be killed at any moment; whoever asked is told and may ask again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from live_asr.core.types import Turn, Word
+from live_asr.errors import EngineError
+from live_asr.inference.channel import HEADER, Failed, pack, unpack
+from live_asr.inference.diarization import LocalPipeline, PretrainedPipeline
+
+LONGEST_SILENCE = 1800.0
+"""Seconds without a word of progress after which the process counts as hung. It may be starved for long:
+whatever else runs on the machine comes first."""
+
+OnProgress = Callable[[str, float], None]
+"""Called with the stage and the share of the whole pass that is done, 0 to 1, never falling."""
+
+
+@dataclass(frozen=True, slots=True)
+class FullPassLoad:
+    """What the process is to load."""
+
+    recognizer_name: str
+    recognizer_folder: Path
+    detector_file: Path
+    device: str
+    """`cpu` or `cuda`."""
+    compute_type: str
+    """Arithmetic of the recogniser."""
+    beam_size: int
+    pipeline: LocalPipeline | PretrainedPipeline | None
+    """Who finds the speakers; None where its weights are not to be had: then no job is diarized."""
+
+
+@dataclass(frozen=True, slots=True)
+class FullPassJob:
+    """One recording, and what to find in it."""
+
+    audio_file: Path
+    """Raw pcm_s16le, 16 kHz, mono."""
+    language: str | None
+    """Code as Whisper spells it; None to detect it."""
+    task: str
+    """`transcribe`, or `translate` into English."""
+    vocabulary: tuple[str, ...]
+    """Words to expect."""
+    diarize: bool
+    recognize: bool
+    min_speakers: int | None
+    max_speakers: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class FullPassResult:
+    """What was found in a recording."""
+
+    turns: tuple[Turn, ...] | None
+    """Who speaks when, by start, overlaps kept; speakers are SPEAKER_00, SPEAKER_01 … in the order in which
+    they are first heard. None where it was not asked for or there is no pipeline."""
+    words: tuple[Word, ...] | None
+    """In order, without speakers; None where recognition was not asked for."""
+    language: str | None
+    """The language recognised in."""
+    pipeline: str
+    """Name of the diarization pipeline, for people; empty where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """From the process: how far it is."""
+
+    stage: str
+    """`loading`, `segmentation`, `embeddings`, `clustering` or `recognition`."""
+    fraction: float
+    """Of the whole pass, 0 to 1."""
+
+
+class FullPass:
+    """Run full passes one at a time in a low-priority process.
+
+    Several may be asked for at once; they wait for each other in the order in which they came.
+    """
+
+    def __init__(self, load: FullPassLoad) -> None:
+        self._load = load
+        self._turn = asyncio.Lock()
+        self._waiting_count = 0
+        self._process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._running: asyncio.Task[FullPassResult] | None = None
+        self._closed = False
+
+    @property
+    def can_diarize(self) -> bool:
+        """Whether there is a pipeline to find speakers with."""
+        return self._load.pipeline is not None
+
+    @property
+    def process_id(self) -> int | None:
+        """Id of the process, while there is one."""
+        return self._process.pid if self._process else None
+
+    async def run(self, job: FullPassJob, on_progress: OnProgress) -> FullPassResult:
+        """Do one job and return what it found, telling how far it is.
+
+        Raises EngineError when the process dies or cannot do it: it may be asked again, but what failed
+        twice will fail a third time. Cancelling the caller kills the process.
+        """
+        self._waiting_count += 1
+        try:
+            await self._turn.acquire()
+        except asyncio.CancelledError:
+            if self._waiting_count == 1 and not self._turn.locked():
+                await self._end()  # it was kept for this job alone
+            raise
+        finally:
+            self._waiting_count -= 1
+        try:
+            if self._closed:
+                raise EngineError("The full pass is shut down.")
+            self._running = asyncio.create_task(self._do(job, on_progress), name="full pass")
+            try:
+                result = await self._running
+            except asyncio.CancelledError:
+                await self._end()
+                asking = asyncio.current_task()
+                if asking is not None and asking.cancelling():
+                    raise
+                raise EngineError("The full pass is shut down.") from None
+            except BaseException:
+                await self._end()
+                raise
+            if not self._waiting_count:
+                await self._end()
+            return result
+        finally:
+            self._running = None
+            self._turn.release()
+
+    async def close(self) -> None:
+        """Kill the process. Whoever waits for a pass gets an EngineError. Idempotent."""
+        self._closed = True
+        if self._running is not None:
+            self._running.cancel()
+        async with self._turn:
+            await self._end()
+
+    async def _do(self, job: FullPassJob, on_progress: OnProgress) -> FullPassResult:
+        on_progress("loading", 0.0)
+        if self._process is None:
+            await self._start()
+        assert self._reader is not None and self._writer is not None
+        self._writer.write(pack(job))
+        done = 0.0
+        while True:
+            answer = await self._read()
+            if isinstance(answer, FullPassResult):
+                return answer
+            if isinstance(answer, Failed):
+                raise EngineError(f"The full pass failed: {answer.reason}")
+            if not isinstance(answer, Progress):
+                raise EngineError("The process of the full pass died.")
+            done = max(done, answer.fraction)
+            on_progress(answer.stage, done)
+
+    async def _start(self) -> None:
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                self._process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    "-m",
+                    "live_asr.inference.full_pass_worker",
+                    str(theirs.fileno()),
+                    pass_fds=[theirs.fileno()],
+                    env=self._environment(),
+                )
+            self._reader, self._writer = await asyncio.open_connection(sock=ours)
+        except BaseException:
+            ours.close()
+            raise
+        self._writer.write(pack(self._load))
+
+    def _environment(self) -> dict[str, str]:
+        """Return the process's environment: what its libraries read when they are imported."""
+        environment = dict(os.environ)
+        # One core is enough for a guest, and torch beside a busy CTranslate2 is many times slower with two.
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+            environment[name] = "1"
+        environment["PYANNOTE_METRICS_ENABLED"] = "0"
+        if self._load.pipeline is None or self._load.pipeline.is_local:
+            environment["HF_HUB_OFFLINE"] = "1"
+        return environment
+
+    async def _read(self) -> object:
+        """Return the next message; None when the process is gone. Raises EngineError when it hangs."""
+        assert self._reader is not None
+        try:
+            async with asyncio.timeout(LONGEST_SILENCE):
+                header = await self._reader.readexactly(HEADER.size)
+                return unpack(await self._reader.readexactly(HEADER.unpack(header)[0]))
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return None
+        except TimeoutError:
+            raise EngineError("The process of the full pass hangs.") from None
+
+    async def _end(self) -> None:
+        """Kill the process, if there is one: at the end of a job there is nothing that it could lose."""
+        process, writer = self._process, self._writer
+        self._process = self._reader = self._writer = None
+        if writer is not None:
+            writer.close()
+        if process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await asyncio.shield(process.wait())

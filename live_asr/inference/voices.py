@@ -1,0 +1,126 @@
+"""Settle the voices: every stretch of a diarization compared once more with all speakers.
+
+pyannote's segmentation sometimes takes two people who speak in turn for one, if their voices are alike;
+the embedding of such a pair belongs to the one who speaks longer, and the other's turn goes with it. A
+stretch by itself has an embedding of its own.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from live_asr.core.types import Turn, samples
+from live_asr.inference.interfaces import FloatArray
+
+SHORTEST_SAMPLES = samples(0.5)
+"""A shorter stretch says too little about its voice."""
+LONGEST_SAMPLES = samples(2.5)
+"""A longer one is divided: it may hold a change of speaker."""
+MARGIN = 0.05
+"""So much more a stretch must be like another speaker, in cosine, than like its own."""
+MOST_ROUNDS = 3
+
+
+def settle_voices(
+    turns: Sequence[Turn],
+    pcm: NDArray[np.int16],
+    embed: Callable[[FloatArray], FloatArray],
+    *,
+    min_speakers: int = 1,
+    on_share: Callable[[float], None] = lambda share: None,
+) -> tuple[Turn, ...]:
+    """Give each stretch of one voice to the speaker whom it sounds like; by start.
+
+    `embed` turns samples in -1 … 1 into a vector of length 1. Stretches in which several speak stay as they
+    are. Where fewer than `min_speakers` would be left, nothing is changed.
+    """
+    speakers = sorted({turn.speaker for turn in turns})
+    if len(speakers) < 2:
+        return tuple(turns)
+    alone, together = _stretches(turns)
+    long_enough = [index for index, turn in enumerate(alone) if _length(turn) >= SHORTEST_SAMPLES]
+    if not long_enough:
+        return tuple(turns)
+    embedded = []
+    for done, index in enumerate(long_enough, start=1):
+        turn = alone[index]
+        embedded.append(embed(pcm[turn.start_sample : turn.end_sample].astype(np.float32) / 32768))
+        on_share(done / len(long_enough))
+    voices = np.array(embedded, np.float32)
+    lengths = np.array([_length(alone[index]) for index in long_enough], np.float32)
+    before = np.array([speakers.index(alone[index].speaker) for index in long_enough])
+    settled = _settled(voices, lengths, before, len(speakers))
+    for index, number in zip(long_enough, settled, strict=True):
+        alone[index] = replace(alone[index], speaker=speakers[number])
+    joined = _joined([*alone, *together])
+    return (
+        joined if len({turn.speaker for turn in joined}) >= min(min_speakers, len(speakers)) else tuple(turns)
+    )
+
+
+def _settled(
+    voices: FloatArray, lengths: FloatArray, before: NDArray[np.int64], count: int
+) -> NDArray[np.int64]:
+    """Move stretches to the speaker nearest to them until none moves: the speaker of each, shape (n,)."""
+    now = before
+    for _ in range(MOST_ROUNDS):
+        centroids = np.zeros((count, voices.shape[1]), np.float32)
+        np.add.at(centroids, now, voices * lengths[:, None])
+        centroids /= np.maximum(np.linalg.norm(centroids, axis=1, keepdims=True), 1e-9)
+        likeness = voices @ centroids.T
+        nearest = likeness.argmax(axis=1)
+        rows = np.arange(len(voices))
+        moved = np.where(likeness[rows, nearest] > likeness[rows, before] + MARGIN, nearest, before)
+        if np.array_equal(moved, now):
+            break
+        now = moved
+    return now
+
+
+def _stretches(turns: Iterable[Turn]) -> tuple[list[Turn], list[Turn]]:
+    """Divide turns into stretches in which one speaks, of at most 2.5 s, and those in which several do."""
+    edges = sorted(
+        [(turn.start_sample, 1, turn.speaker) for turn in turns]
+        + [(turn.end_sample, -1, turn.speaker) for turn in turns]
+    )
+    alone: list[Turn] = []
+    together: list[Turn] = []
+    speaking: dict[str, int] = {}
+    last = 0
+    for sample, change, speaker in edges:
+        now = [name for name, count in speaking.items() if count]
+        if sample > last and len(now) == 1:
+            alone += _divided(Turn(last, sample, now[0]))
+        elif sample > last:
+            together += [Turn(last, sample, name) for name in now]
+        speaking[speaker] = speaking.get(speaker, 0) + change
+        last = sample
+    return alone, together
+
+
+def _divided(turn: Turn) -> list[Turn]:
+    parts = -(-_length(turn) // LONGEST_SAMPLES)
+    edges = [turn.start_sample + _length(turn) * part // parts for part in range(parts + 1)]
+    return [Turn(start, end, turn.speaker) for start, end in itertools.pairwise(edges)]
+
+
+def _joined(turns: Iterable[Turn]) -> tuple[Turn, ...]:
+    """Join stretches of one speaker that follow each other without a gap; by start."""
+    joined: dict[str, list[Turn]] = {}
+    for turn in sorted(turns, key=lambda turn: (turn.start_sample, turn.end_sample)):
+        own = joined.setdefault(turn.speaker, [])
+        if own and own[-1].end_sample >= turn.start_sample:
+            own[-1] = replace(own[-1], end_sample=max(own[-1].end_sample, turn.end_sample))
+        else:
+            own.append(turn)
+    flat = (turn for own in joined.values() for turn in own)
+    return tuple(sorted(flat, key=lambda turn: (turn.start_sample, turn.end_sample)))
+
+
+def _length(turn: Turn) -> int:
+    return turn.end_sample - turn.start_sample
