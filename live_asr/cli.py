@@ -18,7 +18,7 @@ from live_asr.errors import ConfigError, LiveAsrError, WeightsError
 if TYPE_CHECKING:
     from live_asr.config import Loaded, Settings
     from live_asr.inference.sources import Progress
-    from live_asr.inference.weights import Weights
+    from live_asr.inference.weights import LiveWeights, Weights
 
 USAGE_ERROR = 2
 FAILURE = 1
@@ -89,8 +89,7 @@ def serve(
     settings = _load(config, flags, host=host, port=port, data=data, model=model, device=device).settings
     from live_asr.server.run import run
 
-    recognizer, detector = _bring(settings)
-    run(settings, recognizer, detector)
+    run(settings, _bring(settings))
     print("live-asr: stopped", flush=True)
 
 
@@ -230,7 +229,7 @@ def pull(
         with _progress() as on_progress:
             fetched = [_resolve(settings, name, on_progress) for name in names]
     else:
-        fetched = _bring(settings)
+        fetched = _bring(settings).all()
     for weights in fetched:
         print(f"{weights.name}: {weights.folder} ({weights.source})")
 
@@ -292,10 +291,10 @@ def _load(
     )
 
 
-def _bring(settings: Settings) -> tuple[Weights, Weights]:
-    """Bring what the settings use, so that it is here when the inference process asks for it."""
+def _bring(settings: Settings) -> LiveWeights:
+    """Bring what the settings use, so that it is here when the processes ask for it."""
     from live_asr.inference.device import pick_device
-    from live_asr.inference.weights import resolve_recognizer
+    from live_asr.inference.weights import LiveWeights, resolve_recognizer
 
     device = pick_device(settings.inference.device)
     with _progress() as on_progress:
@@ -307,7 +306,16 @@ def _bring(settings: Settings) -> tuple[Weights, Weights]:
             on_progress=on_progress,
             offline=settings.models.offline,
         )
-        return recognizer, _resolve(settings, settings.models.speech_detector, on_progress)
+        detector = _resolve(settings, settings.models.speech_detector, on_progress)
+        try:
+            segmentation = _resolve(settings, settings.models.segmentation, on_progress)
+            encoder = _resolve(settings, settings.models.speaker_encoder, on_progress)
+            return LiveWeights(recognizer, detector, segmentation, encoder)
+        except WeightsError as error:
+            if error.code != "weights_unreachable":
+                raise
+            print(f"live-asr: speakers are not told apart. {error}", file=sys.stderr)
+            return LiveWeights(recognizer, detector)
 
 
 def _resolve(settings: Settings, name: str, on_progress: Progress | None) -> Weights:

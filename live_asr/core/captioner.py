@@ -225,6 +225,11 @@ class Captioner:
         return events
 
     @property
+    def language(self) -> str | None:
+        """The language that is most likely spoken; None until anything is."""
+        return self._vote.likely
+
+    @property
     def received_sample(self) -> int:
         """One past the last sample received."""
         return self._buffer.end_sample

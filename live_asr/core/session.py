@@ -9,17 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from live_asr.core.captioner import Captioner, CaptionOptions, Committed, MarkReached, TailChanged
 from live_asr.core.captioner import Event as CaptionEvent
+from live_asr.core.labelling import LiveLabels
 from live_asr.core.messages import (
     Commit,
     Final,
     Finalized,
     KeptMessage,
+    Label,
     Lag,
     Partial,
     ServerMessage,
@@ -30,8 +33,9 @@ from live_asr.core.messages import (
     wire_word,
 )
 from live_asr.core.segmenter import SpeechEnded, SpeechStarted
+from live_asr.core.speakers import SpeakerOptions, SpeakerTracker
 from live_asr.core.transcript import Transcript
-from live_asr.core.types import DecodeRequest, Hypothesis, Utterance, Word, seconds
+from live_asr.core.types import DecodeRequest, Hypothesis, Turn, Utterance, Word, seconds
 from live_asr.errors import ClientError
 
 FloatArray = NDArray[np.float32]
@@ -102,7 +106,14 @@ TRANSITIONS: Mapping[SessionState, Mapping[SessionEvent, SessionState]] = Mappin
 class Session:
     """One client's stretch of speech, from `start` to `final`."""
 
-    def __init__(self, session_id: str, start: Start, options: CaptionOptions | None = None) -> None:
+    def __init__(
+        self,
+        session_id: str,
+        start: Start,
+        options: CaptionOptions | None = None,
+        *,
+        speakers: SpeakerOptions | None = None,
+    ) -> None:
         self.id = session_id
         self.start = start
         self.state = SessionState.OPEN
@@ -113,6 +124,15 @@ class Session:
             task=start.task,
             vocabulary=start.vocabulary,
         )
+        self._tracker: SpeakerTracker | None = None
+        if speakers is not None and start.diarize:
+            self._tracker = SpeakerTracker(speakers, max_speakers=start.max_speakers)
+        self._labels = LiveLabels(self._tracker) if self._tracker else None
+        self._utterance = 0
+        self._spoken: list[Word] = []
+        """Committed words of the open utterance."""
+        self._stopped_sample: int | None = None
+        """Where the captions have stopped, while the last labels are awaited."""
         self._messages: list[ServerMessage] = []
 
     # What arrives ----------------------------------------------------------------------------------
@@ -132,6 +152,8 @@ class Session:
         """Take decoded audio, shape (n,), 16 kHz mono in -1 … 1."""
         self.state = self.check(SessionEvent.AUDIO_RECEIVED)
         self._captioner.receive_audio(audio)
+        if self._tracker is not None:
+            self._tracker.receive_audio(audio)
 
     def receive_finalize(self) -> None:
         """Take the wish to have everything so far committed."""
@@ -154,7 +176,10 @@ class Session:
 
     def receive_probabilities(self, probabilities: Iterable[float]) -> None:
         """Take the answer to `unjudged()`."""
-        self._captioner.receive_probabilities(probabilities)
+        judged = list(probabilities)
+        if self._tracker is not None:
+            self._tracker.receive_probabilities(judged)
+        self._captioner.receive_probabilities(judged)
         self._collect()
 
     def receive_hypothesis(self, hypothesis: Hypothesis) -> None:
@@ -166,6 +191,21 @@ class Session:
         """Learn that what `decode()` asked for cannot be had."""
         self._captioner.receive_failure()
         self._collect()
+
+    def receive_activity(self, activity: FloatArray) -> None:
+        """Take the answer to a wanted segmentation; see `SpeakerTracker.receive_activity`."""
+        self._following().receive_activity(activity)
+        self._relabel()
+
+    def receive_embedding(self, embedding: FloatArray) -> None:
+        """Take the answer to a wanted embedding; see `SpeakerTracker.receive_embedding`."""
+        self._following().receive_embedding(embedding)
+        self._relabel()
+
+    def receive_speaker_failure(self) -> None:
+        """Learn that what `wanted_of_speakers()` asked for cannot be had."""
+        self._following().receive_failure()
+        self._relabel()
 
     def receive_break(self) -> None:
         """Learn that the session cannot go on, for a reason outside it."""
@@ -186,6 +226,28 @@ class Session:
     def decode(self) -> tuple[DecodeRequest, FloatArray] | None:
         """Return a window that is to be recognised; see `Captioner.decode`."""
         return self._captioner.decode()
+
+    def wanted_of_speakers(self) -> tuple[Literal["segmentation", "embedding"], FloatArray] | None:
+        """Return what is to be computed to tell the speakers apart; see `SpeakerTracker.wanted`."""
+        if self._tracker is None:
+            return None
+        wanted = self._tracker.wanted()
+        if wanted is None and self._stopped_sample is not None:
+            self._relabel()  # what was left was silence
+        return wanted
+
+    def knows_speakers_until(self, sample: int) -> bool:
+        """Tell whether the speakers of what was said before `sample` are known as well as they can be now."""
+        return self._tracker is None or self._tracker.known_sample >= self._tracker.last_window_before(sample)
+
+    def skip_speakers_behind(self, behind_samples: int) -> None:
+        """Leave out what the speakers' labels are behind by more than that."""
+        if self._tracker is not None:
+            self._tracker.skip_to(self._captioner.received_sample - behind_samples)
+
+    def turns(self) -> tuple[Turn, ...]:
+        """Return who spoke when, as heard live."""
+        return self._tracker.turns() if self._tracker is not None else ()
 
     def messages(self) -> list[ServerMessage]:
         """Return the messages made since the last call, in order."""
@@ -222,18 +284,59 @@ class Session:
                 self._messages.append(Speech("started", seconds(start_sample)))
             case SpeechEnded(end_sample):
                 self._messages.append(Speech("ended", seconds(end_sample)))
-            case Committed(words, utterance):
-                text = "".join(word.text for word in words)
-                self._keep(Commit(self._next_seq(), tuple(map(wire_word, words)), text, utterance))
+            case Committed(words):
+                self._tell_words(words)
             case TailChanged(words):
                 self._tell_tail(words)
             case Utterance():
-                self._tell_utterance(event)
+                self._tell_utterance(event.language)
             case MarkReached("finalize", sample):
                 self._messages.append(Finalized(seconds(sample)))
             case MarkReached("stop", sample):
-                self.state = self.check(SessionEvent.DRAINED)
-                self._keep(Stopped(self._next_seq(), seconds(sample), self.transcript.text))
+                self._stopped_sample = sample
+                if self._tracker is not None:
+                    self._tracker.finish()
+                self._relabel()
+
+    def _tell_words(self, words: tuple[Word, ...]) -> None:
+        """Commit words; where another speaker begins, the utterance ends and another one opens."""
+        labelled = self._labels.label(words) if self._labels is not None else words
+        begun = 0
+        for index, word in enumerate(labelled):
+            if self._is_change(word):
+                self._tell_commit(labelled[begun:index])
+                self._tell_utterance(self._captioner.language)
+                begun = index
+            self._spoken.append(word)
+        self._tell_commit(labelled[begun:])
+
+    def _is_change(self, word: Word) -> bool:
+        last = next((spoken.speaker for spoken in reversed(self._spoken) if spoken.speaker), None)
+        return word.speaker is not None and last is not None and word.speaker != last
+
+    def _tell_commit(self, words: tuple[Word, ...]) -> None:
+        if words:
+            text = "".join(word.text for word in words)
+            self._keep(Commit(self._next_seq(), tuple(map(wire_word, words)), text, self._utterance))
+
+    def _relabel(self) -> None:
+        """Say what became known of the speakers; once the captions have stopped, bring that to its end."""
+        ends = self._stopped_sample is not None and (self._tracker is None or self._tracker.is_finished)
+        for change in self._labels.changes(final=ends) if self._labels is not None else ():
+            self._keep(
+                Label(
+                    self._next_seq(), seconds(change.start_sample), seconds(change.end_sample), change.speaker
+                )
+            )
+        if ends and self._stopped_sample is not None:
+            self.state = self.check(SessionEvent.DRAINED)
+            self._keep(Stopped(self._next_seq(), seconds(self._stopped_sample), self.transcript.text))
+            self._stopped_sample = None
+
+    def _following(self) -> SpeakerTracker:
+        if self._tracker is None:
+            raise RuntimeError("nothing was asked about speakers")
+        return self._tracker
 
     def _tell_tail(self, words: tuple[Word, ...]) -> None:
         if not self.start.interim:
@@ -243,18 +346,23 @@ class Session:
         text = "".join(word.text for word in words)
         self._messages.append(Partial(text, tuple(map(wire_word, words)), seconds(start), seconds(end)))
 
-    def _tell_utterance(self, utterance: Utterance) -> None:
+    def _tell_utterance(self, language: str | None) -> None:
+        """Close the open utterance, if anything was said in it."""
+        if not self._spoken:
+            return
         self._keep(
             UtteranceMessage(
                 self._next_seq(),
-                utterance.index,
-                seconds(utterance.start_sample),
-                seconds(utterance.end_sample),
-                utterance.text,
-                utterance.speaker,
-                utterance.language,
+                self._utterance,
+                seconds(self._spoken[0].start_sample),
+                seconds(self._spoken[-1].end_sample),
+                "".join(word.text for word in self._spoken).strip(),
+                self.transcript.last_speaker,
+                language,
             )
         )
+        self._utterance += 1
+        self._spoken = []
 
     def _next_seq(self) -> int:
         return self.transcript.last_seq + 1

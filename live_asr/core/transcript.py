@@ -127,6 +127,16 @@ class Transcript:
         return self._final
 
     @property
+    def last_speaker(self) -> str | None:
+        """Who said most of the last utterance; None where nobody is known."""
+        spoken: dict[str, int] = {}
+        for word in self._utterances[-1].words if self._utterances else ():
+            if word.speaker is not None:
+                length = max(1, word.end_sample - word.start_sample)
+                spoken[word.speaker] = spoken.get(word.speaker, 0) + length
+        return max(spoken, key=lambda speaker: spoken[speaker]) if spoken else None
+
+    @property
     def is_stopped(self) -> bool:
         """Whether the live transcript is complete."""
         return self._stopped is not None

@@ -30,6 +30,10 @@ class Load:
     compute_type: str
     workers: int
     beam_size: int
+    segmentation_file: Path | None = None
+    """ONNX; None where live sessions tell no speakers apart."""
+    encoder_file: Path | None = None
+    """ONNX; with `segmentation_file` or not at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,8 @@ class Loaded:
 
     recognizer: RecognizerInfo
     detector_name: str
+    tells_speakers: bool = False
+    """Whether it segments and embeds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +88,24 @@ class Recognized:
     """Seconds between arrival and begin."""
     took: float
     """Seconds of work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Tell who of this window speaks when; answered by its activity, see `SpeakerSegmentation.segment`."""
+
+    samples: FloatArray
+    budget: float
+    """Seconds from its arrival by which the answer is wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Embed:
+    """Embed this voice; answered by its embedding, see `SpeakerEncoder.embed`."""
+
+    samples: FloatArray
+    budget: float
+    """Seconds from its arrival by which the answer is wanted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,8 @@ def kaldi_features(samples: FloatArray) -> FloatArray:
     emphasised[:, 0] *= 1 - PREEMPHASIS
     spectrum = np.fft.rfft(emphasised * _window(), FFT_SAMPLES)[:, :-1]
     power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
-    return np.log(np.maximum(power @ _mel_filters(), np.finfo(np.float32).eps))
+    energies: FloatArray = np.log(np.maximum(power @ _mel_filters(), np.finfo(np.float32).eps))
+    return energies
 
 
 @cache

@@ -23,12 +23,14 @@ from live_asr.inference.channel import (
     HEADER,
     Detect,
     Detected,
+    Embed,
     Failed,
     Load,
     Loaded,
     LoadFailed,
     Recognize,
     Recognized,
+    Segment,
     pack,
     unpack,
 )
@@ -44,11 +46,14 @@ LONGEST_BACKOFF = 10.0
 WATCH_INTERVAL = 1.0
 
 
+Work = Detect | Recognize | Segment | Embed
+
+
 @dataclass(slots=True)
 class _Job:
     """One piece of work and who waits for it."""
 
-    work: Detect | Recognize
+    work: Work
     answer: asyncio.Future[Any]
     sent_at: float = field(default_factory=time.monotonic)
     attempts: int = 0
@@ -123,7 +128,20 @@ class Engine:
         answer: Recognized = await self._ask(Recognize(request, samples, budget))
         return answer
 
-    async def _ask(self, work: Detect | Recognize) -> Any:
+    async def segment(self, samples: FloatArray, budget: float) -> FloatArray:
+        """Tell who of a window speaks when; see `SpeakerSegmentation.segment`.
+
+        Raises EngineError when it cannot be done.
+        """
+        answer: FloatArray = await self._ask(Segment(samples, budget))
+        return answer
+
+    async def embed(self, samples: FloatArray, budget: float) -> FloatArray:
+        """Embed a voice; see `SpeakerEncoder.embed`. Raises EngineError when it cannot be done."""
+        answer: FloatArray = await self._ask(Embed(samples, budget))
+        return answer
+
+    async def _ask(self, work: Work) -> Any:
         if self._keeper is None or self._keeper.done():
             raise EngineError("The inference process is not running.")
         number = next(self._numbers)

@@ -76,3 +76,14 @@ class Recognizer(Protocol):
         30 s or the language is not one of `info.languages`.
         """
         ...
+
+
+class SpeakerEncoder(Protocol):
+    """Turns a voice into a point in space: the same person's lie near each other."""
+
+    def embed(self, samples: FloatArray) -> FloatArray:
+        """Embed one speaker's audio, shape (n,), 16 kHz mono in -1 … 1.
+
+        Returns a vector of length 1, shape (dimension,). Raises ValueError below a quarter of a second.
+        """
+        ...

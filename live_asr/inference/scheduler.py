@@ -17,6 +17,8 @@ FINAL_BUDGET = 0.3
 """Seconds: the last decode of an utterance."""
 STEP_BUDGET = 0.7
 """Seconds: a step of a live session."""
+SPEAKER_BUDGET = 1.2
+"""Seconds: telling the speakers of a live session apart."""
 FILE_BUDGET = 5.0
 """Seconds: any decode of a session that is not live."""
 

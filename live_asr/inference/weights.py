@@ -64,6 +64,21 @@ class Weights:
         return next((path for pattern in patterns for path in sorted(self.folder.glob(pattern))), model)
 
 
+@dataclass(frozen=True, slots=True)
+class LiveWeights:
+    """What live sessions need."""
+
+    recognizer: Weights
+    detector: Weights
+    segmentation: Weights | None = None
+    encoder: Weights | None = None
+    """With `segmentation`, or not at all: what tells speakers apart."""
+
+    def all(self) -> tuple[Weights, ...]:
+        """Return those that there are."""
+        return tuple(w for w in (self.recognizer, self.detector, self.segmentation, self.encoder) if w)
+
+
 def default_model(device: str) -> str:
     """Name the recogniser for a device, `cpu` or `cuda`, where nobody chose one."""
     return GPU_MODEL if device.startswith("cuda") else CPU_MODEL

@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,17 +23,20 @@ from live_asr.inference.channel import (
     HEADER,
     Detect,
     Detected,
+    Embed,
     Failed,
     Load,
     Loaded,
     LoadFailed,
     Recognize,
     Recognized,
+    Segment,
     pack,
     unpack,
 )
-from live_asr.inference.interfaces import Recognizer, SpeechDetector, SpeechState
+from live_asr.inference.interfaces import Recognizer, SpeakerEncoder, SpeechDetector, SpeechState
 from live_asr.inference.scheduler import DeadlineQueue
+from live_asr.inference.segmentation import SpeakerSegmentation
 from live_asr.memory import return_freed_memory
 
 
@@ -47,16 +51,27 @@ def main(descriptor: int) -> None:
     if load is None:
         return
     try:
-        detector, recognizer = build(load)
-        warm_up(detector, recognizer)
+        models = build(load)
+        warm_up(models)
     except Exception as error:  # whatever a model's library raises is the reason why it cannot be loaded
         connection.sendall(pack(LoadFailed(f"{type(error).__name__}: {error}")))
         return
-    connection.sendall(pack(Loaded(recognizer.info, load.detector_name)))
-    Worker(connection, detector, recognizer, load.workers).serve()
+    tells_speakers = models.segmentation is not None
+    connection.sendall(pack(Loaded(models.recognizer.info, load.detector_name, tells_speakers)))
+    Worker(connection, models, load.workers).serve()
 
 
-def build(load: Load) -> tuple[SpeechDetector, Recognizer]:
+@dataclass(frozen=True, slots=True)
+class Models:
+    """What the process computes with."""
+
+    detector: SpeechDetector
+    recognizer: Recognizer
+    segmentation: SpeakerSegmentation | None
+    encoder: SpeakerEncoder | None
+
+
+def build(load: Load) -> Models:
     """Load the models. Raises whatever their libraries raise."""
     from live_asr.inference.silero import SileroDetector
     from live_asr.inference.whisper import WhisperRecognizer
@@ -69,36 +84,41 @@ def build(load: Load) -> tuple[SpeechDetector, Recognizer]:
         workers=load.workers,
         beam_size=load.beam_size,
     )
-    return SileroDetector(load.detector_file), recognizer
+    segmentation = encoder = None
+    if load.segmentation_file is not None and load.encoder_file is not None:
+        from live_asr.inference.embedding import CamPlusEncoder
+
+        segmentation, encoder = SpeakerSegmentation(load.segmentation_file), CamPlusEncoder(load.encoder_file)
+    return Models(SileroDetector(load.detector_file), recognizer, segmentation, encoder)
 
 
-def warm_up(detector: SpeechDetector, recognizer: Recognizer) -> None:
+def warm_up(models: Models) -> None:
     """Compute one second of noise, so that the first caption does not pay for lazy set-up."""
     noise = np.random.default_rng(0).normal(0, 0.01, samples(1.0)).astype(np.float32)
-    detector.detect(noise[: 512 * 8], SpeechState.initial())
-    recognizer.recognize(
+    models.detector.detect(noise[: 512 * 8], SpeechState.initial())
+    models.recognizer.recognize(
         DecodeRequest(0, noise.size, (), 4, samples(10.0), samples(2.0), language="en"), noise
     )
+    if models.segmentation is not None and models.encoder is not None:
+        models.segmentation.segment(noise)
+        models.encoder.embed(noise)
 
 
 class Worker:
     """Answers requests from one socket."""
 
-    def __init__(
-        self, connection: socket.socket, detector: SpeechDetector, recognizer: Recognizer, workers: int
-    ) -> None:
+    def __init__(self, connection: socket.socket, models: Models, workers: int) -> None:
         self._connection = connection
-        self._detector = detector
-        self._recognizer = recognizer
+        self._models = models
         self._workers = workers
-        self._queue: DeadlineQueue[tuple[int, Recognize, float]] = DeadlineQueue()
+        self._queue: DeadlineQueue[tuple[int, Recognize | Segment | Embed, float]] = DeadlineQueue()
         self._queued = threading.Condition()
         self._sending = threading.Lock()
 
     def serve(self) -> None:
         """Read and answer until the socket closes."""
         for _ in range(self._workers):
-            threading.Thread(target=self._recognize_forever, daemon=True).start()
+            threading.Thread(target=self._work_forever, daemon=True).start()
         while (message := _read(self._connection)) is not None:
             number, work = message
             if isinstance(work, Detect):
@@ -111,21 +131,30 @@ class Worker:
         # Threads may be deep in a decode that nobody waits for any more.
         os._exit(0)
 
-    def _recognize_forever(self) -> None:
+    def _work_forever(self) -> None:
         while True:
             with self._queued:
                 while not self._queue:
                     self._queued.wait()
                 number, work, arrived = self._queue.pop()
-            self._answer(number, lambda work=work, arrived=arrived: self._recognize(work, arrived))
+            self._answer(number, lambda work=work, arrived=arrived: self._compute(work, arrived))
 
     def _detect(self, work: Detect) -> Detected:
-        probabilities, state = self._detector.detect(work.samples, work.state)
+        probabilities, state = self._models.detector.detect(work.samples, work.state)
         return Detected(probabilities, state)
+
+    def _compute(self, work: Recognize | Segment | Embed, arrived: float) -> Any:
+        if isinstance(work, Recognize):
+            return self._recognize(work, arrived)
+        if self._models.segmentation is None or self._models.encoder is None:
+            raise ValueError("no models were loaded that tell speakers apart")
+        if isinstance(work, Segment):
+            return self._models.segmentation.segment(work.samples)
+        return self._models.encoder.embed(work.samples)
 
     def _recognize(self, work: Recognize, arrived: float) -> Recognized:
         began = time.monotonic()
-        hypothesis = self._recognizer.recognize(work.request, work.samples)
+        hypothesis = self._models.recognizer.recognize(work.request, work.samples)
         return Recognized(hypothesis, began - arrived, time.monotonic() - began)
 
     def _answer(self, number: int, compute: Any) -> None:

@@ -15,9 +15,10 @@ from fastapi import FastAPI
 from live_asr.config import Settings
 from live_asr.errors import ConfigError, EngineError, LiveAsrError
 from live_asr.inference.channel import Load, Loaded
+from live_asr.inference.conversion import converted
 from live_asr.inference.device import cpu_count, pick_compute_type, pick_device
 from live_asr.inference.full_pass import FullPass
-from live_asr.inference.weights import Weights
+from live_asr.inference.weights import LiveWeights
 from live_asr.memory import return_freed_memory
 from live_asr.server.app import create_app, sessions_folder
 from live_asr.server.http import PatientHttp
@@ -36,7 +37,7 @@ MOST_WORKERS = 8
 """More windows at once bring nothing on one machine's memory bus."""
 
 
-def run(settings: Settings, recognizer: Weights, detector: Weights) -> None:
+def run(settings: Settings, weights: LiveWeights) -> None:
     """Serve until SIGINT or SIGTERM; open sessions are brought to their end first.
 
     Raises ConfigError when the address cannot be listened on, StorageError when the data folder cannot
@@ -47,9 +48,9 @@ def run(settings: Settings, recognizer: Weights, detector: Weights) -> None:
     database.prepare()
     _raise_file_limit()
     return_freed_memory()
-    listener = _listen(settings.server.host, settings.server.port)
+    listener = listen(settings.server.host, settings.server.port)
     address = _address(settings.server.host, listener.getsockname()[1])
-    load = load_of(settings, recognizer, detector)
+    load = load_of(settings, weights)
     pass_load = full_pass_load(settings, load)
     print(f"live-asr: loading {load.recognizer_name} on {load.device} …", flush=True)
 
@@ -59,8 +60,8 @@ def run(settings: Settings, recognizer: Weights, detector: Weights) -> None:
             f"live-asr: serving at {address}\n"
             f"  recogniser       {model.name} ({model.compute_type}, on {model.device},"
             f" {load.workers} window{'s' if load.workers > 1 else ''} at once;"
-            f" from {recognizer.source})\n"
-            f"  speech detector  {loaded.detector_name} (from {detector.source})\n"
+            f" from {weights.recognizer.source})\n"
+            f"  speech detector  {loaded.detector_name} (from {weights.detector.source})\n"
             f"  full pass        {pass_load.pipeline.name if pass_load.pipeline else 'without speakers'}\n"
             f"  data             {settings.storage.data}",
             flush=True,
@@ -81,13 +82,13 @@ def run(settings: Settings, recognizer: Weights, detector: Weights) -> None:
             on_ready=on_ready,
             on_failed=on_failed,
         )
-        server = _server(settings, app, told)
+        server = server_of(settings, app, told)
         server.run(sockets=[listener])
     if failures:
         raise failures[0]
 
 
-def _server(settings: Settings, app: FastAPI, told: list[int]) -> _Server:
+def server_of(settings: Settings, app: FastAPI, told: list[int]) -> _Server:
     """Build the server; `told` fills with the signals that came before it could take them itself."""
     return _Server(
         uvicorn.Config(
@@ -107,19 +108,25 @@ def _server(settings: Settings, app: FastAPI, told: list[int]) -> _Server:
     )
 
 
-def load_of(settings: Settings, recognizer: Weights, detector: Weights) -> Load:
-    """Return what the inference process is to load."""
+def load_of(settings: Settings, weights: LiveWeights) -> Load:
+    """Return what the inference process is to load.
+
+    Raises WeightsError where weights cannot be brought into the form that it reads.
+    """
     device = pick_device(settings.inference.device)
     workers = settings.inference.workers or (min(cpu_count(), MOST_WORKERS) if device == "cpu" else 2)
+    voices = [converted(each) for each in (weights.segmentation, weights.encoder) if each is not None]
     return Load(
-        recognizer_name=recognizer.name,
-        recognizer_folder=recognizer.folder,
-        detector_name=detector.name,
-        detector_file=detector.model_file,
+        recognizer_name=weights.recognizer.name,
+        recognizer_folder=weights.recognizer.folder,
+        detector_name=weights.detector.name,
+        detector_file=weights.detector.model_file,
         device=device,
         compute_type=pick_compute_type(settings.inference.compute_type, device),
         workers=workers,
         beam_size=settings.inference.beam_size,
+        segmentation_file=voices[0] if len(voices) == 2 else None,
+        encoder_file=voices[1] if len(voices) == 2 else None,
     )
 
 
@@ -167,7 +174,7 @@ def _raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     """Return a bound socket. Raises ConfigError when the address is taken or is not this machine's."""
     try:
         family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]

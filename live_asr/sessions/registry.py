@@ -18,6 +18,7 @@ from live_asr.core.captioner import CaptionOptions
 from live_asr.core.messages import Start, client_from_dict, decode_server, to_dict
 from live_asr.core.segmenter import SegmenterOptions
 from live_asr.core.session import Session
+from live_asr.core.speakers import SpeakerOptions
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import samples
 from live_asr.core.window import WindowOptions
@@ -125,7 +126,7 @@ class SessionRegistry:
                     retry_after=60.0,
                     close_code=1011,
                 )
-            runner = self._new_runner(session_id, start)
+            runner = self._new_runner(session_id, start, loaded)
             try:
                 await self._keep_opening(runner, to_dict(start))
             except BaseException:
@@ -286,11 +287,13 @@ class SessionRegistry:
             )
         return loaded
 
-    def _new_runner(self, session_id: str, start: Start) -> SessionRunner:
+    def _new_runner(self, session_id: str, start: Start, loaded: Loaded) -> SessionRunner:
         if start.language is None and self._settings.streaming.language is not None:
             start = replace(start, language=self._settings.streaming.language)
         return SessionRunner(
-            Session(session_id, start, self._options),
+            Session(
+                session_id, start, self._options, speakers=SpeakerOptions() if loaded.tells_speakers else None
+            ),
             decoder=open_decoder(start.audio, self._store.folder),
             engine=self._engine,
             cadence=Cadence(step_samples=self._options.window.step_samples),

@@ -34,6 +34,7 @@ from live_asr.inference.engine import Engine
 from live_asr.inference.interfaces import FloatArray, SpeechState
 from live_asr.inference.scheduler import FILE_BUDGET, FINAL_BUDGET, STEP_BUDGET
 from live_asr.sessions.decoding import AudioDecoder
+from live_asr.sessions.following import SpeakerFollower
 from live_asr.sessions.inbox import Control, Inbox
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.outbox import Outbox
@@ -111,6 +112,7 @@ class SessionRunner:
         self._inbox = Inbox()
         self._moved = asyncio.Event()
         self._drained = asyncio.Event()
+        self._speakers = SpeakerFollower(session, engine, self._next_move, self._advanced)
         self._finishing = False
         self._unanswered = 0
         self._received_bytes = 0
@@ -225,6 +227,7 @@ class SessionRunner:
             asyncio.create_task(self._ingest(), name=f"{self.session.id} ingest"),
             asyncio.create_task(self._detect(), name=f"{self.session.id} detect"),
             asyncio.create_task(self._recognize(), name=f"{self.session.id} recognize"),
+            asyncio.create_task(self._speakers.run(), name=f"{self.session.id} speakers"),
             asyncio.create_task(self._report_lag(), name=f"{self.session.id} lag"),
             asyncio.create_task(self._finish(), name=f"{self.session.id} finish"),
         ]
@@ -350,6 +353,7 @@ class SessionRunner:
             else:
                 self._metrics.decode_seconds.observe(answer.took)
                 self._metrics.queue_seconds.observe(answer.waited)
+                await self._speakers.known_until(request.end_sample)
                 self.session.receive_hypothesis(answer.hypothesis)
                 self._adapt(answer.waited + answer.took)
             self._advanced()

@@ -1,0 +1,115 @@
+"""Who speaks in which frame, as far back as it may still change; and the turns that come of it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from live_asr.core.types import Turn, samples
+
+FloatArray = NDArray[np.float32]
+
+FRAME_SAMPLES = 320
+"""Activity is known every 20 ms."""
+UNKNOWN = 0
+"""Column of the timeline for somebody who is not told yet; speaker n has column n + 1."""
+SHORTEST_PAUSE_SAMPLES = samples(0.2)
+"""A shorter one does not end a turn."""
+
+
+class TurnList:
+    """Turns as they grow out of rows of activity."""
+
+    def __init__(self) -> None:
+        self._done: list[Turn] = []
+        self._open: dict[int, tuple[int, int]] = {}
+
+    def copy(self) -> TurnList:
+        """Return one that may grow by itself."""
+        other = TurnList()
+        other._done, other._open = list(self._done), dict(self._open)
+        return other
+
+    def extend(self, rows: FloatArray, start_frame: int) -> None:
+        """Take rows of activity, shape (frames, speakers + 1), that follow on the ones before."""
+        for column in range(1, rows.shape[1]):
+            active = np.flatnonzero(rows[:, column] > 0.5)
+            if not active.size:
+                continue
+            for run in np.split(active, np.flatnonzero(np.diff(active) > 1) + 1):
+                self._grow(column, start_frame + int(run[0]), start_frame + int(run[-1]) + 1)
+
+    def _grow(self, column: int, first: int, last: int) -> None:
+        begun = self._open.get(column)
+        if begun is not None and (first - begun[1]) * FRAME_SAMPLES <= SHORTEST_PAUSE_SAMPLES:
+            self._open[column] = (begun[0], last)
+            return
+        if begun is not None:
+            self._done.append(_turn(column, *begun))
+        self._open[column] = (first, last)
+
+    def all(self) -> tuple[Turn, ...]:
+        """Return the turns, in order of their start."""
+        turns = self._done + [_turn(column, *begun) for column, begun in self._open.items()]
+        return tuple(sorted(turns, key=lambda turn: (turn.start_sample, turn.speaker)))
+
+
+def _turn(column: int, first: int, last: int) -> Turn:
+    return Turn(first * FRAME_SAMPLES, last * FRAME_SAMPLES, f"S{column}")
+
+
+class Timeline:
+    """The latest frames of a session, and how much each speaker speaks in them, 0 to 1.
+
+    `memory_frames` are kept; what is older has become turns for good.
+    """
+
+    def __init__(self, memory_frames: int) -> None:
+        self._memory_frames = memory_frames
+        self._rows = np.zeros((0, 1), np.float32)
+        self._turns = TurnList()
+        self.start_frame = 0
+        """The first frame that is kept."""
+
+    @property
+    def end_frame(self) -> int:
+        """One past the last frame."""
+        return self.start_frame + len(self._rows)
+
+    def at(self, frames: NDArray[np.intp], columns: int) -> FloatArray:
+        """Return the rows of these frames, shape (len(frames), columns), without those that are not kept."""
+        kept = frames[(frames >= self.start_frame) & (frames < self.end_frame)] - self.start_frame
+        self._widen(columns)
+        return self._rows[kept]
+
+    def share(self, start_sample: int, end_sample: int) -> FloatArray | None:
+        """Return each column's mean between two samples; None where that is not kept."""
+        first = start_sample // FRAME_SAMPLES
+        last = max(-(-end_sample // FRAME_SAMPLES), first + 1)
+        if first < self.start_frame or first >= self.end_frame:
+            return None
+        rows = self._rows[first - self.start_frame : last - self.start_frame]
+        return np.asarray(rows.mean(axis=0), np.float32)
+
+    def write(self, start_frame: int, rows: FloatArray) -> None:
+        """Write rows from `start_frame` on; frames that were never looked at are silent."""
+        self._widen(rows.shape[1])
+        kept = self._rows[: start_frame - self.start_frame]
+        gap = np.zeros((start_frame - self.start_frame - len(kept), rows.shape[1]), np.float32)
+        self._rows = np.concatenate([kept, gap, rows])
+        surplus = len(self._rows) - self._memory_frames
+        if surplus > 0:
+            self._turns.extend(self._rows[:surplus], self.start_frame)
+            self._rows = self._rows[surplus:]
+            self.start_frame += surplus
+
+    def turns(self) -> tuple[Turn, ...]:
+        """Return who spoke when, from the session's start on, in order of the turns' start."""
+        turns = self._turns.copy()
+        turns.extend(self._rows, self.start_frame)
+        return turns.all()
+
+    def _widen(self, columns: int) -> None:
+        missing = columns - self._rows.shape[1]
+        if missing > 0:
+            self._rows = np.pad(self._rows, ((0, 0), (0, missing)))
