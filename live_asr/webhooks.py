@@ -5,13 +5,12 @@ It reads and writes the database itself, beside a server that runs or without on
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import urlsplit
 
 import typer
 
@@ -52,7 +51,7 @@ def list_deliveries(
     data: DataFlag = None,
     config: ConfigFlag = None,
 ) -> None:
-    """List deliveries, the newest first."""
+    """List deliveries, the newest first, and how many there are in each state."""
     with _database(config, data) as database:
         found = database.deliveries(state=state, session_id=session, limit=limit)
         counts = database.count_deliveries()
@@ -80,9 +79,7 @@ def retry(
     data: DataFlag = None,
     config: ConfigFlag = None,
 ) -> None:
-    """Have deliveries tried now, and as often as a new one; a running server begins within seconds."""
-    import time
-
+    """Have deliveries tried again now, and as often as new ones."""
     from live_asr.storage.database import DELIVERED
 
     if bool(ids) == all_dead:
@@ -90,10 +87,10 @@ def retry(
             "Name the deliveries to try again, or give --all-dead.", "`webhooks dead` lists them."
         )
     with _database(config, data) as database:
-        wanted = list(ids or ())
         if all_dead:
-            wanted = [delivery.id for delivery in database.deliveries(state=State.dead, limit=1_000_000)]
-        for delivery_id in wanted:
+            count = database.retry_dead(now=time.time())
+            print(f"{count} due now" if count else "No delivery was given up.")
+        for delivery_id in ids or ():
             delivery = database.retry(delivery_id, now=time.time())
             if delivery is None:
                 raise ConfigError(
@@ -102,8 +99,6 @@ def retry(
             if delivery.state == DELIVERED:
                 raise ConfigError(f"{delivery_id} was delivered already.", "It is not sent again.")
             print(f"{delivery_id}: due now")
-    if not wanted:
-        print("No delivery was given up.")
 
 
 @contextmanager
@@ -134,33 +129,28 @@ def _show(found: Sequence[Delivery]) -> None:
     if not console.is_terminal:
         console = Console(width=WIDE_COLUMNS)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("delivery", no_wrap=True)
-    table.add_column("session", no_wrap=True)
-    table.add_column("state")
-    table.add_column("tries", justify="right")
-    table.add_column("next try")
-    table.add_column("to", overflow="fold")
+    for heading in ("delivery", "session", "state", "tries", "next try", "to"):
+        table.add_column(heading, no_wrap=True)
     table.add_column("last answer", overflow="fold")
+    now = time.time()
     for delivery in found:
         table.add_row(
             delivery.id,
             delivery.session_id,
             delivery.state,
             str(delivery.attempts),
-            _clock(delivery.next_at) if delivery.state == State.pending else "",
-            shown_url(delivery.url),
+            wait_in_words(delivery.next_at - now) if delivery.state == State.pending else "",
+            # Not the whole URL: paths and queries of such are often secrets.
+            delivery.receiver or "no URL",
             delivery.last_error or (str(delivery.last_status) if delivery.last_status else ""),
         )
     console.print(table, markup=False)
 
 
-def shown_url(url: str) -> str:
-    """Return a URL without its user information and its query: either may hold a secret."""
-    from live_asr.storage.database import receiver_of
-
-    receiver = receiver_of(url)
-    return receiver + urlsplit(url).path if receiver else "no URL"
-
-
-def _clock(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+def wait_in_words(wait: float) -> str:
+    """Return how long it takes until then, in its greatest unit: "now", "in 4 s", "in 9 min", "in 6 h"."""
+    if wait < 0.5:
+        return "now"
+    if wait < 99.5:
+        return f"in {wait:.0f} s"
+    return f"in {wait / 60:.0f} min" if wait < 99.5 * 60 else f"in {wait / 3600:.0f} h"

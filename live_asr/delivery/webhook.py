@@ -183,10 +183,10 @@ class WebhookSender:
             return  # the session was erased meanwhile
         if outcome.error is None:
             log.info("webhook %s was taken by %s", tried.id, tried.receiver)
-        elif state == DEAD:
+        elif tried.state == DEAD:
             log.error("webhook %s to %s is given up: %s", tried.id, tried.receiver, outcome.error)
         else:
-            wait = next_at - self._clock()
+            wait = max(0.0, tried.next_at - self._clock())
             log.warning(
                 "webhook %s to %s failed and is tried again in %.0f s: %s",
                 *(tried.id, tried.receiver, wait, outcome.error),
@@ -251,6 +251,7 @@ class WebhookSender:
                     next_at=next_at,
                     last_status=outcome.status,
                     last_error=outcome.error,
+                    due_at=delivery.next_at,
                 )
             except StorageError as error:
                 log.error("what became of webhook %s cannot be kept yet: %s", delivery.id, error)

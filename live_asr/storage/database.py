@@ -11,7 +11,7 @@ import base64
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -53,8 +53,8 @@ class StoredSession:
     """As in the message `final`."""
     error: Mapping[str, str] | None
     """`code` and `message` of a failed session."""
-    start: Mapping[str, Any]
-    """The client's message `start`."""
+    start: Mapping[str, Any] = field(repr=False)
+    """The client's message `start`. Its webhook's URL may hold a secret."""
     names: Mapping[str, str]
     """Names that people typed in, by speaker label."""
 
@@ -63,8 +63,8 @@ class StoredSession:
 class NewDelivery:
     """What is to be told, and to whom."""
 
-    url: str
-    body: bytes
+    url: str = field(repr=False)
+    body: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,9 @@ class Delivery:
     id: str
     """The `webhook-id`: made once, the same on every try."""
     session_id: str
-    url: str
-    body: bytes
+    url: str = field(repr=False)
+    """May hold a secret; `receiver` is what may be shown."""
+    body: bytes = field(repr=False)
     state: str
     """`pending`, `delivered` or `dead`."""
     attempts: int
@@ -304,23 +305,27 @@ class Database:
         next_at: float,
         last_status: int | None,
         last_error: str | None,
+        due_at: float | None = None,
     ) -> Delivery | None:
-        """Keep what became of one try; return the delivery, or None where it was erased meanwhile."""
+        """Keep what became of one try; return the delivery, or None where it was erased meanwhile.
+
+        `due_at` is its `next_at` of when the try began. Where that has changed, somebody has asked for
+        another try in the meantime: then a failure leaves it due.
+        """
         with self._writing() as connection:
-            connection.execute(
-                deliveries.update()
-                .where(deliveries.c.id == delivery_id)
-                .values(
-                    state=state,
-                    attempts=deliveries.c.attempts + 1,
-                    tries=deliveries.c.tries + 1,
-                    next_at=next_at,
-                    last_status=last_status,
-                    last_error=last_error,
-                )
-            )
-            row = connection.execute(select(deliveries).where(deliveries.c.id == delivery_id)).first()
-        return None if row is None else _delivery(row)
+            row = connection.execute(_one(delivery_id)).first()
+            if row is None:
+                return None
+            before = _delivery(row)
+            values: dict[str, Any] = {
+                "attempts": before.attempts + 1,
+                "last_status": last_status,
+                "last_error": last_error,
+            }
+            if state == DELIVERED or due_at is None or due_at == before.next_at:
+                values |= {"state": state, "tries": before.tries + 1, "next_at": next_at}
+            connection.execute(deliveries.update().where(deliveries.c.id == delivery_id).values(values))
+            return _delivery(connection.execute(_one(delivery_id)).one())
 
     def retry(self, delivery_id: str, *, now: float) -> Delivery | None:
         """Make a dead or pending delivery due now, with all its tries before it again.
@@ -333,8 +338,14 @@ class Database:
                 .where(deliveries.c.id == delivery_id, deliveries.c.state != DELIVERED)
                 .values(state=PENDING, tries=0, next_at=now)
             )
-            row = connection.execute(select(deliveries).where(deliveries.c.id == delivery_id)).first()
+            row = connection.execute(_one(delivery_id)).first()
         return None if row is None else _delivery(row)
+
+    def retry_dead(self, *, now: float) -> int:
+        """Do the same with all dead deliveries; return how many there were."""
+        with self._writing() as connection:
+            dead = deliveries.update().where(deliveries.c.state == DEAD)
+            return connection.execute(dead.values(state=PENDING, tries=0, next_at=now)).rowcount
 
     def count_deliveries(self) -> dict[str, int]:
         """Return how many deliveries there are in each state."""
@@ -350,6 +361,10 @@ class Database:
 
 def _is_unfinished(session_id: str) -> Any:
     return and_(sessions.c.id == session_id, sessions.c.state.not_in(OVER))
+
+
+def _one(delivery_id: str) -> Select[Any]:
+    return select(deliveries).where(deliveries.c.id == delivery_id)
 
 
 def _new_delivery_id() -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_network
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from live_asr.delivery.addresses import why_refused
+
+EMBEDDING = (ip_network("::ffff:0:0/96"), ip_network("64:ff9b::/96"))
+"""IPv6 addresses that are another way to write an IPv4 one."""
 
 
 @pytest.mark.parametrize(
@@ -71,8 +74,7 @@ def test_an_ipv4_address_inside_an_ipv6_one_is_judged_as_what_it_is(address: IPv
 
 
 @given(st.ip_addresses())
-def test_nothing_that_python_knows_to_be_special_may_be_called(address: object) -> None:
-    found = ip_address(str(address))
-    if not found.is_global or found.is_multicast or found.is_reserved:
-        inside = getattr(found, "ipv4_mapped", None)
-        assert why_refused(str(found)) is not None or (inside is not None and inside.is_global)
+def test_nothing_that_python_knows_to_be_special_may_be_called(address: IPv4Address | IPv6Address) -> None:
+    assume(not any(address in network for network in EMBEDDING))
+    if not address.is_global or address.is_multicast or address.is_reserved:
+        assert why_refused(str(address)) is not None

@@ -250,6 +250,44 @@ def test_retrying_makes_a_pending_delivery_due_now(database: Database) -> None:
     assert [found.id for found in database.due(100.0, limit=1)] == [delivery.id]
 
 
+def test_retrying_all_that_is_dead_leaves_the_others_as_they_are(database: Database) -> None:
+    for name, state in [("a1", "dead"), ("b2", "dead"), ("c3", "pending"), ("d4", "delivered")]:
+        finish(database, name)
+        delivery = delivery_of(database, name)
+        database.record_try(delivery.id, state=state, next_at=9e9, last_status=500, last_error="no")
+    assert database.retry_dead(now=100.0) == 2
+    assert {delivery.session_id for delivery in database.due(100.0, limit=9)} == {"a1", "b2"}
+    assert database.retry_dead(now=100.0) == 0
+
+
+def test_a_try_that_fails_after_another_was_asked_for_leaves_the_delivery_due(database: Database) -> None:
+    finish(database, "a1")
+    begun = delivery_of(database, "a1")
+    database.retry(begun.id, now=70.0)
+    failure = {"next_at": 9e9, "last_status": 500, "last_error": "no"}
+    tried = database.record_try(begun.id, state="dead", due_at=begun.next_at, **failure)
+    assert tried is not None
+    assert (tried.state, tried.next_at, tried.attempts, tried.tries) == ("pending", 70.0, 1, 0)
+    assert tried.last_error == "no"
+
+
+def test_a_try_that_succeeds_after_another_was_asked_for_settles_it(database: Database) -> None:
+    finish(database, "a1")
+    begun = delivery_of(database, "a1")
+    database.retry(begun.id, now=70.0)
+    database.record_try(
+        begun.id, state="delivered", due_at=begun.next_at, next_at=71.0, last_status=200, last_error=None
+    )
+    assert database.due(1e12, limit=1) == []
+
+
+def test_nothing_that_may_be_secret_is_in_what_python_shows_of_a_delivery(database: Database) -> None:
+    new = NewDelivery("https://someone:hunter2@hooks.example.com/", b"hunter2")
+    database.add_session("a1", {"webhook": {"url": new.url}}, created_at=1.0)
+    database.finish_session("a1", state="done", ended_at=2.0, delivery=new)
+    assert "hunter2" not in f"{new!r} {delivery_of(database, 'a1')!r} {database.session('a1')!r}"
+
+
 def test_a_delivered_one_is_not_retried_and_an_unknown_one_is_none(database: Database) -> None:
     finish(database, "a1")
     delivery = delivery_of(database, "a1")
