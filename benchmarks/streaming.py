@@ -172,6 +172,8 @@ class Recorder:
         for first in range(0, len(self.log.clip.audio), CHUNK_SAMPLES):
             body = self.log.clip.audio[first : first + CHUNK_SAMPLES].tobytes()
             while sent_bytes + len(body) - self._acknowledged_bytes > self._window_bytes:
+                if self._closed.is_set():
+                    return
                 self._acknowledged.clear()
                 await self._wait(self._acknowledged)
             await self._send(socket, first, body)
