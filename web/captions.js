@@ -63,7 +63,7 @@ export class Captions {
     const numbers = new Set(wanted.map((utterance) => utterance.utterance));
     for (const [number, { element }] of this.#shown) {
       if (revision === this.#revision && numbers.has(number)) continue;
-      element.remove();
+      remove(element);
       this.#shown.delete(number);
     }
     this.#revision = revision;
@@ -133,7 +133,7 @@ export class Captions {
 
   /** @param {Shown} shown @param {string | null} before @param {Cast} cast */
   #showTurns({ element, turns, paragraphs }, before, cast) {
-    for (const { element } of paragraphs.splice(turns.length)) element.remove();
+    for (const { element } of paragraphs.splice(turns.length)) remove(element);
     let speaker = before;
     turns.forEach((turn, at) => {
       if (at === paragraphs.length) {
@@ -166,4 +166,10 @@ export class Captions {
     const home = open?.paragraphs.at(-1)?.text ?? this.#pendingTurn.text;
     if (this.#tail.parentElement !== home) home.append(this.#tail);
   }
+}
+
+/** Take an element away; a name that is being typed in it counts as typed. @param {HTMLElement} element */
+function remove(element) {
+  /** @type {HTMLElement | null} */ (element.querySelector(".naming"))?.blur();
+  element.remove();
 }

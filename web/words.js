@@ -84,13 +84,11 @@ const WORDS = {
 
 /** What the full pass does, by stage. @type {Record<string, string>} */
 const STAGES = {
-  loading: "Finding out who spoke: getting ready",
   segmentation: "Finding out who spoke: where each turn begins and ends",
   embeddings: "Finding out who spoke: what each voice sounds like",
   clustering: "Finding out who spoke: which voices are the same",
   recognition: "Writing the words once more, with all of it heard",
 };
-const STAGE = "Finding out who spoke";
 
 /** What a reader is told of the server's errors, by code. @type {Record<string, string>} */
 const FAILURES = {
@@ -191,9 +189,10 @@ function replaying() {
 }
 
 /** What the full pass is doing. @param {State} state */
-function pass({ progress }) {
-  if (!progress) return `${STAGE}.`;
-  const stage = Object.hasOwn(STAGES, progress.stage) ? STAGES[progress.stage] : STAGE;
+function pass({ progress, links }) {
+  const purpose = links.rttm ? "Finding out who spoke" : "Going over it once more";
+  if (!progress) return `${purpose}.`;
+  const stage = Object.hasOwn(STAGES, progress.stage) ? STAGES[progress.stage] : purpose;
   return `${stage}, ${percent(progress.fraction)}.`;
 }
 

@@ -139,6 +139,7 @@ def test_what_was_chosen_is_sent_and_remembered(
     page.get_by_role("button", name="Settings").click()
     page.get_by_label("Words to expect").fill("Silero, Whisper\nKyiv")
     page.get_by_role("combobox", name="Captions").select_option("translate")
+    page.get_by_label("Tell speakers apart").uncheck()
     page.keyboard.press("Escape")
     page.reload()
     scripted = ScriptedServer(opened)
@@ -146,7 +147,7 @@ def test_what_was_chosen_is_sent_and_remembered(
     page.get_by_role("button", name="Start").click()
     scripted.wait_until(lambda: bool(scripted.heard))
     start = json.loads(scripted.heard[0])
-    assert (start["language"], start["task"]) == ("de", "translate")
+    assert (start["language"], start["task"], start["diarize"]) == ("de", "translate", False)
     assert start["vocabulary"] == ["Silero", "Whisper", "Kyiv"]
     assert start["audio"]["encoding"] == "pcm_s16le"
     assert 8_000 <= start["audio"]["sample_rate"] <= 48_000

@@ -88,7 +88,7 @@ def test_who_spoke_when_can_be_fetched_once_somebody_is_known(page: Page) -> Non
 @pytest.mark.parametrize(
     ("stage", "said"),
     [
-        ("loading", "Finding out who spoke: getting ready, 42 %."),
+        ("loading", "Finding out who spoke, 42 %."),
         ("segmentation", "Finding out who spoke: where each turn begins and ends, 42 %."),
         ("embeddings", "Finding out who spoke: what each voice sounds like, 42 %."),
         ("clustering", "Finding out who spoke: which voices are the same, 42 %."),
@@ -105,6 +105,8 @@ def test_each_stage_of_the_full_pass_has_words(page: Page, stage: str, said: str
 def test_before_the_full_pass_says_anything_the_page_says_what_it_is_for(page: Page) -> None:
     assert reduced(page, *LIVE, HEARD, STOP)["words"]["detail"] == "Writing the last words."
     assert reduced(page, *LIVE, HEARD, STOP, STOPPED)["words"]["detail"] == "Finding out who spoke."
+    nobody = commit(0, word(" One", 0, 1))
+    assert reduced(page, *LIVE, nobody, STOP, STOPPED)["words"]["detail"] == "Going over it once more."
 
 
 def test_the_final_text_takes_the_place_of_the_live_one_which_can_be_shown_again(page: Page) -> None:

@@ -213,6 +213,21 @@ def test_a_name_is_typed_by_keyboard_alone_and_escape_keeps_the_old_one(
     assert kept == [("PUT", {"S1": "Ben from C"})]
 
 
+def test_a_name_that_is_being_typed_when_the_final_text_comes_is_kept(
+    silent_browser: Browser, server: Server, visit: OpenPage
+) -> None:
+    opened, scripted = talking(silent_browser, server, visit)
+    page = opened.page
+    kept = kept_names(page)
+    scripted.stop(185)
+    page.locator("#transcript .speaker").last.click()
+    page.keyboard.type("Ada")
+    conclude(scripted)
+    expect(page.locator("#transcript .turn").last).to_contain_text("the sea came up")
+    expect(page.locator("#transcript .speaker").last).to_have_text("Ada")
+    assert kept == [("PUT", {"S2": "Ada"})]
+
+
 def test_a_name_that_the_server_does_not_keep_is_in_what_is_saved_all_the_same(
     silent_browser: Browser, server: Server, visit: OpenPage
 ) -> None:
