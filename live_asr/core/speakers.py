@@ -415,11 +415,13 @@ class SpeakerTracker:
             if run.is_guessed:
                 anew[frames] = True
             else:
-                # A run may hold a change of speaker that the model did not see: what is known stays.
-                seen = old[run.first : run.last, 1:]
+                # A run may hold a change of speaker that the model did not see: what is known stays, but
+                # where several speak it is not known who of them this is.
+                clean = run.clean[run.clean < len(old)]
+                seen = old[clean, 1:]
                 if seen.size:
-                    known = np.flatnonzero(seen.max(axis=1) >= KNOWN)
-                    owners[known] = seen.argmax(axis=1)[known] + 1
+                    known = seen.max(axis=1) >= KNOWN
+                    owners[clean[known] - run.first] = seen.argmax(axis=1)[known] + 1
             if run.listened.size and run.speaker is not None:
                 heard = slice(run.listened[0], run.listened[-1] + 1)
                 owners[heard.start - run.first : heard.stop - run.first] = run.speaker + 1

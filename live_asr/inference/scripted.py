@@ -15,7 +15,8 @@ from enum import Enum
 
 import numpy as np
 
-from live_asr.core.types import DecodeRequest, Hypothesis, Word, samples
+from live_asr.core.turns import FRAME_SAMPLES
+from live_asr.core.types import DecodeRequest, Hypothesis, Turn, Word, samples
 from live_asr.inference.interfaces import CHUNK_SAMPLES, FloatArray, RecognizerInfo, SpeechState
 
 LOUD = 0.5
@@ -69,6 +70,49 @@ class EnergyDetector:
             raise ValueError(f"{samples.size} samples are not a whole number of chunks")
         loud = np.abs(samples.reshape(-1, CHUNK_SAMPLES)) > self._threshold
         return loud.mean(axis=1, dtype=np.float32), state
+
+
+class ScriptedVoices:
+    """Audio in which each speaker, `S1` to `S6`, can be told exactly, and the models that tell them.
+
+    A sample holds one bit for each speaker who speaks in it. The segmentation numbers the speakers of a
+    window in the order in which they are heard, as a real one does; a voice is one axis of space.
+    """
+
+    dimension = 6
+
+    def audio_of(self, turns: Iterable[Turn], duration_samples: int) -> FloatArray:
+        """Return audio in which the turns are heard, shape (duration_samples,)."""
+        bits = np.zeros(duration_samples, np.int32)
+        for turn in turns:
+            bits[turn.start_sample : turn.end_sample] |= 1 << (int(turn.speaker[1:]) - 1)
+        return (bits / 64).astype(np.float32)
+
+    def segment(self, samples: FloatArray) -> FloatArray:
+        """Tell who of the first three heard speaks when; see `SpeakerSegmentation.segment`."""
+        heard = self._heard(samples[::FRAME_SAMPLES])
+        order = [
+            s
+            for s in sorted(range(self.dimension), key=lambda s: self._first(heard[:, s]))
+            if heard[:, s].any()
+        ]
+        activity = np.zeros((len(heard), 3), np.float32)
+        for local, speaker in enumerate(order[:3]):
+            activity[:, local] = heard[:, speaker]
+        return activity
+
+    def embed(self, samples: FloatArray) -> FloatArray:
+        """Embed whoever is heard, each in proportion; see `SpeakerEncoder.embed`."""
+        mixed = self._heard(samples).sum(axis=0).astype(np.float32)
+        return mixed / np.linalg.norm(mixed)
+
+    def _heard(self, samples: FloatArray) -> FloatArray:
+        bits = np.rint(samples * 64).astype(np.int32)[:, None]
+        return np.asarray((bits >> np.arange(self.dimension)) & 1, np.float32)
+
+    @staticmethod
+    def _first(heard: FloatArray) -> int:
+        return int(heard.argmax()) if heard.any() else len(heard)
 
 
 class ScriptedRecognizer:
