@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -105,10 +104,6 @@ def create_app(
         except EngineError as error:
             on_failed(error)
             return
-        # All that was imported lives as long as the process: without it, a collection holds the loop for
-        # a millisecond rather than fifty.
-        gc.collect()
-        gc.freeze()
         on_ready(loaded)
         await watch_loop(metrics.loop_stall)
 

@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 
 AUTO, LOCAL = "auto", "local"
 COMMUNITY = "community-1"
+CAMPPLUS, GE2E = "campplus", "ge2e"
 
 
 def full_pass_load(settings: Settings, load: Load) -> FullPassLoad:
@@ -56,8 +57,10 @@ def _pipeline(settings: Settings) -> LocalPipeline | PretrainedPipeline | None:
         is_folder = Path(wanted).expanduser().is_dir()
         source = str(Path(wanted).expanduser().absolute()) if is_folder else wanted
         return PretrainedPipeline(source, Path(wanted).name)
+    # The local pipeline is tuned for CAM++; GE2E is for live sessions.
+    voices = CAMPPLUS if settings.models.speaker_encoder == GE2E else settings.models.speaker_encoder
     try:
-        encoder = converted(_resolve(settings, settings.models.speaker_encoder))
+        encoder = converted(_resolve(settings, voices))
         return LocalPipeline(_resolve(settings, settings.models.segmentation).model_file, encoder)
     except WeightsError as error:
         log.warning("full passes find no speakers, the live labels stand: %s", error)
