@@ -48,16 +48,18 @@ class Record:
         *,
         live: bool = False,
         turns: Sequence[Turn] = (),
+        live_turns: Sequence[Turn] = (),
         names: Mapping[SpeakerLabel, str] | None = None,
     ) -> Record:
         """Make the record of a session's transcript as it stands: its best revision, or the live one.
 
-        `turns` are the full pass's; the live revision has none but those of its words. `names` may hold live
-        labels and final ones: a name given to one counts for what became of it, unless that has its own.
+        `turns` are the full pass's, `live_turns` those heard live; without them they are those of the words.
+        `names` may hold live labels and final ones: a name given to one counts for what became of it, unless
+        that has its own.
         """
         is_live = live or transcript.final is None
         segments = transcript.live_segments() if is_live else transcript.segments()
-        own_turns = () if is_live else tuple(turns)
+        own_turns = tuple(live_turns if is_live else turns)
         return cls(
             session=session,
             segments=segments,

@@ -26,14 +26,15 @@ def make_result(
     *,
     turns: Sequence[Turn] = (),
     words: Sequence[Word] = (),
+    live_turns: Sequence[Turn] = (),
     language: str | None = None,
     revision: int = 1,
 ) -> Result:
     """Make the result of a session whose live transcript is complete, changing nothing.
 
     `turns` and `words` are what the full pass found, each empty where it found nothing or was not asked: then
-    the live words stand, and the live labels, renamed, if there are any. An hour of words takes a tenth of a
-    second: it may be called from another thread once `stopped` is said.
+    the live words stand, and the live labels, renamed, if there are any, with `live_turns` as heard. Takes a
+    tenth of a second for an hour of words: it may be called from another thread once `stopped` is said.
     """
     live_words = transcript.words
     labels: str | None = "full"
@@ -41,7 +42,8 @@ def make_result(
         renamed = live_to_final(live_words, turns)
     else:
         renamed = {label: final_label(number) for number, label in enumerate(_in_use(live_words))}
-        turns = turns_of(_relabelled(live_words, renamed))
+        heard = [turn for turn in live_turns if turn.speaker in renamed] or turns_of(live_words)
+        turns = [replace(turn, speaker=renamed[turn.speaker]) for turn in heard]
         labels = "live" if turns else None
     if words or labels == "full":
         segments = final_segments(attribute(words or live_words, turns))

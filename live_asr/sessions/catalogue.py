@@ -12,7 +12,7 @@ from live_asr.core.transcript import Transcript
 from live_asr.sessions.finalizer import Finalizer
 from live_asr.sessions.registry import SessionRegistry, read_transcript
 from live_asr.storage.database import Database, Delivery, StoredSession
-from live_asr.storage.spool import SpoolStore
+from live_asr.storage.spool import LIVE_TURNS_FILE, SpoolStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +71,19 @@ class Catalogue:
         names = stored.names if stored is not None else {}
         runner = self._registry.runner_of(session_id)
         if runner is not None and runner.session.transcript.final is None:
-            return Record.of(session_id, runner.session.transcript, names=names)
+            session = runner.session
+            return Record.of(session_id, session.transcript, live_turns=session.turns(), names=names)
 
         def read() -> Record:
             transcript: Transcript = read_transcript(self._store, session_id)
-            turns = self._store.turns(session_id)
-            return Record.of(session_id, transcript, live=live_revision, turns=turns, names=names)
+            return Record.of(
+                session_id,
+                transcript,
+                live=live_revision,
+                turns=self._store.turns(session_id),
+                live_turns=self._store.turns(session_id, LIVE_TURNS_FILE),
+                names=names,
+            )
 
         return await asyncio.to_thread(read)
 

@@ -28,7 +28,7 @@ from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.progress import PacedProgress
 from live_asr.sessions.recording import write_pcm
 from live_asr.storage.database import Database, NewDelivery
-from live_asr.storage.spool import AUDIO_FILE, Spool, SpoolStore
+from live_asr.storage.spool import AUDIO_FILE, LIVE_TURNS_FILE, Spool, SpoolStore
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +70,8 @@ class Drained:
     start: Start
     transcript: Transcript
     spool: Spool
+    turns: tuple[Turn, ...] = ()
+    """Who spoke when, as heard live; empty for a session of an earlier run, which has kept them."""
     heard_speech: bool = True
     """Whether anything in it sounded like speech, words or not; True where that is not known."""
     tell: Callable[[ServerMessage], None] = lambda _: None
@@ -153,6 +155,7 @@ class Finalizer:
     # The full pass ---------------------------------------------------------------------------------
 
     async def _make(self, session: Drained) -> Result:
+        live_turns = await self._keep_live(session)
         found: FullPassResult | None = None
         if self._is_worth_a_pass(session):
             found = await self._pass(session)
@@ -168,7 +171,15 @@ class Finalizer:
             turns=(found.turns if found else None) or (),
             words=(found.words if found else None) or (),
             language=found.language if found else None,
+            live_turns=live_turns,
         )
+
+    async def _keep_live(self, session: Drained) -> tuple[Turn, ...]:
+        """Put the live turns on disk, or return those that an earlier run put there."""
+        if not session.turns:
+            return await asyncio.to_thread(self._store.turns, session.session_id, LIVE_TURNS_FILE)
+        await asyncio.to_thread(self._store.write_turns, session.spool, session.turns, LIVE_TURNS_FILE)
+        return session.turns
 
     def _is_worth_a_pass(self, session: Drained) -> bool:
         start, transcript = session.start, session.transcript

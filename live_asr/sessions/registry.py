@@ -345,7 +345,13 @@ class SessionRegistry:
         self._finalizing[session.id] = runner
         self._give_place_back(runner)
         drained = Drained(
-            session.id, session.start, session.transcript, runner.spool, runner.heard_speech, runner.tell
+            session.id,
+            session.start,
+            session.transcript,
+            runner.spool,
+            session.turns(),
+            runner.heard_speech,
+            runner.tell,
         )
         with contextlib.suppress(Postponed):
             finished = await self._finalizer.finalize(drained)

@@ -31,6 +31,7 @@ AUDIO_FILE = "audio.bin"
 MESSAGES_FILE = "messages.jsonl"
 ABOUT_FILE = "session.json"
 TURNS_FILE = "turns.json"
+LIVE_TURNS_FILE = "turns-live.json"
 CONDEMNED = ".erased-"
 """Before the id of a session, the name of a folder that is to be erased."""
 
@@ -258,13 +259,13 @@ class SpoolStore:
                 if line.endswith(b"\n"):  # a torn tail is not a message
                     yield line
 
-    def write_turns(self, spool: Spool, turns: Iterable[Turn]) -> None:
+    def write_turns(self, spool: Spool, turns: Iterable[Turn], file: str = TURNS_FILE) -> None:
         """Keep who spoke when: all of it, on disk, or nothing. Blocks. Raises StorageError."""
         rows = [
             {"start": seconds(turn.start_sample), "end": seconds(turn.end_sample), "speaker": turn.speaker}
             for turn in turns
         ]
-        path = spool.folder / TURNS_FILE
+        path = spool.folder / file
         unfinished = path.with_suffix(".new")
         try:
             unfinished.unlink(missing_ok=True)
@@ -274,12 +275,12 @@ class SpoolStore:
         except OSError as error:
             raise _storage_error(error) from error
 
-    def turns(self, session_id: str) -> tuple[Turn, ...]:
+    def turns(self, session_id: str, file: str = TURNS_FILE) -> tuple[Turn, ...]:
         """Return who spoke when; nothing where that is not kept. Blocks.
 
         Raises KeyError when there is no such session.
         """
-        path = self._folder_of(session_id) / TURNS_FILE
+        path = self._folder_of(session_id) / file
         try:
             rows = orjson.loads(path.read_bytes())
             return tuple(Turn(samples(row["start"]), samples(row["end"]), row["speaker"]) for row in rows)

@@ -30,13 +30,14 @@ from live_asr.core.messages import (
     wire_word,
 )
 from live_asr.core.transcript import Transcript
+from live_asr.core.types import Turn
 from live_asr.errors import EngineError, LiveAsrError, StorageError
 from live_asr.inference.full_pass import FullPassResult
 from live_asr.sessions.finalizer import Drained, Finalizer, Finished, Postponed
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.registry import read_transcript
 from live_asr.storage.database import Database, sqlite_url
-from live_asr.storage.spool import SpoolStore
+from live_asr.storage.spool import LIVE_TURNS_FILE, SpoolStore
 
 PATIENCE = 30.0
 RATE_HZ = 16_000
@@ -75,6 +76,7 @@ class Desk:
         audio: bytes = AUDIO.tobytes(),
         duration: float = 2.0,
         heard_speech: bool = True,
+        live_turns: tuple[Turn, ...] = (),
     ) -> Drained:
         """Make a session that has just said `stopped`."""
         start = start or Start()
@@ -91,7 +93,7 @@ class Desk:
             transcript.apply(message)
             spool.append_message(encode(message))
         await spool.settled()
-        return Drained(name, start, transcript, spool, heard_speech, self.said.append)
+        return Drained(name, start, transcript, spool, live_turns, heard_speech, self.said.append)
 
     async def finalize(self, session: Drained) -> Final:
         async with asyncio.timeout(PATIENCE):
@@ -255,6 +257,27 @@ async def test_with_final_pass_off_the_live_record_is_the_result_under_final_lab
         assert spoken(final) == [("SPEAKER_00", "one two"), ("SPEAKER_01", "three four")]
         assert (final.labels, final.revision) == ("live", 1)
         assert desk.store.turns("a1") == (turn(0.0, 1.0, "SPEAKER_00"), turn(1.0, 2.0, "SPEAKER_01"))
+
+
+async def test_turns_as_heard_live_are_kept_and_are_the_result_s_where_the_pass_has_none(
+    tmp_path: Path,
+) -> None:
+    heard = (turn(0.0, 1.1, "S1"), turn(0.9, 2.0, "S2"), turn(0.0, 0.1, "S3"))  # S3 has no words
+    expected = (turn(0.0, 1.1, "SPEAKER_00"), turn(0.9, 2.0, "SPEAKER_01"))
+    async with opened(tmp_path, EngineError("killed")) as desk:
+        desk.full_pass.may_end.clear()
+        session = await desk.session(live_turns=heard)
+        waiting = asyncio.create_task(desk.finalizer.finalize(session))
+        await desk.full_pass.began.wait()
+        desk.finalizer.postpone()
+        with pytest.raises(Postponed):
+            await waiting
+        await desk.store.finish(session.spool, keep_audio=True)
+    async with opened(tmp_path, EngineError("killed")) as desk:
+        final = await desk.finalize(await desk.again(session))
+        assert [speaker.duration for speaker in final.speakers] == [1.1, 1.1]
+        assert desk.store.turns("a1") == expected
+        assert desk.store.turns("a1", LIVE_TURNS_FILE) == heard
 
 
 async def test_live_words_stand_where_the_pass_gives_none(tmp_path: Path) -> None:
