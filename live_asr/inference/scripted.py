@@ -75,7 +75,7 @@ class EnergyDetector:
 class ScriptedVoices:
     """Audio in which each speaker, `S1` to `S6`, can be told exactly, and the models that tell them.
 
-    A sample holds one bit for each speaker who speaks in it. The segmentation numbers the speakers of a
+    All speech is loud; a sample's small change holds one bit for each speaker who speaks in it. The segmentation numbers the speakers of a
     window in the order in which they are heard, as a real one does; a voice is one axis of space.
     """
 
@@ -86,7 +86,7 @@ class ScriptedVoices:
         bits = np.zeros(duration_samples, np.int32)
         for turn in turns:
             bits[turn.start_sample : turn.end_sample] |= 1 << (int(turn.speaker[1:]) - 1)
-        return (bits / 64).astype(np.float32)
+        return np.where(bits > 0, LOUD + bits / 128, 0.0).astype(np.float32)
 
     def segment(self, samples: FloatArray) -> FloatArray:
         """Tell who of the first three heard speaks when; see `SpeakerSegmentation.segment`."""
@@ -107,7 +107,7 @@ class ScriptedVoices:
         return mixed / np.linalg.norm(mixed)
 
     def _heard(self, samples: FloatArray) -> FloatArray:
-        bits = np.rint(samples * 64).astype(np.int32)[:, None]
+        bits = np.rint(np.maximum(samples - LOUD, 0.0) * 128).astype(np.int32)[:, None]
         return np.asarray((bits >> np.arange(self.dimension)) & 1, np.float32)
 
     @staticmethod

@@ -12,9 +12,10 @@ from live_asr.core.captioner import Captioner, Committed, Event, MarkReached
 from live_asr.core.session import Session
 from live_asr.core.types import DecodeRequest, Utterance, Word
 from live_asr.inference.interfaces import Recognizer, SpeechDetector, SpeechState
-from live_asr.inference.scripted import EnergyDetector
+from live_asr.inference.scripted import EnergyDetector, ScriptedVoices
 
 FloatArray = NDArray[np.float32]
+VOICES = ScriptedVoices()
 
 
 @dataclass
@@ -35,7 +36,7 @@ class Driver:
 
     def work(self) -> None:
         """Detect and decode for as long as that is wanted."""
-        while self.judge() or self.answer():
+        while self.judge() or self.tell_speakers() or self.answer():
             pass
 
     def judge(self) -> bool:
@@ -45,6 +46,18 @@ class Driver:
             return False
         probabilities, self.state = self.detector.detect(audio, self.state)
         self.subject.receive_probabilities(probabilities)
+        return True
+
+    def tell_speakers(self) -> bool:
+        """Answer one wish for what tells speakers apart, if there is one."""
+        wanted = self.subject.wanted_of_speakers() if isinstance(self.subject, Session) else None
+        if wanted is None or not isinstance(self.subject, Session):
+            return False
+        kind, audio = wanted
+        if kind == "segmentation":
+            self.subject.receive_activity(VOICES.segment(audio))
+        else:
+            self.subject.receive_embedding(VOICES.embed(audio))
         return True
 
     def answer(self) -> bool:

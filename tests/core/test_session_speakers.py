@@ -1,0 +1,159 @@
+"""A session tells its speakers apart: labels on words, utterances that end where another one speaks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from driving import VOICES, Driver
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from live_asr.core.messages import Commit, Label, ServerMessage, Start, Stopped, UtteranceMessage
+from live_asr.core.session import Session, SessionState
+from live_asr.core.speakers import SpeakerOptions
+from live_asr.core.types import Turn, samples
+from live_asr.inference.scripted import ScriptedRecognizer, numbered, spoken
+
+TALK = numbered(
+    [
+        *spoken("good morning and welcome to all of you here", 1.0),
+        *spoken("thank you it is good to be here today", 3.7),
+        *spoken("then let us begin with the first of them", 8.0),
+    ]
+)
+TURNS = (
+    Turn(samples(1.0), samples(3.7), "S1"),
+    Turn(samples(3.7), samples(6.4), "S2"),
+    Turn(samples(8.0), samples(10.7), "S1"),
+)
+AUDIO = VOICES.audio_of(TURNS, samples(12.0))
+
+
+def session_with(**start: object) -> Session:
+    return Session("test", Start(language="en", pace="fast", **start), speakers=SpeakerOptions())  # type: ignore[arg-type]
+
+
+def hold(session: Session, cuts: Iterator[int] | None = None) -> list[ServerMessage]:
+    """Have the session hear the talk, cut at any samples, and stop."""
+    driver = Driver(session, ScriptedRecognizer(TALK))
+    for piece in np.split(AUDIO, sorted(cuts or range(8000, len(AUDIO), 8000))):
+        driver.hear(piece)
+    session.receive_stop()
+    driver.work()
+    return session.messages()
+
+
+def test_every_word_is_known_by_its_speaker_when_the_session_stops() -> None:
+    session = session_with()
+    hold(session)
+    said = [(word.text.strip(), word.speaker) for word in session.transcript.words]
+    assert [speaker for _, speaker in said] == ["S1"] * 9 + ["S2"] * 9 + ["S1"] * 9
+
+
+def test_a_change_of_speaker_without_a_pause_ends_the_utterance() -> None:
+    messages = hold(session_with())
+    utterances = [m for m in messages if isinstance(m, UtteranceMessage)]
+    assert [u.text for u in utterances] == [
+        "good morning and welcome to all of you here",
+        "thank you it is good to be here today",
+        "then let us begin with the first of them",
+    ]
+    assert [u.speaker for u in utterances] == ["S1", "S2", "S1"]
+    assert [u.utterance for u in utterances] == [0, 1, 2]
+
+
+def test_a_commit_never_holds_words_of_two_utterances() -> None:
+    messages = hold(session_with())
+    open_utterance = 0
+    for message in messages:
+        if isinstance(message, Commit):
+            assert message.utterance == open_utterance
+        elif isinstance(message, UtteranceMessage):
+            open_utterance += 1
+
+
+def test_a_voice_that_is_known_is_named_as_its_words_are_committed() -> None:
+    messages = hold(session_with())
+    last = [m for m in messages if isinstance(m, Commit)][-1]
+    assert {word.speaker for word in last.words} == {"S1"}
+
+
+def test_stopped_is_said_after_the_last_label() -> None:
+    messages = hold(session_with())
+    kinds = [type(m) for m in messages if isinstance(m, Label | Stopped | Commit)]
+    assert kinds[-1] is Stopped
+    assert kinds.count(Stopped) == 1
+
+
+def test_a_client_that_wants_no_speakers_gets_none() -> None:
+    session = session_with(diarize=False)
+    messages = hold(session)
+    assert not any(isinstance(m, Label) for m in messages)
+    assert {word.speaker for word in session.transcript.words} == {None}
+    assert session.turns() == ()
+
+
+def test_the_text_is_the_same_with_speakers_and_without() -> None:
+    with_speakers, without = session_with(), session_with(diarize=False)
+    hold(with_speakers)
+    hold(without)
+    assert with_speakers.transcript.text == without.transcript.text
+
+
+def test_no_more_speakers_are_told_than_the_client_allows() -> None:
+    session = session_with(max_speakers=1)
+    hold(session)
+    assert {word.speaker for word in session.transcript.words} == {"S1"}
+
+
+def test_who_spoke_when_is_known_in_the_end() -> None:
+    session = session_with()
+    hold(session)
+    assert [turn.speaker for turn in session.turns()] == ["S1", "S2", "S1"]
+    for found, meant in zip(session.turns(), TURNS, strict=True):
+        assert abs(found.start_sample - meant.start_sample) <= samples(0.1)
+        assert abs(found.end_sample - meant.end_sample) <= samples(0.1)
+
+
+def test_a_session_that_is_stopped_without_any_audio_is_complete_at_once() -> None:
+    session = session_with()
+    session.receive_stop()
+    Driver(session, ScriptedRecognizer(())).work()
+    assert session.state is SessionState.FINALIZING
+
+
+@pytest.mark.parametrize("failing", ["segmentation", "embedding", "both"])
+def test_models_that_fail_cost_labels_but_no_word(failing: str) -> None:
+    session = session_with()
+
+    class Failing(Driver):
+        def tell_speakers(self) -> bool:
+            wanted = session.wanted_of_speakers()
+            if wanted is None:
+                return False
+            kind, audio = wanted
+            if failing in (kind, "both"):
+                session.receive_speaker_failure()
+            elif kind == "segmentation":
+                session.receive_activity(VOICES.segment(audio))
+            else:
+                session.receive_embedding(VOICES.embed(audio))
+            return True
+
+    driver = Failing(session, ScriptedRecognizer(TALK))
+    driver.hear(AUDIO)
+    session.receive_stop()
+    driver.work()
+    assert session.state is SessionState.FINALIZING
+    assert len(session.transcript.words) == len(TALK)
+
+
+@settings(max_examples=10, deadline=None)
+@given(cuts=st.lists(st.integers(1, len(AUDIO) - 1), max_size=6))
+def test_any_chunking_gives_the_same_words_with_the_same_speakers(cuts: list[int]) -> None:
+    one, other = session_with(), session_with()
+    hold(one)
+    hold(other, iter(cuts) if cuts else None)
+    assert one.transcript.words == other.transcript.words
