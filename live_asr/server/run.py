@@ -20,12 +20,12 @@ from live_asr.inference.channel import Load, Loaded
 from live_asr.inference.conversion import converted
 from live_asr.inference.device import cpu_count, pick_compute_type, pick_device
 from live_asr.inference.full_pass import FullPass
+from live_asr.inference.full_pass_load import full_pass_load
 from live_asr.inference.weights import LiveWeights
 from live_asr.memory import return_freed_memory
 from live_asr.server.app import create_app, sessions_folder
 from live_asr.server.http import PatientHttp
 from live_asr.server.logs import log_config
-from live_asr.server.passes import full_pass_load
 from live_asr.server.websocket import MAX_FRAME_BYTES, StreamProtocol
 from live_asr.storage.database import Database, database_url
 from live_asr.storage.spool import prepare
@@ -54,7 +54,7 @@ def run(settings: Settings, weights: LiveWeights) -> None:
     listener = listen(settings.server.host, settings.server.port)
     address = _address(settings.server.host, listener.getsockname()[1])
     load = load_of(settings, weights)
-    pass_load = full_pass_load(settings, load)
+    pass_load = full_pass_load(settings, weights.recognizer, weights.detector)
     print(f"live-asr: loading {load.recognizer_name} on {load.device} …", flush=True)
 
     def on_ready(loaded: Loaded) -> None:
