@@ -24,6 +24,11 @@ PAUSE_SAMPLES = samples(0.5)
 STEP_SAMPLES = samples(0.1)
 
 
+def as_float(pcm: NDArray[np.int16]) -> FloatArray:
+    """Return samples in -1 … 1."""
+    return pcm.astype(np.float32) / np.float32(32768)
+
+
 def cut_in_pauses(pcm: NDArray[np.int16], longest_samples: int) -> list[tuple[int, int]]:
     """Divide a recording into blocks of about equal length, (start, end), cut where it is quietest.
 

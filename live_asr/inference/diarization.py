@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from live_asr.core.types import SAMPLE_RATE_HZ, Turn, samples
-from live_asr.inference.blocks import cut_in_pauses, link_speakers
+from live_asr.inference.blocks import as_float, cut_in_pauses, link_speakers
 from live_asr.inference.interfaces import FloatArray
 from live_asr.inference.voices import settle_voices
 
@@ -73,11 +73,13 @@ class PretrainedPipeline:
     """Folder with a `config.yaml`, or name of a repository of the hub."""
     name: str
     """For people."""
+    offline: bool = False
+    """Take it from the hub's cache only."""
 
     @property
     def is_local(self) -> bool:
         """Whether it needs no hub."""
-        return Path(self.source).is_dir()
+        return self.offline or Path(self.source).is_dir()
 
 
 class Diarizer:
@@ -87,10 +89,10 @@ class Diarizer:
         import_pyannote()
         self._embed: Callable[[FloatArray], FloatArray] | None = None
         if isinstance(pipeline, LocalPipeline):
-            from live_asr.inference.embedding import CamPlusEncoder
+            from live_asr.inference.embedding import open_encoder
 
             self._pipeline = local_pipeline(pipeline, device)
-            self._embed = CamPlusEncoder(pipeline.encoder_file).embed
+            self._embed = open_encoder(pipeline.encoder_file).embed
         else:
             self._pipeline = _pretrained_pipeline(pipeline)
         import torch
@@ -162,10 +164,10 @@ class Diarizer:
             begun = {"segmentation": 0.0, "embeddings": SHARES["segmentation"]}.get(
                 stage, SHARES["embeddings"]
             )
-            done = min(1.0, completed / total) if total and completed is not None else 1.0
+            done = min(1.0, float(completed / total)) if total and completed is not None else 1.0
             on_stage(stage, begun + done * (SHARES[stage] - begun))
 
-        waveform = torch.from_numpy(pcm.astype(np.float32) / 32768)[None]
+        waveform = torch.from_numpy(as_float(pcm))[None]
         bounds = {"min_speakers": min_speakers, "max_speakers": max_speakers}
         output = self._pipeline(
             {"waveform": waveform, "sample_rate": SAMPLE_RATE_HZ, "uri": "recording"},
@@ -312,7 +314,7 @@ def local_pipeline(
 def _pretrained_pipeline(pipeline: PretrainedPipeline) -> Any:
     from pyannote.audio import Pipeline
 
-    loaded = Pipeline.from_pretrained(Path(pipeline.source) if pipeline.is_local else pipeline.source)
+    loaded = Pipeline.from_pretrained(pipeline.source)
     if loaded is None:
         raise RuntimeError(
             f"{pipeline.source} could not be fetched: accept its conditions on the hub and set HF_TOKEN"

@@ -186,6 +186,7 @@ class FullPass:
                     "live_asr.inference.full_pass_worker",
                     str(theirs.fileno()),
                     pass_fds=[theirs.fileno()],
+                    stdout=asyncio.subprocess.DEVNULL,  # pyannote prints there what concerns nobody
                     env=self._environment(),
                 )
             self._reader, self._writer = await asyncio.open_connection(sock=ours)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from live_asr.core.types import Turn, samples
+from live_asr.inference.blocks import as_float
 from live_asr.inference.interfaces import FloatArray
 
 SHORTEST_SAMPLES = samples(0.5)
@@ -49,7 +50,7 @@ def settle_voices(
     embedded = []
     for done, index in enumerate(long_enough, start=1):
         turn = alone[index]
-        embedded.append(embed(pcm[turn.start_sample : turn.end_sample].astype(np.float32) / 32768))
+        embedded.append(embed(as_float(pcm[turn.start_sample : turn.end_sample])))
         on_share(done / len(long_enough))
     voices = np.array(embedded, np.float32)
     lengths = np.array([_length(alone[index]) for index in long_enough], np.float32)

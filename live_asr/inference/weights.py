@@ -39,6 +39,13 @@ RECEIPT = "verified.json"
 GPU_MODEL = "large-v3-turbo"
 CPU_MODEL = "base"
 AUTO = "auto"
+NEEDED_FILES = {
+    "recognizer": ["model.bin", "config.json", "tokenizer.json", "vocabulary.*"],
+    "speech_detector": ["*.onnx"],
+    "segmentation": ["pytorch_model.bin"],
+    "pipeline": ["config.yaml"],
+}
+"""Kind → what a folder of such a model must hold at least."""
 SPARE_BYTES = 64 << 20
 """Left free on the disk by a pull."""
 
@@ -91,21 +98,22 @@ def resolve(
     local: Path | None = None,
     on_progress: Progress | None = None,
     offline: bool = False,
+    kind: str = "recognizer",
     manifest: Mapping[str, ManifestEntry] | None = None,
 ) -> Weights:
     """Return a model's verified files, brought here first where that is needed.
 
-    `name_or_dir` is a name of the manifest or a folder that holds a CTranslate2 Whisper; a folder, and
+    `name_or_dir` is a name of the manifest or a folder that holds a model of this `kind`; a folder, and
     `local`/NAME likewise, is used as it is. Raises WeightsError: `model_unknown`, `weights_unreachable`
     where no source has it, or `weights` where files are missing or not what they should be.
     """
     entries = load_manifest() if manifest is None else manifest
     given = Path(name_or_dir).expanduser()
     if name_or_dir not in entries and (given.is_dir() or len(given.parts) > 1):
-        return _given_folder(given)
+        return _given_folder(given, kind)
     entry = find_entry(name_or_dir, entries)
     if local is not None and (local / entry.name).is_dir():
-        return _given_folder(local / entry.name, entry)
+        return _given_folder(local / entry.name, entry.kind, entry)
     held, problems = _held(entry, models_dir)
     if held is not None:
         return held
@@ -317,25 +325,22 @@ def _fetch_cached(entry: ManifestEntry, folder: Path) -> Fetched:
         raise _unreachable(entry, [str(error)]) from error
 
 
-def _given_folder(folder: Path, entry: ManifestEntry | None = None) -> Weights:
+def _given_folder(folder: Path, kind: str, entry: ManifestEntry | None = None) -> Weights:
     """Use a folder that someone names, once the files that a model needs are in it."""
     folder = folder.expanduser().absolute()
     if not folder.is_dir():
         raise WeightsError(
             f"There is no folder {folder}.", "Give a model's name or its folder.", code="model_unknown"
         )
-    needed = ["model.bin", "config.json", "tokenizer.json", "vocabulary.*"]
-    if entry is not None and entry.kind == "pipeline":
-        needed = sorted(hub_files(entry.kind).needed)
-    elif entry is not None and entry.kind != "recognizer":
-        needed = [
-            file.name for source in entry.packages[:1] for file in source.files if file.name != "LICENSE"
-        ]
+    if entry is not None and entry.packages and kind != "recognizer":
+        needed = [file.name for file in entry.packages[0].files if file.name != "LICENSE"]
+    else:
+        needed = NEEDED_FILES.get(kind, [])
     missing = [pattern for pattern in needed if not any(folder.glob(pattern))]
     if missing:
         raise WeightsError(
             f"{folder} holds no {' and no '.join(missing)}.",
-            f"A model's folder holds {', '.join(needed)} (a Whisper: in CTranslate2's format).",
+            f"Such a folder holds {', '.join(needed)} (a Whisper: in CTranslate2's format).",
         )
     name, licence = (entry.name, entry.licence) if entry else (folder.name, "")
     return Weights(name, folder, f"folder {folder}", licence)

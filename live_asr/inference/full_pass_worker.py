@@ -1,0 +1,181 @@
+"""The process of the full pass: does the jobs that come through one socket, when the machine has time.
+
+Models are loaded when the first job needs them. The process ends when the socket does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+import time
+import warnings
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from live_asr.core.types import Turn, Word
+from live_asr.inference.channel import HEADER, Failed, pack, unpack
+from live_asr.inference.diarization import Diarizer, Pcm
+from live_asr.inference.full_pass import FullPassJob, FullPassLoad, FullPassResult, Progress
+from live_asr.inference.interfaces import SpeechDetector
+from live_asr.inference.transcription import transcribe
+from live_asr.inference.whisper import WhisperRecognizer
+from live_asr.memory import return_freed_memory
+
+LOADING_SHARE = 0.03
+DIARIZATION_SHARE = 0.55
+"""Of the work, where a job asks for speakers and words: what it takes on one core."""
+LEAST_STEP = 0.002
+GPU_BATCH_WINDOWS = 16
+FIRST_TO_GO = 500
+"""Score that the kernel adds when it looks for a process to end for lack of memory, of 1000."""
+
+
+def main(descriptor: int) -> None:
+    """Serve the socket with this file descriptor until it closes."""
+    # It is the server who decides when to end, whatever reaches the whole process group.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    step_back()
+    return_freed_memory()
+    # What pyannote has to say about its own insides is no news for whoever reads the server's log.
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    connection = socket.socket(fileno=descriptor)
+    incoming: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    threading.Thread(target=_read_forever, args=(connection, incoming), daemon=True).start()
+    worker = Worker(connection, incoming.get())
+    while True:
+        worker.do(incoming.get())
+
+
+def step_back() -> None:
+    """Let everybody else go first: in CPU time, and in being kept when memory runs out."""
+    if hasattr(os, "nice"):
+        os.nice(19)
+    if hasattr(os, "sched_setscheduler"):
+        with contextlib.suppress(OSError):  # forbidden in some containers
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    with contextlib.suppress(OSError):  # Linux only
+        Path("/proc/self/oom_score_adj").write_text(str(FIRST_TO_GO))
+
+
+class Worker:
+    """Does jobs one after another with the models that it keeps."""
+
+    def __init__(self, connection: socket.socket, load: FullPassLoad) -> None:
+        self._connection = connection
+        self._load = load
+        self._diarizer: Diarizer | None = None
+        self._recognizer: tuple[WhisperRecognizer, SpeechDetector] | None = None
+
+    def do(self, job: FullPassJob) -> None:
+        """Do a job and send its result, or why there is none."""
+        try:
+            self._send(self._result(job, _Meter(self._send)))
+        except Exception as error:  # whatever a model's library raises is the reason; the asker decides
+            self._send(Failed(f"{type(error).__name__}: {error}"))
+
+    def _result(self, job: FullPassJob, meter: _Meter) -> FullPassResult:
+        meter.tell("loading", 0.0)
+        pcm = open_pcm(job.audio_file)
+        diarizes = job.diarize and self._load.pipeline is not None
+        ends = {True: DIARIZATION_SHARE if job.recognize else 1.0, False: LOADING_SHARE}[diarizes]
+        turns = self._turns(job, pcm, meter, ends) if diarizes else None
+        words, language = self._words(job, pcm, meter, ends) if job.recognize else (None, job.language)
+        name = self._load.pipeline.name if self._load.pipeline else ""
+        return FullPassResult(turns, words, language, name)
+
+    def _turns(self, job: FullPassJob, pcm: Pcm, meter: _Meter, ends: float) -> tuple[Turn, ...]:
+        if not pcm.size:
+            return ()
+        if self._diarizer is None:
+            assert self._load.pipeline is not None
+            self._diarizer = Diarizer(self._load.pipeline, self._load.device)
+        return self._diarizer.diarize(
+            pcm,
+            min_speakers=job.min_speakers,
+            max_speakers=job.max_speakers,
+            on_stage=lambda stage, share: meter.tell(stage, LOADING_SHARE + share * (ends - LOADING_SHARE)),
+        )
+
+    def _words(
+        self, job: FullPassJob, pcm: Pcm, meter: _Meter, begins: float
+    ) -> tuple[tuple[Word, ...] | None, str | None]:
+        load = self._load
+        if self._recognizer is None:
+            from live_asr.inference.silero import SileroDetector
+
+            recognizer = WhisperRecognizer(
+                load.recognizer_folder,
+                name=load.recognizer_name,
+                device=load.device,
+                compute_type=load.compute_type,
+                workers=1,
+                beam_size=load.beam_size,
+            )
+            self._recognizer = recognizer, SileroDetector(load.detector_file)
+        recognizer, detector = self._recognizer
+        meter.tell("recognition", begins)
+        if job.language is not None and job.language not in recognizer.info.languages:
+            return None, job.language  # the live words are better than any in another language
+        return transcribe(
+            pcm,
+            recognizer,
+            detector,
+            language=job.language,
+            task=job.task,
+            vocabulary=job.vocabulary,
+            batch_windows=1 if load.device == "cpu" else GPU_BATCH_WINDOWS,
+            on_share=lambda share: meter.tell("recognition", begins + share * (1 - begins)),
+        )
+
+    def _send(self, message: object) -> None:
+        try:
+            self._connection.sendall(pack(message))
+        except OSError:
+            os._exit(0)  # the server is gone
+
+
+class _Meter:
+    """Tells how far a job is, but not at every step."""
+
+    def __init__(self, send: Any) -> None:
+        self._send = send
+        self._stage = ""
+        self._fraction = -1.0
+        self._told_at = 0.0
+
+    def tell(self, stage: str, fraction: float) -> None:
+        """Send the stage and the share of the whole, if they have changed enough."""
+        now = time.monotonic()
+        if stage == self._stage and (fraction - self._fraction < LEAST_STEP or now - self._told_at < 0.1):
+            return
+        self._stage, self._fraction, self._told_at = stage, fraction, now
+        self._send(Progress(stage, min(1.0, fraction)))
+
+
+def open_pcm(path: Path) -> Pcm:
+    """Open raw pcm_s16le, of which the system keeps in memory what it has room for, shape (n,)."""
+    count = path.stat().st_size // 2
+    return np.memmap(path, "<i2", "r", shape=(count,)) if count else np.zeros(0, np.int16)
+
+
+def _read_forever(connection: socket.socket, incoming: queue.SimpleQueue[Any]) -> None:
+    """Take messages in while the main thread works; end the process when the socket closes."""
+    stream: BinaryIO = connection.makefile("rb")
+    while len(header := stream.read(HEADER.size)) == HEADER.size:
+        body = stream.read(HEADER.unpack(header)[0])
+        incoming.put(unpack(body))
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
