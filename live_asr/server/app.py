@@ -70,20 +70,12 @@ def sessions_folder(settings: Settings) -> Path:
     return settings.storage.data / "sessions"
 
 
-def create_app(
-    settings: Settings,
-    load: Load,
-    *,
-    database: Database,
-    full_pass: FullPassRunner,
-    on_ready: Callable[[Loaded], None] = lambda _: None,
-    on_failed: Callable[[EngineError], None] = lambda _: None,
-) -> FastAPI:
-    """Build the application of one server, on a prepared database.
+def build_state(
+    settings: Settings, load: Load, *, database: Database, full_pass: FullPassRunner
+) -> ServerState:
+    """Put a server together, with nothing started yet.
 
-    It answers at once; its models are loaded beside, and `on_ready` or `on_failed` tells how that ended.
-    At its end it closes the database and `full_pass`. Raises ConfigError and StorageError for the key of the
-    webhooks, as `webhook_secret` does.
+    Raises ConfigError and StorageError for the key of the webhooks, as `webhook_secret` does.
     """
     metrics = Metrics()
     engine = Engine(load, timeout=settings.inference.decode_timeout, on_restart=metrics.engine_restarts.inc)
@@ -97,49 +89,81 @@ def create_app(
     finalizer = Finalizer(settings, store, database, full_pass, wake=sender.wake, metrics=metrics)
     registry = SessionRegistry(settings, engine, store, database, finalizer, metrics)
     catalogue = Catalogue(registry, finalizer, store, database)
+    return ServerState(
+        settings=settings,
+        engine=engine,
+        full_pass=full_pass,
+        store=store,
+        database=database,
+        sender=sender,
+        registry=registry,
+        catalogue=catalogue,
+        metrics=metrics,
+    )
+
+
+@asynccontextmanager
+async def at_work(
+    state: ServerState, on_ready: Callable[[Loaded], None], on_failed: Callable[[EngineError], None]
+) -> AsyncIterator[None]:
+    """Start all parts of a server in their order, and end them in the other one.
+
+    The models are loaded beside; `on_ready` or `on_failed` tells how that ended.
+    """
 
     async def come_up() -> None:
         try:
-            loaded = await engine.start()
+            loaded = await state.engine.start()
         except EngineError as error:
             on_failed(error)
             return
         on_ready(loaded)
-        await watch_loop(metrics.loop_stall)
+        await watch_loop(state.metrics.loop_stall)
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await store.start()
-        await sender.start()
-        await registry.recover()
-        coming_up = asyncio.create_task(come_up(), name="coming up")
-        try:
-            yield
-        finally:
-            await registry.drain(settings.server.drain_timeout)
-            await engine.close()
-            await full_pass.close()
-            await sender.close()
-            await store.close()
-            await asyncio.to_thread(database.close)
-            coming_up.cancel()
-            await asyncio.gather(coming_up, return_exceptions=True)
+    await state.store.start()
+    await state.sender.start()
+    await state.registry.recover()
+    coming_up = asyncio.create_task(come_up(), name="coming up")
+    try:
+        yield
+    finally:
+        await state.registry.drain(state.settings.server.drain_timeout)
+        await state.engine.close()
+        await state.full_pass.close()
+        await state.sender.close()
+        await state.store.close()
+        await asyncio.to_thread(state.database.close)
+        coming_up.cancel()
+        await asyncio.gather(coming_up, return_exceptions=True)
 
+
+def create_app(
+    state: ServerState,
+    *,
+    on_ready: Callable[[Loaded], None] = lambda _: None,
+    on_failed: Callable[[EngineError], None] = lambda _: None,
+) -> FastAPI:
+    """Build the application of one server; its database is prepared.
+
+    It answers at once; its models are loaded beside, and `on_ready` or `on_failed` tells how that ended. With
+    the application all parts of `state` end.
+    """
     app = FastAPI(
         title="live-asr",
         version=__version__,
         summary="Live captions while people speak.",
         description="Captions are streamed over the WebSocket `/v1/stream`; see docs/protocol.md.",
-        lifespan=lifespan,
+        lifespan=lambda _: at_work(state, on_ready, on_failed),
     )
-    app.state.server = ServerState(settings, engine, registry, catalogue, metrics)
+    app.state.server = state
     app.include_router(rest.router)
+    app.include_router(rest.sessions)
     app.add_exception_handler(RequestValidationError, rest.tell_what_is_wrong)
     app.add_exception_handler(StorageError, rest.tell_what_fails)
 
     @app.websocket("/v1/stream")
     async def stream(socket: WebSocket) -> None:
-        await Stream(socket, settings=settings, registry=registry, metrics=metrics).run()
+        await Stream(socket, settings=state.settings, registry=state.registry, metrics=state.metrics).run()
 
     web = web_folder()
 

@@ -219,9 +219,6 @@ async def transcript(
     )
 
 
-router.include_router(sessions)
-
-
 async def tell_what_is_wrong(_: Request, error: Exception) -> Response:
     """Answer a request that holds what it may not with a sentence, as all other errors are told."""
     assert isinstance(error, RequestValidationError)

@@ -23,7 +23,7 @@ from live_asr.inference.full_pass import FullPass
 from live_asr.inference.full_pass_load import full_pass_load
 from live_asr.inference.weights import LiveWeights
 from live_asr.memory import return_freed_memory
-from live_asr.server.app import create_app, sessions_folder
+from live_asr.server.app import build_state, create_app, sessions_folder
 from live_asr.server.http import PatientHttp
 from live_asr.server.logs import log_config
 from live_asr.server.websocket import MAX_FRAME_BYTES, StreamProtocol
@@ -81,14 +81,8 @@ def run(settings: Settings, weights: LiveWeights) -> None:
 
     failures: list[LiveAsrError] = []
     with _noted_signals() as told:
-        app = create_app(
-            settings,
-            load,
-            database=database,
-            full_pass=FullPass(pass_load),
-            on_ready=on_ready,
-            on_failed=on_failed,
-        )
+        state = build_state(settings, load, database=database, full_pass=FullPass(pass_load))
+        app = create_app(state, on_ready=on_ready, on_failed=on_failed)
         server = server_of(settings, app, told)
         server.run(sockets=[listener])
     if failures:

@@ -5,18 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from live_asr.config import Settings
+from live_asr.delivery.webhook import WebhookSender
 from live_asr.inference.engine import Engine
 from live_asr.sessions.catalogue import Catalogue
+from live_asr.sessions.finalizer import FullPassRunner
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.registry import SessionRegistry
+from live_asr.storage.database import Database
+from live_asr.storage.spool import SpoolStore
 
 
 @dataclass(frozen=True, slots=True)
 class ServerState:
-    """The parts that routes and sockets reach for."""
+    """The parts that start and end with it, and that routes and sockets reach for."""
 
     settings: Settings
     engine: Engine
+    full_pass: FullPassRunner
+    store: SpoolStore
+    database: Database
+    sender: WebhookSender
     registry: SessionRegistry
     catalogue: Catalogue
     metrics: Metrics

@@ -14,7 +14,7 @@ from scripted_pass import ScriptedPass, found
 
 from live_asr.config import Settings, load_settings
 from live_asr.inference.weights import LiveWeights, resolve
-from live_asr.server.app import create_app
+from live_asr.server.app import build_state, create_app
 from live_asr.server.run import listen, load_of, server_of
 from live_asr.storage.database import Database, database_url
 
@@ -59,14 +59,13 @@ async def serving(
     database = Database(database_url(settings.storage))
     database.prepare()
     ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    app = create_app(
+    state = build_state(
         settings,
         load_of(settings, LiveWeights(recognizer, detector)),
         database=database,
         full_pass=full_pass,
-        on_ready=lambda _: ready.set_result(None),
-        on_failed=ready.set_exception,
     )
+    app = create_app(state, on_ready=lambda _: ready.set_result(None), on_failed=ready.set_exception)
     server = server_of(settings, app, [])
     listener = listen("127.0.0.1", 0)
     port = listener.getsockname()[1]
