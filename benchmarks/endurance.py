@@ -83,10 +83,17 @@ def heard_by(log: SessionLog, times: Sequence[float]) -> list[float]:
 
 
 def slope(positions: Sequence[float], values: Sequence[float]) -> float:
-    """Return the slope of a straight line through the values, per hour of audio; nan of under 3 points."""
+    """Return the median of the slopes between any two values, per hour of audio; nan of under 3 points.
+
+    Theil and Sen's: freed memory goes back now and then, and a straight line through such a saw depends on
+    which tooth comes last.
+    """
     if len(positions) < 3 or max(positions) == min(positions):
         return float("nan")
-    return float(np.polyfit(np.asarray(positions) / 3600.0, np.asarray(values), 1)[0])
+    at, value = np.asarray(positions) / 3600.0, np.asarray(values)
+    first, second = np.triu_indices(len(at), k=1)
+    apart = at[second] - at[first]
+    return float(np.median((value[second] - value[first])[apart > 0] / apart[apart > 0]))
 
 
 def _memory_rows(run: LongRun) -> list[Row]:

@@ -33,9 +33,10 @@ from live_asr.core.messages import (
     wire_word,
 )
 from live_asr.core.segmenter import SpeechEnded, SpeechStarted
-from live_asr.core.speakers import SpeakerOptions, SpeakerTracker
+from live_asr.core.speakers import SpeakerTracker
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import DecodeRequest, Hypothesis, Turn, Utterance, Word, seconds
+from live_asr.core.voices import SpeakerOptions
 from live_asr.errors import ClientError
 
 FloatArray = NDArray[np.float32]

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from live_asr.core.audio import AudioBuffer
-from live_asr.core.clusters import SpeakerClusters
 from live_asr.core.turns import FRAME_SAMPLES, UNKNOWN, Timeline
 from live_asr.core.types import SpeakerLabel, Turn, samples
+from live_asr.core.voices import SpeakerClusters, SpeakerOptions
 
 FloatArray = NDArray[np.float32]
 T = TypeVar("T")
@@ -31,52 +31,6 @@ KNOWN = 0.3
 """Who speaks so much in a frame is known there."""
 ENDED_SAMPLES = samples(0.5)
 """A run that stops so long before the window's end is over."""
-
-
-@dataclass(frozen=True, slots=True)
-class SpeakerOptions:
-    """What tunes the clustering; distances are cosine distances, 0 to 2."""
-
-    window_samples: int = samples(10.0)
-    """The segmentation model's window."""
-    step_samples: int = samples(0.72)
-    """New audio between two windows."""
-    speech_probability: float = 0.35
-    """Steps without any chunk of at least this are silence, which costs nothing."""
-    tau_active: float = 0.5
-    """Probability from which a local speaker counts as speaking."""
-    match_samples: int = samples(0.8)
-    """A voice is listened to first after so much of it alone."""
-    rho_update_samples: int = samples(1.5)
-    """A voice that goes on is listened to again after so much more of it alone."""
-    new_samples: int = samples(2.0)
-    """A new speaker is taken for one after so much of the voice alone."""
-    new_soon_samples: int = samples(1.3)
-    """After so much, where the voice is as far from all known ones as `delta_far`."""
-    longest_embedding_samples: int = samples(4.0)
-    """More of a voice is not listened to at once."""
-    delta_new: float = 0.62
-    """A voice that is farther from all known ones is somebody new."""
-    delta_far: float = 0.8
-    """One that is as far as this is so beyond doubt."""
-    delta_switch: float = 0.15
-    """A voice that goes on is somebody else's if it is nearer to theirs by so much."""
-    delta_sure: float = 0.15
-    """What is nearer to one voice than to any other by so much, teaches what that voice sounds like."""
-    delta_alike: float = 0.6
-    """Two known voices that are nearer to each other are told apart by the segmentation model rather."""
-    trust: float = 0.1
-    """By so much a voice is taken to be nearer to whom the segmentation model takes it for."""
-    pause_samples: int = samples(0.3)
-    """A local speaker who pauses for longer may be somebody else afterwards."""
-    inertia: float = 0.15
-    """So much more of a word is needed to be somebody else's than the word before."""
-    least_share: float = 0.1
-    """Who speaks during less of a word did not say it."""
-    blend: float = 0.5
-    """Weight of the newest window where it looks again at what earlier ones have seen."""
-    memory_samples: int = samples(90.0)
-    """How far back activity is remembered."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,8 +42,8 @@ class Loaded:
 
     recognizer: RecognizerInfo
     detector_name: str
-    tells_speakers: bool = False
-    """Whether it segments and embeds."""
+    voice_indifference: float | None = None
+    """`SpeakerEncoder.indifference`; None where speakers are not told apart."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,11 @@ VERSION = 1
 """Of the conversion: a result of another one is made anew."""
 MODEL_FILE = "live-asr.onnx"
 RECEIPT = "live-asr.onnx.json"
-CHECKPOINTS = {"campplus": "campplus_cn_en_common.pt", "segmentation-3.0": "pytorch_model.bin"}
+CHECKPOINTS = {
+    "campplus": "campplus_cn_en_common.pt",
+    "ge2e": "pretrained.pt",
+    "segmentation-3.0": "pytorch_model.bin",
+}
 """Network → its published checkpoint."""
 LONGEST_CONVERSION = 300.0
 
@@ -88,10 +92,15 @@ def main(network: str, checkpoint: Path, target: Path) -> None:
 
     torch.set_num_threads(1)
     if network == "campplus":
-        from live_asr.inference.campplus import MEL_BINS, load
+        from live_asr.inference import campplus
 
-        model: torch.nn.Module = load(checkpoint)
-        example, name, dynamic = torch.zeros(1, 300, MEL_BINS), "features", {1: "frames"}
+        model: torch.nn.Module = campplus.load(checkpoint)
+        example, name, dynamic = torch.zeros(1, 300, campplus.MEL_BINS), "features", {1: "frames"}
+    elif network == "ge2e":
+        from live_asr.inference import ge2e
+
+        model = ge2e.load(checkpoint)
+        example, name, dynamic = torch.zeros(2, 160, ge2e.MEL_BINS), "features", {0: "windows"}
     else:
         from live_asr.inference.diarization import load_segmentation
 

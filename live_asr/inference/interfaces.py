@@ -81,6 +81,9 @@ class Recognizer(Protocol):
 class SpeakerEncoder(Protocol):
     """Turns a voice into a point in space: the same person's lie near each other."""
 
+    indifference: float
+    """Cosine distance at which two voices are as likely one person's as two."""
+
     def embed(self, samples: FloatArray) -> FloatArray:
         """Embed one speaker's audio, shape (n,), 16 kHz mono in -1 … 1.
 

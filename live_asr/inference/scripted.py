@@ -75,11 +75,13 @@ class EnergyDetector:
 class ScriptedVoices:
     """Audio in which each speaker, `S1` to `S6`, can be told exactly, and the models that tell them.
 
-    All speech is loud; a sample's small change holds one bit for each speaker who speaks in it. The segmentation numbers the speakers of a
-    window in the order in which they are heard, as a real one does; a voice is one axis of space.
+    All speech is loud; beyond that a sample holds one bit for each speaker who speaks in it. The
+    segmentation numbers the speakers of a window in the order in which they are heard, as a real one does;
+    a voice is one axis of space.
     """
 
     dimension = 6
+    indifference = 0.71
 
     def audio_of(self, turns: Iterable[Turn], duration_samples: int) -> FloatArray:
         """Return audio in which the turns are heard, shape (duration_samples,)."""
@@ -104,7 +106,7 @@ class ScriptedVoices:
     def embed(self, samples: FloatArray) -> FloatArray:
         """Embed whoever is heard, each in proportion; see `SpeakerEncoder.embed`."""
         mixed = self._heard(samples).sum(axis=0).astype(np.float32)
-        return mixed / np.linalg.norm(mixed)
+        return np.asarray(mixed / np.linalg.norm(mixed), np.float32)
 
     def _heard(self, samples: FloatArray) -> FloatArray:
         bits = np.rint(np.maximum(samples - LOUD, 0.0) * 128).astype(np.int32)[:, None]

@@ -56,8 +56,8 @@ def main(descriptor: int) -> None:
     except Exception as error:  # whatever a model's library raises is the reason why it cannot be loaded
         connection.sendall(pack(LoadFailed(f"{type(error).__name__}: {error}")))
         return
-    tells_speakers = models.segmentation is not None
-    connection.sendall(pack(Loaded(models.recognizer.info, load.detector_name, tells_speakers)))
+    indifference = models.encoder.indifference if models.encoder is not None else None
+    connection.sendall(pack(Loaded(models.recognizer.info, load.detector_name, indifference)))
     Worker(connection, models, load.workers).serve()
 
 
@@ -86,9 +86,9 @@ def build(load: Load) -> Models:
     )
     segmentation = encoder = None
     if load.segmentation_file is not None and load.encoder_file is not None:
-        from live_asr.inference.embedding import CamPlusEncoder
+        from live_asr.inference.embedding import open_encoder
 
-        segmentation, encoder = SpeakerSegmentation(load.segmentation_file), CamPlusEncoder(load.encoder_file)
+        segmentation, encoder = SpeakerSegmentation(load.segmentation_file), open_encoder(load.encoder_file)
     return Models(SileroDetector(load.detector_file), recognizer, segmentation, encoder)
 
 

@@ -18,9 +18,9 @@ from live_asr.core.captioner import CaptionOptions
 from live_asr.core.messages import Start, client_from_dict, decode_server, to_dict
 from live_asr.core.segmenter import SegmenterOptions
 from live_asr.core.session import Session
-from live_asr.core.speakers import SpeakerOptions
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import samples
+from live_asr.core.voices import SpeakerOptions
 from live_asr.core.window import WindowOptions
 from live_asr.errors import ClientError, LiveAsrError, Unavailable
 from live_asr.inference.channel import Loaded
@@ -290,9 +290,13 @@ class SessionRegistry:
     def _new_runner(self, session_id: str, start: Start, loaded: Loaded) -> SessionRunner:
         if start.language is None and self._settings.streaming.language is not None:
             start = replace(start, language=self._settings.streaming.language)
+        indifference = loaded.voice_indifference
         return SessionRunner(
             Session(
-                session_id, start, self._options, speakers=SpeakerOptions() if loaded.tells_speakers else None
+                session_id,
+                start,
+                self._options,
+                speakers=None if indifference is None else SpeakerOptions.of_encoder(indifference),
             ),
             decoder=open_decoder(start.audio, self._store.folder),
             engine=self._engine,

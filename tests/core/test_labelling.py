@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from live_asr.core.labelling import Labelled, LiveLabels
-from live_asr.core.speakers import SpeakerOptions
 from live_asr.core.types import Word, samples
+from live_asr.core.voices import SpeakerOptions
 
 
 class Heard:

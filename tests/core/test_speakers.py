@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from live_asr.core.clusters import SpeakerClusters
 from live_asr.core.speakers import CHUNK_SAMPLES, SpeakerTracker
 from live_asr.core.turns import FRAME_SAMPLES, Timeline
 from live_asr.core.types import Turn, samples
+from live_asr.core.voices import SpeakerClusters
 from live_asr.inference.scripted import ScriptedVoices
 
 VOICES = ScriptedVoices()

@@ -1,167 +1,102 @@
-"""The models that tell speakers apart, with their real weights on a real call."""
+"""Settling the voices: every stretch goes to the speaker whom it sounds like."""
 
 from __future__ import annotations
-
-import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from live_asr.core.types import samples
-from live_asr.errors import WeightsError
-from live_asr.inference.conversion import MODEL_FILE, RECEIPT, converted
-from live_asr.inference.embedding import CamPlusEncoder, kaldi_features
-from live_asr.inference.segmentation import FRAME_SAMPLES, SpeakerSegmentation
-from live_asr.inference.weights import Weights, resolve
+from live_asr.core.types import Turn, samples
+from live_asr.inference.interfaces import FloatArray
+from live_asr.inference.voices import settle_voices
 
-Audio = NDArray[np.float32]
+ANNA, BEN = 1000, 8000
+"""Two voices: the level at which each speaks."""
 
 
-@pytest.fixture(scope="module")
-def encoder(models_dir: Path) -> CamPlusEncoder:
-    return CamPlusEncoder(converted(resolve("campplus", models_dir=models_dir)))
+def embed(audio: FloatArray) -> FloatArray:
+    """Tell the two apart by their level."""
+    loud = float(np.abs(audio).mean() * 32768)
+    angle = np.pi / 2 * (loud - ANNA) / (BEN - ANNA)
+    return np.array([np.cos(angle), np.sin(angle)], np.float32)
 
 
-@pytest.fixture(scope="module")
-def segmentation(models_dir: Path) -> SpeakerSegmentation:
-    return SpeakerSegmentation(converted(resolve("segmentation-3.0", models_dir=models_dir)))
+def recording(*spoken: tuple[float, float, int]) -> NDArray[np.int16]:
+    """Audio in which voices speak between these times."""
+    audio = np.zeros(samples(60.0), np.int16)
+    for start, end, level in spoken:
+        audio[samples(start) : samples(end)] = level
+    return audio
 
 
-def between(audio: Audio, start: float, end: float) -> Audio:
-    return audio[samples(start) : samples(end)]
+def turn(start: float, end: float, speaker: str) -> Turn:
+    return Turn(samples(start), samples(end), speaker)
 
 
-def test_a_voice_is_nearer_to_itself_than_to_the_other_one(
-    encoder: CamPlusEncoder, sample_audio: Audio
-) -> None:
-    # Who speaks when is in the call's RTTM.
-    sheila, sheila_again = between(sample_audio, 22, 24.5), between(sample_audio, 25, 27.5)
-    diane = between(sample_audio, 11.2, 14.2)
-    one, same, other = (encoder.embed(voice) for voice in (sheila, sheila_again, diane))
-    assert one @ same > one @ other + 0.2
+TALK = recording((0, 10, ANNA), (11, 13, BEN), (14, 24, BEN), (25, 30, ANNA))
 
 
-def test_an_embedding_is_a_vector_of_length_1(encoder: CamPlusEncoder, sample_audio: Audio) -> None:
-    embedding = encoder.embed(between(sample_audio, 22, 23))
-    assert embedding.shape == (encoder.dimension,)
-    assert embedding.dtype == np.float32
-    assert np.linalg.norm(embedding) == pytest.approx(1.0, abs=1e-5)
+def test_a_turn_given_to_the_wrong_speaker_goes_to_the_right_one() -> None:
+    wrong = (turn(0, 10, "a"), turn(11, 13, "a"), turn(14, 24, "b"), turn(25, 30, "a"))
+    right = (turn(0, 10, "a"), turn(11, 13, "b"), turn(14, 24, "b"), turn(25, 30, "a"))
+    assert settle_voices(wrong, TALK, embed) == right
 
 
-def test_a_voice_at_half_the_volume_is_the_same_voice(encoder: CamPlusEncoder, sample_audio: Audio) -> None:
-    voice = between(sample_audio, 22, 25)
-    assert encoder.embed(voice) @ encoder.embed(voice * 0.5) > 0.97
+def test_turns_that_are_right_are_left_as_they_are() -> None:
+    right = (turn(0, 10, "a"), turn(11, 13, "b"), turn(14, 24, "b"), turn(25, 30, "a"))
+    assert settle_voices(right, TALK, embed) == right
 
 
-def test_too_little_of_a_voice_is_refused(encoder: CamPlusEncoder) -> None:
-    with pytest.raises(ValueError, match="too few"):
-        encoder.embed(np.ones(3999, np.float32))
+def test_a_change_of_speaker_inside_a_turn_is_found_to_two_seconds() -> None:
+    pcm = recording((0, 10, ANNA), (10, 20, BEN), (30, 40, ANNA), (40, 50, BEN))
+    settled = settle_voices((turn(0, 20, "a"), turn(30, 40, "a"), turn(40, 50, "b")), pcm, embed)
+    assert [part.speaker for part in settled] == ["a", "b", "a", "b"]
+    assert abs(settled[0].end_sample - samples(10.0)) <= samples(2.5)
 
 
-@pytest.mark.filterwarnings(
-    "ignore:\\ntorchcodec:UserWarning"
-)  # pyannote says so on import; nothing of it is used
-def test_features_are_kaldis(sample_audio: Audio) -> None:
-    """The reference is torchaudio's port of Kaldi, which pyannote brings along."""
-    from live_asr.inference.diarization import import_pyannote
-
-    import_pyannote()
-    import torch
-    from torchaudio.compliance import kaldi
-
-    audio = between(sample_audio, 10, 12)
-    theirs = kaldi.fbank(torch.from_numpy(audio[None]), num_mel_bins=80, dither=0.0).numpy()
-    ours = kaldi_features(audio)
-    assert ours.shape == theirs.shape
-    assert np.abs(ours - theirs).max() < 0.02
+def test_who_speaks_over_another_keeps_the_words() -> None:
+    both = (turn(0, 10, "a"), turn(9, 13, "b"), turn(14, 24, "b"))
+    assert settle_voices(both, TALK, embed) == both
 
 
-def test_the_network_in_onnx_is_the_one_in_torch(models_dir: Path, encoder: CamPlusEncoder) -> None:
-    import torch
-
-    from live_asr.inference.campplus import load
-
-    network = load(resolve("campplus", models_dir=models_dir).folder / "campplus_cn_en_common.pt")
-    noise = np.random.default_rng(1).normal(0, 0.1, samples(2.3)).astype(np.float32)
-    features = kaldi_features(noise)
-    features -= features.mean(axis=0)
-    with torch.no_grad():
-        theirs = network(torch.from_numpy(features[None])).numpy()[0]
-    theirs /= np.linalg.norm(theirs)
-    assert np.abs(encoder.embed(noise) - theirs).max() < 1e-4
+def test_a_stretch_too_short_to_tell_stays_with_its_speaker() -> None:
+    short = (turn(0, 10, "a"), turn(11, 11.4, "a"), turn(14, 24, "b"))
+    assert settle_voices(short, TALK, embed) == short
 
 
-def test_a_window_of_the_call_holds_two_who_take_turns(
-    segmentation: SpeakerSegmentation, sample_audio: Audio
-) -> None:
-    window = between(sample_audio, 12, 22)
-    activity = segmentation.segment(window)
-    assert activity.shape == (len(window) // FRAME_SAMPLES, 3)
-    assert activity.min() >= 0 and activity.max() <= 1.001
-
-    def most(start: float, end: float) -> int:
-        rows = activity[samples(start - 12) // FRAME_SAMPLES : samples(end - 12) // FRAME_SAMPLES]
-        return int(rows.mean(axis=0).argmax())
-
-    diane, sheila, diane_again = most(12.5, 14.2), most(15, 17.5), most(19, 21)
-    assert diane == diane_again != sheila
+def test_nothing_is_changed_where_too_few_speakers_would_be_left() -> None:
+    alone = recording((0, 20, ANNA))
+    two = (turn(0, 10, "a"), turn(10, 20, "b"))
+    pulled = settle_voices((turn(0, 10, "a"), turn(10, 11, "b")), recording((0, 11, ANNA)), embed)
+    assert settle_voices(two, alone, embed, min_speakers=2) == two
+    assert {part.speaker for part in pulled} <= {"a", "b"}
 
 
-def test_silence_holds_nobody(segmentation: SpeakerSegmentation) -> None:
-    assert segmentation.segment(np.zeros(samples(10), np.float32)).max() < 0.5
+def test_one_speaker_is_not_even_listened_to() -> None:
+    def never(_: FloatArray) -> FloatArray:
+        pytest.fail("there is nobody to tell apart")
+
+    assert settle_voices((turn(0, 10, "a"),), TALK, never) == (turn(0, 10, "a"),)
 
 
-@pytest.mark.parametrize("length", [0.08, 0.5, 3.0, 10.0])
-def test_windows_of_any_length_are_segmented(segmentation: SpeakerSegmentation, length: float) -> None:
-    count = samples(length)
-    assert segmentation.segment(np.zeros(count, np.float32)).shape == (-(-count // FRAME_SAMPLES), 3)
+def test_its_progress_ends_with_all() -> None:
+    shares: list[float] = []
+    settle_voices((turn(0, 10, "a"), turn(14, 24, "b")), TALK, embed, on_share=shares.append)
+    assert shares == sorted(shares) and shares[-1] == 1.0
 
 
-# Conversion ---------------------------------------------------------------------------------------------
+# GE2E ---------------------------------------------------------------------------------------------------
 
 
-def weights_in(folder: Path) -> Weights:
-    return Weights("voices", folder, "here", "MIT")
+def test_ge2e_tells_the_two_voices_of_the_call_apart_too(models_dir: Path, sample_audio: Audio) -> None:
+    ge2e = open_encoder(converted(resolve("ge2e", models_dir=models_dir)))
+    one, same, other = (
+        ge2e.embed(between(sample_audio, *stretch)) for stretch in ((22, 24.5), (25, 27.5), (11.2, 14.2))
+    )
+    assert one.shape == (256,)
+    assert one @ same > one @ other + 0.1
 
 
-def test_weights_are_converted_once(models_dir: Path) -> None:
-    weights = resolve("campplus", models_dir=models_dir)
-    before = converted(weights).stat().st_mtime_ns
-    assert converted(weights).stat().st_mtime_ns == before
-
-
-def test_a_conversion_that_was_cut_short_is_made_anew(models_dir: Path, tmp_path: Path) -> None:
-    source = resolve("campplus", models_dir=models_dir)
-    converted(source)
-    for name in ("campplus_cn_en_common.pt", MODEL_FILE, RECEIPT):
-        (tmp_path / name).write_bytes((source.folder / name).read_bytes())
-    (tmp_path / MODEL_FILE).write_bytes(b"half")
-    assert converted(weights_in(tmp_path)).stat().st_size == (source.folder / MODEL_FILE).stat().st_size
-
-
-def test_a_folder_with_a_model_of_its_own_is_taken_as_it_is(tmp_path: Path) -> None:
-    (tmp_path / "wespeaker.onnx").write_bytes(b"anything")
-    assert converted(weights_in(tmp_path)) == tmp_path / "wespeaker.onnx"
-
-
-def test_a_folder_without_weights_is_refused_with_what_it_should_hold(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"neither an \.onnx file nor a checkpoint"):
-        converted(weights_in(tmp_path))
-
-
-def test_a_checkpoint_that_is_none_is_refused_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    (tmp_path / "campplus_cn_en_common.pt").write_bytes(b"no weights")
-    with pytest.raises(WeightsError, match="could not be converted"):
-        converted(weights_in(tmp_path))
-    assert [path.name for path in tmp_path.iterdir()] == ["campplus_cn_en_common.pt"]
-
-
-def test_a_receipt_that_cannot_be_read_is_none(models_dir: Path, tmp_path: Path) -> None:
-    source = resolve("campplus", models_dir=models_dir)
-    converted(source)
-    for name in ("campplus_cn_en_common.pt", MODEL_FILE):
-        (tmp_path / name).write_bytes((source.folder / name).read_bytes())
-    (tmp_path / RECEIPT).write_text("{")
-    assert json.loads((converted(weights_in(tmp_path)).parent / RECEIPT).read_text())["bytes"] > 1_000_000
+def test_a_model_that_is_no_encoder_is_refused(detector_file: Path) -> None:
+    with pytest.raises(ValueError, match="no speaker encoder"):
+        open_encoder(detector_file)
