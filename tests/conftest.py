@@ -18,6 +18,8 @@ import pytest
 from numpy.typing import NDArray
 
 from live_asr.config import load_settings
+from live_asr.inference.conversion import converted
+from live_asr.inference.diarization import LocalPipeline
 from live_asr.inference.weights import resolve
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,6 +67,19 @@ def recognizer_dir(models_dir: Path) -> Path:
 def detector_file(models_dir: Path) -> Path:
     """The file of Silero VAD."""
     return resolve("silero-vad", models_dir=models_dir).model_file
+
+
+@pytest.fixture(scope="session")
+def encoder_file(models_dir: Path) -> Path:
+    """The file of CAM++, as ONNX."""
+    return converted(resolve("campplus", models_dir=models_dir))
+
+
+@pytest.fixture(scope="session")
+def local_pipeline(models_dir: Path, encoder_file: Path) -> LocalPipeline:
+    """The diarization pipeline out of weights that packages ship."""
+    segmentation = resolve("segmentation-3.0", models_dir=models_dir)
+    return LocalPipeline(segmentation.folder / "pytorch_model.bin", encoder_file)
 
 
 @pytest.fixture(scope="session")

@@ -137,7 +137,7 @@ def _assigned(
     known = np.array([_unit(cluster.total) for cluster in heaviest])
     numbers = []
     for of_block in voices:
-        likeness = np.array([_unit(voice) for voice in of_block]).reshape(len(of_block), -1) @ known.T
+        likeness = np.array([known @ _unit(voice) for voice in of_block]).reshape(len(of_block), len(known))
         rows, columns = linear_sum_assignment(likeness, maximize=True)
         chosen = dict(zip(rows.tolist(), columns.tolist(), strict=True))
         numbers.append([chosen.get(row, int(np.argmax(likeness[row]))) for row in range(len(of_block))])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from live_asr.core.types import SAMPLE_RATE_HZ, Turn, samples
 from live_asr.inference.blocks import as_float, cut_in_pauses, link_speakers
 from live_asr.inference.interfaces import FloatArray
-from live_asr.inference.voices import settle_voices
+from live_asr.inference.settling import settle_voices
 
 Pcm = NDArray[np.int16]
 """16 kHz mono, shape (n,); may lie in a file."""
@@ -255,7 +256,9 @@ def import_pyannote() -> None:
     if torch.version.cuda is None and "torchaudio" not in sys.modules:
         # The registry's torchaudio is linked to CUDA and cannot be loaded beside a torch without it.
         sys.modules.setdefault("torchaudio._extension", _InertExtension("torchaudio._extension"))
-    import pyannote.audio  # noqa: F401
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torchcodec is as unloadable, and nobody asks it for anything
+        import pyannote.audio  # noqa: F401
 
 
 class _InertExtension(ModuleType):

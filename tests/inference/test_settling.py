@@ -1,0 +1,88 @@
+"""Settling the voices: every stretch goes to the speaker whom it sounds like."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from live_asr.core.types import Turn, samples
+from live_asr.inference.interfaces import FloatArray
+from live_asr.inference.settling import settle_voices
+
+ANNA, BEN = 1000, 8000
+"""Two voices: the level at which each speaks."""
+
+
+def embed(audio: FloatArray) -> FloatArray:
+    """Tell the two apart by their level."""
+    loud = float(np.abs(audio).mean() * 32768)
+    angle = np.pi / 2 * (loud - ANNA) / (BEN - ANNA)
+    return np.array([np.cos(angle), np.sin(angle)], np.float32)
+
+
+def recording(*spoken: tuple[float, float, int]) -> NDArray[np.int16]:
+    """Audio in which voices speak between these times."""
+    audio = np.zeros(samples(60.0), np.int16)
+    for start, end, level in spoken:
+        audio[samples(start) : samples(end)] = level
+    return audio
+
+
+def turn(start: float, end: float, speaker: str) -> Turn:
+    return Turn(samples(start), samples(end), speaker)
+
+
+TALK = recording((0, 10, ANNA), (11, 13, BEN), (14, 24, BEN), (25, 30, ANNA))
+
+
+def test_a_turn_given_to_the_wrong_speaker_goes_to_the_right_one() -> None:
+    wrong = (turn(0, 10, "a"), turn(11, 13, "a"), turn(14, 24, "b"), turn(25, 30, "a"))
+    right = (turn(0, 10, "a"), turn(11, 13, "b"), turn(14, 24, "b"), turn(25, 30, "a"))
+    assert settle_voices(wrong, TALK, embed) == right
+
+
+def test_turns_that_are_right_are_left_as_they_are() -> None:
+    right = (turn(0, 10, "a"), turn(11, 13, "b"), turn(14, 24, "b"), turn(25, 30, "a"))
+    assert settle_voices(right, TALK, embed) == right
+
+
+def test_a_change_of_speaker_inside_a_turn_is_found_to_two_seconds() -> None:
+    pcm = recording((0, 10, ANNA), (10, 20, BEN), (30, 40, ANNA), (40, 50, BEN))
+    settled = settle_voices((turn(0, 20, "a"), turn(30, 40, "a"), turn(40, 50, "b")), pcm, embed)
+    assert [part.speaker for part in settled] == ["a", "b", "a", "b"]
+    assert abs(settled[0].end_sample - samples(10.0)) <= samples(2.5)
+
+
+def test_who_speaks_over_another_keeps_the_words() -> None:
+    pcm = recording((0, 10, ANNA), (10, 24, BEN))
+    both = (turn(0, 10, "a"), turn(9, 24, "b"))
+    assert settle_voices(both, pcm, embed) == both
+
+
+def test_a_stretch_too_short_to_tell_stays_with_its_speaker() -> None:
+    short = (turn(0, 10, "a"), turn(11, 11.4, "a"), turn(14, 24, "b"))
+    assert settle_voices(short, TALK, embed) == short
+
+
+def test_nothing_is_changed_where_too_few_speakers_would_be_left() -> None:
+    pcm = recording((0, 10, ANNA), (10, 20, BEN), (30, 32, ANNA), (32, 33, BEN))
+    three = (turn(0, 10, "a"), turn(10, 20, "b"), turn(30, 32.5, "c"))
+    assert {part.speaker for part in settle_voices(three, pcm, embed)} == {"a", "b", "c"}
+    mixed = (turn(0, 10, "a"), turn(10, 20, "b"), turn(30, 31.6, "c"), turn(31.6, 33, "c"))
+    freely = {part.speaker for part in settle_voices(mixed, pcm, embed)}
+    assert len(freely) < 3
+    assert settle_voices(mixed, pcm, embed, min_speakers=3) == mixed
+
+
+def test_one_speaker_is_not_even_listened_to() -> None:
+    def never(_: FloatArray) -> FloatArray:
+        pytest.fail("there is nobody to tell apart")
+
+    assert settle_voices((turn(0, 10, "a"),), TALK, never) == (turn(0, 10, "a"),)
+
+
+def test_its_progress_ends_with_all() -> None:
+    shares: list[float] = []
+    settle_voices((turn(0, 10, "a"), turn(14, 24, "b")), TALK, embed, on_share=shares.append)
+    assert shares == sorted(shares) and shares[-1] == 1.0
