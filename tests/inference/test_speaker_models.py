@@ -168,27 +168,18 @@ def test_a_receipt_that_cannot_be_read_is_none(models_dir: Path, tmp_path: Path)
     assert json.loads((converted(weights_in(tmp_path)).parent / RECEIPT).read_text())["bytes"] > 1_000_000
 
 
-def test_a_folder_with_a_model_of_its_own_is_taken_as_it_is(tmp_path: Path) -> None:
-    (tmp_path / "wespeaker.onnx").write_bytes(b"anything")
-    assert converted(weights_in(tmp_path)) == tmp_path / "wespeaker.onnx"
+# GE2E ---------------------------------------------------------------------------------------------------
 
 
-def test_a_folder_without_weights_is_refused_with_what_it_should_hold(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"neither an \.onnx file nor a checkpoint"):
-        converted(weights_in(tmp_path))
+def test_ge2e_tells_the_two_voices_of_the_call_apart_too(models_dir: Path, sample_audio: Audio) -> None:
+    ge2e = open_encoder(converted(resolve("ge2e", models_dir=models_dir)))
+    one, same, other = (
+        ge2e.embed(between(sample_audio, *stretch)) for stretch in ((22, 24.5), (25, 27.5), (11.2, 14.2))
+    )
+    assert one.shape == (256,)
+    assert one @ same > one @ other + 0.1
 
 
-def test_a_checkpoint_that_is_none_is_refused_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    (tmp_path / "campplus_cn_en_common.pt").write_bytes(b"no weights")
-    with pytest.raises(WeightsError, match="could not be converted"):
-        converted(weights_in(tmp_path))
-    assert [path.name for path in tmp_path.iterdir()] == ["campplus_cn_en_common.pt"]
-
-
-def test_a_receipt_that_cannot_be_read_is_none(models_dir: Path, tmp_path: Path) -> None:
-    source = resolve("campplus", models_dir=models_dir)
-    converted(source)
-    for name in ("campplus_cn_en_common.pt", MODEL_FILE):
-        (tmp_path / name).write_bytes((source.folder / name).read_bytes())
-    (tmp_path / RECEIPT).write_text("{")
-    assert json.loads((converted(weights_in(tmp_path)).parent / RECEIPT).read_text())["bytes"] > 1_000_000
+def test_a_model_that_is_no_encoder_is_refused(detector_file: Path) -> None:
+    with pytest.raises(ValueError, match="no speaker encoder"):
+        open_encoder(detector_file)
