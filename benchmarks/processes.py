@@ -43,7 +43,9 @@ class BenchServer:
         self.port = free_port()
         self.ready_after = 0.0
         """From the start of the process to the first 200 of /readyz, seconds."""
-        self._environment = dict(os.environ) | (settings or {})
+        # The harness' own variables are none of the server's, which refuses what it does not know.
+        ours = {name: value for name, value in os.environ.items() if not name.startswith("LIVE_ASR_BENCH_")}
+        self._environment = ours | (settings or {})
         if models_dir is not None:
             self._environment["LIVE_ASR_MODELS__DIR"] = str(models_dir.resolve())
         self._folder = tempfile.TemporaryDirectory(prefix="live-asr-bench-", ignore_cleanup_errors=True)
