@@ -36,8 +36,11 @@ class Caller:
     # Saying -----------------------------------------------------------------------------------------
 
     async def start(self, **fields: Any) -> Message:
-        """Send `start` and return what answers it."""
-        await self.say("start", **fields)
+        """Send `start` and return what answers it.
+
+        Without a full pass, which takes seconds, unless it is asked for.
+        """
+        await self.say("start", **{"final_pass": False, **fields})
         answer = await self.until(lambda m: m["type"] in ("ready", "error"))
         self._window_bytes = answer.get("max_unacked_bytes", 0)
         return answer

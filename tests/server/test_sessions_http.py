@@ -59,7 +59,7 @@ async def hook() -> AsyncIterator[Hook]:
 
 async def speak(caller: Caller, audio: bytes, **start: Any) -> str:
     """Open a session and send all of the audio; return its id."""
-    session: str = (await caller.start(pace="fast", **start))["session"]
+    session: str = (await caller.start(pace="fast", final_pass=True, **start))["session"]
     await caller.send(audio)
     return session
 

@@ -50,8 +50,8 @@ def samples(speech: bytes) -> Samples:
 
 @pytest.fixture(scope="module")
 def recording(server: Server, sample_pcm: bytes) -> Caller:
-    """What was heard of the whole call, sent as a recording."""
-    return asyncio.run(recite(server.stream, sample_pcm))
+    """What was heard of the whole call, sent as a recording, and what the full pass made of it."""
+    return asyncio.run(recite(server.stream, sample_pcm, final_pass=True))
 
 
 @pytest.fixture(scope="module")
@@ -109,13 +109,13 @@ def test_words_follow_each_other_within_the_audio(recording: Caller) -> None:
     times = [time for word in words for time in (word["start"], word["end"])]
     assert times == sorted(times)
     assert 0 <= times[0] < times[-1] <= 30
-    assert all(0 < word["probability"] <= 1 and word["speaker"] is None for word in words)
+    assert all(0 < word["probability"] <= 1 for word in words)
 
 
 def test_kept_messages_are_numbered_without_gaps_and_others_not_at_all(recording: Caller) -> None:
     kept = [message for message in recording.heard if "seq" in message]
     assert [message["seq"] for message in kept] == list(range(1, len(kept) + 1))
-    assert {message["type"] for message in kept} == {"commit", "utterance", "stopped", "final"}
+    assert {message["type"] for message in kept} - {"label"} == {"commit", "utterance", "stopped", "final"}
 
 
 def test_acknowledgements_grow_to_all_that_was_sent_and_never_beyond(
@@ -152,20 +152,58 @@ def test_partials_say_what_may_change_and_are_cleared_in_the_end(recording: Call
         assert "".join(word["text"] for word in partial["words"]) == partial["text"]
 
 
-def test_final_follows_stopped_and_repeats_the_live_record(recording: Caller) -> None:
+def test_final_follows_stopped_and_says_who_said_what(recording: Caller) -> None:
     stopped, final = [message for message in recording.heard if "seq" in message][-2:]
     assert (stopped["type"], final["type"]) == ("stopped", "final")
     assert recording.heard[-1] == final
     assert (stopped["duration"], final["duration"]) == (30.0, 30.0)
-    assert (final["revision"], final["language"], final["text"]) == (1, "en", stopped["text"])
+    assert (final["revision"], final["language"], final["labels"]) == (1, "en", "full")
+    assert likeness(plain_words(final["text"]), recording.words) > STILL_THE_SAME
     words = [word for segment in final["segments"] for word in segment["words"]]
-    assert words == [word for commit in recording.all("commit") for word in commit["words"]]
-    assert final["speakers"] == []
+    assert "".join(word["text"] for word in words) == final["text"]
+    labels = [speaker["label"] for speaker in final["speakers"]]
+    assert labels == ["SPEAKER_00", "SPEAKER_01"]
+    assert {word["speaker"] for word in words} == set(labels)
+    shown = {word["speaker"] for commit in recording.all("commit") for word in commit["words"]}
+    shown |= {label["speaker"] for label in recording.all("label")}
+    mapped = [live for speaker in final["speakers"] for live in speaker["live_labels"]]
+    assert sorted(mapped) == sorted(shown - {None}), "every live label is mapped, and once"
+
+
+def test_the_full_pass_tells_how_far_it_is_between_stopped_and_final(recording: Caller) -> None:
+    kinds = [message["type"] for message in recording.heard if message["type"] != "ack"]
+    after = kinds[kinds.index("stopped") + 1 :]
+    assert after == ["progress"] * (len(after) - 1) + ["final"]
+    fractions = [message["fraction"] for message in recording.all("progress")]
+    assert fractions == sorted(fractions)
+    assert 0 <= fractions[0] <= fractions[-1] <= 1
+    stages = [message["stage"] for message in recording.all("progress")]
+    assert stages[0] == "loading"
+    assert set(stages) <= {"loading", "segmentation", "embeddings", "clustering", "recognition"}
+
+
+def test_without_a_full_pass_final_repeats_the_live_record(excerpt: Caller) -> None:
+    (stopped,), (final,) = excerpt.all("stopped"), excerpt.all("final")
+    assert final["text"] == stopped["text"]
+    assert excerpt.all("progress") == []
+    words = [word for segment in final["segments"] for word in segment["words"]]
+    live = [word for commit in excerpt.all("commit") for word in commit["words"]]
+    assert [word | {"speaker": None} for word in words] == [word | {"speaker": None} for word in live]
+    assert final["labels"] == "live"
+    assert {word["speaker"] for word in words} <= {None, "SPEAKER_00", "SPEAKER_01", "SPEAKER_02"}
+
+
+async def test_a_session_that_wants_no_speakers_gets_none(server: Server, speech: bytes) -> None:
+    caller = await recite(server.stream, speech, diarize=False)
+    (final,) = caller.all("final")
+    assert (caller.all("label"), final["speakers"], final.get("labels")) == ([], [], None)
+    words = [word for commit in caller.all("commit") for word in commit["words"]]
+    assert {word["speaker"] for word in words} == {None}
 
 
 def test_the_links_of_final_lead_to_the_transcript(server: Server, recording: Caller) -> None:
     (final,) = recording.all("final")
-    assert set(final["links"]) == {"json", "vtt", "srt", "txt"}
+    assert set(final["links"]) == {"json", "vtt", "srt", "txt", "rttm"}
     for name, path in final["links"].items():
         answer = httpx.get(server.url + path)
         assert answer.status_code == 200, name
@@ -352,14 +390,6 @@ async def test_two_sessions_at_once_do_not_mix(
     assert likeness(other.words, excerpt.words) < 0.5
     assert "yankee" in other.words
     assert "yankee" not in one.words
-
-
-async def test_a_webhook_that_is_not_sent_yet_is_said_to_be_so(server: Server) -> None:
-    async with call(server.stream) as caller:
-        await caller.start(webhook={"url": "https://example.org/done"})
-        notice = await caller.until(lambda m: m["type"] == "notice")
-        await caller.finished()
-    assert notice["code"] == "webhook_unavailable"
 
 
 async def test_words_that_were_shown_are_not_lost_by_a_stop_in_mid_speech(
