@@ -10,7 +10,7 @@ from pathlib import Path
 
 from conftest import Server
 from playwright.sync_api import Browser, expect
-from visiting import WORKING, OpenPage, Visit
+from visiting import WORKING, OpenPage, Visit, unlabelled
 
 pytest_plugins = ["browsers"]
 
@@ -56,10 +56,10 @@ def saved(opened: Visit, extension: str) -> str:
 
 
 def transcript(server: Server, opened: Visit) -> str:
-    """Return what the server itself has on record for the session on the screen."""
+    """Return the words that the server itself has on record for the session on the screen."""
     href = opened.page.locator("#save-menu > [data-format=txt]").get_attribute("href")
     assert href is not None
-    return " ".join(opened.page.request.get(server.url + href).text().split())
+    return unlabelled(opened.page.request.get(server.url + href).text())
 
 
 def test_speech_becomes_captions_that_can_be_copied_and_saved(
@@ -90,13 +90,13 @@ def test_speech_becomes_captions_that_can_be_copied_and_saved(
     assert words(captions) >= EXPECTED
     assert page.evaluate("tracks.map((track) => track.readyState)") == ["ended"]
 
-    assert " ".join(saved(opened, "txt").split()) == captions
+    assert unlabelled(saved(opened, "txt")) == captions
     assert saved(opened, "vtt").startswith("WEBVTT")
     assert re.match(r"1\r?\n00:00:\d\d,\d{3} --> ", saved(opened, "srt"))
     assert words(saved(opened, "json")) >= EXPECTED
     page.keyboard.press("c")
     expect(page.locator("#copy")).to_contain_text("Copied")
-    assert " ".join(page.evaluate("navigator.clipboard.readText()").split()) == captions
+    assert unlabelled(page.evaluate("navigator.clipboard.readText()")) == captions
 
 
 def test_a_chosen_recording_is_transcribed_to_its_end(
@@ -111,6 +111,8 @@ def test_a_chosen_recording_is_transcribed_to_its_end(
     opened.expect_phase("done")
     assert opened.page.evaluate("document.getElementById('file-progress').value") == 1
     expect(opened.page.locator("#elapsed")).to_have_text("0:30")
+    expect(opened.page.locator("#lanes .talk")).to_have_count(2)
+    opened.photograph("recording-final")
     assert opened.captions() == transcript(server, opened)
     assert words(opened.captions()) >= EXPECTED
     opened.page.get_by_role("button", name="Save").click()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,6 +56,11 @@ CUT_OFF = """() => [...document.querySelectorAll("body *")].filter((element) => 
 """What reaches beyond the window's sides."""
 
 LaunchBrowser = Callable[..., Browser]
+
+
+def unlabelled(text: str) -> str:
+    """Return a transcript's words with single spaces, without who said them."""
+    return " ".join(re.sub(r"^(?:SPEAKER_\d+|Speaker \d+|S\d+): ", "", text, flags=re.MULTILINE).split())
 
 
 @dataclass
