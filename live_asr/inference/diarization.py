@@ -31,6 +31,8 @@ OnStage = Callable[[str, float], None]
 
 BLOCK_SAMPLES = samples(15 * 60)
 """Longest stretch that the pipeline sees at once: its clustering takes memory by the square of it."""
+SHORTEST_SAMPLES = samples(0.1)
+"""Nobody is heard in less."""
 CLUSTERING_THRESHOLD = 0.8
 """Distance up to which two voices are one, of embeddings of length 1."""
 MIN_CLUSTER_SIZE = 12
@@ -117,6 +119,8 @@ class Diarizer:
         Speakers are SPEAKER_00, SPEAKER_01 … in the order in which they are first heard. The number of
         speakers is kept within the bounds where what is said allows it.
         """
+        if pcm.size < SHORTEST_SAMPLES:
+            return ()
         blocks = cut_in_pauses(pcm, block_samples) if self._knows_voices else [(0, pcm.size)]
         # How many speak in the whole says at most how many speak in a part.
         least = min_speakers if len(blocks) == 1 else None

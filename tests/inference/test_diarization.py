@@ -1,0 +1,141 @@
+"""Who speaks when in a whole recording: pyannote with real weights on a real telephone call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pyannote.core import Annotation, Segment, Timeline
+from pyannote.database.util import load_rttm
+from pyannote.metrics.diarization import DiarizationErrorRate
+
+from live_asr.core.types import Turn, samples, seconds
+from live_asr.inference.diarization import Diarizer, LocalPipeline, PretrainedPipeline
+
+Pcm = NDArray[np.int16]
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # pyannote's own, about means of nothing
+
+
+@pytest.fixture(scope="module")
+def diarizer(local_pipeline: LocalPipeline) -> Diarizer:
+    return Diarizer(local_pipeline)
+
+
+@pytest.fixture(scope="module")
+def call(sample_pcm: bytes) -> Pcm:
+    return np.frombuffer(sample_pcm, np.int16)
+
+
+@pytest.fixture(scope="module")
+def stages() -> list[tuple[str, float]]:
+    """What `turns` told of its progress."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def turns(diarizer: Diarizer, call: Pcm, stages: list[tuple[str, float]]) -> tuple[Turn, ...]:
+    """The call, diarized once for all tests that only look at it."""
+    return diarizer.diarize(call, on_stage=lambda *told: stages.append(told))
+
+
+def error_rate(turns: Sequence[Turn], wav: Path, duration: float = 30.0) -> float:
+    """Diarization error rate without collar, overlaps scored, by pyannote.metrics."""
+    (reference,) = load_rttm(str(wav.with_suffix(".rttm"))).values()
+    found = Annotation()
+    for index, turn in enumerate(turns):
+        found[Segment(seconds(turn.start_sample), seconds(turn.end_sample)), index] = turn.speaker
+    rate = DiarizationErrorRate(collar=0.0, skip_overlap=False)
+    return float(rate(reference, found, uem=Timeline([Segment(0, duration)])))
+
+
+def speakers(turns: Sequence[Turn]) -> list[str]:
+    """Who speaks, in the order of their first turns."""
+    return list(dict.fromkeys(turn.speaker for turn in turns))
+
+
+def test_at_most_six_per_cent_of_the_call_is_wrong(turns: tuple[Turn, ...], sample_wav: Path) -> None:
+    assert error_rate(turns, sample_wav) <= 0.06
+
+
+def test_turns_are_in_order_and_their_speakers_numbered_as_they_are_first_heard(
+    turns: tuple[Turn, ...], call: Pcm
+) -> None:
+    assert speakers(turns) == ["SPEAKER_00", "SPEAKER_01"]
+    assert list(turns) == sorted(turns, key=lambda turn: turn.start_sample)
+    assert all(0 <= turn.start_sample < turn.end_sample <= call.size for turn in turns)
+
+
+def test_two_who_speak_at_once_both_have_turns(turns: tuple[Turn, ...]) -> None:
+    at = samples(14.5)  # in the RTTM of the call both speak then
+    assert {turn.speaker for turn in turns if turn.start_sample <= at < turn.end_sample} == {
+        "SPEAKER_00",
+        "SPEAKER_01",
+    }
+
+
+def test_progress_goes_through_the_stages_and_never_back(
+    turns: tuple[Turn, ...], stages: list[tuple[str, float]]
+) -> None:
+    assert turns
+    shares = [share for _, share in stages]
+    assert shares == sorted(shares) and shares[0] < 0.1 and shares[-1] == 1.0
+    assert list(dict.fromkeys(stage for stage, _ in stages)) == ["segmentation", "embeddings", "clustering"]
+
+
+def test_the_same_two_are_found_where_the_call_comes_twice_in_blocks_of_its_own_length(
+    diarizer: Diarizer, call: Pcm, sample_wav: Path
+) -> None:
+    silence = np.zeros(samples(1.0), np.int16)
+    twice = np.concatenate([call, silence, call])
+    found = diarizer.diarize(twice, block_samples=samples(31.0))
+    middle = call.size + silence.size // 2
+    second = [
+        Turn(
+            turn.start_sample - call.size - silence.size,
+            turn.end_sample - call.size - silence.size,
+            turn.speaker,
+        )
+        for turn in found
+        if turn.start_sample >= middle
+    ]
+    assert len(speakers(found)) == 2
+    assert error_rate([turn for turn in found if turn.end_sample <= middle], sample_wav) <= 0.08
+    assert error_rate(second, sample_wav) <= 0.08
+    # One numbering for both halves: who speaks last in the call is the same one each time.
+    assert found[-1].speaker == [turn for turn in found if turn.end_sample <= middle][-1].speaker
+
+
+def test_no_more_speakers_are_found_than_allowed(diarizer: Diarizer, call: Pcm) -> None:
+    assert speakers(diarizer.diarize(call, max_speakers=1)) == ["SPEAKER_00"]
+
+
+@pytest.mark.parametrize("length", [0.0, 0.05, 0.2, 12.0])
+def test_where_nobody_speaks_there_are_no_turns(diarizer: Diarizer, length: float) -> None:
+    assert diarizer.diarize(np.zeros(samples(length), np.int16)) == ()
+
+
+def test_a_pipeline_in_a_folder_is_loaded_as_pyannote_publishes_them(
+    local_pipeline: LocalPipeline, call: Pcm, tmp_path: Path
+) -> None:
+    # Pipelines that tell speakers apart come with models that only the hub has; this one needs none of them.
+    (tmp_path / "config.yaml").write_text(
+        "pipeline:\n"
+        "  name: pyannote.audio.pipelines.VoiceActivityDetection\n"
+        f"  params:\n    segmentation: {local_pipeline.segmentation_file}\n"
+        "params:\n  min_duration_on: 0.0\n  min_duration_off: 0.0\n",
+        encoding="utf-8",
+    )
+    published = Diarizer(PretrainedPipeline(str(tmp_path), "by hand"))
+    found = published.diarize(call)
+    assert published.name == "by hand"
+    assert speakers(found) == ["SPEAKER_00"]
+    assert 20 < sum(turn.end_sample - turn.start_sample for turn in found) / 16_000 < 24
+
+
+def test_a_folder_that_holds_no_pipeline_says_so(tmp_path: Path) -> None:
+    with pytest.raises(Exception, match=r"config\.yaml"):
+        Diarizer(PretrainedPipeline(str(tmp_path), "nothing"))
