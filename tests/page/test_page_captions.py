@@ -44,14 +44,12 @@ def words(text: str) -> set[str]:
     return set(re.findall(r"[a-z']+", text.lower()))
 
 
-def saved(opened: Visit, extension: str) -> str:
+def saved(opened: Visit, extension: str, name: str = r"captions-\d{4}-\d\d-\d\d-\d{4}") -> str:
     """Save the transcript as a reader does, and return what the file holds."""
     opened.page.get_by_role("button", name="Save").click()
     with opened.page.expect_download() as download:
         opened.page.locator(f"#save-menu > [data-format={extension}]").click()
-    assert re.fullmatch(
-        rf"captions-\d{{4}}-\d\d-\d\d-\d{{4}}\.{extension}", download.value.suggested_filename
-    )
+    assert re.fullmatch(rf"{name}\.{extension}", download.value.suggested_filename)
     return Path(download.value.path()).read_text()
 
 
@@ -119,6 +117,15 @@ def test_a_chosen_recording_is_transcribed_to_its_end(
     with opened.page.expect_download() as download:
         opened.page.locator("#save-menu > [data-format=vtt]").click()
     assert download.value.suggested_filename == "sample.vtt"
+
+    opened.page.locator("#lanes .speaker").first.click()
+    opened.page.keyboard.type("Diane")
+    opened.page.keyboard.press("Enter")
+    assert "Diane: " in saved(opened, "txt", name="sample"), (
+        "the server has the name before it is asked for the file"
+    )
+    turns = saved(opened, "rttm", name="sample").splitlines()
+    assert {line.split()[7] for line in turns} == {"SPEAKER_00", "SPEAKER_01"}
 
 
 def test_a_dropped_recording_is_transcribed_and_replaces_the_captions_before_it(
