@@ -232,10 +232,16 @@ class Session:
         """Return what is to be computed to tell the speakers apart; see `SpeakerTracker.wanted`."""
         if self._tracker is None:
             return None
-        wanted = self._tracker.wanted()
-        if wanted is None and self._stopped_sample is not None:
-            self._relabel()  # what was left was silence
-        return wanted
+        return self._tracker.wanted()
+
+    def rest_of_speakers(self) -> bool:
+        """Take note that nothing is left to compute: what was not looked at was silence.
+
+        Tells whether there is something to say of it.
+        """
+        before = len(self._messages)
+        self._relabel()
+        return len(self._messages) > before
 
     def knows_speakers_until(self, sample: int) -> bool:
         """Tell whether the speakers of what was said before `sample` are known as well as they can be now."""
