@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.processes import server_environment
 from benchmarks.reference import Reference, reference
 from benchmarks.speech import Clip, MissingSpeechError, load_clip, speech_folder
 
@@ -60,7 +61,7 @@ def default_models_dir() -> Path:
     """Return where a server started here would keep its weights."""
     from live_asr.config import load_settings
 
-    return load_settings().settings.models.dir
+    return load_settings(environment=server_environment()).settings.models.dir
 
 
 def available(names: tuple[str, ...], options: Options) -> tuple[str, ...]:

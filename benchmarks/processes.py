@@ -33,6 +33,11 @@ class ServerFailedError(Exception):
     """The server did not come up, or went away; its sentence ends in the last lines it wrote."""
 
 
+def server_environment() -> dict[str, str]:
+    """Return the environment less the harness' own variables: the server refuses what it does not know."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("LIVE_ASR_BENCH_")}
+
+
 class BenchServer:
     """`live-asr serve` on a free port with a data folder of its own, from `with` to the end of its block."""
 
@@ -43,9 +48,7 @@ class BenchServer:
         self.port = free_port()
         self.ready_after = 0.0
         """From the start of the process to the first 200 of /readyz, seconds."""
-        # The harness' own variables are none of the server's, which refuses what it does not know.
-        ours = {name: value for name, value in os.environ.items() if not name.startswith("LIVE_ASR_BENCH_")}
-        self._environment = ours | (settings or {})
+        self._environment = server_environment() | (settings or {})
         if models_dir is not None:
             self._environment["LIVE_ASR_MODELS__DIR"] = str(models_dir.resolve())
         self._folder = tempfile.TemporaryDirectory(prefix="live-asr-bench-", ignore_cleanup_errors=True)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.beside import Beside
+from benchmarks.options import default_models_dir
 from benchmarks.report import Table
 from benchmarks.speaker_measures import (
     DiarizationErrors,
@@ -278,3 +279,9 @@ def test_a_session_without_a_result_is_a_miss() -> None:
     table = table_of(SpeakerRuns("base", [outcome("sample"), failed]), None)
     assert "sessions that failed" in missed(table)
     assert "conv2_public failed: closed with 1011" in table.notes
+
+
+def test_the_harness_own_variable_is_no_setting_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIVE_ASR_BENCH_SPEECH", "somewhere")
+    monkeypatch.setenv("LIVE_ASR_MODELS__DIR", "/models")
+    assert str(default_models_dir()) == "/models"
