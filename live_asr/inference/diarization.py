@@ -100,7 +100,8 @@ class Diarizer:
             self._pipeline = _pretrained_pipeline(pipeline)
         import torch
 
-        if device != "cpu":
+        # CTranslate2 may know the GPU where torch, built for CPUs, does not.
+        if device != "cpu" and torch.cuda.is_available():
             self._pipeline.to(torch.device(device))
         self.name = pipeline.name
         """Name of the pipeline, for people."""
