@@ -23,7 +23,8 @@ from benchmarks.options import default_models_dir
 from benchmarks.reference import reference
 from benchmarks.speech import Clip, load_clip
 from benchmarks.streaming import Arrival, SessionLog
-from live_asr.core.captioner import Captioner, CaptionOptions, Committed, MarkReached, TailChanged
+from live_asr.core.caption_options import CaptionOptions
+from live_asr.core.captioner import Captioner, Committed, MarkReached, TailChanged
 from live_asr.core.types import SAMPLE_RATE_HZ, Word, samples
 from live_asr.inference.interfaces import SpeechState
 from live_asr.inference.silero import SileroDetector

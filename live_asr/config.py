@@ -82,6 +82,13 @@ class ServerSettings(Section):
         description="Sessions at once; the next one is refused. Set it to what the machine carries.",
     )
     start_timeout: float = Field(default=10.0, gt=0, description="Seconds that a client has for its `start`.")
+    resume_window: float = Field(
+        default=120.0,
+        ge=0,
+        le=86_400,
+        description="Seconds for which a session whose connection is lost keeps its place and waits for its "
+        "client. After that it ends as if stopped. 0: at once.",
+    )
     max_unacked_bytes: int = Field(
         default=1_048_576,
         ge=65_536,

@@ -24,6 +24,8 @@ from live_asr.inference.weights import resolve
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = "tiny.en"
+SETTINGS = {"LIVE_ASR_SERVER__RESUME_WINDOW": "0"}
+"""Nobody comes back but in tests of just that: what a test leaves behind takes no place from the next."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def launch(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=ROOT,
-                env={**os.environ, "LIVE_ASR_MODELS__DIR": str(models_dir), **environment},
+                env={**os.environ, **SETTINGS, "LIVE_ASR_MODELS__DIR": str(models_dir), **environment},
             )
         server = Server(_address(process, log), process, data, log)
         running.append(server)

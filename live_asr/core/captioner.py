@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from live_asr.core.agreement import LocalAgreement
 from live_asr.core.audio import AudioBuffer
+from live_asr.core.caption_options import CaptionOptions
 from live_asr.core.guards import (
     drop_after_speech,
     drop_echo,
@@ -32,41 +33,13 @@ from live_asr.core.passages import ends_sentence
 from live_asr.core.segmenter import (
     CHUNK_SAMPLES,
     Segmenter,
-    SegmenterOptions,
     SpeechEnded,
     SpeechStarted,
 )
 from live_asr.core.types import DecodeRequest, Hypothesis, Utterance, Word, samples
-from live_asr.core.window import RollingWindow, WindowOptions
+from live_asr.core.window import RollingWindow
 
 FloatArray = NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class CaptionOptions:
-    """Everything that tunes the streaming policy."""
-
-    segmenter: SegmenterOptions = field(default_factory=SegmenterOptions)
-    window: WindowOptions = field(default_factory=WindowOptions)
-    agreement_depth: int = 2
-    """So many consecutive hypotheses must agree."""
-    doubt_probability: float = 0.7
-    """A word below it needs one hypothesis more."""
-    edge_guard_samples: int = samples(0.5)
-    """Words that end so close to the edge of what was heard are not committed yet."""
-    longest_utterance_samples: int = samples(30.0)
-    """An utterance that goes on for longer is ended at the next end of a sentence, or of half as much
-    again at any word; the window runs on, so that this costs nothing."""
-    skip_behind_samples: int = samples(2.1)
-    """A session that is so far behind skips steps rather than fall back further, if it may."""
-    longest_skip_samples: int = samples(12.0)
-    """No step is skipped that would let the window grow beyond this."""
-
-    @property
-    def memory_samples(self) -> int:
-        """Audio kept through silence: what the next utterance may carry, and what it takes to notice it."""
-        onset = self.segmenter.onset_chunks * CHUNK_SAMPLES + self.segmenter.pre_roll_samples
-        return self.window.carry_samples + self.window.lead_samples + onset
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +120,15 @@ class Captioner:
         self._shown_tail = False
         self._events: list[Event] = []
 
+    def take_up(self, sample: int, words: Sequence[Word] = ()) -> int:
+        """Begin at `sample`, after `words` with their tokens; return the first sample to be handed in."""
+        chunk_sample = sample // CHUNK_SAMPLES * CHUNK_SAMPLES
+        self._window.take_up(sample, words)
+        self._segmenter.take_up(chunk_sample, sample)
+        self._judged_sample = self._consumed_sample = chunk_sample
+        self._buffer = AudioBuffer(min(self._window.start_sample, chunk_sample))
+        return self._buffer.start_sample
+
     # What arrives ----------------------------------------------------------------------------------
 
     def receive_audio(self, audio: FloatArray) -> None:
@@ -207,7 +189,7 @@ class Captioner:
         The same audio is returned until `receive_probabilities` has answered for it.
         """
         count = min(self._buffer.end_sample - self._judged_sample, most_samples) // CHUNK_SAMPLES
-        if not count:
+        if count <= 0:
             return None
         return self._buffer.slice(self._judged_sample, self._judged_sample + count * CHUNK_SAMPLES)
 
@@ -241,6 +223,23 @@ class Captioner:
             given_up = self._window.start_sample
             return max(self._utterance_start_sample, self._window.committed_end_sample, given_up)
         return self._consumed_sample
+
+    @property
+    def safe_sample(self) -> int:
+        """Where another captioner could take this session up: nothing before it is to be heard again."""
+        if self._segmenter.in_speech or self._ending:
+            return self.settled_sample
+        return max(self._segmenter.safe_sample, self._window.committed_end_sample)
+
+    @property
+    def carried(self) -> tuple[Word, ...]:
+        """The last committed words, with their tokens."""
+        return tuple(self._window.committed)
+
+    @property
+    def sure_language(self) -> str | None:
+        """The language that was given, or found beyond doubt."""
+        return self._vote.language
 
     @property
     def kept_samples(self) -> int:

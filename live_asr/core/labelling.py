@@ -49,6 +49,12 @@ class LiveLabels:
         self._settled: SpeakerLabel | None = None
         """Who said the last word before them."""
 
+    def take_up(self, words: Iterable[Word]) -> None:
+        """Begin with words that were shown before, the last ones of a session that is taken up again."""
+        for word in words:
+            self._open.append(_Shown(self._count, word.start_sample, word.end_sample, word.speaker))
+            self._count += 1
+
     def label(self, words: Iterable[Word]) -> tuple[Word, ...]:
         """Return newly committed words with their speakers, as far as they are known."""
         labelled = []

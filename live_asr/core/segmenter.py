@@ -56,6 +56,16 @@ class Segmenter:
         self.speech_end_sample = 0
         """One past the last chunk that held speech."""
 
+    def take_up(self, now_sample: int, earliest_sample: int) -> None:
+        """Begin at the chunk that starts at `now_sample`; no utterance starts before `earliest_sample`."""
+        self._now_sample, self._earliest_sample = now_sample, earliest_sample
+
+    @property
+    def safe_sample(self) -> int:
+        """No utterance that is yet to begin starts before it; outside of speech."""
+        onset = self._options.onset_chunks * CHUNK_SAMPLES + self._options.pre_roll_samples
+        return max(self._earliest_sample, self._now_sample - onset)
+
     def push(self, probability: float) -> SpeechStarted | SpeechEnded | None:
         """Take the next chunk's probability of speech, 0 to 1; say what it began or ended."""
         options = self._options

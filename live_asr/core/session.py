@@ -7,6 +7,7 @@ detections and decodes it asks for, and sends the messages it makes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from enum import Enum
 from types import MappingProxyType
 from typing import Literal
@@ -14,7 +15,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from live_asr.core.captioner import Captioner, CaptionOptions, Committed, MarkReached, TailChanged
+from live_asr.core.caption_options import CaptionOptions
+from live_asr.core.captioner import Captioner, Committed, MarkReached, TailChanged
 from live_asr.core.captioner import Event as CaptionEvent
 from live_asr.core.labelling import LiveLabels
 from live_asr.core.messages import (
@@ -33,6 +35,7 @@ from live_asr.core.messages import (
     wire_word,
 )
 from live_asr.core.segmenter import SpeechEnded, SpeechStarted
+from live_asr.core.snapshot import Snapshot, voices_of
 from live_asr.core.speakers import SpeakerTracker
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import DecodeRequest, Hypothesis, Turn, Utterance, Word, seconds
@@ -135,6 +138,55 @@ class Session:
         self._stopped_sample: int | None = None
         """Where the captions have stopped, while the last labels are awaited."""
         self._messages: list[ServerMessage] = []
+        self._received_sample = 0
+        self._captioner_from = 0
+        self._tracker_from = 0
+
+    @classmethod
+    def taken_up(
+        cls,
+        session_id: str,
+        start: Start,
+        transcript: Transcript,
+        snapshot: Snapshot,
+        options: CaptionOptions | None = None,
+        *,
+        speakers: SpeakerOptions | None = None,
+    ) -> Session:
+        """Return a session of which this much is known: what it said, and what was written beside it.
+
+        It goes on where that ends, and wants its audio from the beginning. The utterance that was open is
+        closed: what follows is another one. One that has said `stopped` is finalizing.
+        """
+        if start.language is None:
+            start = replace(start, language=snapshot.language)
+        session = cls(session_id, start, options, speakers=None if transcript.is_stopped else speakers)
+        session.transcript = transcript
+        if transcript.is_stopped:
+            session.state = SessionState.FINALIZING
+            return session
+        snapshot = snapshot.beside(transcript)
+        session._captioner_from = session._captioner.take_up(snapshot.safe_sample, snapshot.words)
+        if session._tracker is not None and session._labels is not None:
+            session._tracker_from = session._tracker.take_up(
+                snapshot.safe_sample, snapshot.voices, _speakers_of(transcript), _turns_of(transcript)
+            )
+            recent = snapshot.safe_sample - session._tracker.options.window_samples
+            session._labels.take_up(word for word in transcript.words if word.start_sample >= recent)
+        session._utterance, spoken = transcript.open_utterance
+        session._spoken = list(spoken)
+        session._tell_utterance(session._captioner.language)
+        return session
+
+    def snapshot(self) -> Snapshot:
+        """Return what `taken_up` needs beside the kept messages."""
+        return Snapshot(
+            last_seq=self.transcript.last_seq,
+            safe_sample=self._captioner.safe_sample,
+            language=self._captioner.sure_language,
+            words=self._captioner.carried,
+            voices=voices_of(self._tracker.voices) if self._tracker is not None else (),
+        )
 
     # What arrives ----------------------------------------------------------------------------------
 
@@ -152,9 +204,12 @@ class Session:
     def receive_audio(self, audio: FloatArray) -> None:
         """Take decoded audio, shape (n,), 16 kHz mono in -1 … 1."""
         self.state = self.check(SessionEvent.AUDIO_RECEIVED)
-        self._captioner.receive_audio(audio)
+        position = self._received_sample
+        self._received_sample += audio.size
+        # Of a session that was taken up again, most has been dealt with.
+        self._captioner.receive_audio(audio[max(0, self._captioner_from - position) :])
         if self._tracker is not None:
-            self._tracker.receive_audio(audio)
+            self._tracker.receive_audio(audio[max(0, self._tracker_from - position) :])
 
     def receive_finalize(self) -> None:
         """Take the wish to have everything so far committed."""
@@ -377,3 +432,17 @@ class Session:
     def _keep(self, message: KeptMessage) -> None:
         self.transcript.apply(message)
         self._messages.append(message)
+
+
+def _speakers_of(transcript: Transcript) -> int:
+    """Return how many live speakers were named: the highest number of a label."""
+    return max((int(label[1:]) for label in transcript.live_labels if label[1:].isdecimal()), default=0)
+
+
+def _turns_of(transcript: Transcript) -> list[Turn]:
+    """Return who said the words so far, which is what is kept of who spoke when."""
+    return [
+        Turn(segment.start_sample, segment.end_sample, segment.speaker)
+        for segment in transcript.live_segments()
+        if segment.speaker is not None
+    ]

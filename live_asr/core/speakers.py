@@ -10,7 +10,7 @@ pause; a run that continues one of the window before is known by that, and liste
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
@@ -101,6 +101,31 @@ class SpeakerTracker:
         self._heard_frames: set[int] = set()
         self.known_sample = 0
         """Everything before it has been looked at."""
+
+    def take_up(
+        self, sample: int, voices: Sequence[Sequence[float]], count: int, turns: Iterable[Turn]
+    ) -> int:
+        """Begin at `sample` of a session in which `count` speakers were heard; before anything else.
+
+        `voices` are their centroids, as far as they are known, `turns` what they said. Returns the first
+        sample that is to be handed in.
+        """
+        options = self.options
+        chunk_sample = sample // CHUNK_SAMPLES * CHUNK_SAMPLES
+        start_sample = max(0, chunk_sample - options.window_samples)
+        self._clusters.take_up([np.array(voice, np.float32) for voice in voices], count)
+        self._buffer = AudioBuffer(start_sample)
+        self._judged_sample = self.known_sample = chunk_sample
+        self._next_sample = self.last_window_before(chunk_sample) + options.step_samples
+        self._timeline = Timeline.taken_up(
+            options.memory_samples // FRAME_SAMPLES, chunk_sample, turns, count
+        )
+        return start_sample
+
+    @property
+    def voices(self) -> tuple[FloatArray, ...]:
+        """The centroid of each speaker's voice; S1's first."""
+        return self._clusters.sums
 
     # What arrives ------------------------------------------------------------------------------------
 

@@ -104,6 +104,19 @@ class Transcript:
         return "".join(word.text for utterance in self._utterances for word in utterance.words)
 
     @property
+    def words_end_sample(self) -> int:
+        """One past the last sample of the last committed word; 0 before the first."""
+        return next((u.words[-1].end_sample for u in reversed(self._utterances) if u.words), 0)
+
+    @property
+    def open_utterance(self) -> tuple[int, tuple[Word, ...]]:
+        """The number of the utterance that is not complete, or of the next one; and its words so far."""
+        if not self._utterances:
+            return 0, ()
+        last = self._utterances[-1]
+        return (last.index + 1, ()) if last.complete else (last.index, tuple(last.words))
+
+    @property
     def tail(self) -> tuple[Word, ...]:
         """The unstable words after the last committed one; the next message may replace them."""
         return self._tail

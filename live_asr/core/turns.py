@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -70,6 +72,17 @@ class Timeline:
         self._turns = TurnList()
         self.start_frame = 0
         """The first frame that is kept."""
+
+    @classmethod
+    def taken_up(cls, memory_frames: int, end_sample: int, turns: Iterable[Turn], speakers: int) -> Timeline:
+        """Return one in which these turns of `speakers` were seen, up to `end_sample`."""
+        rows = np.zeros((end_sample // FRAME_SAMPLES, speakers + 1), np.float32)
+        for turn in turns:
+            first, last = turn.start_sample // FRAME_SAMPLES, turn.end_sample // FRAME_SAMPLES
+            rows[first:last, int(turn.speaker[1:])] = 1.0
+        timeline = cls(memory_frames)
+        timeline.write(0, rows)
+        return timeline
 
     @property
     def end_frame(self) -> int:

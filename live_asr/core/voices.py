@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,6 +13,8 @@ from live_asr.core.types import samples
 FloatArray = NDArray[np.float32]
 
 
+FARTHEST = 2.0
+"""The cosine distance of opposites."""
 TUNED_INDIFFERENCE = 0.71
 """Cosine distance at which two voices of CAM++ are as likely one person's as two."""
 
@@ -83,16 +86,25 @@ class SpeakerClusters:
     def __len__(self) -> int:
         return len(self._sums)
 
+    def take_up(self, sums: Sequence[FloatArray], count: int) -> None:
+        """Begin with the centroids of `count` speakers; those that are not there are alike to nobody."""
+        size = len(sums[0]) if sums else 1
+        missing = [np.zeros(size, np.float32)] * max(0, count - len(sums))
+        self._sums = [*sums, *missing]
+
+    @property
+    def sums(self) -> tuple[FloatArray, ...]:
+        """Each speaker's centroid, as the sum of what was heard of them."""
+        return tuple(self._sums)
+
     def distances(self, embedding: FloatArray) -> FloatArray:
         """Return the cosine distance, 0 to 2, of a voice from each centroid, shape (speakers,)."""
-        return np.array(
-            [1.0 - float(embedding @ total) / float(np.linalg.norm(total)) for total in self._sums],
-            np.float32,
-        )
+        return np.array([_distance(embedding, total) for total in self._sums], np.float32)
 
     def distance_between(self, one: int, other: int) -> float:
         """Return the cosine distance of two centroids."""
-        return float(self.distances(self._sums[one] / np.linalg.norm(self._sums[one]))[other])
+        norm = float(np.linalg.norm(self._sums[one]))
+        return FARTHEST if norm == 0.0 else _distance(self._sums[one] / norm, self._sums[other])
 
     def add(self, embedding: FloatArray, weight: float) -> int:
         """Take a voice, a vector of length 1, for a new speaker; return its number."""
@@ -107,3 +119,9 @@ class SpeakerClusters:
     def is_full(self) -> bool:
         """Whether no further speaker may be added."""
         return self._max_speakers is not None and len(self._sums) >= self._max_speakers
+
+
+def _distance(embedding: FloatArray, total: FloatArray) -> float:
+    """Return the cosine distance of a vector of length 1 from a centroid; `FARTHEST` from an unknown one."""
+    norm = float(np.linalg.norm(total))
+    return FARTHEST if norm == 0.0 else 1.0 - float(embedding @ total) / norm

@@ -67,6 +67,13 @@ class RollingWindow:
         """End of the last committed word, inside the window or not; 0 before the first."""
         self._waiting_for_speech = False
 
+    def take_up(self, sample: int, words: Sequence[Word] = ()) -> None:
+        """Begin at `sample`; `words` are the last ones committed before it, and are still to be forced."""
+        self._committed = deque(words)
+        self.committed_end_sample = sample
+        self.start_sample = words[0].start_sample - self._options.lead_samples if words else sample
+        self.start_sample = max(0, self.start_sample)
+
     def open(self, start_sample: int) -> None:
         """Begin an utterance whose audio starts at `start_sample`, carrying what lies close before it."""
         options = self._options

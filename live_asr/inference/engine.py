@@ -81,6 +81,7 @@ class Engine:
         self._first: asyncio.Future[Loaded] | None = None
         self.loaded: Loaded | None = None
         """What the process has loaded; None until it is ready for the first time."""
+        self._is_loaded = asyncio.Event()
         self.is_up = False
         """Whether a process is ready for work at this moment."""
 
@@ -102,6 +103,12 @@ class Engine:
         self._first = asyncio.get_running_loop().create_future()
         self._keeper = asyncio.create_task(self._keep(), name="inference keeper")
         return await asyncio.shield(self._first)
+
+    async def wait(self) -> Loaded:
+        """Wait until a process has loaded its models for the first time, however long that takes."""
+        await self._is_loaded.wait()
+        assert self.loaded is not None, "both are set at once"
+        return self.loaded
 
     async def close(self) -> None:
         """End the process. What is still waited for raises EngineError. Idempotent."""
@@ -209,6 +216,7 @@ class Engine:
             if not isinstance(first, Loaded):
                 raise EngineError("The inference process ended while it loaded the models.")
             self.loaded, self._writer, self.is_up = first, writer, True
+            self._is_loaded.set()
             if self._first is not None and not self._first.done():
                 self._first.set_result(first)
             self._repeat_unanswered()

@@ -28,7 +28,7 @@ from live_asr.server.http import PatientHttp
 from live_asr.server.logs import log_config
 from live_asr.server.websocket import MAX_FRAME_BYTES, StreamProtocol
 from live_asr.storage.database import Database, database_url
-from live_asr.storage.spool import prepare
+from live_asr.storage.files import prepare
 
 log = logging.getLogger(__name__)
 

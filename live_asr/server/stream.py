@@ -33,7 +33,9 @@ from live_asr.core.messages import (
 )
 from live_asr.errors import ClientError, LiveAsrError
 from live_asr.sessions.metrics import Metrics
+from live_asr.sessions.outbox import Outbox
 from live_asr.sessions.registry import SessionRegistry
+from live_asr.sessions.resumption import OpenSession
 from live_asr.sessions.runner import SessionRunner
 
 log = logging.getLogger(__name__)
@@ -67,7 +69,7 @@ class Stream:
         offered = self._socket.scope.get("subprotocols", [])
         try:
             await self._socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
-            runner = await self._open()
+            opened = await self._open()
         except LiveAsrError as error:
             await self._refuse(error)
         except (WebSocketDisconnect, ConnectionError, RuntimeError) as error:
@@ -76,10 +78,10 @@ class Stream:
             log.exception("a session could not be opened")
             await self._refuse(_our_fault())
         else:
-            await self._serve(runner)
+            await self._serve(opened)
 
-    async def _open(self) -> SessionRunner:
-        """Wait for `start`, open the session, and say `ready`."""
+    async def _open(self) -> OpenSession:
+        """Wait for `start`, and open the session or take it up again."""
         self._check_origin()
         self._check_token()
         patience = self._settings.server.start_timeout
@@ -105,13 +107,17 @@ class Stream:
                 f"`{start.type}` came before `start`.",
                 'Send {"type": "start", …} as the first frame.',
             )
-        opened = await self._registry.open(start)
+        if start.resume is not None:
+            return await self._registry.resume(start.resume)
+        return await self._registry.open(start)
+
+    def _ready(self, opened: OpenSession) -> Ready:
         recognizer = opened.loaded.recognizer
-        ready = Ready(
-            session=opened.runner.session.id,
+        return Ready(
+            session=opened.id,
             token=opened.token,
-            received_bytes=0,
-            last_seq=0,
+            received_bytes=opened.received_bytes,
+            last_seq=opened.last_seq,
             max_unacked_bytes=self._settings.server.max_unacked_bytes,
             models=Models(
                 RecognizerInfo(
@@ -121,35 +127,39 @@ class Stream:
             ),
             server=ServerInfo("live-asr", __version__),
         )
-        opened.runner.greet(ready)
-        return opened.runner
 
-    async def _serve(self, runner: SessionRunner) -> None:
-        """Read and send until either side is done."""
-        sending = asyncio.create_task(self._send_all(runner))
-        reading = asyncio.create_task(self._read_all(runner))
-        ended = asyncio.create_task(runner.ended())
+    async def _serve(self, opened: OpenSession) -> None:
+        """Read and send until either side is done, or another connection takes the session up."""
+        runner, outbox = opened.runner, opened.outbox
+        sending = asyncio.create_task(self._send_all(opened))
+        others = (
+            [asyncio.create_task(self._read_all(runner, outbox)), asyncio.create_task(runner.ended())]
+            if runner is not None
+            else []
+        )
         try:
-            await asyncio.wait([sending, reading, ended], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([sending, *others], return_when=asyncio.FIRST_COMPLETED)
             # Whatever ended it: what was said to the client is to reach it, if it takes it within reason.
             await asyncio.wait([sending], timeout=SEND_PATIENCE)
         finally:
-            runner.lose_client()
-            for task in (sending, reading, ended):
+            if runner is not None:
+                runner.lose_client(outbox)
+            for task in (sending, *others):
                 task.cancel()
-            await asyncio.gather(sending, reading, ended, return_exceptions=True)
-            await self._close(runner.close_code)
+            await asyncio.gather(sending, *others, return_exceptions=True)
+            await self._close(outbox.close_code)
 
-    async def _read_all(self, runner: SessionRunner) -> None:
+    async def _read_all(self, runner: SessionRunner, outbox: Outbox) -> None:
         """Hand everything that comes to the runner, until the client is gone or has to go."""
         try:
             while True:
                 frame = await self._receive()
-                if isinstance(frame, bytes):
-                    runner.receive_audio(frame)
-                    continue
-                message = await _decode(frame)
-                if isinstance(message, Finalize | Stop):
+                message = frame if isinstance(frame, bytes) else await _decode(frame)
+                if runner.outbox is not outbox:  # it was told to go, or has come back over another connection
+                    return
+                if isinstance(message, bytes):
+                    runner.receive_audio(message)
+                elif isinstance(message, Finalize | Stop):
                     runner.receive(message)
                 else:
                     raise ClientError(
@@ -158,33 +168,39 @@ class Stream:
                         "One socket serves one session: open another socket for another session.",
                     )
         except ClientError as error:
-            runner.dismiss(error)
+            runner.dismiss(error, outbox)
         except (WebSocketDisconnect, ConnectionError):
-            runner.lose_client()
+            runner.lose_client(outbox)
         except Exception:  # our fault; unnoticed, it would look to the client like a good end
             log.exception("what session %s sent could not be read", runner.session.id)
-            runner.dismiss(_our_fault())
+            runner.dismiss(_our_fault(), outbox)
 
-    async def _send_all(self, runner: SessionRunner) -> None:
-        """Send what the runner says, until it has said everything or the client cannot take it."""
-        outbox = runner.outbox
-        while outbox is not None and (text := await outbox.get()) is not None:
-            try:
-                async with asyncio.timeout(SEND_PATIENCE):
-                    await self._socket.send_text(text.decode())
-            except TimeoutError:
-                runner.dismiss(
-                    ClientError(
-                        "slow_client",
-                        f"The client has read nothing for {SEND_PATIENCE:.0f} seconds.",
-                        "Read all messages as they come; the transcript stays available over HTTP.",
-                    )
-                )
-                return
-            except (WebSocketDisconnect, ConnectionError, RuntimeError):
-                # RuntimeError is what starlette raises for a socket that was closed meanwhile.
-                runner.lose_client()
-                return
+    async def _send_all(self, opened: OpenSession) -> None:
+        """Send `ready`, what the client missed, then what is said, until that is all or it cannot take it."""
+        runner, outbox = opened.runner, opened.outbox
+        try:
+            for text in (encode(self._ready(opened)), *opened.missed):
+                await self._send(text)
+            while (text_or_end := await outbox.get()) is not None:
+                await self._send(text_or_end)
+        except TimeoutError:
+            slow = ClientError(
+                "slow_client",
+                f"The client has read nothing for {SEND_PATIENCE:.0f} seconds.",
+                "Read all messages as they come; resume the session to get what was missed.",
+            )
+            outbox.clear()
+            if runner is not None:
+                runner.dismiss(slow, outbox)
+            outbox.failure = outbox.failure or slow
+        except (WebSocketDisconnect, ConnectionError, RuntimeError):
+            # RuntimeError is what starlette raises for a socket that was closed meanwhile.
+            if runner is not None:
+                runner.lose_client(outbox)
+
+    async def _send(self, text: bytes) -> None:
+        async with asyncio.timeout(SEND_PATIENCE):
+            await self._socket.send_text(text.decode())
 
     async def _receive(self) -> bytes | str:
         """Return the next frame. Raises WebSocketDisconnect when the client is gone."""

@@ -28,7 +28,8 @@ from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.progress import PacedProgress
 from live_asr.sessions.recording import write_pcm
 from live_asr.storage.database import Database, NewDelivery
-from live_asr.storage.spool import AUDIO_FILE, LIVE_TURNS_FILE, Spool, SpoolStore
+from live_asr.storage.files import AUDIO_FILE, LIVE_TURNS_FILE
+from live_asr.storage.spool import Spool, SpoolStore
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,14 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.sessions = Gauge("live_asr_sessions", "Sessions that are live now", registry=self.registry)
+        self.viewers = Gauge("live_asr_viewers", "Viewers of sessions now", registry=self.registry)
         self.sessions_total = Counter(
             "live_asr_sessions_opened", "Sessions opened since the start", registry=self.registry
+        )
+        self.sessions_resumed = Counter(
+            "live_asr_sessions_resumed",
+            "Sessions taken up again after a lost connection",
+            registry=self.registry,
         )
         self.refused = Counter(
             "live_asr_connections_refused", "Connections refused, by code", ["code"], registry=self.registry

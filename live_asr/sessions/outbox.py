@@ -1,7 +1,9 @@
-"""A bounded queue to one client.
+"""A bounded queue to one connection of a client.
 
 Messages that change the record are never dropped; of those that the next one replaces only the newest
 waits. A client that reads so slowly that the others pile up is told so and let go, rather than waited for.
+What is not on disk yet is not given out, and nothing overtakes it: a client must never have heard more than
+a server knows that comes back after a crash.
 """
 
 from __future__ import annotations
@@ -9,8 +11,19 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from live_asr.core.messages import Ack, Error, Final, Lag, Partial, Progress, ServerMessage, Stopped, encode
-from live_asr.errors import ClientError
+from live_asr.core.messages import (
+    Ack,
+    Error,
+    Final,
+    Lag,
+    Partial,
+    Progress,
+    ServerMessage,
+    Stopped,
+    encode,
+    error_message,
+)
+from live_asr.errors import ClientError, LiveAsrError
 
 REPLACEABLE = (Partial, Ack, Lag, Progress)
 """Of these only the newest is worth sending."""
@@ -19,19 +32,29 @@ LAST = (Stopped, Final, Error)
 
 
 class Outbox:
-    """What waits to be sent to one client."""
+    """What waits to be sent over one connection. `is_resumed` tells that it took up a lost one."""
 
-    def __init__(self, most_bytes: int = 4 * 1024 * 1024) -> None:
+    def __init__(self, most_bytes: int = 4 * 1024 * 1024, *, is_resumed: bool = False) -> None:
+        self.is_resumed = is_resumed
+        self.failure: LiveAsrError | None = None
+        """Why the client was let go; None while all is well."""
         self._most_bytes = most_bytes
-        self._waiting: deque[tuple[ServerMessage, bytes]] = deque()
+        self._waiting: deque[tuple[ServerMessage, bytes, int]] = deque()
         self._waiting_bytes = 0
+        self._released_count = 0
         self._changed = asyncio.Event()
         self._closed = False
 
-    def put(self, message: ServerMessage, encoded: bytes | None = None) -> None:
+    @property
+    def close_code(self) -> int:
+        """The WebSocket close code that tells the client how its connection ended."""
+        return self.failure.close_code if self.failure else 1000
+
+    def put(self, message: ServerMessage, encoded: bytes | None = None, *, after_count: int = 0) -> None:
         """Add a message; `encoded` is its text if that is known already.
 
-        Raises ClientError `slow_client` when what waits exceeds the bound: the client does not read.
+        It is given out once `after_count` kept messages are released. Raises ClientError `slow_client` when
+        what waits exceeds the bound: the client does not read.
         """
         if self._closed:
             return
@@ -43,10 +66,15 @@ class Outbox:
             raise ClientError(
                 "slow_client",
                 "The client reads more slowly than captions are made.",
-                "Read all messages as they come; the transcript stays available over HTTP.",
+                "Read all messages as they come; resume the session to get what was missed.",
             )
-        self._waiting.append((message, text))
+        self._waiting.append((message, text, after_count))
         self._waiting_bytes += len(text)
+        self._changed.set()
+
+    def release(self, count: int) -> None:
+        """Take note that the session's first `count` kept messages are on disk."""
+        self._released_count = max(self._released_count, count)
         self._changed.set()
 
     def clear(self) -> None:
@@ -54,24 +82,34 @@ class Outbox:
         self._waiting.clear()
         self._waiting_bytes = 0
 
+    def dismiss(self, error: LiveAsrError) -> None:
+        """Say why the client must go, as the last thing; what is not on disk yet is not said any more."""
+        if self._closed:
+            return
+        while self._waiting and self._waiting[-1][2] > self._released_count:
+            self._waiting_bytes -= len(self._waiting.pop()[1])
+        self.failure = error
+        self.put(error_message(error))
+        self.close()
+
     def close(self) -> None:
         """Take nothing more; what waits can still be taken out."""
         self._closed = True
         self._changed.set()
 
     async def get(self) -> bytes | None:
-        """Wait for the next message's text; None when the box is closed and empty."""
-        while not self._waiting:
+        """Wait for the next message's text; None when the box is closed and holds nothing to give out."""
+        while not self._waiting or self._waiting[0][2] > self._released_count:
             if self._closed:
                 return None
             self._changed.clear()
             await self._changed.wait()
-        _, text = self._waiting.popleft()
+        _, text, _ = self._waiting.popleft()
         self._waiting_bytes -= len(text)
         return text
 
     def _drop_older(self, kind: type[ServerMessage]) -> None:
-        for index, (message, text) in enumerate(self._waiting):
+        for index, (message, text, _) in enumerate(self._waiting):
             if isinstance(message, kind):
                 del self._waiting[index]
                 self._waiting_bytes -= len(text)

@@ -10,66 +10,37 @@ import contextlib
 import logging
 import secrets
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from live_asr.config import Settings
-from live_asr.core.captioner import CaptionOptions
-from live_asr.core.messages import Start, client_from_dict, decode_server, to_dict
-from live_asr.core.segmenter import SegmenterOptions
+from live_asr.core.messages import Resume, Start, client_from_dict, decode_server, to_dict
 from live_asr.core.session import Session
+from live_asr.core.snapshot import Snapshot
 from live_asr.core.transcript import Transcript
-from live_asr.core.types import samples
 from live_asr.core.voices import SpeakerOptions
-from live_asr.core.window import WindowOptions
-from live_asr.errors import ClientError, LiveAsrError, Unavailable
+from live_asr.errors import ClientError, LiveAsrError, StorageError, Unavailable
 from live_asr.inference.channel import Loaded
 from live_asr.inference.engine import Engine
+from live_asr.sessions.cadence import Cadence
 from live_asr.sessions.decoding import open_decoder
 from live_asr.sessions.finalizer import Drained, Finalizer, Postponed
 from live_asr.sessions.metrics import Metrics
-from live_asr.sessions.runner import Cadence, SessionRunner
+from live_asr.sessions.policy import caption_options
+from live_asr.sessions.resumption import OpenSession, Resumption, digest_of, loading, new_token
+from live_asr.sessions.runner import SessionRunner
 from live_asr.storage.database import Database, StoredSession
+from live_asr.storage.files import AUDIO_FILE
 from live_asr.storage.spool import SpoolStore
 
 log = logging.getLogger(__name__)
 
 RETRY_AFTER = 15.0
 """Seconds after which a refused client may try again: talks end at any time."""
+MOST_COMPLETED = 8
+"""Stopped sessions of an earlier run that are taken up at once; their transcripts are held in memory."""
 LEAST_FREE_BYTES = 64 * 1024 * 1024
 """With less room on the disk no session is taken: it could not be kept."""
-
-
-@dataclass(frozen=True, slots=True)
-class OpenSession:
-    """A session that was admitted: its secret, its models, what drives it, and the task that does."""
-
-    token: str
-    loaded: Loaded
-    runner: SessionRunner
-    task: asyncio.Task[None]
-
-
-def caption_options(settings: Settings) -> CaptionOptions:
-    """Return the streaming policy that the settings describe."""
-    streaming = settings.streaming
-    return CaptionOptions(
-        segmenter=SegmenterOptions(
-            on_probability=streaming.vad_threshold,
-            # Hysteresis: what goes on may be less clear than what begins.
-            off_probability=max(0.01, streaming.vad_threshold - 0.15),
-            end_silence_samples=samples(streaming.end_silence),
-        ),
-        window=WindowOptions(
-            first_step_samples=samples(streaming.first_step),
-            step_samples=samples(streaming.step),
-            trim_above_samples=samples(streaming.window),
-            carry_samples=samples(streaming.carry),
-        ),
-        doubt_probability=streaming.doubt,
-        edge_guard_samples=samples(streaming.edge_guard),
-        longest_utterance_samples=samples(streaming.max_utterance),
-    )
 
 
 class SessionRegistry:
@@ -91,6 +62,7 @@ class SessionRegistry:
         self._finalizer = finalizer
         self._metrics = metrics
         self._options = caption_options(settings)
+        self._resumption = Resumption(store, database, self.runner_of)
         self._live: dict[str, SessionRunner] = {}
         """Those that take a place."""
         self._finalizing: dict[str, SessionRunner] = {}
@@ -99,7 +71,7 @@ class SessionRegistry:
         """What is done for each of them, and for those of an earlier run that are taken up."""
         self._erased: set[str] = set()
         """Those whose end is nobody's business any more."""
-        self._taking_up: asyncio.Task[None] | None = None
+        self._completing = asyncio.Semaphore(MOST_COMPLETED)
         self._opening = 0
         self._draining = False
 
@@ -115,7 +87,7 @@ class SessionRegistry:
         ClientError when it cannot do what `start` asks for, StorageError when the disk refuses.
         """
         loaded = self._admit(start)
-        session_id = secrets.token_hex(12)
+        session_id, token = secrets.token_hex(12), new_token()
         self._opening += 1
         try:
             if await asyncio.to_thread(self._store.free_bytes) < LEAST_FREE_BYTES:
@@ -127,42 +99,65 @@ class SessionRegistry:
                     close_code=1011,
                 )
             runner = self._new_runner(session_id, start, loaded)
+            outbox = runner.outbox
+            assert outbox is not None, "nobody has had it yet"
             try:
-                await self._keep_opening(runner, to_dict(start))
+                await self._keep_opening(runner, to_dict(start), token)
             except BaseException:
                 runner.close()
                 raise
         finally:
             self._opening -= 1
-        self._live[session_id] = runner
-        if self._draining:  # it began while the disk was at work: the drain has not seen this one
-            runner.dismiss(_shutting_down())
-        self._metrics.sessions.inc()
         self._metrics.sessions_total.inc()
-        task = asyncio.create_task(self._run(runner), name=f"session {session_id}")
-        self._follow(session_id, task)
-        return OpenSession(secrets.token_urlsafe(24), loaded, runner, task)
+        self._begin(runner)
+        return OpenSession(session_id, token, loaded, runner, outbox)
+
+    def _begin(self, runner: SessionRunner) -> None:
+        """Give a session its place, and work for it."""
+        session_id = runner.session.id
+        self._live[session_id] = runner
+        self._metrics.sessions.inc()
+        if self._draining:  # it began while the disk was at work: the drain has not seen this one
+            self._send_away(runner)
+        self._follow(session_id, asyncio.create_task(self._run(runner), name=f"session {session_id}"))
+
+    @staticmethod
+    def _send_away(runner: SessionRunner) -> None:
+        runner.dismiss(_shutting_down())
+        runner.leave()
+
+    async def resume(self, wanted: Resume) -> OpenSession:
+        """Take a session up again for a client that has lost its connection; see `Resumption.resume`.
+
+        Raises Unavailable, too, where the server ends or has no models yet.
+        """
+        if self._draining:
+            raise _shutting_down()
+        resumed = await self._resumption.resume(wanted, self._loaded())
+        self._metrics.sessions_resumed.inc()
+        return resumed
+
+    # The end of the server, and of a session ---------------------------------------------------------
 
     async def drain(self, patience: float) -> None:
-        """Refuse new sessions, tell the clients of the open ones, and bring what was heard to its end.
+        """Refuse new sessions, and leave the open ones to the next run of the server, as their clients hear.
 
-        Full passes are left to the next run of the server; what else is not done after `patience` seconds is
-        given up. Idempotent.
+        Those that are stopped are brought to the end of their live transcript; their full passes are left to
+        the next run, too. What else is not done after `patience` seconds is given up. Idempotent.
         """
         self._draining = True
         for runner in (*self._live.values(), *self._finalizing.values()):
-            runner.dismiss(_shutting_down())
+            self._send_away(runner)
         self._finalizer.postpone()
-        if self._at_work:
-            await asyncio.wait(self._at_work, timeout=patience)
-        left = self._at_work
+        for session_id, task in self._tasks.items():
+            if self.runner_of(session_id) is None:  # not taken up yet: it is left as it is
+                task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks.values(), timeout=patience)
+        left = list(self._tasks.values())
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
-
-    @property
-    def _at_work(self) -> set[asyncio.Task[None]]:
-        return {*self._tasks.values(), *([self._taking_up] if self._taking_up else [])}
 
     def runner_of(self, session_id: str) -> SessionRunner | None:
         """Return the runner of a session that is live or being finalized; None when there is no such one."""
@@ -204,67 +199,96 @@ class SessionRegistry:
         unfinished = await asyncio.to_thread(self._database.unfinished)
         if unfinished:
             log.info("%d sessions of an earlier run are taken up", len(unfinished))
-            self._taking_up = asyncio.create_task(self._take_up_all(unfinished), name="taking up")
-
-    async def _take_up_all(self, unfinished: list[StoredSession]) -> None:
+        self._opening += len(unfinished)  # places, until it is known whether they take one
         for stored in unfinished:
-            if self._draining:
-                return
             task = asyncio.create_task(self._take_up(stored), name=f"session {stored.id}")
             self._follow(stored.id, task)
-            try:
-                await asyncio.wait({task})
-            finally:
-                task.cancel()
 
     async def _take_up(self, stored: StoredSession) -> None:
-        """Bring a session of an earlier run to its end. Never raises but when it is cancelled."""
+        """Go on with a session of an earlier run, to its end. Never raises but when it is cancelled."""
+        place = contextlib.ExitStack()
+        place.callback(self._give_reservation_back)
         try:
             start = client_from_dict(stored.start)
             if not isinstance(start, Start):
                 return
             transcript = await asyncio.to_thread(read_transcript, self._store, stored.id)
             if not transcript.is_stopped:
-                await self._take_up_interrupted(stored.id, start, transcript)
+                await self._go_on(stored.id, start, transcript, place)
                 return
-            spool = await self._store.reopen(
-                stored.id, lambda error: log.error("session %s: %s", stored.id, error)
-            )
-            try:
-                await self._finalizer.finalize(Drained(stored.id, start, transcript, spool))
-            finally:
-                await self._store.finish(spool, keep_audio=True)
-        except Postponed:
-            pass
+            place.close()
+            async with self._completing:
+                await self._complete(stored.id, start)
         except KeyError:
             log.info("session %s is not in this data folder; another server may have it", stored.id)
         except Exception:  # one session's trouble keeps no other from being taken up
             log.exception("session %s could not be taken up", stored.id)
+        finally:
+            place.close()
 
-    async def _take_up_interrupted(self, session_id: str, start: Start, transcript: Transcript) -> None:
-        """Deal with a session whose server died before `stopped`: it failed, with the words it has."""
-        error = LiveAsrError("The server ended before this session did.", code="interrupted")
-        await self._finalizer.fail(session_id, start, transcript, error)
+    def _give_reservation_back(self) -> None:
+        self._opening -= 1
+
+    async def _go_on(
+        self, session_id: str, start: Start, transcript: Transcript, place: contextlib.ExitStack
+    ) -> None:
+        """Go on with a session whose audio had not ended: wait for its client, then end it as if stopped."""
+        loaded = await self._engine.wait()
+        try:
+            runner = await self._rebuilt(session_id, self._in_language(start), _speaker_options(loaded))
+        except StorageError:
+            raise  # the next run may find the disk in better order
+        except (LiveAsrError, ValueError, IndexError) as error:
+            log.exception("session %s cannot go on: %s", session_id, error)
+            fault = LiveAsrError("The server ended before this session did.", code="interrupted")
+            await self._finalizer.fail(session_id, start, transcript, fault)
+            return
+        place.close()
+        self._metrics.sessions.inc()
+        self._live[session_id] = runner
+        if self._draining:
+            self._send_away(runner)
+        await self._run(runner)
+
+    async def _complete(self, session_id: str, start: Start) -> None:
+        """Have the result made of a session that had said `stopped`."""
+        runner = await self._rebuilt(session_id, start, None)
+        if runner.session.transcript.final is None:
+            self._finalizing[session_id] = runner
+            await self._run(runner)
+            return
+        runner.close()
+        session = runner.session
+        try:
+            with contextlib.suppress(Postponed):
+                await self._finalizer.finalize(Drained(session.id, start, session.transcript, runner.spool))
+        finally:
+            await self._store.finish(runner.spool, keep_audio=True)
+
+    async def _rebuilt(self, session_id: str, start: Start, speakers: SpeakerOptions | None) -> SessionRunner:
+        """Make a session again of what is on disk of it. Raises KeyError and StorageError as `reopen`."""
+        spool = await self._store.reopen(session_id)
+        try:
+            transcript = await asyncio.to_thread(read_transcript, self._store, session_id)
+            snapshot = Snapshot.from_dict(await asyncio.to_thread(self._store.state, session_id))
+            session = Session.taken_up(
+                session_id, start, transcript, snapshot, self._options, speakers=speakers
+            )
+            runner = self._runner_of(session)
+        except BaseException:
+            await self._store.finish(spool, keep_audio=True)
+            raise
+        spool.tell(runner.acknowledge, runner.fail, runner.release)
+        runner.attach_spool(spool)
+        runner.take_up(spool.folder / AUDIO_FILE)
+        return runner
 
     # A new session -----------------------------------------------------------------------------------
 
     def _admit(self, start: Start) -> Loaded:
         if self._draining:
             raise _shutting_down()
-        if start.resume is not None:
-            raise ClientError(
-                "session_unknown",
-                f"There is no session {start.resume.session!r} that can be taken up again.",
-                "Open a new session with a `start` without `resume`.",
-            )
-        loaded = self._engine.loaded
-        if loaded is None:
-            raise Unavailable(
-                "loading",
-                "The models are still being loaded.",
-                "Try again in a few seconds.",
-                retry_after=3.0,
-            )
+        loaded = self._loaded()
         if start.language is not None and start.language not in loaded.recognizer.languages:
             known = ", ".join(loaded.recognizer.languages)
             raise ClientError(
@@ -287,31 +311,36 @@ class SessionRegistry:
             )
         return loaded
 
+    def _loaded(self) -> Loaded:
+        if self._engine.loaded is None:
+            raise loading("The models are still being loaded.")
+        return self._engine.loaded
+
     def _new_runner(self, session_id: str, start: Start, loaded: Loaded) -> SessionRunner:
-        if start.language is None and self._settings.streaming.language is not None:
-            start = replace(start, language=self._settings.streaming.language)
-        indifference = loaded.voice_indifference
+        start = self._in_language(start)
+        return self._runner_of(Session(session_id, start, self._options, speakers=_speaker_options(loaded)))
+
+    def _in_language(self, start: Start) -> Start:
+        given = self._settings.streaming.language
+        return start if start.language is not None or given is None else replace(start, language=given)
+
+    def _runner_of(self, session: Session) -> SessionRunner:
         return SessionRunner(
-            Session(
-                session_id,
-                start,
-                self._options,
-                speakers=None if indifference is None else SpeakerOptions.of_encoder(indifference),
-            ),
-            decoder=open_decoder(start.audio, self._store.folder),
+            session,
+            decoder=open_decoder(session.start.audio, self._store.folder),
             engine=self._engine,
             cadence=Cadence(step_samples=self._options.window.step_samples),
             metrics=self._metrics,
             max_unacked_bytes=self._settings.server.max_unacked_bytes,
             finalize=self._finalize,
+            resume_window=self._settings.server.resume_window,
         )
 
-    async def _keep_opening(self, runner: SessionRunner, start: dict[str, Any]) -> None:
+    async def _keep_opening(self, runner: SessionRunner, start: dict[str, Any], token: str) -> None:
         """Put on disk, then in the database, that there is such a session. Raises StorageError."""
         session_id = runner.session.id
-        spool = await self._store.open(
-            session_id, {"session": session_id, "start": start}, runner.acknowledge, runner.fail
-        )
+        about = {"session": session_id, "start": start, "token": digest_of(token)}
+        spool = await self._store.open(session_id, about, runner.acknowledge, runner.fail, runner.release)
         runner.attach_spool(spool)
         try:
             await asyncio.to_thread(self._database.add_session, session_id, start, created_at=time.time())
@@ -379,11 +408,16 @@ def read_transcript(store: SpoolStore, session_id: str) -> Transcript:
     return transcript
 
 
+def _speaker_options(loaded: Loaded) -> SpeakerOptions | None:
+    indifference = loaded.voice_indifference
+    return None if indifference is None else SpeakerOptions.of_encoder(indifference)
+
+
 def _shutting_down() -> Unavailable:
     return Unavailable(
         "shutting_down",
         "The server is shutting down.",
-        "Connect again in a moment; what was acknowledged is in the transcript.",
+        "Resume the session in a moment; what was acknowledged is kept.",
         retry_after=5.0,
         close_code=1012,
     )

@@ -10,7 +10,9 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
 
 from live_asr.core.messages import (
     KEPT,
@@ -19,25 +21,27 @@ from live_asr.core.messages import (
     Finalize,
     Finalized,
     Notice,
-    Ready,
     ServerMessage,
     Speech,
     Stop,
     encode,
-    error_message,
 )
 from live_asr.core.session import Session, SessionEvent, SessionState
 from live_asr.core.types import samples
 from live_asr.errors import ClientError, EngineError, LiveAsrError, MediaError, StorageError
-from live_asr.inference.channel import Detected
 from live_asr.inference.engine import Engine
-from live_asr.inference.interfaces import FloatArray, SpeechState
+from live_asr.inference.interfaces import FloatArray
 from live_asr.inference.scheduler import FILE_BUDGET, FINAL_BUDGET, STEP_BUDGET
+from live_asr.sessions.cadence import Cadence
 from live_asr.sessions.decoding import AudioDecoder
+from live_asr.sessions.detecting import SpeechWatch
 from live_asr.sessions.following import SpeakerFollower
+from live_asr.sessions.hearing import Hearing
 from live_asr.sessions.inbox import Control, Inbox
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.outbox import Outbox
+from live_asr.sessions.presence import Presence
+from live_asr.sessions.questions import Questions
 from live_asr.storage.spool import Spool
 
 log = logging.getLogger(__name__)
@@ -48,39 +52,14 @@ FILE_BACKLOG_SAMPLES = samples(20.0)
 """The same for a file sent as fast as acknowledgements allow: they are what paces it."""
 LAG_INTERVAL = 1.0
 """Seconds between two `lag` messages while audio arrives."""
-MOST_UNANSWERED = 64
-"""Nobody sends so many `finalize` before the first is answered, but by mistake."""
-MOST_DETECT_ATTEMPTS = 3
-"""Speech that nobody judges is speech that is lost, so a detection that fails is asked for again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cadence:
-    """How steps lengthen when the inference process is loaded."""
-
-    step_samples: int = samples(0.7)
-    """Where answers come in time."""
-    loaded_step_samples: int = samples(1.0)
-    """Where they take longer than `loaded_latency`, waiting included."""
-    overloaded_step_samples: int = samples(1.5)
-    """Where they take longer than `overloaded_latency`."""
-    loaded_latency: float = 0.5
-    overloaded_latency: float = 1.0
-
-    def step_for(self, latency: float) -> int:
-        """Return the step for answers that take so many seconds, on average."""
-        if latency > self.overloaded_latency:
-            return max(self.step_samples, self.overloaded_step_samples)
-        if latency > self.loaded_latency:
-            return max(self.step_samples, self.loaded_step_samples)
-        return self.step_samples
 
 
 class SessionRunner:
     """One live session, from `ready` to `done`.
 
     `finalize` is called once the live transcript is complete and on disk; it hands in the result with
-    `finish`, unless the server ends before there is one.
+    `finish`, unless the server ends before there is one. A session whose client is lost waits for it for
+    `resume_window` seconds, in its place, and then ends as if stopped.
     """
 
     def __init__(
@@ -93,16 +72,13 @@ class SessionRunner:
         metrics: Metrics,
         max_unacked_bytes: int,
         finalize: Callable[[SessionRunner], Awaitable[None]],
+        resume_window: float = 0.0,
     ) -> None:
         self.session = session
-        self.outbox: Outbox | None = Outbox()
-        self.failure: LiveAsrError | None = None
-        """Why the client was let go; None while all is well."""
         self.fault: LiveAsrError | None = None
         """Why the session failed; None while it has not."""
         self.heard_speech = False
         """Whether anything sounded like speech so far, words or not."""
-        self._decoder = decoder
         self._engine = engine
         self._cadence = cadence
         self._metrics = metrics
@@ -112,16 +88,29 @@ class SessionRunner:
         self._inbox = Inbox()
         self._moved = asyncio.Event()
         self._drained = asyncio.Event()
+        self._watch = SpeechWatch(session, engine, self._next_move, self._advanced)
         self._speakers = SpeakerFollower(session, engine, self._next_move, self._advanced)
         self._finishing = False
-        self._unanswered = 0
-        self._received_bytes = 0
-        self._ingested_bytes = 0
+        self._presence = Presence(resume_window, lambda: not self._stop_asked, self._end_as_if_stopped)
+        self._stop_asked = False
+        self._kept_audio: Path | None = None
+        """Audio of an earlier run, to be heard before anything that arrives."""
+        self._state_count = 0
+        """How many kept messages the last state that was put down goes with."""
+        self._questions = Questions()
+        self.received_bytes = 0
+        """Audio taken so far, counted from the session's first byte."""
         self._acked_bytes = 0
-        self._speech_state = SpeechState.initial()
         self._latency = 0.0
         self._live = session.start.pace == "realtime"
         self._audio_since_lag = False
+        self._hearing = Hearing(
+            session,
+            decoder,
+            self._next_move,
+            self._heard,
+            most_backlog_samples=LIVE_BACKLOG_SAMPLES if self._live else FILE_BACKLOG_SAMPLES,
+        )
         self._ended = asyncio.Event()
 
     # What the socket hands in ------------------------------------------------------------------------
@@ -137,61 +126,100 @@ class SessionRunner:
             raise RuntimeError("the session has no place on disk yet")
         return self._spool_or_none
 
-    def greet(self, ready: Ready) -> None:
-        """Say the first thing that the client hears."""
-        self._tell(ready)
-
     def tell(self, message: ServerMessage) -> None:
         """Say what does not come from the session itself, such as how far its full pass is."""
         self._tell(message)
 
     def receive_audio(self, data: bytes) -> None:
         """Take audio bytes as they came. Raises ClientError `overrun` beyond the window of the protocol."""
-        self._received_bytes += len(data)
-        unacked = self._received_bytes - self._acked_bytes
+        unacked = self.received_bytes + len(data) - self._acked_bytes
         if unacked > self._max_unacked_bytes:
             raise ClientError(
                 "overrun",
                 f"{unacked} bytes are unacknowledged; at most {self._max_unacked_bytes} may be.",
                 "Keep `max_unacked_bytes` of `ready`: wait for `ack` before sending more.",
             )
+        self.received_bytes += len(data)
         self._inbox.put_audio(data)
 
     def receive(self, message: Finalize | Stop) -> None:
         """Take a control message, in order with the audio. Raises ClientError `overrun` for a flood."""
-        self._unanswered += 1
-        if self._unanswered > MOST_UNANSWERED:
-            raise ClientError(
-                "overrun",
-                f"{self._unanswered} messages wait for their answer; more are not taken.",
-                "Wait for `finalized` before you send another `finalize`.",
-            )
-        self._inbox.put("finalize" if isinstance(message, Finalize) else "stop")
+        is_finalize = isinstance(message, Finalize)
+        if not is_finalize and self._stop_asked and self.outbox is not None and self.outbox.is_resumed:
+            return  # said again, because nobody could know whether it had arrived
+        self._questions.ask(is_finalize=is_finalize)
+        self._stop_asked = self._stop_asked or not is_finalize
+        self._inbox.put("finalize" if is_finalize else "stop")
 
-    def lose_client(self) -> None:
-        """Take note that the client is gone: nothing is sent any more, what was heard is kept."""
-        if self.outbox is not None:
-            self.outbox.close()
-            self.outbox = None
-            self._inbox.put("lost")
+    # Losing a client, and getting it back ------------------------------------------------------------
+
+    @property
+    def outbox(self) -> Outbox | None:
+        """What the client is to hear; None while there is none."""
+        return self._presence.outbox
+
+    def attach(self) -> Outbox:
+        """Give the session a new client; one that it still has, as far as it knows, is let go.
+
+        What the client is to hear from here on is in the box that is returned.
+        """
+        self._send_all()
+        outbox = self._presence.attach(self.spool.kept_count)
+        self._questions.forget()
+        self._tell(Ack(self._acked_bytes))
+        return outbox
+
+    def take_up(self, kept_audio: Path) -> None:
+        """Begin with what an earlier run left on disk, and wait for the client; before `run`."""
+        self._kept_audio = kept_audio
+        self.received_bytes = self._acked_bytes = self.spool.safe_bytes
+        self.heard_speech = True  # or not; this errs on the side of looking once more
+        self._stop_asked = self.session.state is SessionState.FINALIZING
+        self._presence.lose()
+
+    def lose_client(self, outbox: Outbox | None = None) -> None:
+        """Take note that the client is gone: nothing is sent any more, what was heard is kept.
+
+        Where `outbox` is given and the client has another one by now, nothing happens.
+        """
+        if not self._presence.is_other(outbox):
+            self._presence.lose()
+
+    def _end_as_if_stopped(self) -> None:
+        self._stop_asked = True
+        self._inbox.put("lost")
+
+    def leave(self) -> None:
+        """Stop working for a session that waits for audio, as it is: the server's next run takes it up.
+
+        One that has all its audio goes on to its end.
+        """
+        if not self._stop_asked and self.session.state in (SessionState.OPEN, SessionState.STREAMING):
+            self._ended.set()
 
     def acknowledge(self, safe_bytes: int) -> None:
         """Tell the client what is on disk; a file's client, what was worked off as well."""
-        position = safe_bytes if self._live else min(safe_bytes, self._ingested_bytes)
+        position = safe_bytes if self._live else min(safe_bytes, self._hearing.heard_bytes)
         if position > self._acked_bytes:
             self._acked_bytes = position
             self._tell(Ack(position))
 
-    def dismiss(self, error: LiveAsrError) -> None:
-        """Tell the client why it must go, and bring what was heard to its end without it.
+    def release(self, count: int) -> None:
+        """Let the client hear of the kept messages that are on disk."""
+        if self.outbox is not None:
+            self.outbox.release(count)
 
-        Nothing happens where the client is gone already, or is being told how it ended.
+    def dismiss(self, error: LiveAsrError, outbox: Outbox | None = None) -> None:
+        """Tell the client why it must go; the session waits for it, as when its connection is lost.
+
+        Nothing happens where the client is gone already or has another box than `outbox` by now, or is being
+        told how it ended.
         """
-        if self.outbox is None or self._finishing or self.session.state is SessionState.FAILED:
+        is_over = self._finishing or self.session.state is SessionState.FAILED
+        if self.outbox is None or self._presence.is_other(outbox) or is_over:
             return
-        self.failure = error
-        self._tell(error_message(error))
-        self.lose_client()
+        self.outbox.dismiss(error)
+        self._presence.lose()
 
     def fail(self, error: LiveAsrError) -> None:
         """End the session for a reason outside it; the client is told."""
@@ -201,19 +229,17 @@ class SessionRunner:
         self.session.receive_break()
         self.fault = error
         if self.outbox is not None:
-            self.failure = error
-            self._tell(error_message(error))
-            self.outbox.close()
+            self.outbox.dismiss(error)
         self._ended.set()
 
     @property
-    def close_code(self) -> int:
-        """The WebSocket close code that tells the client how it ended."""
-        return self.failure.close_code if self.failure else 1000
+    def is_over(self) -> bool:
+        """Whether the session is done or failed, or left to the server's next run."""
+        return self._ended.is_set()
 
     def close(self) -> None:
         """Free what a session holds that was never run. Idempotent."""
-        self._decoder.close()
+        self._hearing.close()
 
     async def ended(self) -> None:
         """Wait until the session is done or failed."""
@@ -223,9 +249,10 @@ class SessionRunner:
 
     async def run(self) -> None:
         """Work until the session is over. Never raises: what goes wrong ends this session and no other."""
+        self._advanced()
         work = [
             asyncio.create_task(self._ingest(), name=f"{self.session.id} ingest"),
-            asyncio.create_task(self._detect(), name=f"{self.session.id} detect"),
+            asyncio.create_task(self._watch.run(), name=f"{self.session.id} detect"),
             asyncio.create_task(self._recognize(), name=f"{self.session.id} recognize"),
             asyncio.create_task(self._speakers.run(), name=f"{self.session.id} speakers"),
             asyncio.create_task(self._report_lag(), name=f"{self.session.id} lag"),
@@ -241,7 +268,8 @@ class SessionRunner:
             for task in [*work, ended]:
                 task.cancel()
             await asyncio.gather(*work, ended, return_exceptions=True)
-            self._decoder.close()
+            self._hearing.close()
+            self._presence.close()
             if self.outbox is not None:
                 self.outbox.close()
 
@@ -256,16 +284,30 @@ class SessionRunner:
 
     async def _ingest(self) -> None:
         """Work off what arrived: keep it, decode it, hand it to the session."""
+        await self._hear_kept_audio()
         while True:
             item = await self._inbox.get()
-            await self._room_for_more()
+            await self._hearing.room()
             try:
                 await self._ingest_one(item)
-            except (ClientError, MediaError) as error:
+            except ClientError as error:
                 # The client's fault ends its connection; what it said until then is kept.
                 self.dismiss(error)
+            except MediaError as error:
+                self.dismiss(error)
+                self._presence.give_up()  # nothing that it could send would make audio of this
             self._advanced()
             await asyncio.sleep(0)  # nothing above has to wait for anything, and others want the loop too
+
+    async def _hear_kept_audio(self) -> None:
+        """Decode what an earlier run has kept, up to where the session goes on and beyond."""
+        if self._kept_audio is None or self.session.state is not SessionState.OPEN:
+            return
+        try:
+            await self._hearing.hear_again(self._kept_audio, self.received_bytes)
+        except MediaError as error:
+            log.warning("session %s: its audio cannot be read: %s", self.session.id, error)
+            self._presence.give_up()
 
     async def _ingest_one(self, item: bytes | Control) -> None:
         if isinstance(item, bytes):
@@ -274,66 +316,27 @@ class SessionRunner:
             self.session.receive_finalize()
         elif item == "stop":
             self.session.check(SessionEvent.STOP_RECEIVED)
-            await self._flush_decoder()
+            await self._hearing.flush()
             self.session.receive_stop()
         elif not self._finishing:
             if self.session.state is SessionState.STREAMING:
                 with contextlib.suppress(LiveAsrError):  # nobody is left to be told of an unreadable end
-                    await self._flush_decoder()
+                    await self._hearing.flush()
             self.session.receive_loss()
 
     async def _ingest_audio(self, data: bytes) -> None:
         self.session.check(SessionEvent.AUDIO_RECEIVED)
         self.spool.append_audio(data)
-        self._hand_over(await self._decoder.feed(data))
-        while self._decoder.has_more:
-            await self._room_for_more()
-            self._hand_over(await self._decoder.feed(b""))
-        self._ingested_bytes += len(data)
+        await self._hearing.hear(data)
         if not self._live and self.spool.safe_bytes > self._acked_bytes:
             self.acknowledge(self.spool.safe_bytes)
 
-    async def _flush_decoder(self) -> None:
-        """Hand over what the decoder still holds. Raises MediaError when it never found any audio."""
-        self._hand_over(await self._decoder.finish())
-        while self._decoder.has_more:
-            await self._room_for_more()
-            self._hand_over(await self._decoder.finish())
-
-    def _hand_over(self, audio: FloatArray) -> None:
+    def _heard(self, audio: FloatArray) -> None:
         """Give decoded audio to the session, and have it looked at."""
         self.session.receive_audio(audio)
         self._audio_since_lag = True
         self._metrics.audio_seconds.inc(audio.size / samples(1.0))
         self._advanced()
-
-    async def _room_for_more(self) -> None:
-        """Wait while the recogniser is too far behind to take more."""
-        most = LIVE_BACKLOG_SAMPLES if self._live else FILE_BACKLOG_SAMPLES
-        while self.session.backlog_samples > most:
-            self._moved.clear()
-            await self._moved.wait()
-
-    async def _detect(self) -> None:
-        """Have speech judged, whenever there is audio to judge."""
-        while True:
-            audio = self.session.unjudged()
-            if audio is None:
-                await self._next_move()
-                continue
-            answer = await self._judge(audio)
-            self._speech_state = answer.state
-            self.session.receive_probabilities(answer.probabilities)
-            self._advanced()
-
-    async def _judge(self, audio: FloatArray) -> Detected:
-        """Have one stretch judged. Raises EngineError when that fails again and again."""
-        for attempt in range(1, MOST_DETECT_ATTEMPTS):
-            try:
-                return await self._engine.detect(audio, self._speech_state)
-            except EngineError as error:
-                log.warning("session %s: detection %d failed: %s", self.session.id, attempt, error)
-        return await self._engine.detect(audio, self._speech_state)
 
     async def _recognize(self) -> None:
         """Have windows recognised, whenever the policy wants one."""
@@ -382,7 +385,7 @@ class SessionRunner:
         await self.spool.settled()
         if self.session.state is not SessionState.FINALIZING:
             return
-        self._decoder.close()
+        self._hearing.close()
         await self._finalize(self)
         self._ended.set()
 
@@ -408,9 +411,14 @@ class SessionRunner:
 
     def _send_all(self) -> None:
         for message in self.session.messages():
-            self._unanswered -= isinstance(message, Finalized)
+            if isinstance(message, Finalized) and not self._questions.answer():
+                continue
             self.heard_speech = self.heard_speech or isinstance(message, Speech)
             self._tell(message)
+        if self._state_count != self.spool.appended_count:
+            self._state_count = self.spool.appended_count
+            state = {**self.session.snapshot().to_dict(), "received_bytes": self.received_bytes}
+            self.spool.set_state(orjson.dumps(state))
 
     def _tell(self, message: ServerMessage) -> None:
         encoded = encode(message)
@@ -422,7 +430,7 @@ class SessionRunner:
         if self.outbox is None:
             return
         try:
-            self.outbox.put(message, encoded)
+            self.outbox.put(message, encoded, after_count=self.spool.appended_count)
         except ClientError as error:
             self.outbox.clear()
             self.dismiss(error)

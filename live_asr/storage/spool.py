@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,23 @@ import orjson
 
 from live_asr.core.types import Turn, samples, seconds
 from live_asr.errors import StorageError
+from live_asr.storage.files import (
+    ABOUT_FILE,
+    AUDIO_FILE,
+    MESSAGES_FILE,
+    STATE_FILE,
+    TURNS_FILE,
+    Batch,
+    Sound,
+    append_synced,
+    mend,
+    prepare,
+    read_object,
+    sealed,
+    storage_error,
+    sync_folder,
+    unsealed,
+)
 
 log = logging.getLogger(__name__)
 
@@ -27,11 +42,6 @@ SHORTEST_INTERVAL = 0.01
 """Seconds between two looks for something to write, however eager the setting."""
 LONGEST_ID = 64
 """Session ids are shorter; a longer name is nobody's, and too long for a file system."""
-AUDIO_FILE = "audio.bin"
-MESSAGES_FILE = "messages.jsonl"
-ABOUT_FILE = "session.json"
-TURNS_FILE = "turns.json"
-LIVE_TURNS_FILE = "turns-live.json"
 CONDEMNED = ".erased-"
 """Before the id of a session, the name of a folder that is to be erased."""
 
@@ -39,8 +49,8 @@ CONDEMNED = ".erased-"
 class Spool:
     """The files of one session. Appending only collects; `SpoolStore` writes.
 
-    `on_safe` is told how many audio bytes are on disk, `on_failed` that the disk refused, `hurry` is
-    called when somebody waits for what was appended.
+    `on_safe` is told how many audio bytes are on disk, `on_kept` how many messages, `on_failed` that the
+    disk refused; `hurry` is called when somebody waits for what was appended.
     """
 
     def __init__(
@@ -49,21 +59,44 @@ class Spool:
         on_safe: Callable[[int], None],
         on_failed: Callable[[StorageError], None],
         hurry: Callable[[], None] = lambda: None,
+        on_kept: Callable[[int], None] = lambda _: None,
     ):
         self.folder = folder
         self._on_safe = on_safe
+        self._on_kept = on_kept
         self._on_failed = on_failed
         self._hurry = hurry
         self._audio: list[bytes] = []
         self._messages: list[bytes] = []
+        self._state: bytes | None = None
         self._writing = False
         self._settled = asyncio.Event()
+        self.is_urgent = False
+        """Whether somebody waits for what was appended."""
         self.appended_bytes = 0
         """Audio bytes handed over so far."""
         self.safe_bytes = 0
         """Audio bytes that are on disk."""
+        self.appended_count = 0
+        """Messages handed over so far."""
+        self.kept_count = 0
+        """Messages that are on disk."""
         self.error: StorageError | None = None
         """Why the disk refused; None while it takes everything."""
+
+    def tell(
+        self,
+        on_safe: Callable[[int], None],
+        on_failed: Callable[[StorageError], None],
+        on_kept: Callable[[int], None],
+    ) -> None:
+        """Tell others from now on than those that it was opened for."""
+        self._on_safe, self._on_failed, self._on_kept = on_safe, on_failed, on_kept
+
+    def begin_with(self, sound: Sound) -> None:
+        """Take note of what an earlier run has written."""
+        self.appended_bytes = self.safe_bytes = sound.audio_bytes
+        self.appended_count = self.kept_count = sound.message_count
 
     def append_audio(self, data: bytes) -> None:
         """Add the client's audio bytes, as they came."""
@@ -72,9 +105,15 @@ class Spool:
             self.appended_bytes += len(data)
 
     def append_message(self, message: bytes) -> None:
-        """Add one kept message, as it goes over the wire."""
+        """Add one kept message, as it goes over the wire; it is written as soon as the disk is free."""
         if self.error is None:
-            self._messages.append(message + b"\n")
+            self._messages.append(sealed(message))
+            self.appended_count += 1
+            self._urge()
+
+    def set_state(self, state: bytes) -> None:
+        """Have `STATE_FILE` hold this once the messages appended so far are on disk."""
+        self._state = state
 
     @property
     def is_dirty(self) -> bool:
@@ -85,20 +124,43 @@ class Spool:
         """Wait until all that was appended is on disk, or the disk has refused."""
         while self.is_dirty or self._writing:
             self._settled.clear()
-            self._hurry()
+            self._urge()
             await self._settled.wait()
 
-    def take(self) -> tuple[bytes, bytes, int]:
-        """Take out what waits: audio, messages, and the position that is safe once they are on disk."""
-        audio, self._audio = b"".join(self._audio), []
-        messages, self._messages = b"".join(self._messages), []
-        self._writing = True
-        return audio, messages, self.appended_bytes
+    async def kept(self, count: int) -> None:
+        """Wait until `count` messages are on disk. Raises StorageError when the disk has refused."""
+        while self.kept_count < count:
+            if self.error is not None:
+                raise self.error
+            self._settled.clear()
+            self._urge()
+            await self._settled.wait()
 
-    def mark_safe(self, position_bytes: int) -> None:
-        """Take note that everything before `position_bytes` is on disk."""
+    def _urge(self) -> None:
+        self.is_urgent = True
+        self._hurry()
+
+    def take(self) -> Batch:
+        """Take out what waits."""
+        batch = Batch(
+            self.folder,
+            b"".join(self._audio),
+            b"".join(self._messages),
+            self._state,
+            self.appended_bytes,
+            self.appended_count,
+        )
+        self._audio, self._messages, self._state = [], [], None
+        self._writing, self.is_urgent = True, False
+        return batch
+
+    def mark_safe(self, position_bytes: int, count: int) -> None:
+        """Take note that everything before `position_bytes`, and `count` messages, are on disk."""
         self._writing = False
         self._settled.set()
+        if count > self.kept_count:
+            self.kept_count = count
+            self._on_kept(count)
         if position_bytes > self.safe_bytes:
             self.safe_bytes = position_bytes
             self._on_safe(position_bytes)
@@ -147,6 +209,7 @@ class SpoolStore:
         about: dict[str, Any],
         on_safe: Callable[[int], None],
         on_failed: Callable[[StorageError], None],
+        on_kept: Callable[[int], None] = lambda _: None,
     ) -> Spool:
         """Make the folder of a new session; `about` is what is to be remembered of it.
 
@@ -160,9 +223,9 @@ class SpoolStore:
                 # The files exist from the start, so that appending never has to sync the folder again.
                 (folder / AUDIO_FILE).touch()
                 (folder / MESSAGES_FILE).touch()
-                _append_synced(folder / ABOUT_FILE, orjson.dumps(about))
-                _sync_folder(folder)
-                _sync_folder(self.folder)
+                append_synced(folder / ABOUT_FILE, orjson.dumps(about))
+                sync_folder(folder)
+                sync_folder(self.folder)
             except OSError:
                 shutil.rmtree(folder, ignore_errors=True)
                 raise
@@ -170,30 +233,25 @@ class SpoolStore:
         try:
             await asyncio.to_thread(make)
         except OSError as error:
-            raise _storage_error(error) from error
-        spool = Spool(folder, on_safe, on_failed, self._wanted.set)
+            raise storage_error(error) from error
+        spool = Spool(folder, on_safe, on_failed, self._wanted.set, on_kept)
         self._spools.add(spool)
         return spool
 
-    async def reopen(self, session_id: str, on_failed: Callable[[StorageError], None]) -> Spool:
-        """Open the files of a session of an earlier run, to add to them.
+    async def reopen(
+        self, session_id: str, on_failed: Callable[[StorageError], None] = lambda _: None
+    ) -> Spool:
+        """Open the files of a session of an earlier run, to add to what of them is sound.
 
         Raises KeyError when there is no such session, StorageError when the disk refuses.
         """
         folder = self._folder_of(session_id)
-
-        def mend() -> None:
-            path = folder / MESSAGES_FILE
-            kept = path.read_bytes() if path.exists() else b""
-            whole_bytes = kept.rfind(b"\n") + 1
-            if whole_bytes < len(kept):  # a torn tail: what follows must not become a part of it
-                os.truncate(path, whole_bytes)
-
         try:
-            await asyncio.to_thread(mend)
+            sound = await asyncio.to_thread(mend, folder)
         except OSError as error:
-            raise _storage_error(error) from error
+            raise storage_error(error) from error
         spool = Spool(folder, lambda _: None, on_failed, self._wanted.set)
+        spool.begin_with(sound)
         self._spools.add(spool)
         return spool
 
@@ -209,55 +267,77 @@ class SpoolStore:
             except OSError as error:
                 log.warning("the audio in %s could not be erased: %s", spool.folder, error)
 
-    async def sync(self) -> None:
-        """Write and sync all that waits, in one go. A caller that is cancelled leaves the write whole."""
-        task = asyncio.create_task(self._sync(), name="spool sync")
+    async def sync(self, *, urgent: bool = False) -> None:
+        """Write and sync all that waits, in one go; with `urgent`, only what somebody waits for.
+
+        A caller that is cancelled leaves the write whole.
+        """
+        task = asyncio.create_task(self._sync(urgent), name="spool sync")
         self._syncing.add(task)
         task.add_done_callback(self._syncing.discard)
         await asyncio.shield(task)
 
-    async def _sync(self) -> None:
+    async def _sync(self, urgent: bool) -> None:
         async with self._writing:
-            work = [(spool, *spool.take()) for spool in self._spools if spool.is_dirty]
+            dirty = [spool for spool in self._spools if spool.is_dirty and (spool.is_urgent or not urgent)]
+            work = [(spool, spool.take()) for spool in dirty]
             if not work:
                 return
             results: list[Exception | None]
             try:
-                results = await asyncio.to_thread(
-                    lambda: [_write(spool.folder, audio, messages) for spool, audio, messages, _ in work]
-                )
+                results = await asyncio.to_thread(lambda: [batch.write() for _, batch in work])
             except Exception as error:  # threads or memory ran out: to the sessions, the same as the disk
                 results = [error] * len(work)
-            for (spool, _, _, position_bytes), fault in zip(work, results, strict=True):
+            for (spool, batch), fault in zip(work, results, strict=True):
                 try:
                     if fault is None:
-                        spool.mark_safe(position_bytes)
+                        spool.mark_safe(batch.position_bytes, batch.count)
                     else:
                         log.error("%s cannot be written: %s", spool.folder, fault)
-                        spool.mark_failed(_storage_error(fault))
+                        spool.mark_failed(storage_error(fault))
                 except Exception:  # one session's trouble is not that of the others in this batch
                     log.exception("a session could not be told of its files")
 
     async def _write_forever(self) -> None:
+        """Write what is urgent at once, and everything at each interval."""
+        now = asyncio.get_running_loop().time
+        interval = max(self._interval, SHORTEST_INTERVAL)
+        due = now() + interval
         while not self._closing:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(self._interval, SHORTEST_INTERVAL)):
+                async with asyncio.timeout_at(due):
                     await self._wanted.wait()
             self._wanted.clear()
-            await self.sync()
+            is_due = now() >= due
+            await self.sync(urgent=not is_due)
+            if is_due:
+                due = now() + interval
 
     # Sessions that are over --------------------------------------------------------------------------
 
     def messages(self, session_id: str) -> Iterator[bytes]:
-        """Yield the kept messages of a session, oldest first. Raises KeyError when there is no such one.
+        """Yield the kept messages of a session, oldest first, as far as they are sound.
 
-        Blocks: call it off the event loop.
+        Blocks: call it off the event loop. Raises KeyError when there is no such session.
         """
         folder = self._folder_of(session_id)
         with contextlib.suppress(FileNotFoundError):
             for line in (folder / MESSAGES_FILE).read_bytes().splitlines(keepends=True):
-                if line.endswith(b"\n"):  # a torn tail is not a message
-                    yield line
+                message = unsealed(line)
+                if message is None:
+                    return
+                yield message
+
+    def about(self, session_id: str) -> dict[str, Any]:
+        """Return what is remembered of a session. Blocks. Raises KeyError when there is no such one."""
+        return read_object(self._folder_of(session_id) / ABOUT_FILE)
+
+    def state(self, session_id: str) -> dict[str, Any]:
+        """Return what was last put down beside the messages; nothing where it cannot be read.
+
+        Blocks. Raises KeyError when there is no such session.
+        """
+        return read_object(self._folder_of(session_id) / STATE_FILE)
 
     def write_turns(self, spool: Spool, turns: Iterable[Turn], file: str = TURNS_FILE) -> None:
         """Keep who spoke when: all of it, on disk, or nothing. Blocks. Raises StorageError."""
@@ -269,11 +349,11 @@ class SpoolStore:
         unfinished = path.with_suffix(".new")
         try:
             unfinished.unlink(missing_ok=True)
-            _append_synced(unfinished, orjson.dumps(rows))
+            append_synced(unfinished, orjson.dumps(rows))
             unfinished.replace(path)
-            _sync_folder(spool.folder)
+            sync_folder(spool.folder)
         except OSError as error:
-            raise _storage_error(error) from error
+            raise storage_error(error) from error
 
     def turns(self, session_id: str, file: str = TURNS_FILE) -> tuple[Turn, ...]:
         """Return who spoke when; nothing where that is not kept. Blocks.
@@ -300,9 +380,9 @@ class SpoolStore:
             return False
         try:
             (self.folder / session_id).rename(self.folder / (CONDEMNED + session_id))
-            _sync_folder(self.folder)
+            sync_folder(self.folder)
         except OSError as error:
-            raise _storage_error(error) from error
+            raise storage_error(error) from error
         return True
 
     def condemned(self) -> list[str]:
@@ -316,7 +396,7 @@ class SpoolStore:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise _storage_error(error) from error
+            raise storage_error(error) from error
 
     def _folder_of(self, session_id: str) -> Path:
         folder = self.folder / session_id
@@ -329,57 +409,9 @@ class SpoolStore:
         try:
             return shutil.disk_usage(self.folder).free
         except OSError as error:
-            raise _storage_error(error) from error
+            raise storage_error(error) from error
 
 
 def is_session_id(session_id: str) -> bool:
     """Tell whether a session may have this id, which is all that is ever looked up."""
     return session_id.isascii() and session_id.isalnum() and len(session_id) <= LONGEST_ID
-
-
-def prepare(folder: Path) -> None:
-    """Make the folder and try to write in it. Blocks. Raises StorageError when that cannot be done."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(b"live-asr")
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise StorageError(
-            f"Nothing can be written in {folder}: {error.strerror or error}.",
-            "Name a folder that this user may write, on a disk that has room, with --data.",
-        ) from error
-
-
-def _write(folder: Path, audio: bytes, messages: bytes) -> OSError | None:
-    try:
-        if audio:
-            _append_synced(folder / AUDIO_FILE, audio)
-        if messages:
-            _append_synced(folder / MESSAGES_FILE, messages)
-    except OSError as error:
-        return error
-    return None
-
-
-def _append_synced(path: Path, data: bytes) -> None:
-    with path.open("ab") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _storage_error(error: Exception) -> StorageError:
-    reason = getattr(error, "strerror", None) or str(error)
-    return StorageError(
-        f"The server cannot write its files: {reason}.",
-        "The operator has to make room or give the server a folder that it may write (--data).",
-    )

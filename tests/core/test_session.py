@@ -13,7 +13,7 @@ from driving import Driver
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from live_asr.core.captioner import CaptionOptions
+from live_asr.core.caption_options import CaptionOptions
 from live_asr.core.messages import (
     KEPT,
     Commit,

@@ -16,6 +16,7 @@ from live_asr.config import Settings, load_settings
 from live_asr.inference.weights import LiveWeights, resolve
 from live_asr.server.app import build_state, create_app
 from live_asr.server.run import listen, load_of, server_of
+from live_asr.server.state import ServerState
 from live_asr.storage.database import Database, database_url
 
 MODEL = "tiny.en"
@@ -31,6 +32,7 @@ class Served:
     data: Path
     running: asyncio.Task[None]
     """Ends with the server."""
+    state: ServerState
 
     @property
     def stream(self) -> str:
@@ -45,6 +47,7 @@ class Served:
 def settings_of(data: Path, **flags: object) -> Settings:
     """Make settings; flags are `section__key`."""
     given = {"storage.data": str(data), "inference.device": "cpu", "server.port": 0}
+    given["server.resume_window"] = 0.0
     given |= {key.replace("__", "."): value for key, value in flags.items()}
     return load_settings(flags=given, environment={}).settings
 
@@ -74,7 +77,7 @@ async def serving(
         await asyncio.wait([ready, running], return_when=asyncio.FIRST_COMPLETED)
         url = f"http://127.0.0.1:{port}"
         async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=60.0) as http:
-            yield Served(url, http, full_pass, data, running)
+            yield Served(url, http, full_pass, data, running, state)
     finally:
         server.should_exit = True
         await running

@@ -388,15 +388,13 @@ async def test_what_a_server_leaves_unfinished_its_next_run_brings_to_its_end(
 
         seen = await until(states, lambda s: {one["state"] for one in s.values()} <= {"done", "failed"})
         assert set(seen) == set(sessions)
-        # Whom the server told to go had time to be drained; whom it left in the middle had not.
-        ends = ["done", "done", "done" if number == signal.SIGTERM else "failed"]
-        assert [seen[session]["state"] for session in sessions] == ends
-        for session, end in zip(sessions, ends, strict=True):
+        assert [seen[session]["state"] for session in sessions] == ["done"] * 3
+        for session in sessions:
             told = (await http.get(f"/v1/sessions/{session}")).json()
             assert told["webhook"]["state"] in ("pending", "dead")
-            assert (told["error"] or {}).get("code") == (None if end == "done" else "interrupted")
+            assert told["error"] is None
             text = (await http.get(f"/v1/sessions/{session}/transcript.txt")).text
-            assert "won too" in text if end == "done" else plain_words(text)
-            assert (tmp_path / "sessions" / session / "audio.bin").exists() == (end == "failed")
+            assert "won too" in text
+            assert not (tmp_path / "sessions" / session / "audio.bin").exists()
             json_text = await http.get(f"/v1/sessions/{session}/transcript.json", params={"revision": 0})
             assert plain_words(json_text.json()["text"])

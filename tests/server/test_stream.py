@@ -286,7 +286,7 @@ async def test_without_interim_no_partial_comes_and_every_other_wish_is_taken(
     [
         ({"language": "vi"}, "language_unsupported", "vi"),
         ({"task": "translate"}, "task_unsupported", "translate"),
-        ({"resume": {"session": "abc", "token": "def"}}, "session_unknown", "abc"),
+        ({"resume": {"session": "abc", "token": "def"}}, "session_unknown", "token"),
     ],
 )
 async def test_what_the_server_cannot_do_is_refused_by_name(

@@ -37,7 +37,8 @@ from live_asr.sessions.finalizer import Drained, Finalizer, Finished, Postponed
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.registry import read_transcript
 from live_asr.storage.database import Database, sqlite_url
-from live_asr.storage.spool import LIVE_TURNS_FILE, SpoolStore
+from live_asr.storage.files import LIVE_TURNS_FILE
+from live_asr.storage.spool import SpoolStore
 
 PATIENCE = 30.0
 RATE_HZ = 16_000

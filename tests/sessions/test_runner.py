@@ -75,13 +75,13 @@ class Bench:
         self.heard: list[dict[str, Any]] = []
         outbox = runner.outbox
         assert outbox is not None
-        self._outbox = outbox
+        self.outbox = outbox
         self._changed = asyncio.Event()
         self.running = asyncio.create_task(runner.run())
         self._reading = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
-        while (text := await self._outbox.get()) is not None:
+        while (text := await self.outbox.get()) is not None:
             self.heard.append(json.loads(text))
             self._changed.set()
 
@@ -128,7 +128,7 @@ async def bench(
         max_unacked_bytes=window_bytes,
         finalize=finalize,
     )
-    runner.attach_spool(await store.open("a1", {}, runner.acknowledge, runner.fail))
+    runner.attach_spool(await store.open("a1", {}, runner.acknowledge, runner.fail, runner.release))
     bench = Bench(runner, engine, store)
     yield bench
     await bench.ended()
@@ -154,7 +154,7 @@ async def test_what_arrives_is_worked_off_in_the_order_it_came(tmp_path: Path) -
     assert finalized == [2.0, SECONDS]
     assert [m["type"] for m in desk.heard if "seq" in m][-2:] == ["stopped", "final"]
     assert desk.types[-1] == "final"
-    assert desk.runner.close_code == 1000
+    assert desk.outbox.close_code == 1000
 
 
 async def test_final_comes_only_once_everything_is_on_disk(tmp_path: Path) -> None:
@@ -163,10 +163,12 @@ async def test_final_comes_only_once_everything_is_on_disk(tmp_path: Path) -> No
         async with desk.store._writing:  # the disk takes its time
             desk.runner.receive_audio(audio)
             desk.runner.receive(Stop())
-            await desk.until("stopped")
-            assert "ack" not in desk.types
-            assert "final" not in desk.types
+            await desk.until("partial")
+            async with asyncio.timeout(PATIENCE):
+                await desk.runner._drained.wait()
             assert desk.runner.session.state is SessionState.FINALIZING
+            assert desk.runner.session.transcript.last_seq > 0
+            assert not {"ack", "commit", "stopped", "final"} & set(desk.types)
         await desk.until("final")
         assert desk.types.index("ack") < desk.types.index("final")
         assert desk.runner.spool.safe_bytes == len(audio)
@@ -210,7 +212,7 @@ async def test_what_comes_while_the_result_is_made_is_refused_and_the_result_is_
         assert (tmp_path / "a1" / "audio.bin").stat().st_size == len(pcm())
         may_go_on.set()
     assert desk.runner.session.state is SessionState.DONE
-    assert desk.runner.close_code == 1008
+    assert desk.outbox.close_code == 1008
 
 
 async def test_a_result_that_cannot_be_kept_fails_the_session_with_the_disk_s_words(tmp_path: Path) -> None:
@@ -300,7 +302,7 @@ async def test_a_client_that_does_not_read_is_let_go_and_its_words_are_kept(tmp_
         desk.runner.receive_audio((audio_of(script, samples(45)) * 32767).astype("<i2").tobytes())
         async with asyncio.timeout(PATIENCE):
             await desk.running
-        assert desk.runner.close_code == 1008
+        assert desk.outbox.close_code == 1008
         assert [json.loads(await outbox.get() or b"")["code"], await outbox.get()] == ["slow_client", None]
         desk._reading.cancel()
         desk._reading = asyncio.create_task(asyncio.sleep(0))
@@ -340,7 +342,7 @@ async def test_a_detection_that_always_fails_ends_the_session_with_words_for_it(
         desk.engine.detect_faults = iter([EngineError("gone")] * 100)
         desk.runner.receive_audio(pcm())
         await desk.until("error")
-    assert (desk.heard[-1]["code"], desk.runner.close_code) == ("internal", 1011)
+    assert (desk.heard[-1]["code"], desk.outbox.close_code) == ("internal", 1011)
     assert desk.heard[-1]["hint"]
     assert "gone" not in desk.heard[-1]["message"]
 
@@ -370,7 +372,7 @@ async def test_the_first_reason_stands_and_nothing_is_said_after_the_end(tmp_pat
         desk.runner.dismiss(Unavailable("shutting_down", "The server ends.", "Wait.", retry_after=1.0))
         desk.runner.fail(StorageError("The disk is full.", "Make room."))
     assert [m["code"] for m in desk.heard if m["type"] == "error"] == ["already_started"]
-    assert desk.runner.close_code == 1008
+    assert desk.outbox.close_code == 1008
 
     async with bench(tmp_path / "another") as desk:
         desk.runner.receive(Stop())
@@ -378,7 +380,7 @@ async def test_the_first_reason_stands_and_nothing_is_said_after_the_end(tmp_pat
         desk.runner.dismiss(ClientError("bad_message", "What?", "Nothing."))
         desk.runner.fail(StorageError("The disk is full.", "Make room."))
     assert desk.types == ["stopped", "final"]
-    assert desk.runner.close_code == 1000
+    assert desk.outbox.close_code == 1000
 
 
 async def test_audio_that_follows_stop_is_refused_and_neither_kept_nor_heard(tmp_path: Path) -> None:
@@ -397,7 +399,7 @@ async def test_audio_that_follows_stop_is_refused_and_neither_kept_nor_heard(tmp
 async def test_bytes_that_are_no_media_are_the_client_s_fault(tmp_path: Path) -> None:
     async with bench(tmp_path, Start(audio=AudioFormat("container"), pace="fast")) as desk:
         desk.runner.receive_audio(b"\x89PNG\r\n\x1a\n" + bytes(100))
-    assert (desk.heard[-1]["code"], desk.runner.close_code) == ("not_audio", 1003)
+    assert (desk.heard[-1]["code"], desk.outbox.close_code) == ("not_audio", 1003)
     assert desk.runner.session.state is SessionState.DONE
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from live_asr.core.types import Turn, samples
 from live_asr.errors import StorageError
-from live_asr.storage.spool import AUDIO_FILE, MESSAGES_FILE, TURNS_FILE, Spool, SpoolStore, prepare
+from live_asr.storage.files import AUDIO_FILE, MESSAGES_FILE, TURNS_FILE, prepare
+from live_asr.storage.spool import Spool, SpoolStore
 
 
 class Session:
@@ -87,9 +88,9 @@ async def test_closing_writes_what_waits(tmp_path: Path) -> None:
     async with open_store(tmp_path, interval=3600.0) as store:
         spool = await Session().open(store)
         spool.append_audio(b"abc")
-        spool.append_message(b"{}")
+        spool.append_message(b'{"seq":1}')
     assert (spool.folder / AUDIO_FILE).read_bytes() == b"abc"
-    assert (spool.folder / MESSAGES_FILE).read_bytes() == b"{}\n"
+    assert list(store.messages("a1")) == [b'{"seq":1}']
     await store.close()
 
 
@@ -157,7 +158,7 @@ async def test_audio_is_kept_after_the_end_only_where_it_is_wished_for(tmp_path:
         spool.append_message(b'{"seq":1}')
         await store.finish(spool, keep_audio=keep)
         assert (spool.folder / AUDIO_FILE).exists() == keep
-        assert list(store.messages("a1")) == [b'{"seq":1}\n']
+        assert list(store.messages("a1")) == [b'{"seq":1}']
 
 
 async def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
@@ -208,7 +209,7 @@ async def test_a_session_of_an_earlier_run_is_added_to_after_its_last_whole_mess
         spool = await store.reopen("a1", failures.append)
         spool.append_message(b'{"seq":2}')
         await store.finish(spool, keep_audio=True)
-        assert list(store.messages("a1")) == [b'{"seq":1}\n', b'{"seq":2}\n']
+        assert list(store.messages("a1")) == [b'{"seq":1}', b'{"seq":2}']
         with pytest.raises(KeyError):
             await store.reopen("nobody", failures.append)
     assert failures == []

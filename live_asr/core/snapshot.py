@@ -1,0 +1,84 @@
+"""What of a session its kept messages do not tell, and what it needs to go on after its server died.
+
+It is written beside the messages, each time some are. Without it a session goes on all the same, from the
+last committed word, with an empty prefix and voices that have to be learnt anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from live_asr.core.transcript import Transcript
+from live_asr.core.types import Word, samples
+
+ROUNDING_SAMPLES = samples(0.001)
+"""Messages have times in milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A session's memory beyond its record."""
+
+    last_seq: int = 0
+    """The kept messages that it goes with."""
+    safe_sample: int = 0
+    """Nothing before it has to be heard again."""
+    language: str | None = None
+    """The language spoken, once it is sure."""
+    words: tuple[Word, ...] = ()
+    """The last committed words, with their tokens: what the decoder is told before it goes on."""
+    voices: tuple[tuple[float, ...], ...] = ()
+    """The centroid of each live speaker's voice, weighted; S1's first."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as a JSON object."""
+        return {
+            "last_seq": self.last_seq,
+            "safe_sample": self.safe_sample,
+            "language": self.language,
+            "words": [
+                [word.text, word.start_sample, word.end_sample, word.probability, word.tokens]
+                for word in self.words
+            ],
+            "voices": self.voices,
+        }
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Snapshot:
+        """Read it back; an empty one where that is not possible."""
+        try:
+            return cls(
+                last_seq=int(value["last_seq"]),
+                safe_sample=int(value["safe_sample"]),
+                language=value["language"],
+                words=tuple(
+                    Word(text, start, end, probability, tuple(tokens))
+                    for text, start, end, probability, tokens in value["words"]
+                ),
+                voices=tuple(tuple(map(float, voice)) for voice in value["voices"]),
+            )
+        except (KeyError, TypeError, ValueError):
+            return cls()
+
+    def beside(self, transcript: Transcript) -> Snapshot:
+        """Return what of it holds beside a record: all, where it was written with its last message.
+
+        Voices hold in any case. Where the record is shorter or longer it goes on from its last word.
+        """
+        end_sample = max(transcript.words_end_sample, 0)
+        if self.last_seq > transcript.last_seq:
+            return replace(self, safe_sample=end_sample, words=())
+        safe_sample = max(self.safe_sample, end_sample)
+        words = self.words
+        if not words or abs(words[-1].end_sample - end_sample) > ROUNDING_SAMPLES:
+            words = ()
+        return replace(self, safe_sample=safe_sample, words=words)
+
+
+def voices_of(sums: Sequence[Any]) -> tuple[tuple[float, ...], ...]:
+    """Return centroids as numbers that JSON holds."""
+    return tuple(tuple(np.asarray(total, np.float64).round(5).tolist()) for total in sums)

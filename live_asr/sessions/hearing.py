@@ -1,0 +1,65 @@
+"""From a client's bytes to what its session hears, no faster than its captions can follow."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from live_asr.core.session import Session
+from live_asr.inference.interfaces import FloatArray
+from live_asr.sessions.decoding import AudioDecoder
+from live_asr.storage.files import pieces_of
+
+
+class Hearing:
+    """Decode audio and hand it to a session.
+
+    `moved` waits until the session may have moved, `heard` is called with what was decoded.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        decoder: AudioDecoder,
+        moved: Callable[[], Awaitable[None]],
+        heard: Callable[[FloatArray], None],
+        *,
+        most_backlog_samples: int,
+    ) -> None:
+        self._session = session
+        self._decoder = decoder
+        self._moved = moved
+        self._heard = heard
+        self._most_backlog_samples = most_backlog_samples
+        self.heard_bytes = 0
+        """Audio that was decoded and handed over."""
+
+    async def room(self) -> None:
+        """Wait while the recogniser is too far behind to take more."""
+        while self._session.backlog_samples > self._most_backlog_samples:
+            await self._moved()
+
+    async def hear(self, data: bytes) -> None:
+        """Take the next bytes. Raises MediaError where they turn out to be no audio."""
+        await self.room()
+        self._heard(await self._decoder.feed(data))
+        while self._decoder.has_more:
+            await self.room()
+            self._heard(await self._decoder.feed(b""))
+        self.heard_bytes += len(data)
+
+    async def hear_again(self, kept_audio: Path, length_bytes: int) -> None:
+        """Take what an earlier run has kept. Raises MediaError as `hear`, StorageError as `pieces_of`."""
+        async for piece in pieces_of(kept_audio, length_bytes):
+            await self.hear(piece)
+
+    async def flush(self) -> None:
+        """Hand over what the decoder still holds. Raises MediaError when it never found any audio."""
+        self._heard(await self._decoder.finish())
+        while self._decoder.has_more:
+            await self.room()
+            self._heard(await self._decoder.finish())
+
+    def close(self) -> None:
+        """Free what the decoder holds. Idempotent."""
+        self._decoder.close()

@@ -1,0 +1,31 @@
+"""From settings to the streaming policy."""
+
+from __future__ import annotations
+
+from live_asr.config import Settings
+from live_asr.core.caption_options import CaptionOptions
+from live_asr.core.segmenter import SegmenterOptions
+from live_asr.core.types import samples
+from live_asr.core.window import WindowOptions
+
+
+def caption_options(settings: Settings) -> CaptionOptions:
+    """Return the streaming policy that the settings describe."""
+    streaming = settings.streaming
+    return CaptionOptions(
+        segmenter=SegmenterOptions(
+            on_probability=streaming.vad_threshold,
+            # Hysteresis: what goes on may be less clear than what begins.
+            off_probability=max(0.01, streaming.vad_threshold - 0.15),
+            end_silence_samples=samples(streaming.end_silence),
+        ),
+        window=WindowOptions(
+            first_step_samples=samples(streaming.first_step),
+            step_samples=samples(streaming.step),
+            trim_above_samples=samples(streaming.window),
+            carry_samples=samples(streaming.carry),
+        ),
+        doubt_probability=streaming.doubt,
+        edge_guard_samples=samples(streaming.edge_guard),
+        longest_utterance_samples=samples(streaming.max_utterance),
+    )

@@ -1,0 +1,41 @@
+"""What a client has asked and was not answered yet."""
+
+from __future__ import annotations
+
+from live_asr.errors import ClientError
+
+MOST_UNANSWERED = 64
+"""Nobody sends so many `finalize` before the first is answered, but by mistake."""
+
+
+class Questions:
+    """Count the `finalize` and `stop` messages that wait for their answer."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._finalizes = 0
+        self._forgotten = 0
+
+    def ask(self, *, is_finalize: bool) -> None:
+        """Take one more. Raises ClientError `overrun` for a flood."""
+        if self._count >= MOST_UNANSWERED:
+            raise ClientError(
+                "overrun",
+                f"{self._count} messages wait for their answer; more are not taken.",
+                "Wait for `finalized` before you send another `finalize`.",
+            )
+        self._count += 1
+        self._finalizes += is_finalize
+
+    def forget(self) -> None:
+        """Take note that their connection is lost: a client that comes back asks again."""
+        self._forgotten = self._finalizes
+
+    def answer(self) -> bool:
+        """Take note that the oldest `finalize` is answered; return whether somebody is there to be told."""
+        self._count -= 1
+        self._finalizes -= 1
+        if not self._forgotten:
+            return True
+        self._forgotten -= 1
+        return False

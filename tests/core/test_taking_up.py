@@ -1,0 +1,170 @@
+"""A session that is made again of its messages, what was written beside them, and its audio."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from driving import VOICES, Driver, FloatArray
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from live_asr.core.messages import KEPT, Label, ServerMessage, Start, Stopped, decode_server, encode
+from live_asr.core.session import Session, SessionState
+from live_asr.core.snapshot import Snapshot
+from live_asr.core.transcript import Transcript
+from live_asr.core.types import Turn, Word, samples
+from live_asr.core.voices import SpeakerOptions
+from live_asr.inference.scripted import ScriptedRecognizer, audio_of, numbered, spoken
+
+MONOLOGUE = numbered(
+    [
+        *spoken("the first part is said without any pause at all", 0.7),
+        *spoken("then somebody breathes and goes on for a while", 5.5, gap=0.05),
+        *spoken("and comes to an end", 14.0),
+    ]
+)
+TALK = numbered(
+    [
+        *spoken("good morning and welcome to all of you here", 1.0),
+        *spoken("thank you it is good to be here today", 3.7),
+        *spoken("then let us begin with the first of them", 8.0),
+        *spoken("which is the second one as we all know", 12.5),
+    ]
+)
+TURNS = (
+    Turn(samples(1.0), samples(3.7), "S1"),
+    Turn(samples(3.7), samples(6.4), "S2"),
+    Turn(samples(8.0), samples(10.7), "S1"),
+    Turn(samples(12.5), samples(15.2), "S2"),
+)
+MONOLOGUE_AUDIO = audio_of(MONOLOGUE, samples(17.0))
+TALK_AUDIO = VOICES.audio_of(TURNS, samples(17.0))
+STEP = samples(0.25)
+
+
+class Life:
+    """One session's sequence of servers: what they leave on disk, and go on from."""
+
+    def __init__(self, script: tuple[Word, ...], audio: FloatArray, *, keeps_state: bool = True) -> None:
+        self._recognizer = ScriptedRecognizer(script)
+        self._audio = audio
+        self._keeps_state = keeps_state
+        self._speakers = SpeakerOptions() if audio is TALK_AUDIO else None
+        self.lines: list[bytes] = []
+        self._state: dict[str, Any] = {}
+        self.session = Session("test", Start(pace="fast", language="en"), speakers=self._speakers)
+        self._driver = Driver(self.session, self._recognizer)
+        self._given = 0
+
+    def hear_until(self, sample: int) -> None:
+        """Hear on, in pieces, and write down what is said, with what goes beside it."""
+        while self._given < sample:
+            piece = self._audio[self._given : min(self._given + STEP, sample)]
+            self._given += len(piece)
+            self._driver.hear(piece)
+            self._write()
+
+    def _write(self) -> None:
+        said = [encode(m) for m in self.session.messages() if isinstance(m, KEPT)]
+        if said:
+            self.lines += said
+            self._state = json.loads(json.dumps(self.session.snapshot().to_dict()))
+
+    def die(self) -> None:
+        """Let another server take the session up; it hears all audio from the beginning."""
+        transcript = Transcript()
+        for line in self.lines:
+            transcript.apply(decode_server(line))
+        self.session = Session.taken_up(
+            "test",
+            Start(pace="fast", language="en"),
+            transcript,
+            Snapshot.from_dict(self._state if self._keeps_state else {}),
+            speakers=self._speakers,
+        )
+        self._driver = Driver(self.session, self._recognizer)
+        self._given = 0
+        self._write()
+
+    def end(self) -> list[ServerMessage]:
+        """Hear the rest, stop, and return all that was ever written down."""
+        self.hear_until(len(self._audio))
+        self.session.receive_stop()
+        self._driver.work()
+        self._write()
+        return [decode_server(line) for line in self.lines]
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.integers(1, samples(17.0)), max_size=3).map(sorted), st.booleans())
+def test_a_session_says_what_it_would_have_said_whenever_its_servers_die(
+    deaths: list[int], keeps_state: bool
+) -> None:
+    life = Life(MONOLOGUE, MONOLOGUE_AUDIO, keeps_state=keeps_state)
+    for sample in deaths:
+        life.hear_until(sample)
+        life.die()
+    messages = life.end()
+    stopped = messages[-1]
+    assert isinstance(stopped, Stopped)
+    assert stopped.text.split() == [word.text.strip() for word in MONOLOGUE]
+    assert [m.seq for m in messages] == list(range(1, len(messages) + 1))  # type: ignore[union-attr]
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.integers(samples(6.5), samples(17.0)), min_size=1, max_size=2).map(sorted))
+def test_speakers_are_called_what_they_were_called_before(deaths: list[int]) -> None:
+    life = Life(TALK, TALK_AUDIO)
+    for sample in deaths:
+        life.hear_until(sample)
+        life.die()
+    life.end()
+    said = [(word.text.strip(), word.speaker) for word in life.session.transcript.words]
+    assert [speaker for _, speaker in said] == ["S1"] * 9 + ["S2"] * 9 + ["S1"] * 9 + ["S2"] * 9
+    first = [turn.speaker for turn in life.session.turns() if turn.start_sample < samples(6.4)]
+    assert first == ["S1", "S2"]
+
+
+def test_where_nothing_was_written_beside_the_messages_nobody_gets_the_name_of_another() -> None:
+    life = Life(TALK, TALK_AUDIO, keeps_state=False)
+    life.hear_until(samples(7.5))
+    life.die()
+    messages = life.end()
+    later = {word.speaker for word in life.session.transcript.words[18:]}
+    assert later.isdisjoint({"S1", "S2"})
+    assert not [m for m in messages if isinstance(m, Label) and m.speaker == "S3" and m.to < 7.0]
+
+
+def test_a_session_that_had_stopped_is_finalizing_and_takes_nothing_more() -> None:
+    life = Life(MONOLOGUE, MONOLOGUE_AUDIO)
+    life.end()
+    life.die()
+    assert life.session.state is SessionState.FINALIZING
+    assert life.session.unjudged() is None
+    assert life.session.messages() == []
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {},
+        {"last_seq": 1},
+        {"last_seq": "x", "safe_sample": 0, "language": None, "words": [], "voices": []},
+        {"last_seq": 1, "safe_sample": 0, "language": None, "words": [[1, 2]], "voices": []},
+        {"last_seq": 1, "safe_sample": 0, "language": None, "words": [], "voices": [["a"]]},
+    ],
+)
+def test_what_cannot_be_read_beside_the_messages_is_done_without(state: dict[str, Any]) -> None:
+    assert Snapshot.from_dict(state) == Snapshot()
+
+
+def test_a_snapshot_of_a_record_that_was_cut_holds_only_its_voices() -> None:
+    word = Word(" later", samples(8.0), samples(8.5), 0.9, (7,))
+    snapshot = Snapshot(9, samples(9.0), "en", (word,), ((1.0, 0.0),))
+    transcript = Transcript()
+    held = snapshot.beside(transcript)
+    assert (held.safe_sample, held.words, held.voices) == (0, (), ((1.0, 0.0),))
+    assert np.isfinite(held.safe_sample)
