@@ -6,24 +6,29 @@ import asyncio
 from array import array
 from collections.abc import Callable
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from scripted_peer import WINDOW_BYTES, Peer, commit, final, peer, write_tone
+from scripted_peer import READY, WINDOW_BYTES, Peer, commit, final, peer, write_tone
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request
 
 from live_asr.client import (
     LiveSession,
+    Reconnecting,
+    Resumed,
     SessionError,
     SessionFailed,
+    SessionMessage,
     SessionRefused,
     connect,
     fetch_transcript,
     stream_url,
     transcribe_file,
 )
+from live_asr.client.resuming import HELD_BYTES
 from live_asr.core.messages import (
     Ack,
     Commit,
@@ -36,7 +41,7 @@ from live_asr.core.messages import (
     Partial,
     Progress,
     Ready,
-    ServerMessage,
+    Resume,
     Start,
     Stop,
     Stopped,
@@ -46,7 +51,7 @@ from live_asr.core.transcript import Transcript
 from live_asr.errors import ClientError, MediaError
 
 
-async def everything(session: LiveSession) -> list[ServerMessage]:
+async def everything(session: LiveSession) -> list[SessionMessage]:
     return [message async for message in session]
 
 
@@ -309,7 +314,7 @@ async def test_a_connection_lost_in_the_full_pass_is_an_error_of_stop() -> None:
         await peer.say(Stopped(1, 1.0, ""), Progress("segmentation", 0.25))
         peer.socket.transport.abort()
 
-    async with peer(script) as url, connect(url) as session:
+    async with peer(script) as url, connect(url, reconnect_for=0) as session:
         with pytest.raises(SessionFailed) as failed:
             await session.stop()
     assert failed.value.code == "connection_lost"
@@ -439,10 +444,88 @@ async def test_a_lost_connection_is_an_error_and_not_an_end() -> None:
         await peer.open()
         peer.socket.transport.abort()
 
-    async with peer(script) as url, connect(url) as session:
+    async with peer(script) as url, connect(url, reconnect_for=0) as session:
         with pytest.raises(SessionFailed) as failed:
             await everything(session)
     assert failed.value.code == "connection_lost"
+
+
+async def test_a_lost_session_is_taken_up_where_it_was_and_the_program_is_told() -> None:
+    connections: list[Start] = []
+
+    async def script(peer: Peer) -> None:
+        start = await peer.message()
+        assert isinstance(start, Start)
+        connections.append(start)
+        if len(connections) == 1:
+            await peer.say(READY)
+            await peer.audio_of(6)
+            await peer.say(Ack(2), commit(1, " So"))
+            assert await peer.message() == Finalize()
+            peer.socket.transport.abort()
+        elif len(connections) == 2:  # still not in order
+            await peer.say(Error("shutting_down", "It restarts.", "Wait.", 0.0))
+            await peer.socket.close(1012)
+        else:
+            await peer.say(replace(READY, received_bytes=4, last_seq=2), commit(2, " it"), Ack(4))
+            assert await peer.message() == Finalize()
+            await peer.say(Finalized(1.0))
+            assert await peer.message() == Stop()
+            assert peer.audio == b"56" + b"78"
+            await peer.finish(3, " So it")
+
+    async with peer(script) as url, connect(url) as session:
+        await session.send(b"123456")
+        finalizing = asyncio.create_task(session.finalize())
+        seen: list[object] = []
+        async for message in session:
+            seen.append(message)
+            if isinstance(message, Resumed):
+                await finalizing
+                await session.send(b"78")
+                stopping = asyncio.create_task(session.stop())
+        await stopping
+    kinds = [type(message) for message in seen if not isinstance(message, Ack)]
+    assert kinds == [Commit, Reconnecting, Resumed, Commit, Finalized, Stopped, Final]
+    assert [c.resume for c in connections] == [None, *2 * [Resume("s-1", "secret", 1)]]
+    assert session.transcript.text == " So it"
+
+
+async def test_a_session_that_is_not_there_any_more_fails_and_is_not_tried_again() -> None:
+    connections = 0
+
+    async def script(peer: Peer) -> None:
+        nonlocal connections
+        connections += 1
+        if connections == 1:
+            await peer.open()
+            peer.socket.transport.abort()
+            return
+        await peer.message()
+        await peer.say(Error("session_unknown", "There is none.", "Open another."))
+        await peer.socket.close(1008)
+
+    async with peer(script) as url, connect(url) as session:
+        with pytest.raises(SessionFailed) as failed:
+            await everything(session)
+    assert (failed.value.code, connections) == ("session_unknown", 2)
+
+
+async def test_who_stays_away_for_too_long_is_given_up_and_what_is_held_has_a_bound() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.open()
+        peer.socket.transport.abort()
+
+    async with peer(script) as url, connect(url, reconnect_for=1.0) as session:
+        first = await anext(session)
+        assert isinstance(first, Reconnecting)
+        await session.send(bytes(4 * WINDOW_BYTES))
+        with pytest.raises(SessionFailed) as overrun:
+            await session.send(bytes(HELD_BYTES))
+        assert overrun.value.code == "overrun"
+        with pytest.raises(SessionFailed) as failed:
+            await everything(session)
+    assert failed.value.code in ("connection_lost", "cannot_connect")
 
 
 @pytest.mark.parametrize(
@@ -490,7 +573,7 @@ async def test_what_is_asked_about_speakers_goes_into_a_files_start(tone: Path) 
     assert (start.diarize, start.min_speakers, start.max_speakers, start.final_pass) == (False, 2, 3, False)
 
 
-async def streamed(path: Path, **options: object) -> tuple[Start, bytes, list[ServerMessage]]:
+async def streamed(path: Path, **options: object) -> tuple[Start, bytes, list[SessionMessage]]:
     """Stream the file to a peer that acknowledges at once; return its start, its bytes and the answers."""
     seen: list[tuple[Start, Peer]] = []
 

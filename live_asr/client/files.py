@@ -9,8 +9,8 @@ from pathlib import Path
 
 from live_asr.client.connection import DEFAULT_URL
 from live_asr.client.media import PCM_BYTES_PER_SECOND, MediaFile
+from live_asr.client.resuming import SessionMessage
 from live_asr.client.session import FRAME_BYTES, LiveSession, Pace, connect
-from live_asr.core.messages import ServerMessage
 from live_asr.errors import LiveAsrError
 
 
@@ -28,7 +28,7 @@ async def transcribe_file(
     max_speakers: int | None = None,
     final_pass: bool = True,
     enough: asyncio.Event | None = None,
-) -> AsyncGenerator[ServerMessage, None]:
+) -> AsyncGenerator[SessionMessage, None]:
     """Stream an audio or video file to a server and yield its messages, `ready` first, `final` last.
 
     At pace `realtime` the sound is sent as a microphone would deliver it, at `fast` as fast as the server

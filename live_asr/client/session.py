@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Literal, TypeAlias
 
 from websockets.asyncio.client import ClientConnection
@@ -19,24 +19,33 @@ from live_asr.client.connection import (
     open_socket,
     stream_url,
 )
+from live_asr.client.inbox import Inbox
+from live_asr.client.outgoing import Outgoing
+from live_asr.client.resuming import (
+    HELD_BYTES,
+    LONGEST_PAUSE,
+    STABLE,
+    Reconnecting,
+    Resumed,
+    SessionMessage,
+    is_resumable,
+    pauses,
+)
 from live_asr.core.fields import parse_json
 from live_asr.core.messages import (
     SERVER_TYPES,
     Ack,
     AudioFormat,
-    ClientMessage,
     Error,
     Final,
     Finalize,
     Finalized,
-    Lag,
-    Partial,
-    Progress,
     Ready,
+    Resume,
     Scalar,
-    ServerMessage,
     Start,
     Stop,
+    Stopped,
     Webhook,
     client_from_dict,
     encode,
@@ -51,8 +60,6 @@ Pace: TypeAlias = Literal["realtime", "fast"]
 FRAME_BYTES = 64 * 1024
 """Largest frame sent: the protocol allows 1 MiB, and small ones keep captions flowing on slow lines."""
 _READY_TIMEOUT = 30.0
-_REPLACING = (Partial, Ack, Lag, Progress)
-"""Of these only the newest is worth reading, so unread ones do not pile up."""
 
 
 @asynccontextmanager
@@ -74,12 +81,16 @@ async def connect(
     final_pass: bool = True,
     webhook: str | None = None,
     metadata: Mapping[str, Scalar] | None = None,
+    reconnect_for: float = 120.0,
 ) -> AsyncIterator[LiveSession]:
     """Open a session on the server at `url` (http, https, ws or wss), and close its socket at the end.
 
     The keywords are the fields of the protocol's `start`; `sample_rate` is in hertz, `token` is the
     server's access token where it wants one. Leaving the block without `stop` loses nothing: the server
     finishes a session whose client is gone, once nobody can resume it any more.
+
+    A connection that is lost is made again, for at most `reconnect_for` seconds (0: not at all), and the
+    session goes on where it was; who iterates is told by `Reconnecting` and `Resumed`.
 
     Raises SessionRefused when there is no server or it does not take the session (`retry_after` tells
     when to come back), ClientError `bad_message` for a field that has no allowed value.
@@ -99,7 +110,9 @@ async def connect(
         metadata=dict(metadata or {}),
     )
     client_from_dict(to_dict(start))  # wrong values are refused here, before anything is sent
-    session = LiveSession(await open_socket(stream_url(url), token), pace)
+    address = stream_url(url)
+    socket = await open_socket(address, token)
+    session = LiveSession(socket, lambda: open_socket(address, token), pace, reconnect_for)
     try:
         await session._begin(start)
         yield session
@@ -114,26 +127,46 @@ class LiveSession:
     not read in time are replaced by newer ones. It ends after the server has closed the finished session.
     """
 
-    def __init__(self, socket: ClientConnection, pace: Pace) -> None:
+    def __init__(
+        self,
+        socket: ClientConnection,
+        open_another: Callable[[], Awaitable[ClientConnection]],
+        pace: Pace,
+        reconnect_for: float,
+    ) -> None:
         self.transcript = Transcript()
         """What the session's messages add up to so far."""
-        self.sent_bytes = 0
-        """Audio sent, counted from the session's first byte."""
-        self.acked_bytes = 0
-        """Audio that the server has on disk; it need not be sent again whatever happens."""
         self._socket = socket
+        self._open_another = open_another
         self._pace = pace
+        self._reconnect_for = reconnect_for
         self._ready: Ready | None = None
-        self._unacked: deque[bytes] = deque()  # bounded by max_unacked_bytes; what a resume would send again
-        self._inbox: OrderedDict[object, ServerMessage] = OrderedDict()
-        self._received_messages = 0
+        self._is_connected = False
+        self._is_closing = False
+        self._outgoing = Outgoing()
+        self._inbox = Inbox()
         self._finalized: deque[Finalized] = deque()
+        self._stopped: Stopped | None = None
         self._final: Final | None = None
         self._is_stopping = False
+        self._error: SessionError | None = None
         self._failure: SessionError | None = None
         self._sending = asyncio.Lock()
         self._changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._reader = asyncio.create_task(self._read())
+        self._start: Start | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._is_over = self._has_resumed = False
+        self._attempts = 0
+
+    @property
+    def sent_bytes(self) -> int:
+        """Audio handed to `send`, counted from the session's first byte."""
+        return self._outgoing.accepted_bytes
+
+    @property
+    def acked_bytes(self) -> int:
+        """Audio that the server has on disk; it need not be sent again whatever happens."""
+        return self._outgoing.acked_bytes
 
     @property
     def ready(self) -> Ready:
@@ -148,8 +181,8 @@ class LiveSession:
 
     @property
     def in_flight_bytes(self) -> int:
-        """Audio sent and not yet acknowledged."""
-        return self.sent_bytes - self.acked_bytes
+        """Audio sent, or held to be sent, and not yet acknowledged."""
+        return self._outgoing.unacked_bytes
 
     async def send(self, audio: bytes | bytearray | memoryview) -> None:
         """Send audio: any number of bytes, cut anywhere.
@@ -157,16 +190,19 @@ class LiveSession:
         At pace `fast`, wait while the server's window (`ready.max_unacked_bytes`) is full. At pace
         `realtime` a full window means that the connection or the server is seconds behind: nothing of
         `audio` is sent and SessionFailed `overrun` raised; the session goes on, and the caller may try
-        the same bytes again later. Raises SessionFailed also when the session is over.
+        the same bytes again later. While the connection is being made again, `HELD_BYTES` may wait. Raises
+        SessionFailed also when the session is over.
         """
         data = memoryview(audio).cast("B")
         window_bytes = self.ready.max_unacked_bytes
         async with self._sending:
-            if self._pace == "realtime" and self.in_flight_bytes + len(data) > window_bytes:
+            is_behind = not self._is_connected or self._outgoing.sent_bytes < self.sent_bytes
+            bound_bytes = max(window_bytes, HELD_BYTES) if is_behind else window_bytes
+            if self._pace == "realtime" and self.in_flight_bytes + len(data) > bound_bytes:
                 raise SessionFailed(
                     "overrun",
                     f"{self.in_flight_bytes} bytes are not acknowledged yet and {len(data)} more would"
-                    f" exceed the server's window of {window_bytes}.",
+                    f" exceed the window of {bound_bytes}.",
                     'Send audio as it is spoken, or open the session with pace="fast" for a recording.',
                 )
             frame_bytes = min(FRAME_BYTES, window_bytes)
@@ -179,9 +215,13 @@ class LiveSession:
         Raises SessionFailed when the session is over.
         """
         self._check_open()
-        await self._send_message(Finalize())
-        await self._until(lambda: bool(self._finalized))
-        return self._finalized.popleft()
+        self._outgoing.ask(Finalize())
+        self._wake()
+        await self._until(lambda: bool(self._finalized) or self._stopped is not None)
+        if self._finalized:
+            return self._finalized.popleft()
+        assert self._stopped is not None
+        return Finalized(self._stopped.duration)  # all is committed: nobody answers any more
 
     async def stop(self) -> Final:
         """Say that no more audio follows, and return the final result when it is there.
@@ -193,24 +233,28 @@ class LiveSession:
         if not self._is_stopping:
             async with self._sending:
                 self._is_stopping = True
-                await self._send_message(Stop())
+                self._outgoing.ask(Stop())
+                self._wake()
         await self._until(lambda: self._final is not None)
         assert self._final is not None
         return self._final
 
     async def close(self) -> None:
         """Close the socket; idempotent. A session that was not stopped stays on the server."""
+        self._is_closing = True
+        self._wake()
         await self._socket.close()
-        await asyncio.wait([self._reader])
+        if self._keeper is not None:
+            await asyncio.wait([self._keeper])
 
     def __aiter__(self) -> LiveSession:
         return self
 
-    async def __anext__(self) -> ServerMessage:
-        while not self._inbox and not self._reader.done():
-            await asyncio.wait([self._changed, self._reader], return_when=asyncio.FIRST_COMPLETED)
+    async def __anext__(self) -> SessionMessage:
+        while not self._inbox and not self._is_over:
+            await self._change()
         if self._inbox:
-            return self._inbox.popitem(last=False)[1]
+            return self._inbox.get()
         if self._failure is not None:
             raise self._failure
         raise StopAsyncIteration
@@ -218,7 +262,8 @@ class LiveSession:
     # Sending --------------------------------------------------------------------------------------
 
     async def _begin(self, start: Start) -> None:
-        await self._send_message(start)
+        self._start = start
+        self._keeper = asyncio.create_task(self._keep(), name="live-asr session")
         try:
             async with asyncio.timeout(_READY_TIMEOUT):
                 await self._until(lambda: self._ready is not None)
@@ -231,46 +276,127 @@ class LiveSession:
 
     async def _send_frame(self, frame: bytes) -> None:
         window_bytes = self.ready.max_unacked_bytes
-        await self._until(lambda: self.in_flight_bytes + len(frame) <= window_bytes)
+        if self._pace == "fast":
+            await self._until(lambda: self.in_flight_bytes + len(frame) <= window_bytes)
         self._check_open()
-        self._unacked.append(frame)
-        self.sent_bytes += len(frame)
-        try:
-            await self._socket.send(frame)
-        except ConnectionClosed:
-            await self._until(lambda: False)  # the reader knows why
+        self._outgoing.add(frame)
+        self._wake()
+        # The network's own pace is kept, as long as there is one.
+        position = self.sent_bytes
+        await self._until(lambda: self._outgoing.sent_bytes >= position or not self._is_connected)
 
-    async def _send_message(self, message: ClientMessage) -> None:
-        try:
-            await self._socket.send(encode(message).decode())
-        except ConnectionClosed:
-            await self._until(lambda: False)
+    async def _write(self, socket: ClientConnection) -> None:
+        """Send what is to be sent, over one connection."""
+        with suppress(ConnectionClosed):  # who reads knows why
+            while True:
+                item = self._outgoing.next(self.ready.max_unacked_bytes) if self._is_connected else None
+                if item is None:
+                    await self._change()
+                    continue
+                await socket.send(item if isinstance(item, bytes) else encode(item).decode())
+                self._wake()
 
     def _check_open(self) -> None:
         if self._is_stopping:
             raise SessionFailed(
                 "stopped", "The session has been stopped; it takes no more audio.", "Open another one."
             )
+        if self._is_over:
+            raise self._failure or self._lost("The connection was closed.")
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         """Wait for something that only a message of the server can make true."""
         while not condition():
-            if self._reader.done():
+            if self._is_over:
                 raise self._failure or self._lost("The connection was closed.")
-            await asyncio.wait([self._changed, self._reader], return_when=asyncio.FIRST_COMPLETED)
+            await self._change()
 
-    # Receiving ------------------------------------------------------------------------------------
+    async def _change(self) -> None:
+        await asyncio.wait([self._changed])
 
-    async def _read(self) -> None:
+    def _wake(self) -> None:
+        changed, self._changed = self._changed, asyncio.get_running_loop().create_future()
+        changed.set_result(None)
+
+    # Connections ----------------------------------------------------------------------------------
+
+    async def _keep(self) -> None:
+        """Keep the session connected until it is over."""
+        now = asyncio.get_running_loop().time
+        pausing, deadline = pauses(), float("inf")
         try:
+            assert self._start is not None
+            error = await self._serve(self._start)
+            self._has_resumed, began = True, now() - STABLE
+            while error is not None and self._is_worth_another(error):
+                if self._has_resumed:
+                    self._deliver(Reconnecting(error.message))
+                    self._attempts = 0
+                    # One that is lost again at once is no better than none: patience goes on running out.
+                    if now() - began >= STABLE:
+                        pausing, deadline = pauses(), now() + self._reconnect_for
+                pause = next(pausing)
+                if now() + pause > deadline:
+                    break
+                await self._pause(max(pause, min(error.retry_after or 0.0, LONGEST_PAUSE)))
+                began = now()
+                error = await self._come_back(error)
+            self._failure = error
+        finally:
+            self._is_over = True
+            self._wake()
+
+    def _is_worth_another(self, error: SessionError) -> bool:
+        may_wait = self._ready is not None and self._reconnect_for > 0 and not self._is_closing
+        return may_wait and is_resumable(error)
+
+    async def _come_back(self, error: SessionError) -> SessionError | None:
+        """Try to take the session up again, and serve it; return why it ended, None for a good end."""
+        self._has_resumed = False
+        if self._is_closing:
+            return error
+        self._attempts += 1
+        resume = Resume(self.ready.session, self.ready.token, self.transcript.last_seq)
+        try:
+            self._socket = await self._open_another()
+        except SessionError as refusal:
+            return refusal
+        return await self._serve(Start(resume=resume))
+
+    async def _pause(self, duration: float) -> None:
+        """Wait, unless the session is closed meanwhile."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(duration):
+                while not self._is_closing:
+                    await self._change()
+
+    async def _serve(self, start: Start) -> SessionError | None:
+        """Open or resume the session over the socket at hand; return why it ended, None for a good end."""
+        self._error = None
+        writing = asyncio.create_task(self._write(self._socket))
+        try:
+            await self._socket.send(encode(start).decode())
             async for frame in self._socket:
                 if isinstance(frame, str):
                     self._receive(frame)
-        except ConnectionClosed as error:
-            close = f"The connection was lost ({error})."
-            self._failure = self._failure or self._lost(close)
+            is_done = self._socket.close_code == 1000 or self._final is not None or self._is_closing
+            return self._error or (None if is_done else self._lost("The server went away."))
+        except ConnectionClosed as closed:
+            if self._final is not None and self._error is None:
+                return None
+            return self._error or self._lost(f"The connection was lost ({closed}).")
+        except SessionError as failed:
+            return failed
         except LiveAsrError as error:
-            self._failure = self._error("bad_server_message", f"The server sent: {error.message}", error.hint)
+            return self._error_of("bad_server_message", f"The server sent: {error.message}", error.hint)
+        finally:
+            self._is_connected = False
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+            await self._socket.close()
+            self._wake()
+
+    # Receiving ------------------------------------------------------------------------------------
 
     def _receive(self, frame: str) -> None:
         value = parse_json(frame)
@@ -281,41 +407,43 @@ class LiveSession:
         self.transcript.apply(message)
         match message:
             case Ready():
-                self._ready = message
+                self._greet(message)
             case Ack():
-                self._acknowledge(message.bytes)
+                self._outgoing.acknowledge(message.bytes)
             case Finalized():
+                self._outgoing.answered(Finalize)
                 self._finalized.append(message)
+            case Stopped():
+                self._outgoing.answered(Stop)
+                self._stopped = message
             case Final():
                 self._final = message
             case Error():
-                self._failure = self._error(message.code, message.message, message.hint, message.retry_after)
+                self._error = self._error_of(message.code, message.message, message.hint, message.retry_after)
         self._deliver(message)
 
-    def _deliver(self, message: ServerMessage) -> None:
-        if not isinstance(message, Ready | Error):  # these are handed out otherwise
-            self._received_messages += 1
-            is_replacing = isinstance(message, _REPLACING)
-            key: object = type(message) if is_replacing else self._received_messages
-            self._inbox.pop(key, None)
-            self._inbox[key] = message
-        changed, self._changed = self._changed, asyncio.get_running_loop().create_future()
-        changed.set_result(None)
+    def _greet(self, ready: Ready) -> None:
+        is_first, self._ready = self._ready is None, ready
+        if not is_first:
+            self._has_resumed = True
+            if self._stopped is None:
+                self._outgoing.go_on_from(ready.received_bytes)
+            self._deliver(Resumed(self._attempts))
+        self._is_connected = True
 
-    def _acknowledge(self, position_bytes: int) -> None:
-        first_bytes = self.sent_bytes - sum(map(len, self._unacked))
-        while self._unacked and first_bytes + len(self._unacked[0]) <= position_bytes:
-            first_bytes += len(self._unacked.popleft())
-        self.acked_bytes = max(self.acked_bytes, min(position_bytes, self.sent_bytes))
+    def _deliver(self, message: SessionMessage) -> None:
+        if not isinstance(message, Ready | Error):  # these are handed out otherwise
+            self._inbox.put(message)
+        self._wake()
 
     def _lost(self, message: str) -> SessionError:
-        return self._error(
+        return self._error_of(
             "connection_lost",
             message,
             "What the server acknowledged is on its disk; if it still runs, it finishes that by itself.",
         )
 
-    def _error(
+    def _error_of(
         self, code: str, message: str, hint: str = "", retry_after: float | None = None
     ) -> SessionError:
         kind = SessionFailed if self._ready else SessionRefused

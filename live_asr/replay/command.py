@@ -18,7 +18,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from live_asr.client import Pace, fetch_transcript, transcribe_file
+from live_asr.client import Pace, Reconnecting, Resumed, fetch_transcript, transcribe_file
 from live_asr.client.media import MediaFile
 from live_asr.config import Settings
 from live_asr.core.export import FORMATS, Record
@@ -126,6 +126,12 @@ async def _replay(
                 async for message in messages:
                     if isinstance(message, Ready):
                         session = message.session
+                    if isinstance(message, Reconnecting):
+                        view.say(f"Reconnecting, nothing is lost: {message.reason}")
+                        continue
+                    if isinstance(message, Resumed):
+                        view.say("Connected again.")
+                        continue
                     transcript.apply(message)
                     view.show(message)
                     if isinstance(message, Final):
