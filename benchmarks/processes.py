@@ -59,12 +59,22 @@ class BenchServer:
         """Where sessions are opened."""
         return f"ws://127.0.0.1:{self.port}/v1/stream"
 
+    @property
+    def data(self) -> Path:
+        """The server's data folder."""
+        return Path(self._folder.name) / "data"
+
     def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def start(self) -> None:
+        """Start the server and wait until it is ready; again, on the same data, where it was killed."""
         arguments = ["serve", "--host", "127.0.0.1", "--port", str(self.port), "--model", self.model]
         began = time.perf_counter()
-        with self._output.open("wb") as output:
+        with self._output.open("ab") as output:
             self._process = psutil.Popen(
-                [str(COMMAND), *arguments, "--data", str(Path(self._folder.name) / "data")],
+                [str(COMMAND), *arguments, "--data", str(self.data)],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=self._environment,
@@ -83,7 +93,11 @@ class BenchServer:
             self.stop()
             raise
         self.ready_after = time.perf_counter() - began
-        return self
+
+    def kill(self) -> None:
+        """End the server's process as a power cut does."""
+        self._process.kill()
+        self._process.wait(STOP_TIMEOUT)
 
     def __exit__(self, *_: object) -> None:
         self.stop()

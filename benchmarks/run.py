@@ -1,8 +1,8 @@
 """Measure the server: `python -m benchmarks.run SUITE`; see docs/benchmarks.md.
 
-Suites: table (the default), speakers, hour, silence, startup. Each starts servers of its own, prints a
-table of what must hold and what was measured, and keeps it in benchmarks/results. The exit status is 0
-also where a target was missed: `--strict` makes it 1.
+Suites: table (the default), speakers, hour, silence, startup, resilience. Each starts servers of its own,
+prints a table of what must hold and what was measured, and keeps it in benchmarks/results. The exit status
+is 0 also where a target was missed: `--strict` makes it 1.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import endurance, speakers, startup, table
+from benchmarks import endurance, resilience, speakers, startup, table
 from benchmarks.beside import beside
 from benchmarks.options import CLIPS, Options, available
 from benchmarks.processes import ServerFailedError
@@ -25,7 +25,7 @@ from benchmarks.rows import table_of
 from benchmarks.speaker_rows import table_of as table_of_speakers
 from benchmarks.speech import speech_folder
 
-SUITES = ("table", "speakers", "hour", "silence", "startup")
+SUITES = ("table", "speakers", "hour", "silence", "startup", "resilience")
 MODELS = {"table": "tiny.en,base", "speakers": "base"}
 """What is measured where nothing was chosen; tiny.en by the other suites."""
 
@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
         "--clips", default=None, help="table, speakers: comma-separated; table: NAME@S from second S"
     )
     result.add_argument(
-        "--seconds", type=float, default=None, help="of each clip (90), of a long session (3600)"
+        "--seconds", type=float, default=None, help="of each clip (90), a long session (3600), cuts (600)"
     )
     result.add_argument("--repeats", type=int, default=1, help="of each measurement; medians count")
     result.add_argument("--language", default=None, help="asked of the server; it detects it otherwise")
@@ -54,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--no-beside", action="store_true", help="speakers: no live session beside a full pass"
     )
+    result.add_argument("--kills", type=int, default=20, help="resilience: how often the server is killed")
     result.add_argument("--models-dir", type=Path, default=None, help="where the weights are")
     result.add_argument(
         "--only-single", action="store_true", help="table: one session at a time, speech only"
@@ -101,6 +102,12 @@ def run_suite(arguments: argparse.Namespace, options: Options) -> tuple[list[Tab
             runs = table.run_model(model, options)
             tables.append(table_of(runs, options.language))
             behind[model] = table.details(runs)
+            continue
+        if arguments.suite == "resilience":
+            seconds = arguments.seconds or 600.0
+            found_cuts, behind[f"{model}: cuts"] = resilience.cuts(model, seconds, options)
+            found_kills, behind[f"{model}: kills"] = resilience.kills(model, arguments.kills, options)
+            tables += [found_cuts, found_kills]
             continue
         measured = endurance.hour if arguments.suite == "hour" else endurance.quiet
         found, run = measured(model, arguments.seconds or 3600.0, arguments.pace or "fast", options)
