@@ -123,6 +123,18 @@ class StorageSettings(Section):
     keep_audio: bool = Field(
         default=False, description="Keep a session's audio after its transcript is complete."
     )
+    keep_transcripts_days: float | None = Field(
+        default=None,
+        gt=0,
+        description="Days after its end for which a session is kept; then all of it is erased, and a "
+        "webhook that was not delivered. Unset: until somebody erases it.",
+    )
+    keep_audio_days: float | None = Field(
+        default=None,
+        gt=0,
+        description="Days after its end for which the audio of a session is kept, where keep_audio keeps it "
+        "or the session failed. Unset: as long as the session.",
+    )
     fsync_interval: float = Field(
         default=0.2,
         ge=0,

@@ -8,8 +8,9 @@ import { Meter } from "./meter.js";
 import { Names } from "./names.js";
 import { keepTranscript, keptTranscript, save } from "./saving.js";
 import { Session } from "./session.js";
+import { showShare } from "./share.js";
 import { Stage } from "./stage.js";
-import { initialState, isActive, plainText, reduce, transcriptOf, wouldLoseWords } from "./state.js";
+import { canGiveUp, initialState, isActive, plainText, reduce, transcriptOf, wouldLoseWords } from "./state.js";
 import { View, find, showLanguages, showMicrophones, transcriptOfLink } from "./view.js";
 import { Wake } from "./wake.js";
 
@@ -74,10 +75,17 @@ function start(source) {
 
 function startOrStop() {
   if (state.phase === "full") dispatch({ type: "page.waiting_cancelled" });
+  else if (canGiveUp(state)) giveUp();
   else if (isActive(state)) session?.stop();
   else if (find("start").disabled) return;
   else if (whyNoMicrophone()) dispatch({ type: "page.found_wanting", reason: whyNoMicrophone() });
   else start(null);
+}
+
+/** Wait no longer for a server that does not come back. */
+function giveUp() {
+  session?.abandon();
+  dispatch({ type: "page.connection_closed" });
 }
 
 /** @param {File | undefined} file */
@@ -123,6 +131,12 @@ async function copyText() {
   const copied = await copy(plainText(state));
   find("copy-label").textContent = copied ? "Copied" : "Not copied";
   setTimeout(() => (find("copy-label").textContent = "Copy"), COPIED_MS);
+}
+
+async function copyLink() {
+  const copied = await copy(find("share-link").value);
+  find("share-copy").textContent = copied ? "Copied" : "Not copied";
+  setTimeout(() => (find("share-copy").textContent = "Copy the link"), COPIED_MS);
 }
 
 /** @param {MouseEvent} event a click in the Save menu */
@@ -195,6 +209,11 @@ function wireControls() {
   find("save-menu").addEventListener("click", saveTranscript);
   wirePanel("settings", "settings-open");
   wirePanel("save-menu", "save");
+  find("share-panel").addEventListener("beforetoggle", (/** @type {ToggleEvent} */ event) => {
+    if (event.newState === "open") showShare(state.address);
+  });
+  find("share-copy").addEventListener("click", copyLink);
+  wirePanel("share-panel", "share");
   find("stage-enter").addEventListener("click", () => stage.enter());
   find("stage-leave").addEventListener("click", () => stage.leave());
   find("stage-larger").addEventListener("click", () => stage.resize(1));

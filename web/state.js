@@ -41,6 +41,7 @@
  * @property {string} nextName  the same for the session that is being started
  * @property {Transcript | null} previous  the transcript that this one replaced
  * @property {boolean} speaking  the server hears speech now
+ * @property {boolean} isReconnecting  the connection is lost and is being made again
  * @property {{received: number, committed: number, seconds: number} | null} lag
  * @property {number} captured  seconds of sound taken from the microphone
  * @property {number} quiet  seconds since the microphone last gave any sound
@@ -88,6 +89,7 @@ const INITIAL = {
   cast: NOBODY,
   tail: [],
   speaking: false,
+  isReconnecting: false,
   lag: null,
   captured: 0,
   quiet: 0,
@@ -156,7 +158,7 @@ const FROM_SERVER = {
   },
 
   partial(state, message) {
-    return { ...state, tail: message.words ?? [] };
+    return { ...state, tail: message.words ?? tailOf(message) };
   },
 
   commit(state, message) {
@@ -257,7 +259,7 @@ const FROM_PAGE = {
     ...state,
     captured: state.captured + duration,
     quiet: level >= AUDIBLE ? 0 : state.quiet + duration,
-    unanswered: state.phase === "live" ? state.unanswered + duration : 0,
+    unanswered: state.phase === "live" && !state.isReconnecting ? state.unanswered + duration : 0,
   }),
 
   "page.sound_dropped": (state, { duration }) => ({ ...state, dropped: state.dropped + duration }),
@@ -269,7 +271,12 @@ const FROM_PAGE = {
 
   "page.waiting_cancelled": (state) => (state.phase === "full" ? { ...state, phase: "idle" } : state),
 
-  /** The socket is gone. After `stopped` nothing is missing; a refusal has said more already. */
+  /** The socket is gone; another one is on its way, and sound is held until then. */
+  "page.connection_interrupted": (state) => ({ ...state, isReconnecting: true, speaking: false }),
+
+  "page.connection_resumed": (state) => ({ ...state, isReconnecting: false, unanswered: 0 }),
+
+  /** The socket is gone for good. After `stopped` nothing is missing; a refusal has said more already. */
   "page.connection_closed"(state) {
     if (state.phase !== "finishing" && !ACTIVE.has(state.phase)) return state;
     return ended(state, state.complete ? "done" : "lost");
@@ -308,6 +315,11 @@ const FROM_PAGE = {
 /** Whether sound is being taken or sent. @param {State} state */
 export function isActive(state) {
   return ACTIVE.has(state.phase);
+}
+
+/** Whether the last words are waited for while the server is away. @param {State} state */
+export function canGiveUp({ phase, isReconnecting }) {
+  return phase === "finishing" && isReconnecting;
 }
 
 /** Whether leaving the page now would lose words. @param {State} state */
@@ -365,7 +377,7 @@ function readable({ utterances, tail, final, isLiveShown, labels, isSettled, cas
 
 /** Stop everything that moves, keep what was read. @param {State} state @param {Phase} phase @returns {State} */
 function ended(state, phase) {
-  return { ...state, phase, speaking: false, quiet: 0, unanswered: 0, progress: null };
+  return { ...state, phase, speaking: false, isReconnecting: false, quiet: 0, unanswered: 0, progress: null };
 }
 
 /** @param {State} state @param {string} code @param {string} message @returns {State} */
@@ -395,6 +407,11 @@ function relabelled(utterance, isMeant, speaker) {
 function withSpeakers(state, isKnown) {
   if (!isKnown || !state.address || state.links.rttm) return state;
   return { ...state, links: { ...state.links, rttm: `${state.address}/transcript.rttm` } };
+}
+
+/** A tail as viewers get it, without its words. @param {any} partial @returns {Word[]} */
+function tailOf({ text, start, end }) {
+  return text ? [{ text, start, end, probability: 1, speaker: null }] : [];
 }
 
 /** @param {Word} word */

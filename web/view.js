@@ -5,7 +5,7 @@ import { Follow } from "./follow.js";
 import { languages, nameOf } from "./languages.js";
 import { nameSpeakersIn, namesChanged } from "./naming.js";
 import { shownName, typedName } from "./speakers.js";
-import { detectedLanguage, isActive, isTailLost, shownUtterances, transcriptOf } from "./state.js";
+import { canGiveUp, detectedLanguage, isActive, isTailLost, shownUtterances, transcriptOf } from "./state.js";
 import { Timeline } from "./timeline.js";
 import { textOf } from "./turns.js";
 import { behind, hearing, percent, timeShown, wordsFor } from "./words.js";
@@ -135,11 +135,12 @@ export class View {
   #renderTools(state) {
     const hasText = state.utterances.length > 0;
     find("copy").disabled = !hasText;
+    find("share").disabled = !state.address;
     find("save").disabled = !hasText && !state.previous;
     find("save-previous").hidden = !state.previous;
     setText(find("save-previous-name"), state.previous?.name ?? "");
     setText(find("start-label"), startLabel(state));
-    find("start").disabled = state.phase === "finishing" && !state.complete;
+    find("start").disabled = state.phase === "finishing" && !state.complete && !canGiveUp(state);
     document.body.dataset.active = String(isActive(state) || state.phase === "full");
     for (const link of find("save-menu").querySelectorAll("a")) {
       const { name, links, utterances } = transcriptOfLink(link, state);
@@ -280,6 +281,7 @@ function detected(state) {
 /** What the main button does now. @param {State} state */
 function startLabel(state) {
   if (state.phase === "live") return "Stop";
+  if (canGiveUp(state)) return "Give up";
   if (isActive(state) || state.phase === "full") return "Cancel";
   return state.phase === "finishing" && !state.complete ? "Finishing" : "Start";
 }

@@ -21,7 +21,7 @@ from live_asr.delivery.webhook import WebhookSender, webhook_secret
 from live_asr.errors import EngineError, StorageError
 from live_asr.inference.channel import Load, Loaded
 from live_asr.inference.engine import Engine
-from live_asr.server import rest
+from live_asr.server import events, rest
 from live_asr.server.looptime import watch_loop
 from live_asr.server.state import ServerState
 from live_asr.server.stream import Stream
@@ -29,6 +29,8 @@ from live_asr.sessions.catalogue import Catalogue
 from live_asr.sessions.finalizer import Finalizer, FullPassRunner
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.registry import SessionRegistry
+from live_asr.sessions.retention import Retention
+from live_asr.sessions.viewers import MOST_VIEWERS, Viewers
 from live_asr.storage.database import Database
 from live_asr.storage.spool import SpoolStore
 
@@ -89,6 +91,8 @@ def build_state(
     finalizer = Finalizer(settings, store, database, full_pass, wake=sender.wake, metrics=metrics)
     registry = SessionRegistry(settings, engine, store, database, finalizer, metrics)
     catalogue = Catalogue(registry, finalizer, store, database)
+    viewers = Viewers(registry.audience_of, store, database, most=MOST_VIEWERS, count=metrics.viewers.set)
+    retention = Retention(settings.storage, registry, store, database, erased=viewers.forget)
     return ServerState(
         settings=settings,
         engine=engine,
@@ -98,6 +102,8 @@ def build_state(
         sender=sender,
         registry=registry,
         catalogue=catalogue,
+        viewers=viewers,
+        retention=retention,
         metrics=metrics,
     )
 
@@ -123,10 +129,12 @@ async def at_work(
     await state.store.start()
     await state.sender.start()
     await state.registry.recover()
+    state.retention.start()
     coming_up = asyncio.create_task(come_up(), name="coming up")
     try:
         yield
     finally:
+        await state.retention.close()
         await state.registry.drain(state.settings.server.drain_timeout)
         await state.engine.close()
         await state.full_pass.close()
@@ -157,6 +165,7 @@ def create_app(
     )
     app.state.server = state
     app.include_router(rest.router)
+    app.include_router(events.router)
     app.include_router(rest.sessions)
     app.add_exception_handler(RequestValidationError, rest.tell_what_is_wrong)
     app.add_exception_handler(StorageError, rest.tell_what_fails)
@@ -170,6 +179,11 @@ def create_app(
     @app.get("/", include_in_schema=False)
     async def page() -> FileResponse:
         return FileResponse(web / "index.html")
+
+    @app.get("/watch/{session_id}", include_in_schema=False)
+    @app.get("/overlay/{session_id}", include_in_schema=False)
+    async def watch_page() -> FileResponse:
+        return FileResponse(web / "watch.html")
 
     app.mount("/web", StaticFiles(directory=web), name="web")
     app.add_middleware(GuardHeaders)

@@ -12,6 +12,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 REQUEST_PATIENCE = 10.0
 """Seconds that a peer has for the head of a request."""
+ABORT = "live_asr.abort"
+"""The ASGI extension by which the application breaks a connection."""
 
 
 class PatientHttp(H11Protocol):
@@ -27,12 +29,19 @@ class PatientHttp(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """Take bytes of a request."""
         super().data_received(data)
+        if self.scope is not None:  # the application begins in a later turn of the loop
+            self.scope.setdefault("extensions", {})[ABORT] = {"abort": self._abort}
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Take note that the connection is gone."""
         self._forget()
         super().connection_lost(exc)
+
+    def _abort(self) -> None:
+        """Break the connection, with what still waits to be sent: a polite close would wait for a peer
+        that reads nothing."""
+        self.transport.abort()
 
     @property
     def _is_answering(self) -> bool:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from typing import Any
 
 import orjson
+
+TOKEN = re.compile(r"([?&]token=)[^&#\s]*")
+"""A token in the query of an address: `EventSource` has no other way to send it."""
 
 
 class JsonFormatter(logging.Formatter):
@@ -26,6 +30,20 @@ class JsonFormatter(logging.Formatter):
         return orjson.dumps(line).decode()
 
 
+class WithoutTokens(logging.Filter):
+    """Leave out of a line what is secret in a query: who reads the log shall not learn it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Blank the secrets of a record, which is always shown."""
+        if isinstance(record.args, tuple):
+            record.args = tuple(_blanked(one) if isinstance(one, str) else one for one in record.args)
+        return True
+
+
+def _blanked(text: str) -> str:
+    return TOKEN.sub(r"\1********", text)
+
+
 def log_config(level: str, style: str) -> dict[str, Any]:
     """Return the logging set-up, in the standard library's dictionary form; lines go to stderr."""
     text = {"format": "%(asctime)s %(levelname)-7s %(name)s: %(message)s"}
@@ -36,7 +54,10 @@ def log_config(level: str, style: str) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"line": formatter},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "filters": {"without tokens": {"()": WithoutTokens}},
+        "handlers": {
+            "stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["without tokens"]}
+        },
         "root": {"level": "WARNING", "handlers": ["stderr"]},
         "loggers": {
             "live_asr": {"level": level.upper()},

@@ -90,6 +90,7 @@ class SessionInfo(Summary):
     speakers: list[Speaker]
     names: dict[str, str] = Field(description="Names that people gave to speakers, by label.")
     progress: FullPassProgress | None = Field(description="null where no full pass is under way.")
+    watch: str = Field(description="Path of the page for its audience, with the token that they need.")
     error: Fault | None = Field(description="null unless it failed.")
     webhook: DeliveryState | None = Field(description="null where nobody is told, or not yet.")
 
@@ -105,8 +106,8 @@ def summary_of(status: Status) -> Summary:
     return Summary(**_summary(status))
 
 
-def info_of(status: Status) -> SessionInfo:
-    """Return all that is known of a session but its words."""
+def info_of(status: Status, watch: str) -> SessionInfo:
+    """Return all that is known of a session but its words; `watch` is where its audience reads along."""
     stored, delivery = status.stored, status.delivery
     hidden = ("type", "webhook", "metadata", "resume")
     return SessionInfo(
@@ -115,6 +116,7 @@ def info_of(status: Status) -> SessionInfo:
         metadata=dict(stored.start.get("metadata") or {}),
         speakers=[Speaker(**speaker) for speaker in stored.speakers],
         names=dict(stored.names),
+        watch=watch,
         progress=FullPassProgress(stage=status.progress.stage, fraction=status.progress.fraction)
         if status.progress
         else None,

@@ -25,6 +25,7 @@ from live_asr.server.replies import (
     read_names,
     summary_of,
 )
+from live_asr.server.sharing import is_own_origin, qr_svg, watch_path
 from live_asr.server.state import ServerState
 from live_asr.server.stream import bearer_token
 from live_asr.storage.spool import is_session_id
@@ -60,7 +61,7 @@ def authorized(request: Request, state: State) -> None:
 def known_id(session_id: str) -> str:
     """Let a request pass whose session may exist, going by its id."""
     if not is_session_id(session_id):
-        raise _unknown(session_id)
+        raise unknown_session(session_id)
     return session_id
 
 
@@ -81,7 +82,8 @@ UNKNOWN: dict[int | str, dict[str, Any]] = {
 }
 
 
-def _unknown(session_id: str) -> HTTPException:
+def unknown_session(session_id: str) -> HTTPException:
+    """Return the answer for a session that there is not."""
     return HTTPException(404, f"There is no session {session_id!r}.")
 
 
@@ -99,11 +101,21 @@ async def readyz(state: State, response: Response) -> dict[str, object]:
         reason = "loading models"
     elif not state.registry.has_room:
         reason = "no room for another session"
+    elif not await _has_disk(state):
+        reason = "the disk is full"
     else:
         return {"status": "ready", "model": loaded.recognizer.name, "device": loaded.recognizer.device}
     response.status_code = 503
     response.headers["Retry-After"] = "2"
     return {"status": reason}
+
+
+async def _has_disk(state: ServerState) -> bool:
+    try:
+        return await state.registry.has_disk()
+    except StorageError as error:
+        log.error("the server is not ready: %s", error)
+        return False
 
 
 @router.get("/metrics", summary="Prometheus metrics", tags=["operation"], response_class=Response)
@@ -131,17 +143,45 @@ async def list_sessions(
 async def session(session_id: SessionId, state: State) -> SessionInfo:
     """Answer a session's state, speakers, names and how far its full pass and its webhook are."""
     try:
-        return info_of(await state.catalogue.status(session_id))
+        return info_of(await state.catalogue.status(session_id), watch_path(state.settings, session_id))
     except KeyError:
-        raise _unknown(session_id) from None
+        raise unknown_session(session_id) from None
+
+
+@sessions.get(
+    "/{session_id}/qr.svg",
+    summary="The link for its audience, as a QR code",
+    response_class=Response,
+    responses={**UNKNOWN, 200: {"content": {"image/svg+xml": {}}}},
+)
+async def qr_code(
+    session_id: SessionId,
+    request: Request,
+    state: State,
+    origin: Annotated[
+        str | None, Query(max_length=300, description="Scheme and host of the link: this server's own")
+    ] = None,
+) -> Response:
+    """Answer a picture of the address under which an audience reads along."""
+    try:
+        await state.catalogue.status(session_id)
+    except KeyError:
+        raise unknown_session(session_id) from None
+    given = origin if origin is not None else str(request.base_url)
+    if not is_own_origin(given, request.headers.get("host")):
+        raise HTTPException(422, "`origin` must be the one that this server was asked at.")
+    picture = qr_svg(given.rstrip("/") + watch_path(state.settings, session_id))
+    return Response(picture, media_type="image/svg+xml", headers={"Cache-Control": "no-store"})
 
 
 @sessions.delete("/{session_id}", summary="Erase a session", status_code=204, responses=UNKNOWN)
 async def erase(session_id: SessionId, state: State) -> None:
     """End a session if it goes on, and erase its audio, its text and a webhook that was not delivered."""
     # Not left half done where the client does not wait for it.
-    if not await asyncio.shield(state.registry.erase(session_id)):
-        raise _unknown(session_id)
+    erased = await asyncio.shield(state.registry.erase(session_id))
+    state.viewers.forget(session_id)
+    if not erased:
+        raise unknown_session(session_id)
 
 
 @sessions.put(
@@ -182,7 +222,7 @@ async def name_speakers(session_id: SessionId, request: Request, state: State) -
     try:
         await state.catalogue.set_names(session_id, names)
     except KeyError:
-        raise _unknown(session_id) from None
+        raise unknown_session(session_id) from None
     return Names(names=names)
 
 
@@ -204,7 +244,7 @@ async def transcript(
     try:
         record = await state.catalogue.record(session_id, live_revision=revision == 0)
     except KeyError:
-        raise _unknown(session_id) from None
+        raise unknown_session(session_id) from None
     if revision is not None and revision not in (0, record.revision):
         raise HTTPException(404, f"There is no revision {revision}; the best is {record.revision}.")
     render, media_type = FORMATS[extension]

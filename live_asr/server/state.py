@@ -11,6 +11,8 @@ from live_asr.sessions.catalogue import Catalogue
 from live_asr.sessions.finalizer import FullPassRunner
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.registry import SessionRegistry
+from live_asr.sessions.retention import Retention
+from live_asr.sessions.viewers import Viewers
 from live_asr.storage.database import Database
 from live_asr.storage.spool import SpoolStore
 
@@ -27,4 +29,6 @@ class ServerState:
     sender: WebhookSender
     registry: SessionRegistry
     catalogue: Catalogue
+    viewers: Viewers
+    retention: Retention
     metrics: Metrics

@@ -29,6 +29,7 @@ from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.policy import caption_options
 from live_asr.sessions.resumption import OpenSession, Resumption, digest_of, loading, new_token
 from live_asr.sessions.runner import SessionRunner
+from live_asr.sessions.viewers import Audience
 from live_asr.storage.database import Database, StoredSession
 from live_asr.storage.files import AUDIO_FILE
 from live_asr.storage.spool import SpoolStore
@@ -80,6 +81,10 @@ class SessionRegistry:
         """Whether another session would be admitted now."""
         return not self._draining and len(self._live) + self._opening < self._settings.server.max_sessions
 
+    async def has_disk(self) -> bool:
+        """Tell whether the disk has room for a session. Raises StorageError when that is not known."""
+        return await asyncio.to_thread(self._store.free_bytes) >= LEAST_FREE_BYTES
+
     async def open(self, start: Start) -> OpenSession:
         """Admit a session and begin to work for it.
 
@@ -90,7 +95,7 @@ class SessionRegistry:
         session_id, token = secrets.token_hex(12), new_token()
         self._opening += 1
         try:
-            if await asyncio.to_thread(self._store.free_bytes) < LEAST_FREE_BYTES:
+            if not await self.has_disk():
                 raise Unavailable(
                     "storage_full",
                     "The server's disk is full.",
@@ -162,6 +167,11 @@ class SessionRegistry:
     def runner_of(self, session_id: str) -> SessionRunner | None:
         """Return the runner of a session that is live or being finalized; None when there is no such one."""
         return self._live.get(session_id) or self._finalizing.get(session_id)
+
+    def audience_of(self, session_id: str) -> Audience | None:
+        """Return who watches a session that goes on; None when there is no such one."""
+        runner = self.runner_of(session_id)
+        return None if runner is None else runner.audience
 
     async def erase(self, session_id: str) -> bool:
         """End a session if it goes on, and erase its audio, its text and what was to be told of it.

@@ -42,6 +42,7 @@ from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.outbox import Outbox
 from live_asr.sessions.presence import Presence
 from live_asr.sessions.questions import Questions
+from live_asr.sessions.viewers import Audience
 from live_asr.storage.spool import Spool
 
 log = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ class SessionRunner:
         resume_window: float = 0.0,
     ) -> None:
         self.session = session
+        self.audience = Audience(session.transcript.last_seq)
         self.fault: LiveAsrError | None = None
         """Why the session failed; None while it has not."""
         self.heard_speech = False
@@ -205,7 +207,8 @@ class SessionRunner:
             self._tell(Ack(position))
 
     def release(self, count: int) -> None:
-        """Let the client hear of the kept messages that are on disk."""
+        """Let the client, and who watches, hear of the kept messages that are on disk."""
+        self.audience.release(count)
         if self.outbox is not None:
             self.outbox.release(count)
 
@@ -228,6 +231,7 @@ class SessionRunner:
         log.warning("session %s failed: %s", self.session.id, error)
         self.session.receive_break()
         self.fault = error
+        self.audience.close(error)
         if self.outbox is not None:
             self.outbox.dismiss(error)
         self._ended.set()
@@ -269,6 +273,7 @@ class SessionRunner:
                 task.cancel()
             await asyncio.gather(*work, ended, return_exceptions=True)
             self._hearing.close()
+            self.audience.close()
             self._presence.close()
             if self.outbox is not None:
                 self.outbox.close()
@@ -395,6 +400,7 @@ class SessionRunner:
         self._finishing = True
         self.session.finish(final)
         for message in self.session.messages():
+            self.audience.publish(message, encoded)
             self._send(message, encoded)
         self._ended.set()
 
@@ -424,6 +430,7 @@ class SessionRunner:
         encoded = encode(message)
         if isinstance(message, KEPT):
             self.spool.append_message(encoded)
+        self.audience.publish(message, encoded, is_safe=not isinstance(message, KEPT))
         self._send(message, encoded)
 
     def _send(self, message: ServerMessage, encoded: bytes) -> None:

@@ -257,6 +257,26 @@ class Database:
         with self._reading() as connection:
             return [_session(row) for row in connection.execute(wanted.order_by(sessions.c.created_at))]
 
+    def ended(
+        self, *, before: float, after: tuple[float, str] | None = None, limit: int = 100
+    ) -> list[tuple[str, float]]:
+        """Return sessions that ended before a time, each with its end, the longest ended first.
+
+        `after` is the end and the id of the last one seen, where it is given.
+        """
+        wanted = (
+            select(sessions.c.id, sessions.c.ended_at)
+            .where(sessions.c.state.in_(OVER), sessions.c.ended_at < before)
+            .order_by(sessions.c.ended_at, sessions.c.id)
+            .limit(limit)
+        )
+        if after is not None:
+            at, seen = after
+            later = and_(sessions.c.ended_at == at, sessions.c.id > seen)
+            wanted = wanted.where(or_(sessions.c.ended_at > at, later))
+        with self._reading() as connection:
+            return [(row[0], row[1]) for row in connection.execute(wanted)]
+
     def set_names(self, session_id: str, names: Mapping[str, str]) -> None:
         """Replace the names that people gave to a session's speakers."""
         with self._writing() as connection:

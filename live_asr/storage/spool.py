@@ -370,6 +370,22 @@ class SpoolStore:
             log.warning("%s cannot be read: %s", path, error)
             return ()
 
+    def erase_audio(self, session_id: str) -> bool:
+        """Erase the audio of a session that is over; return whether there was any. Blocks.
+
+        Raises StorageError when the disk refuses.
+        """
+        erased = False
+        try:
+            for path in list(self._folder_of(session_id).glob("audio.*")):
+                path.unlink()
+                erased = True
+        except KeyError:
+            pass  # erased meanwhile, or in another server's folder
+        except OSError as error:
+            raise storage_error(error) from error
+        return erased
+
     def condemn(self, session_id: str) -> bool:
         """Take a session out of sight, to be erased; return False when there is none.
 

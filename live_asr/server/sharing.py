@@ -1,0 +1,50 @@
+"""What a presenter gives to an audience: a link to one session, and the same as a picture for phones."""
+
+from __future__ import annotations
+
+import hmac
+import io
+from base64 import urlsafe_b64encode
+from urllib.parse import urlsplit
+
+import segno
+
+from live_asr.config import Settings
+
+QUIET_ZONE = 2
+"""Light modules around the code; the page shows it on white."""
+
+
+def watch_token(server_token: str, session_id: str) -> str:
+    """Return the secret that lets its holder watch one session and do nothing else.
+
+    It is derived, so that nothing has to be kept: a link for an audience must not hold the server's token.
+    """
+    digest = hmac.digest(server_token.encode(), f"watch {session_id}".encode(), "sha256")
+    return urlsafe_b64encode(digest[:18]).decode()
+
+
+def watch_path(settings: Settings, session_id: str) -> str:
+    """Return the path of the page for the audience of a session, with what lets them watch it."""
+    secret = settings.server.token
+    path = f"/watch/{session_id}"
+    return path if secret is None else f"{path}#token={watch_token(secret.get_secret_value(), session_id)}"
+
+
+def is_own_origin(origin: str, host: str | None) -> bool:
+    """Tell whether an origin is that of a server which was asked by the name `host`."""
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False
+    is_bare = parts.path in ("", "/") and not parts.query and not parts.fragment and "@" not in parts.netloc
+    return parts.scheme in ("http", "https") and is_bare and parts.netloc == host
+
+
+def qr_svg(text: str) -> bytes:
+    """Return a QR code as an SVG that takes the size it is given."""
+    out = io.BytesIO()
+    segno.make(text, error="m", micro=False).save(
+        out, kind="svg", border=QUIET_ZONE, light="#fff", omitsize=True, xmldecl=False, svgclass=None
+    )
+    return out.getvalue()

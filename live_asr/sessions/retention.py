@@ -1,0 +1,94 @@
+"""Erases what is older than the operator wants it kept."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+from live_asr.config import StorageSettings
+from live_asr.errors import StorageError
+from live_asr.sessions.registry import SessionRegistry
+from live_asr.storage.database import Database
+from live_asr.storage.spool import SpoolStore
+
+log = logging.getLogger(__name__)
+
+SWEEP_INTERVAL = 3600.0
+"""Seconds between two looks: nothing is kept longer than its age and an hour."""
+DAY = 86_400.0
+PAGE = 100
+"""Sessions that are looked up at once."""
+
+
+class Retention:
+    """Erase transcripts and audio once they have reached their ages; nothing where no age is set.
+
+    `clock` gives Unix time in seconds; `erased` is called with the id of each session that is gone.
+    """
+
+    def __init__(
+        self,
+        settings: StorageSettings,
+        registry: SessionRegistry,
+        store: SpoolStore,
+        database: Database,
+        *,
+        erased: Callable[[str], None] = lambda _: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._store = store
+        self._database = database
+        self._erased = erased
+        self._clock = clock
+        self._sweeping: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to sweep, now and every hour, where there is anything to do."""
+        if self._settings.keep_transcripts_days is not None or self._settings.keep_audio_days is not None:
+            self._sweeping = asyncio.create_task(self._sweep_forever(), name="retention")
+
+    async def close(self) -> None:
+        """Sweep no more. Idempotent."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            await asyncio.gather(self._sweeping, return_exceptions=True)
+            self._sweeping = None
+
+    async def sweep(self) -> None:
+        """Erase what is too old now. Raises StorageError; what is left is erased by the next sweep."""
+        if self._settings.keep_transcripts_days is not None:
+            before = self._clock() - DAY * self._settings.keep_transcripts_days
+            for session_id in await self._ended(before):
+                if await self._registry.erase(session_id):
+                    self._erased(session_id)
+                    log.info("session %s has reached its age and was erased", session_id)
+        if self._settings.keep_audio_days is not None:
+            before = self._clock() - DAY * self._settings.keep_audio_days
+            for session_id in await self._ended(before):
+                if await asyncio.to_thread(self._store.erase_audio, session_id):
+                    log.info("the audio of session %s has reached its age and was erased", session_id)
+
+    async def _ended(self, before: float) -> list[str]:
+        """Return the sessions that ended before a time, in pages: off the event loop none takes long."""
+        found: list[str] = []
+        after: tuple[float, str] | None = None
+        while True:
+            page = await asyncio.to_thread(self._database.ended, before=before, after=after, limit=PAGE)
+            found += [session_id for session_id, _ in page]
+            if len(page) < PAGE:
+                return found
+            after = (page[-1][1], page[-1][0])
+
+    async def _sweep_forever(self) -> None:
+        while True:
+            try:
+                await self.sweep()
+            except StorageError as error:
+                log.warning("what has reached its age could not be erased: %s", error)
+            except Exception:  # nobody awaits this task, and the next sweep may do better
+                log.exception("what has reached its age could not be erased")
+            await asyncio.sleep(SWEEP_INTERVAL)

@@ -1,0 +1,420 @@
+"""Those who watch sessions: each message is encoded once, and nobody is waited for.
+
+What a viewer has not had yet is a position in a list that all viewers of a session share, so that a slow
+one costs no memory: it skips what is not kept, and catches up with what is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from weakref import WeakValueDictionary
+
+import orjson
+
+from live_asr.core.messages import (
+    KEPT,
+    Commit,
+    Error,
+    Lag,
+    Partial,
+    Progress,
+    ServerMessage,
+    Speech,
+    Stopped,
+    encode,
+    error_message,
+)
+from live_asr.errors import LiveAsrError, Unavailable
+from live_asr.storage.database import OVER, Database
+from live_asr.storage.spool import SpoolStore
+
+FLUSH_INTERVAL = 0.25
+"""Seconds between two writes to the viewers of a session: four a second look fluent."""
+LAG_INTERVAL = 2.0
+"""Seconds after which `lag` goes out although nothing else does; else it rides along."""
+HEARTBEAT = 15.0
+"""Seconds of silence after which something is said, so that nobody between takes the line for dead."""
+HEARTBEAT_CHUNK = b": here\n\n"
+RECENT = 256
+"""Kept messages that are held for viewers who come back, while nobody watches."""
+LARGEST_CHUNK_BYTES = 64 * 1024
+"""A viewer who catches up gets so much at once."""
+MOST_VIEWERS = 1000
+"""At once, of all sessions together: each is an open connection."""
+PASSING = (Partial, Speech, Lag, Progress)
+"""What viewers get of the messages that are not kept; of each the newest."""
+
+Load = Callable[[], Awaitable[Sequence[bytes]]]
+"""Reads the events of all kept messages that are on disk, from the first one on."""
+
+
+class Audience:
+    """All viewers of one session."""
+
+    def __init__(self, last_seq: int = 0) -> None:
+        self._events: list[bytes] = []
+        self._first_seq = last_seq + 1
+        """`seq` of the first event held, or of the next one where none is."""
+        self._flushed_seq = last_seq
+        """Viewers may have what is kept up to here."""
+        self._pending: list[tuple[type[ServerMessage], bytes]] = []
+        """What goes out with the next flush, in order."""
+        self._unsafe: list[tuple[ServerMessage, bytes]] = []
+        """What waits for the disk, in order."""
+        self._newest: dict[type[ServerMessage], bytes] = {}
+        """What is not kept and holds now."""
+        self._standing = b""
+        """That as it was at the last flush: for those who come in the middle."""
+        self._round = 0
+        self._shared: tuple[int, bytes] = (last_seq + 1, b"")
+        """What was flushed last: the `seq` it begins with, and its text."""
+        self._viewers: set[Viewer] = set()
+        self._flushed = asyncio.Event()
+        self._flushed_at = float("-inf")
+        self._timer: asyncio.Handle | None = None
+        self._due = 0.0
+        self._beat: asyncio.Handle | None = None
+        self._loading = asyncio.Lock()
+        self.is_ended = False
+        """Whether nothing will ever follow what is kept."""
+        self._is_over = False
+
+    @classmethod
+    def of_past(cls, events: Sequence[bytes], error: LiveAsrError | None, *, is_ended: bool) -> Audience:
+        """Return that of a session which nobody works for: its kept events, and why it failed, if it did.
+
+        `is_ended` tells whether nothing will ever follow; else who watches has to come again.
+        """
+        audience = cls()
+        audience._events = list(events)
+        audience._flushed_seq = audience.last_seq
+        audience._round = 1
+        if error is not None:
+            audience._standing = event_of(encode(error_message(error)))
+        audience._is_over = True
+        audience.is_ended = is_ended
+        return audience
+
+    @property
+    def last_seq(self) -> int:
+        """`seq` of the last kept message; 0 before the first."""
+        return self._first_seq + len(self._events) - 1
+
+    @property
+    def held_count(self) -> int:
+        """How many kept messages are held in memory."""
+        return len(self._events)
+
+    def __len__(self) -> int:
+        return len(self._viewers)
+
+    # What the session hands in -----------------------------------------------------------------------
+
+    def publish(self, message: ServerMessage, encoded: bytes, *, is_safe: bool = True) -> None:
+        """Hand a message to all viewers; what is for the client alone goes no further.
+
+        One that is kept and not `is_safe` yet waits for `release`, and so does all that follows it: nobody
+        may have seen what a server does not know that comes back after a crash.
+        """
+        if self._is_over or not isinstance(message, KEPT + PASSING):
+            return
+        if self._unsafe or not is_safe:
+            self._unsafe = [one for one in self._unsafe if not _replaces(message, one[0])]
+            self._unsafe.append((message, encoded))
+            if is_safe and isinstance(message, KEPT):
+                self.release(message.seq)
+            return
+        self._take(message, encoded)
+
+    def release(self, seq: int) -> None:
+        """Take note that the kept messages up to `seq` are on disk."""
+        while self._unsafe:
+            message, encoded = self._unsafe[0]
+            if isinstance(message, KEPT) and message.seq > seq:
+                return
+            del self._unsafe[0]
+            self._take(message, encoded)
+
+    def _take(self, message: ServerMessage, encoded: bytes) -> None:
+        if isinstance(message, KEPT):
+            if message.seq != self.last_seq + 1:  # of a record that was taken up elsewhere
+                self._events, self._first_seq = [], message.seq
+            event = event_of(encoded, message.seq)
+            self._events.append(event)
+            self._forget_old()
+            if isinstance(message, Commit | Stopped):  # the tail before it holds the same words
+                self._newest.pop(Partial, None)
+        else:
+            event = _event_of_passing(message, encoded)
+            self._pending = [one for one in self._pending if one[0] is not type(message)]
+            self._newest[type(message)] = event
+        self._pending.append((type(message), event))
+        self._schedule(LAG_INTERVAL if isinstance(message, Lag) else FLUSH_INTERVAL)
+
+    def close(self, error: LiveAsrError | None = None) -> None:
+        """Say why the session failed, if it did, and end all streams. Idempotent."""
+        if self._is_over:
+            return
+        self._newest = {} if error is None else {Error: event_of(encode(error_message(error)))}
+        self._pending += self._newest.items()
+        self._is_over = True
+        self._unsafe = []
+        self._flush()
+        if self._beat is not None:
+            self._beat.cancel()
+            self._beat = None
+
+    # What viewers do ---------------------------------------------------------------------------------
+
+    async def join(self, after_seq: int, load: Load) -> Viewer:
+        """Let somebody watch from behind `after_seq` on; `load` is called where that is no longer held.
+
+        Raises Unavailable where the disk is not as far yet: come back in a moment. Call `leave` in the end.
+        """
+        viewer = Viewer(self, min(after_seq, self.last_seq) + 1)
+        self._viewers.add(viewer)
+        if self._beat is None and not self._is_over:
+            self._beat = asyncio.get_running_loop().call_later(HEARTBEAT, self._say_something)
+        try:
+            if viewer.next_seq < self._first_seq:
+                await self._load(load)
+        except BaseException:
+            self.leave(viewer)
+            raise
+        return viewer
+
+    def leave(self, viewer: Viewer) -> None:
+        """Take note that somebody watches no longer. Idempotent."""
+        self._viewers.discard(viewer)
+        self._forget_old()
+        if not self._viewers and self._beat is not None:
+            self._beat.cancel()
+            self._beat = None
+
+    async def _load(self, load: Load) -> None:
+        async with self._loading:
+            if self._first_seq == 1:  # somebody else came at the same time
+                return
+            older = await load()
+            if len(older) < self._first_seq - 1:
+                raise Unavailable(
+                    "not_yet",
+                    "The record of this session is not complete on disk yet.",
+                    "Try again in a moment.",
+                    retry_after=1.0,
+                )
+            self._events[:0] = older[: self._first_seq - 1]
+            self._first_seq = 1
+
+    def _forget_old(self) -> None:
+        surplus = len(self._events) - RECENT
+        if not self._viewers and surplus > RECENT:
+            del self._events[:surplus]
+            self._first_seq += surplus
+
+    async def next_of(self, viewer: Viewer) -> bytes | None:
+        """Wait for what `viewer` has not had yet; None when that was all."""
+        while True:
+            first_seq, text = self._shared
+            if viewer.round == self._round - 1 and viewer.next_seq == first_seq:
+                viewer.round, viewer.next_seq = self._round, self._flushed_seq + 1
+                return text
+            if viewer.next_seq <= self._flushed_seq:
+                if viewer.next_seq < self._first_seq:
+                    return None  # it came back to a record that is not held: it will come again
+                return self._page(viewer)
+            if viewer.round < self._round:
+                viewer.round = self._round
+                if self._standing:
+                    return self._standing
+            if self._is_over:
+                return None
+            await self._flushed.wait()
+
+    def _page(self, viewer: Viewer) -> bytes:
+        """Take some of what is kept, from where the viewer is."""
+        at, taken_bytes = viewer.next_seq - self._first_seq, 0
+        found = []
+        for event in self._events[at : self._flushed_seq - self._first_seq + 1]:
+            found.append(event)
+            taken_bytes += len(event)
+            if taken_bytes >= LARGEST_CHUNK_BYTES:
+                break
+        viewer.next_seq += len(found)
+        return b"".join(found)
+
+    # When something goes out -------------------------------------------------------------------------
+
+    def _schedule(self, interval: float) -> None:
+        """Flush when `interval` has passed since the last time; in a later turn of the loop in any case."""
+        loop = asyncio.get_running_loop()
+        when = max(loop.time(), self._flushed_at + interval)
+        if self._timer is not None:
+            if self._due <= when:
+                return
+            self._timer.cancel()
+        self._due = when
+        self._timer = loop.call_at(when, self._flush)
+
+    def _flush(self) -> None:
+        first_seq = self._flushed_seq + 1
+        text = b"".join(event for _, event in self._pending)
+        self._pending = []
+        self._flushed_seq = self.last_seq
+        self._standing = b"".join(self._newest.values())
+        self._send(first_seq, text)
+
+    def _say_something(self) -> None:
+        loop = asyncio.get_running_loop()
+        if loop.time() - self._flushed_at >= HEARTBEAT and self._timer is None:
+            self._send(self._flushed_seq + 1, HEARTBEAT_CHUNK)
+        self._beat = loop.call_at(
+            max(self._flushed_at + HEARTBEAT, loop.time() + 1.0),
+            self._say_something,
+        )
+
+    def _send(self, first_seq: int, text: bytes) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._flushed_at = asyncio.get_running_loop().time()
+        self._round += 1
+        self._shared = (first_seq, text)
+        woken, self._flushed = self._flushed, asyncio.Event()
+        woken.set()
+
+
+class Viewer:
+    """One who watches: where they are in the record."""
+
+    __slots__ = ("_audience", "next_seq", "round")
+
+    def __init__(self, audience: Audience, next_seq: int) -> None:
+        self._audience = audience
+        self.next_seq = next_seq
+        """`seq` of the first kept message that they have not had."""
+        self.round = -2
+        """The last flush that they have had; none yet."""
+
+    async def get(self) -> bytes | None:
+        """Wait for what comes next, as Server-Sent Events; None when nothing more comes."""
+        return await self._audience.next_of(self)
+
+    def leave(self) -> None:
+        """Watch no longer. Idempotent."""
+        self._audience.leave(self)
+
+
+class Viewers:
+    """Let people watch sessions, live ones and those that are over, as many as the server allows."""
+
+    def __init__(
+        self,
+        live: Callable[[str], Audience | None],
+        store: SpoolStore,
+        database: Database,
+        *,
+        most: int,
+        count: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self._live = live
+        self._store = store
+        self._database = database
+        self._most = most
+        self._count = count
+        self._watching = 0
+        self._ended: WeakValueDictionary[str, Audience] = WeakValueDictionary()
+
+    @contextmanager
+    def seat(self) -> Iterator[None]:
+        """Hold one of the places for viewers, which `watch` has found free."""
+        self._watching += 1
+        self._count(self._watching)
+        try:
+            yield
+        finally:
+            self._watching -= 1
+            self._count(self._watching)
+
+    def _check_room(self) -> None:
+        if self._watching >= self._most:
+            raise Unavailable(
+                "viewers_full",
+                f"All {self._most} places for viewers are taken.",
+                "Try again in a minute.",
+                retry_after=60.0,
+            )
+
+    async def watch(self, session_id: str, after_seq: int) -> Viewer | None:
+        """Let somebody watch from behind `after_seq` on; None where all that there is came before it.
+
+        Raises KeyError when there is no such session, Unavailable when all places are taken and as
+        `Audience.join` does, StorageError when disk or database refuse.
+        """
+        self._check_room()
+        audience = await self._audience(session_id)
+        if audience.is_ended and after_seq >= max(audience.last_seq, 1):
+            return None
+
+        async def load() -> Sequence[bytes]:
+            return await asyncio.to_thread(kept_events, self._store, session_id)
+
+        return await audience.join(after_seq, load)
+
+    async def _audience(self, session_id: str) -> Audience:
+        live = self._live(session_id)
+        if live is not None:
+            return live
+        known = self._ended.get(session_id)
+        if known is not None:
+            return known
+        stored = await asyncio.to_thread(self._database.session, session_id)
+        if stored is None:
+            raise KeyError(session_id)
+        events = await asyncio.to_thread(kept_events, self._store, session_id)
+        error = stored.error and LiveAsrError(stored.error["message"], code=stored.error["code"])
+        audience = Audience.of_past(events, error or None, is_ended=stored.state in OVER)
+        if audience.is_ended:
+            self._ended[session_id] = audience
+        return audience
+
+    def forget(self, session_id: str) -> None:
+        """Hold nothing any more of a session that was erased. Idempotent."""
+        self._ended.pop(session_id, None)
+
+
+def kept_events(store: SpoolStore, session_id: str) -> list[bytes]:
+    """Read the kept messages of a session as events, from the first one on. Blocks.
+
+    Raises KeyError when there is no such session.
+    """
+    events: list[bytes] = []
+    for line in store.messages(session_id):
+        message = line.strip()
+        try:
+            seq = orjson.loads(message)["seq"]
+        except (ValueError, KeyError, TypeError):
+            break
+        if seq != len(events) + 1:  # a disk that lost a stretch in the middle
+            break
+        events.append(event_of(message, seq))
+    return events
+
+
+def event_of(text: bytes, seq: int | None = None) -> bytes:
+    """Return a message as a Server-Sent Event; `seq` is its id, where it is kept."""
+    return b"data: %b\n\n" % text if seq is None else b"id: %d\ndata: %b\n\n" % (seq, text)
+
+
+def _replaces(message: ServerMessage, older: ServerMessage) -> bool:
+    return isinstance(message, PASSING) and type(message) is type(older)
+
+
+def _event_of_passing(message: ServerMessage, encoded: bytes) -> bytes:
+    """Return what is not kept as viewers get it: the tail without its words' times, which is most of it."""
+    if not isinstance(message, Partial):
+        return event_of(encoded)
+    tail = {"type": "partial", "text": message.text, "start": message.start, "end": message.end}
+    return event_of(orjson.dumps(tail))

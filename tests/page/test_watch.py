@@ -1,0 +1,135 @@
+"""The audience's page and the overlay, in a browser, with the real server."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from conftest import Server, StartServer
+from playwright.sync_api import Browser, expect
+from visiting import CUT_OFF, FAINT_TEXTS, WORKING, OpenPage, Visit
+from websockets.sync.client import connect
+
+pytest_plugins = ["browsers"]
+
+SECOND_BYTES = 32_000
+SPEECH = slice(14 * SECOND_BYTES, 22 * SECOND_BYTES)
+PHONE = {"width": 390, "height": 844}
+
+
+class Presenter:
+    """A client that speaks and waits."""
+
+    def __init__(self, server: Server, **headers: str) -> None:
+        self._socket = connect(server.stream, proxy=None, additional_headers=headers)
+        self._socket.send(json.dumps({"type": "start", "pace": "fast", "final_pass": False}))
+        self.session: str = json.loads(self._socket.recv())["session"]
+
+    def speak(self, audio: bytes) -> None:
+        for first in range(0, len(audio), SECOND_BYTES):
+            self._socket.send(audio[first : first + SECOND_BYTES])
+        self._until("finalize", "finalized")
+
+    def stop(self) -> None:
+        self._until("stop", "final")
+        self._socket.close()
+
+    def _until(self, said: str, answer: str) -> None:
+        self._socket.send(json.dumps({"type": said}))
+        while json.loads(self._socket.recv())["type"] != answer:
+            pass
+
+
+@pytest.fixture(scope="module")
+def browser(launch_browser) -> Browser:  # type: ignore[no-untyped-def]
+    return launch_browser()  # type: ignore[no-any-return]
+
+
+def expect_line(opened: Visit, line: str) -> None:
+    expect(opened.page.locator("body")).to_have_attribute("data-line", line, timeout=WORKING)
+
+
+@pytest.mark.parametrize(("scheme", "viewport"), [("light", None), ("dark", PHONE)])
+def test_the_audience_reads_along_until_the_end(
+    browser: Browser, server: Server, visit: OpenPage, sample_pcm: bytes, scheme: str, viewport: object
+) -> None:
+    presenter = Presenter(server)
+    options = {"color_scheme": scheme} | ({"viewport": viewport} if viewport else {})
+    opened = visit(browser, f"{server.url}/watch/{presenter.session}", **options)
+    expect_line(opened, "open")
+    expect(opened.page.locator("#hero-detail")).to_contain_text("appear here")
+    presenter.speak(sample_pcm[SPEECH])
+    expect(opened.page.locator("#transcript")).to_contain_text("Chicago", timeout=WORKING)
+    expect(opened.page.locator("#announcer")).to_contain_text("Chicago", timeout=WORKING)
+    opened.photograph(f"watch-{scheme}")
+    assert opened.page.evaluate(FAINT_TEXTS) == []
+    assert opened.page.evaluate(CUT_OFF) == []
+    presenter.stop()
+    expect_line(opened, "over")
+    expect(opened.page.locator("#phase")).to_have_text("Over")
+    opened.photograph(f"watch-{scheme}-over")
+
+
+@pytest.mark.parametrize("path", ["/watch/{}?overlay=1", "/overlay/{}"])
+def test_the_overlay_shows_the_last_lines_on_nothing(
+    browser: Browser, server: Server, visit: OpenPage, sample_pcm: bytes, path: str
+) -> None:
+    presenter = Presenter(server)
+    presenter.speak(sample_pcm[SPEECH])
+    opened = visit(browser, server.url + path.format(presenter.session))
+    expect(opened.page.locator("#transcript")).to_contain_text("Chicago", timeout=WORKING)
+    backgrounds = opened.page.evaluate(
+        "() => [document.documentElement, document.body].map((one) => getComputedStyle(one).backgroundColor)"
+    )
+    assert backgrounds == ["rgba(0, 0, 0, 0)"] * 2
+    assert not opened.page.locator("#header").is_visible()
+    box = opened.page.locator("#captions").bounding_box()
+    assert box is not None
+    assert box["height"] < 200
+    assert box["y"] > 400
+    opened.photograph("overlay")
+    presenter.stop()
+
+
+def test_a_session_that_there_is_not_is_said_to_be_unknown(
+    browser: Browser, server: Server, visit: OpenPage
+) -> None:
+    opened = visit(browser, f"{server.url}/watch/{'0' * 24}", tolerated=("Failed to load resource",))
+    expect_line(opened, "unknown")
+    expect(opened.page.locator("#hero-detail")).to_contain_text("no such session")
+
+
+def test_a_presenter_shares_a_link_that_lets_others_watch_and_nothing_else(
+    browser: Browser, talking_browser: Browser, start_server: StartServer, visit: OpenPage
+) -> None:
+    server = start_server(LIVE_ASR_SERVER__TOKEN="open-sesame")
+    opened = visit(talking_browser, f"{server.url}/#token=open-sesame")
+    opened.start()
+    opened.page.get_by_role("button", name="Share").click()
+    expect(opened.page.locator("#share-code")).to_be_visible()
+    link = opened.page.locator("#share-link").input_value()
+    assert link.startswith(f"{server.url}/watch/")
+    assert "sesame" not in link
+    opened.photograph("share")
+    guest = visit(browser, link)
+    expect_line(guest, "open")
+    expect(guest.page.locator("#transcript .committed").first).to_be_visible(timeout=WORKING)
+    stranger = visit(browser, link.split("#")[0], tolerated=("Failed to load resource",))
+    expect_line(stranger, "unauthorized")
+
+
+def test_a_viewer_comes_back_when_the_server_does(
+    browser: Browser, server: Server, visit: OpenPage, sample_pcm: bytes
+) -> None:
+    presenter = Presenter(server)
+    presenter.speak(sample_pcm[SPEECH])
+    opened = visit(browser, f"{server.url}/watch/{presenter.session}", tolerated=("Failed to load resource",))
+    expect(opened.page.locator("#transcript")).to_contain_text("Chicago", timeout=WORKING)
+    before = opened.captions()
+    opened.page.context.set_offline(True)
+    expect_line(opened, "reconnecting")
+    opened.page.context.set_offline(False)
+    expect_line(opened, "open")
+    assert opened.captions() == before
+    presenter.stop()
+    expect_line(opened, "over")

@@ -1,0 +1,60 @@
+"""A full disk: said by `readyz`, told to clients, and never at the price of what was acknowledged."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+from scripted_pass import ScriptedPass, found
+from serving import serving
+from talking import call
+
+from live_asr.storage import files, spool
+
+SECOND_BYTES = 32_000
+SPEECH = slice(14 * SECOND_BYTES, 18 * SECOND_BYTES)
+
+
+async def test_a_server_without_room_on_its_disk_is_not_ready_and_takes_no_session(
+    models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path, models_dir, ScriptedPass(found())) as served:
+        assert (await served.http.get("/readyz")).status_code == 200
+        with monkeypatch.context() as full:
+            full.setattr(spool.SpoolStore, "free_bytes", lambda _: 1024)
+            answer = await served.http.get("/readyz")
+            assert (answer.status_code, answer.json()) == (503, {"status": "the disk is full"})
+            async with call(served.stream) as caller:
+                refusal = await caller.start()
+                assert refusal["code"] == "storage_full"
+                assert await caller.closed() == 1011
+        assert (await served.http.get("/readyz")).status_code == 200
+
+
+async def test_a_disk_that_runs_full_ends_the_session_and_keeps_what_it_acknowledged(
+    models_dir: Path, tmp_path: Path, sample_pcm: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append = files.append_synced
+
+    def refuse(path: Path, data: bytes) -> None:
+        if path.name.startswith("audio") and path.stat().st_size > SECOND_BYTES:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        append(path, data)
+
+    monkeypatch.setattr(files, "append_synced", refuse)
+    async with serving(tmp_path, models_dir, ScriptedPass(found())) as served, call(served.stream) as caller:
+        session = (await caller.start())["session"]
+        for first in range(0, 3 * SECOND_BYTES, SECOND_BYTES // 2):
+            await caller.send(sample_pcm[SPEECH][first : first + SECOND_BYTES // 2])
+            # Each is on disk before the next one is sent, until the disk refuses.
+            await caller.when(lambda: caller.in_flight_bytes == 0 or bool(caller.all("error")))
+            if caller.all("error"):
+                break
+        error = await caller.until("error")
+        assert error["code"] == "storage_full"
+        assert await caller.closed() == 1011
+        acknowledged = caller.acks[-1][0] if caller.acks else 0
+        kept = (served.folder(session) / "audio.bin").read_bytes()
+        assert kept[:acknowledged] == sample_pcm[SPEECH][:acknowledged]
+        assert len(kept) >= acknowledged

@@ -1,0 +1,227 @@
+"""What viewers of a session get, from the real server over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from conftest import Server, StartServer
+from scripted_pass import ScriptedPass, found
+from serving import Served, serving
+from talking import Caller, call, eventually
+from watching import watch
+
+from live_asr.core.messages import Lag
+from live_asr.server.sharing import watch_token
+
+SECOND_BYTES = 32_000
+SPEECH = slice(14 * SECOND_BYTES, 22 * SECOND_BYTES)
+"""Eight seconds of the call in which somebody speaks."""
+
+
+@asynccontextmanager
+async def speaking(url: str, audio: bytes, **start: object) -> AsyncIterator[tuple[Caller, str]]:
+    """A client that has sent its audio and not stopped."""
+    async with call(url.replace("http", "ws", 1) + "/v1/stream") as caller:
+        session = (await caller.start(pace="fast", **start))["session"]
+        await caller.send(audio)
+        yield caller, session
+
+
+async def finished(url: str, audio: bytes) -> tuple[Caller, str]:
+    async with speaking(url, audio) as (caller, session):
+        await caller.finished()
+    return caller, session
+
+
+def kept(caller: Caller) -> list[dict[str, object]]:
+    return [message for message in caller.heard if "seq" in message]
+
+
+async def test_a_viewer_sees_the_kept_messages_that_the_client_hears_until_the_final_one(
+    server: Server, sample_pcm: bytes
+) -> None:
+    async with (
+        speaking(server.url, sample_pcm[SPEECH]) as (caller, session),
+        watch(server.url, session) as viewer,
+    ):
+        await viewer.until_type("commit")
+        await caller.finished()
+        await viewer.ended()
+    assert viewer.kept == kept(caller)
+    assert viewer.ids == list(range(1, len(viewer.ids) + 1))
+    assert viewer.kept[-1]["type"] == "final"
+    assert viewer.answer.headers["content-type"].startswith("text/event-stream")
+
+
+async def test_a_viewer_sees_the_tail_while_it_changes_and_neither_token_nor_acknowledgements(
+    server: Server, sample_pcm: bytes
+) -> None:
+    async with call(server.stream) as caller:
+        session = (await caller.start())["session"]
+        async with watch(server.url, session) as viewer:
+            speaking = asyncio.create_task(caller.speak(sample_pcm[SPEECH]))
+            partial = await viewer.until(lambda m: m["type"] == "partial" and m["text"].strip() != "")
+            await viewer.until_type("speech")
+            await viewer.until_type("lag")
+            await speaking
+            await caller.finished()
+            await viewer.ended()
+    assert set(partial) == {"type", "text", "start", "end"}
+    allowed = {"commit", "label", "utterance", "stopped", "final", "partial", "speech", "lag", "progress"}
+    assert {event.message["type"] for event in viewer.seen} <= allowed
+
+
+async def test_who_comes_in_the_middle_sees_what_was_said_before(server: Server, sample_pcm: bytes) -> None:
+    async with speaking(server.url, sample_pcm[SPEECH]) as (caller, session):
+        await caller.say("finalize")
+        await caller.until("finalized")
+        async with watch(server.url, session) as viewer:
+            await viewer.until(lambda message: message.get("seq") == kept(caller)[-1]["seq"])
+            await caller.finished()
+            await viewer.ended()
+    assert viewer.kept == kept(caller)
+
+
+@pytest.mark.parametrize("how", ["header", "query"])
+async def test_who_comes_back_gets_what_they_missed_and_nothing_twice(
+    server: Server, sample_pcm: bytes, how: str
+) -> None:
+    caller, session = await finished(server.url, sample_pcm[SPEECH])
+    options = {"headers": {"Last-Event-ID": "2"}} if how == "header" else {"params": {"last_event_id": "2"}}
+    async with watch(server.url, session, **options) as viewer:
+        await viewer.ended()
+    assert viewer.kept == kept(caller)[2:]
+
+
+async def test_who_comes_back_to_a_session_of_which_they_have_all_is_told_to_come_no_more(
+    server: Server, sample_pcm: bytes
+) -> None:
+    caller, session = await finished(server.url, sample_pcm[SPEECH])
+    last = str(kept(caller)[-1]["seq"])
+    async with httpx.AsyncClient(base_url=server.url) as client:
+        answer = await client.get(f"/v1/sessions/{session}/events", headers={"Last-Event-ID": last})
+    assert answer.status_code == 204
+
+
+async def test_an_id_that_is_none_of_ours_counts_as_none(server: Server, sample_pcm: bytes) -> None:
+    caller, session = await finished(server.url, sample_pcm[SPEECH])
+    async with watch(server.url, session, headers={"Last-Event-ID": "-1; drop"}) as viewer:
+        await viewer.ended()
+    assert viewer.kept == kept(caller)
+
+
+async def test_a_session_that_there_is_not_has_no_viewers(server: Server) -> None:
+    async with httpx.AsyncClient(base_url=server.url) as client:
+        for session in ("0" * 24, "no-such.session"):
+            assert (await client.get(f"/v1/sessions/{session}/events")).status_code == 404
+
+
+async def test_viewers_of_a_session_that_is_erased_are_told_so(server: Server, sample_pcm: bytes) -> None:
+    async with speaking(server.url, sample_pcm[SPEECH]) as (_, session), watch(server.url, session) as viewer:
+        await viewer.until_type("commit")
+        async with httpx.AsyncClient(base_url=server.url) as client:
+            assert (await client.delete(f"/v1/sessions/{session}")).status_code == 204
+            await viewer.ended()
+            assert (await client.get(f"/v1/sessions/{session}/events")).status_code == 404
+    assert viewer.seen[-1].message["code"] == "session_erased"
+
+
+@asynccontextmanager
+async def small_server(data: Path, models_dir: Path, **flags: object) -> AsyncIterator[Served]:
+    async with serving(data, models_dir, ScriptedPass(found()), **flags) as served:
+        yield served
+
+
+async def test_all_of_many_viewers_see_the_same(models_dir: Path, sample_pcm: bytes, tmp_path: Path) -> None:
+    async with (
+        small_server(tmp_path, models_dir) as served,
+        speaking(served.url, sample_pcm[SPEECH]) as (caller, session),
+        contextlib.AsyncExitStack() as stack,
+    ):
+        viewers = [await stack.enter_async_context(watch(served.url, session)) for _ in range(50)]
+        await caller.finished()
+        for viewer in viewers:
+            await viewer.ended()
+            assert viewer.kept == kept(caller)
+
+
+async def test_a_viewer_beyond_the_limit_is_asked_to_come_back(
+    models_dir: Path, sample_pcm: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("live_asr.server.app.MOST_VIEWERS", 1)
+    async with (
+        small_server(tmp_path, models_dir) as served,
+        speaking(served.url, sample_pcm[SPEECH]) as (_, session),
+    ):
+        path = f"/v1/sessions/{session}/events"
+        async with watch(served.url, session) as viewer:
+            await viewer.until_type("commit")
+            answer = await served.http.get(path)
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "60")
+        count = served.state.metrics.viewers
+        await eventually(lambda: count.collect()[0].samples[0].value == 0)
+        async with watch(served.url, session) as viewer:
+            await viewer.until_type("commit")
+
+
+async def test_a_viewer_who_reads_nothing_is_let_go_and_holds_nobody_up(
+    models_dir: Path, sample_pcm: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("live_asr.server.events.SEND_PATIENCE", 0.5)
+    async with (
+        small_server(tmp_path, models_dir) as served,
+        speaking(served.url, sample_pcm[SPEECH]) as (caller, session),
+    ):
+        address = urlsplit(served.url)
+        with socket.socket() as stuck:
+            stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            await asyncio.to_thread(stuck.connect, (address.hostname, address.port))
+            stuck.sendall(f"GET /v1/sessions/{session}/events HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            viewers = served.state.registry.audience_of(session)
+            assert viewers is not None
+            await eventually(lambda: len(viewers) == 1)
+            flood = json.dumps({"type": "lag", "filling": "x" * 500_000}).encode()
+            async with asyncio.timeout(60):
+                while len(viewers):
+                    viewers.publish(Lag(1.0, 1.0, 0.0), flood)
+                    await asyncio.sleep(0.1)
+        async with watch(served.url, session) as viewer:
+            await caller.finished()
+            await viewer.ended()
+        assert viewer.kept == kept(caller)
+
+
+async def test_a_token_is_asked_for_and_a_link_for_viewers_opens_one_session_alone(
+    start_server: StartServer, sample_pcm: bytes
+) -> None:
+    server = start_server("--log-level", "debug", LIVE_ASR_SERVER__TOKEN="geheim-123")
+    header = {"Authorization": "Bearer geheim-123"}
+    async with call(server.stream, additional_headers=header) as caller:
+        session = (await caller.start(pace="fast"))["session"]
+        await caller.send(sample_pcm[SPEECH])
+        await caller.finished()
+    own = watch_token("geheim-123", session)
+    async with httpx.AsyncClient(base_url=server.url) as client:
+        path = f"/v1/sessions/{session}/events"
+        given = [{}, {"token": "wrong"}, {"token": "geheim-123"}, {"token": own}]
+        codes = [(await client.get(path, params=one)).status_code for one in given]
+        other = watch_token("geheim-123", "0" * 24)
+        assert codes == [401, 401, 200, 200]
+        assert (await client.get(path, params={"token": other})).status_code == 401
+        assert (await client.get(path, headers=header)).status_code == 200
+        for refused in (f"/v1/sessions/{session}", f"/v1/sessions/{session}/transcript.json"):
+            assert (await client.get(refused, params={"token": "geheim-123"})).status_code == 401
+            assert (await client.get(refused, headers={"Authorization": f"Bearer {own}"})).status_code == 401
+    log = server.log.read_text()
+    assert "/events?token=********" in log
+    assert "geheim-123" not in log
+    assert own not in log
