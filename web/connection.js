@@ -1,30 +1,64 @@
-/** One session's socket: sends audio within the server's window, and hands on what the server says. */
+/**
+ * One session's connection: sends audio within the server's window, and hands on what the server says. Where its socket is
+ * lost it comes back by itself and takes the session up again: audio is held until the server has it on disk.
+ */
 
 import { subprotocols } from "./access.js";
 
 /** The longest frame sent: well under the server's limit of 1 MiB. */
 const FRAME_BYTES = 256 * 1024;
+/** How long to wait before the first try to come back, and the most that it grows to. */
+const FIRST_PAUSE_MS = 250;
+const LONGEST_PAUSE_MS = 10_000;
+/** A server acknowledges every second: where it says nothing for so long although it was sent sound, nobody is there. */
+const SILENCE_MS = 15_000;
+const LOOK_MS = 2_000;
+/** After so long without the server there is nothing to come back to: it waits for two minutes, if not told otherwise. */
+const GIVE_UP_MS = 180_000;
+/** After an error with one of these codes the session goes on over another socket. */
+const RESUMABLE = new Set(["shutting_down", "slow_client", "overrun", "loading", "server_full"]);
 
 /**
+ * @typedef {Uint8Array<ArrayBuffer>} Bytes
+ *
  * @typedef {object} ConnectionEvents
  * @property {(message: {type: string, [field: string]: any}) => void} received
- * @property {() => void} closed  the socket is gone, and this side did not ask for it
+ * @property {() => void} interrupted  the socket is gone; this side tries to come back
+ * @property {() => void} resumed  it is back, and what was missed follows
+ * @property {() => void} closed  the socket is gone for good, and this side did not ask for it
  */
 
 export class Connection {
-  #socket;
+  /** @type {WebSocket | null} */
+  #socket = null;
+  #start;
   #events;
-  /** @type {Uint8Array<ArrayBuffer>[]} */
+  /** What waits to be sent. @type {Bytes[]} */
   #queue = [];
   #queued_bytes = 0;
+  /** What was sent and is not acknowledged; the first begins at `#acked_bytes` or before. @type {Bytes[]} */
+  #unacked = [];
+  #unacked_bytes = 0;
   #sent_bytes = 0;
   #acked_bytes = 0;
   /** Zero until `ready` says how much may be on its way. */
   #window_bytes = 0;
   #stopping = false;
   #stopSent = false;
+  /** Whom to take up; null before the first `ready`. @type {{session: string, token: string} | null} */
+  #session = null;
+  #lastSeq = 0;
+  /** Nothing follows: `final` has come, or an error that ends the session. */
+  #isOver = false;
+  #pause_ms = FIRST_PAUSE_MS;
+  #timer = 0;
+  #heardAt = 0;
+  /** When the session's socket was lost; null while it has one. @type {number | null} */
+  #lostAt = null;
+  #looking;
   /** @type {(() => void)[]} */
   #waiting = [];
+  #comeBackNow = () => this.#session && !this.#socket && this.#open();
 
   /**
    * Open a session.
@@ -33,15 +67,11 @@ export class Connection {
    * @param {ConnectionEvents} events
    */
   constructor(start, events) {
+    this.#start = start;
     this.#events = events;
-    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-    this.#socket = new WebSocket(`${scheme}//${location.host}/v1/stream`, subprotocols());
-    this.#socket.onopen = () => this.#socket.send(JSON.stringify({ type: "start", ...start }));
-    this.#socket.onmessage = ({ data }) => this.#received(data);
-    this.#socket.onclose = () => {
-      this.#letGo();
-      events.closed();
-    };
+    this.#looking = setInterval(() => this.#look(), LOOK_MS);
+    addEventListener("online", this.#comeBackNow);
+    this.#open();
   }
 
   /** Bytes that wait because the server has not acknowledged enough of what it was sent. */
@@ -49,14 +79,14 @@ export class Connection {
     return this.#queued_bytes;
   }
 
-  /** Send audio as soon as the window allows. @param {Uint8Array<ArrayBuffer>} bytes */
+  /** Send audio as soon as the window allows. @param {Bytes} bytes */
   send(bytes) {
     this.#queue.push(bytes);
     this.#queued_bytes += bytes.byteLength;
     this.#pump();
   }
 
-  /** Resolves when nothing waits any more: all is sent, or the socket is gone. @returns {Promise<void>} */
+  /** Resolves when nothing waits any more: all is sent, or the session is over. @returns {Promise<void>} */
   sent() {
     if (this.#queue.length === 0) return Promise.resolve();
     return new Promise((resolve) => this.#waiting.push(resolve));
@@ -77,60 +107,157 @@ export class Connection {
 
   /** Close without another word to or from the server. Safe to call twice. */
   close() {
-    this.#socket.onopen = this.#socket.onmessage = this.#socket.onclose = null;
-    this.#socket.close();
     this.#letGo();
+    this.#drop();
+  }
+
+  #open() {
+    clearTimeout(this.#timer);
+    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
+    const socket = new WebSocket(`${scheme}//${location.host}/v1/stream`, subprotocols());
+    this.#socket = socket;
+    this.#heardAt = performance.now();
+    const resume = this.#session && { ...this.#session, last_seq: this.#lastSeq };
+    socket.onopen = () => socket.send(JSON.stringify({ type: "start", ...(resume ? { resume } : this.#start) }));
+    socket.onmessage = ({ data }) => this.#received(data);
+    socket.onclose = ({ code }) => this.#lost(code);
+  }
+
+  /** Hear nothing more from this socket, and close it. */
+  #drop() {
+    const socket = this.#socket;
+    this.#socket = null;
+    if (!socket) return;
+    socket.onopen = socket.onmessage = socket.onclose = null;
+    socket.close();
+  }
+
+  /** @param {number} code that the socket was closed with */
+  #lost(code) {
+    this.#drop();
+    this.#window_bytes = 0;
+    this.#lostAt ??= performance.now();
+    const isHopeless = performance.now() - this.#lostAt > GIVE_UP_MS;
+    if (!this.#session || this.#isOver || isHopeless || code === 1000) {
+      this.#letGo();
+      this.#events.closed();
+      return;
+    }
+    this.#events.interrupted();
+    // Less some chance: the clients of a server that restarts shall not come back as one.
+    this.#timer = setTimeout(() => this.#open(), this.#pause_ms * (0.5 + Math.random() / 2));
+    this.#pause_ms = Math.min(2 * this.#pause_ms, LONGEST_PAUSE_MS);
+  }
+
+  /** A connection may be dead without a word: then nothing is acknowledged. */
+  #look() {
+    const isWaiting = this.#window_bytes > 0 && this.#sent_bytes > this.#acked_bytes && this.#start.pace !== "fast";
+    const isOpening = this.#socket !== null && this.#window_bytes === 0;
+    if ((isWaiting || isOpening) && performance.now() - this.#heardAt > SILENCE_MS) this.#lost(1006);
   }
 
   /** @param {string} text */
   #received(text) {
     const message = JSON.parse(text);
+    this.#heardAt = performance.now();
     if (message.type === "ready") {
-      this.#window_bytes = message.max_unacked_bytes;
-      this.#acked_bytes = this.#sent_bytes = message.received_bytes;
-    } else if (message.type === "ack") {
-      this.#acked_bytes = message.bytes;
+      this.#ready(message);
+      return;
     }
+    if (message.type === "ack") this.#acknowledged(message.bytes);
+    if (message.type === "final") this.#isOver = true;
+    if (message.type === "error" && this.#session) {
+      if (RESUMABLE.has(message.code)) return; // the close that follows is one to come back from
+      this.#isOver = true;
+      if (message.code === "session_unknown") return; // the window is over: then the close says enough
+    }
+    this.#lastSeq = Math.max(this.#lastSeq, message.seq ?? 0);
     this.#pump();
     this.#events.received(message);
   }
 
+  /** @param {import("./messages.js").Ready} message */
+  #ready(message) {
+    const isResumed = this.#session !== null;
+    this.#session = { session: message.session, token: message.token };
+    this.#pause_ms = FIRST_PAUSE_MS;
+    this.#lostAt = null;
+    if (isResumed) {
+      // What the server has not received is sent again, before all that waits.
+      this.#acknowledged(message.received_bytes);
+      this.#queue.unshift(...this.#unacked.splice(0));
+      this.#queued_bytes += this.#unacked_bytes;
+      this.#unacked_bytes = 0;
+      this.#stopSent = false;
+    }
+    this.#acked_bytes = this.#sent_bytes = message.received_bytes;
+    this.#window_bytes = message.max_unacked_bytes;
+    if (isResumed) this.#events.resumed();
+    else this.#events.received(message);
+    this.#pump();
+  }
+
+  /** Let go of what the server has on disk. @param {number} position_bytes */
+  #acknowledged(position_bytes) {
+    this.#acked_bytes = Math.max(this.#acked_bytes, position_bytes);
+    let surplus_bytes = this.#unacked_bytes - Math.max(0, this.#sent_bytes - position_bytes);
+    while (surplus_bytes > 0 && this.#unacked.length > 0) {
+      const [head] = this.#unacked;
+      const done_bytes = Math.min(surplus_bytes, head.byteLength);
+      if (done_bytes === head.byteLength) this.#unacked.shift();
+      else this.#unacked[0] = head.subarray(done_bytes);
+      this.#unacked_bytes -= done_bytes;
+      surplus_bytes -= done_bytes;
+    }
+  }
+
   #pump() {
-    if (this.#window_bytes === 0 || this.#socket.readyState !== WebSocket.OPEN) return;
+    const socket = this.#socket;
+    if (this.#window_bytes === 0 || socket?.readyState !== WebSocket.OPEN) return;
     while (this.#queue.length > 0) {
       const room_bytes = this.#window_bytes - (this.#sent_bytes - this.#acked_bytes);
       const [head] = this.#queue;
-      // Where a piece must be cut, it is cut between samples, so that the rest may still be dropped.
-      const fits_bytes = Math.min(room_bytes, FRAME_BYTES) & ~1;
+      // Where a piece must be cut, it is cut between samples, so that the rest may still be dropped. A piece that was cut
+      // by an acknowledgement may hold an odd number of bytes.
+      const limit_bytes = Math.min(room_bytes, FRAME_BYTES);
+      const fits_bytes = head.byteLength <= limit_bytes ? head.byteLength : limit_bytes & ~1;
       if (fits_bytes <= 0) return;
       this.#shift();
       if (head.byteLength > fits_bytes) this.#unshift(head.subarray(fits_bytes));
       const frame = head.subarray(0, fits_bytes);
-      this.#socket.send(frame);
+      socket.send(frame);
+      this.#unacked.push(frame);
+      this.#unacked_bytes += frame.byteLength;
       this.#sent_bytes += frame.byteLength;
     }
     for (const resolve of this.#waiting.splice(0)) resolve();
     if (this.#stopping && !this.#stopSent) {
       this.#stopSent = true;
-      this.#socket.send(JSON.stringify({ type: "stop" }));
+      socket.send(JSON.stringify({ type: "stop" }));
     }
   }
 
   #shift() {
-    const head = /** @type {Uint8Array<ArrayBuffer>} */ (this.#queue.shift());
+    const head = /** @type {Bytes} */ (this.#queue.shift());
     this.#queued_bytes -= head.byteLength;
     return head;
   }
 
-  /** @param {Uint8Array<ArrayBuffer>} bytes */
+  /** @param {Bytes} bytes */
   #unshift(bytes) {
     this.#queue.unshift(bytes);
     this.#queued_bytes += bytes.byteLength;
   }
 
   #letGo() {
+    this.#isOver = true;
+    clearTimeout(this.#timer);
+    clearInterval(this.#looking);
+    removeEventListener("online", this.#comeBackNow);
     this.#queue = [];
     this.#queued_bytes = 0;
+    this.#unacked = [];
+    this.#unacked_bytes = 0;
     for (const resolve of this.#waiting.splice(0)) resolve();
   }
 }

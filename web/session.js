@@ -5,8 +5,11 @@ import { nameOf } from "./export.js";
 import { Microphone, reasonOf } from "./microphone.js";
 import { replay } from "./replay.js";
 
-/** Seconds of sound kept while the network stalls; beyond it the oldest is left out, and the page says so. */
-const KEPT = 60;
+/**
+ * Seconds of sound kept while the network stalls or is away: longer than a server waits for its clients. Beyond it the
+ * oldest is left out, and the page says so.
+ */
+const KEPT = 180;
 const BYTES_PER_SAMPLE = 2;
 
 /**
@@ -124,6 +127,8 @@ export class Session {
   #connect(start) {
     const connection = new Connection(start, {
       received: (message) => this.#dispatch(message),
+      interrupted: () => this.#dispatch({ type: "page.connection_interrupted" }),
+      resumed: () => this.#dispatch({ type: "page.connection_resumed" }),
       closed: () => this.#dispatch({ type: "page.connection_closed" }),
     });
     this.#connection = connection;

@@ -108,7 +108,7 @@ const FAILURE = "The server ended the captions. Press Start to try again.";
 
 /** Say in what state the page is. @param {State} state @returns {Words} */
 export function wordsFor(state) {
-  return WORDS[state.phase](state);
+  return state.isReconnecting ? reconnecting(state) : WORDS[state.phase](state);
 }
 
 /** Say what the microphone hears; empty while none is open. @param {State} state @returns {string} */
@@ -152,6 +152,14 @@ export function seconds(duration) {
 /** @param {number} fraction 0 to 1 */
 export function percent(fraction) {
   return `${Math.floor(fraction * 100)} %`;
+}
+
+/** @param {State} state @returns {Words} */
+function reconnecting({ phase, source, dropped }) {
+  const isHeard = phase === "live" && source === "microphone";
+  const what = isHeard ? " Go on speaking: it is kept here until the server is back." : " It goes on where it was.";
+  const loss = dropped > 0 ? `Out for long: ${seconds(dropped)} of sound had to be left out.` : "Nothing is lost.";
+  return { title: "Reconnecting", detail: loss + what, tone: "busy" };
 }
 
 /** @param {State} state @returns {Words} */

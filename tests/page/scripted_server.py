@@ -46,6 +46,17 @@ class ScriptedServer:
         assert self._route is not None
         self._route.send(json.dumps(message))
 
+    def lose(self, code: int = 1012) -> None:
+        """Close the page's socket."""
+        assert self._route is not None
+        self._route.close(code=code)
+
+    @property
+    def starts(self) -> list[dict[str, Any]]:
+        """The `start` messages that the page has sent, of all its sockets."""
+        told = [json.loads(message) for message in self.heard if isinstance(message, str)]
+        return [message for message in told if message["type"] == "start"]
+
     @property
     def heard_bytes(self) -> int:
         """How much audio the page has sent."""

@@ -122,6 +122,22 @@ def test_sound_that_had_to_be_left_out_is_admitted(page: Page) -> None:
     assert "1.5 s of sound had to be left out" in reduced(page, *LIVE, dropped, dropped)["words"]["detail"]
 
 
+def test_an_interrupted_connection_is_said_to_lose_nothing_until_it_is_back(page: Page) -> None:
+    interrupted, resumed = {"type": "page.connection_interrupted"}, {"type": "page.connection_resumed"}
+    spoken = commit(0, word(" Hello", 0, 1))
+    away = reduced(page, *LIVE, spoken, interrupted)
+    assert (away["phase"], away["words"]["title"], away["text"]) == ("live", "Reconnecting", "Hello")
+    assert "Nothing is lost" in away["words"]["detail"]
+    back = reduced(page, *LIVE, spoken, interrupted, resumed, commit(0, word(" again", 1, 2)))
+    assert (back["words"]["title"], back["text"]) == ("Live", "Hello again")
+
+
+def test_a_tail_without_words_is_shown_as_it_is(page: Page) -> None:
+    tail = {"type": "partial", "text": " as viewers get it", "start": 1.0, "end": 2.0}
+    assert [w["text"] for w in reduced(page, *LIVE, tail)["tail"]] == [" as viewers get it"]
+    assert reduced(page, *LIVE, tail, {**tail, "text": ""})["tail"] == []
+
+
 def test_a_closed_connection_is_lost_only_while_words_are_missing(page: Page) -> None:
     closed = {"type": "page.connection_closed"}
     stop = {"type": "page.stop_requested"}
