@@ -95,6 +95,7 @@ function announce() {
   const { utterances, cast } = state;
   const complete = utterances.filter((utterance) => utterance.complete);
   if (unread === null) {
+    if (line === "connecting") return;
     unread = (utterances.at(-1)?.utterance ?? -1) + 1;
     return;
   }
