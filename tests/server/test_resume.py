@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from conftest import Server, StartServer
-from talking import Caller, Message, call, eventually, finished_record
+from talking import PATIENCE, Caller, Message, call, eventually, finished_record
 
 from benchmarks.cutting import CUTS, Cut, Proxy, proxy
 
@@ -37,13 +37,18 @@ async def between(waiting: Server) -> AsyncIterator[Proxy]:
 async def resumed(
     url: str, ready: Message, earlier: list[Message], **changes: Any
 ) -> AsyncIterator[tuple[Caller, Message]]:
-    """Take a session up again, from the last kept message that was heard."""
+    """Take a session up again, from the last kept message that was heard; wait while it is not there yet."""
     last_seq = max((m["seq"] for m in earlier if "seq" in m), default=0)
     wanted = {"session": ready["session"], "token": ready["token"], "last_seq": last_seq, **changes}
-    async with call(url) as caller:
-        answer = await caller.start(resume=wanted)
-        caller.sent_bytes = answer.get("received_bytes", 0)
-        yield caller, answer
+    deadline = asyncio.get_running_loop().time() + PATIENCE
+    while True:
+        async with call(url) as caller:
+            answer = await caller.start(resume=wanted)
+            if answer.get("code") == "loading" and asyncio.get_running_loop().time() < deadline:
+                continue
+            caller.sent_bytes = answer.get("received_bytes", 0)
+            yield caller, answer
+            return
 
 
 def record(*callers: Caller) -> list[Message]:
