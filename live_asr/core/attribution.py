@@ -184,11 +184,13 @@ class _Field:
                 coming += 1
             active = [turn for turn in active if turn.end_sample > word.start_sample]
             cover: Counter[SpeakerLabel] = Counter()
+            heard_until: dict[SpeakerLabel, int] = {}  # a speaker's own turns may overlap, and count once
             for turn in active:
-                shared = min(turn.end_sample, end_sample) - max(turn.start_sample, word.start_sample)
-                # A speaker's own turns may touch or overlap; nobody covers more than the word.
-                so_far = cover[turn.speaker] + max(0, shared)
-                cover[turn.speaker] = min(so_far, end_sample - word.start_sample)
+                begin = max(turn.start_sample, heard_until.get(turn.speaker, word.start_sample))
+                end = min(turn.end_sample, end_sample)
+                if end > begin:
+                    cover[turn.speaker] += end - begin
+                    heard_until[turn.speaker] = end
             most = max(cover.values(), default=0)
             if most > 0:
                 found[index] = tuple(speaker for speaker, share in cover.items() if share == most)
