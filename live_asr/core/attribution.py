@@ -47,10 +47,14 @@ def attribute(words: Iterable[Word], turns: Iterable[Turn]) -> tuple[Word, ...]:
     for speakers in reversed(candidates):
         following = speakers[0] if len(speakers) == 1 else following
         going_on.append(following)
+    # Languages that write no spaces have no pieces of words, only words.
+    writes_spaces = 2 * sum(word.text[:1].isspace() for word in words) > len(words)
     attributed: list[Word] = []
     speaker: SpeakerLabel | None = None
     for word, speakers, after in zip(words, candidates, reversed(going_on), strict=True):
-        if not speakers:
+        if writes_spaces and attributed and not word.text[:1].isspace():
+            pass  # "-two" is whose "forty" was
+        elif not speakers:
             speaker = speaker or after or field.nearest(word)[0]
         elif speaker not in speakers:
             speaker = after if after in speakers else speakers[0]

@@ -110,6 +110,13 @@ def test_a_change_of_speaker_that_nobody_disputes_stays_within_its_sentence() ->
     assert speakers(far, [turn(0.0, 1.0, "A"), turn(4.0, 6.0, "B")]) == "AABBB"
 
 
+def test_a_piece_of_a_word_belongs_to_who_said_its_beginning() -> None:
+    pieces = [word(0.0, 0.5), word(0.5, 1.0, None, " forty"), word(1.0, 1.5, None, "-two"), word(1.5, 2.0)]
+    assert speakers(pieces, [turn(0.0, 1.0, "A"), turn(1.0, 2.0, "B")]) == "AAAB"
+    without_spaces = [word(0.5 * n, 0.5 * n + 0.5, None, text) for n, text in enumerate("今天早上")]
+    assert speakers(without_spaces, [turn(0.0, 1.0, "A"), turn(1.0, 2.0, "B")]) == "AABB"
+
+
 def test_short_answers_keep_their_speakers() -> None:
     said = sentence("Really? Yes. Good. I know.")
     turns = [turn(0.0, 0.5, "A"), turn(0.5, 1.0, "B"), turn(1.0, 1.5, "A"), turn(1.5, 2.5, "B")]
