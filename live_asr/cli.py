@@ -166,7 +166,7 @@ def show_config(
 ) -> None:
     """Print each setting's value and where it came from."""
     if markdown:
-        from live_asr.config import settings_as_markdown
+        from live_asr.config_reference import settings_as_markdown
 
         print(settings_as_markdown(), end="")
         return
