@@ -148,8 +148,8 @@ class ModelsSettings(Section):
     speaker_encoder: str = Field(
         default="campplus",
         min_length=1,
-        description="Name or folder of the model that tells voices apart: campplus, or ge2e, which is better "
-        "where people speak for a second at a time.",
+        description="Name or folder of the model that tells voices apart live: campplus, ge2e, which is "
+        "lighter, wespeaker from the hub, or any in ONNX on Kaldi's features.",
     )
     segmentation: str = Field(
         default="segmentation-3.0",
