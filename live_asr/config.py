@@ -244,7 +244,7 @@ class FinalSettings(Section):
         default="auto",
         min_length=1,
         description="Folder or hub name of a pyannote pipeline, or local: the weights that packages ship. "
-        "auto: community-1 where it is held or the hub grants it, else local.",
+        "auto: community-1 where it is here already, else local.",
     )
     recognize: bool = Field(
         default=True, description="Recognise the whole recording once more, in full windows of 30 s."
