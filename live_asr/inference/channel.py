@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from live_asr.core.types import DecodeRequest, Hypothesis
 from live_asr.inference.interfaces import FloatArray, RecognizerInfo, SpeechState
 
@@ -94,7 +97,8 @@ class Recognized:
 class Segment:
     """Tell who of this window speaks when; answered by its activity, see `SpeakerSegmentation.segment`."""
 
-    samples: FloatArray
+    samples: NDArray[np.int16]
+    """Full scale is 32767."""
     budget: float
     """Seconds from its arrival by which the answer is wanted."""
 

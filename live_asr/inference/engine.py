@@ -17,6 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from live_asr.core.types import DecodeRequest
 from live_asr.errors import EngineError
 from live_asr.inference.channel import (
@@ -133,7 +135,8 @@ class Engine:
 
         Raises EngineError when it cannot be done.
         """
-        answer: FloatArray = await self._ask(Segment(samples, budget))
+        # As 16 bits half as much goes through the socket, and no model hears the difference.
+        answer: FloatArray = await self._ask(Segment(np.rint(samples * 32767).astype(np.int16), budget))
         return answer
 
     async def embed(self, samples: FloatArray, budget: float) -> FloatArray:
