@@ -48,8 +48,6 @@ class SpeakerFollower:
                 self._session.skip_speakers_behind(MOST_BEHIND_SAMPLES)
             wanted = self._session.wanted_of_speakers()
             if wanted is None:
-                if self._session.rest_of_speakers():
-                    self._advanced()
                 await self._moved()
                 continue
             kind, audio = wanted
