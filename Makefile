@@ -24,6 +24,10 @@ install: .venv/.installed  ## the server in .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --group check --group test
 	@touch $@
 
+.venv/.bench: .venv/.tools
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --group bench
+	@touch $@
+
 .venv/.python:
 	@for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 		$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
@@ -47,7 +51,7 @@ check: .venv/.tools  ## lint, types, direction of imports: seconds
 fix: .venv/.tools  ## format, and mend what the linter can
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
 
-bench: .venv/.tools  ## measure the server from outside; results in benchmarks/results (SUITE=, ARGS=)
+bench: .venv/.bench  ## measure the server from outside; results in benchmarks/results (SUITE=, ARGS=)
 	@$(BIN)/python -m benchmarks.run $(SUITE) $(ARGS)
 
 health:  ## is the server on this machine alive?

@@ -1,8 +1,8 @@
 """Measure the server: `python -m benchmarks.run SUITE`; see docs/benchmarks.md.
 
-Suites: table (the default), speakers, hour, silence, startup, resilience. Each starts servers of its own,
-prints a table of what must hold and what was measured, and keeps it in benchmarks/results. The exit status
-is 0 also where a target was missed: `--strict` makes it 1.
+Suites: table (the default), speakers, pass, webhooks, resilience, hour, silence, startup. Each starts servers
+of its own, prints a table of what must hold and what was measured, and keeps it in benchmarks/results. The
+exit status is 0 also where a target was missed: `--strict` makes it 1.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks import endurance, resilience, speakers, startup, table
+from benchmarks import endurance, passing, resilience, speakers, startup, table, webhooks
 from benchmarks.beside import beside
 from benchmarks.options import CLIPS, Options, available
 from benchmarks.processes import ServerFailedError
@@ -23,10 +23,11 @@ from benchmarks.recordings import RECORDINGS
 from benchmarks.report import Table, machine, write
 from benchmarks.rows import table_of
 from benchmarks.speaker_rows import table_of as table_of_speakers
-from benchmarks.speech import speech_folder
+from benchmarks.speech import MissingSpeechError, speech_folder
+from live_asr.errors import LiveAsrError
 
-SUITES = ("table", "speakers", "hour", "silence", "startup", "resilience")
-MODELS = {"table": "tiny.en,base", "speakers": "base"}
+SUITES = ("table", "speakers", "pass", "webhooks", "resilience", "hour", "silence", "startup")
+MODELS = {"table": "tiny.en,base", "speakers": "base", "pass": "base"}
 """What is measured where nothing was chosen; tiny.en by the other suites."""
 
 
@@ -54,12 +55,13 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--no-beside", action="store_true", help="speakers: no live session beside a full pass"
     )
-    result.add_argument("--kills", type=int, default=20, help="resilience: how often the server is killed")
     result.add_argument("--models-dir", type=Path, default=None, help="where the weights are")
     result.add_argument(
         "--only-single", action="store_true", help="table: one session at a time, speech only"
     )
     result.add_argument("--name", default=None, help="of the files in benchmarks/results")
+    passing.add_arguments(result)
+    webhooks.add_arguments(result)
     result.add_argument("--strict", action="store_true", help="exit with 1 where a target was missed")
     return result
 
@@ -68,7 +70,7 @@ def options_from(arguments: argparse.Namespace) -> Options:
     """Read the command line into options."""
     named = os.environ.get("LIVE_ASR_MODELS__DIR")
     models = arguments.models or MODELS.get(arguments.suite, "tiny.en")
-    clips = RECORDINGS if arguments.suite == "speakers" else CLIPS
+    clips = {"speakers": RECORDINGS, "pass": passing.CLIPS}.get(arguments.suite, CLIPS)
     options = Options(
         models=tuple(models.split(",")),
         clips=tuple(arguments.clips.split(",")) if arguments.clips else clips,
@@ -91,6 +93,12 @@ def run_suite(arguments: argparse.Namespace, options: Options) -> tuple[list[Tab
     if arguments.suite == "startup":
         found, behind["startup"] = startup.startup(options)
         return [found], behind
+    if arguments.suite == "pass":
+        tables, found_passes = passing.run(options, arguments)
+        return tables, behind | found_passes
+    if arguments.suite == "webhooks":
+        tables, found_webhooks = webhooks.run(options, arguments.seed, arguments.kills)
+        return tables, behind | found_webhooks
     for model in options.models:
         if arguments.suite == "speakers":
             found_speakers = speakers.run_model(model, options, arguments.pace)
@@ -131,7 +139,7 @@ def main() -> int:
             print("There is no speech to play; set LIVE_ASR_BENCH_SPEECH to a folder of it.", file=sys.stderr)
             return 2
         tables, behind = run_suite(arguments, options)
-    except ServerFailedError as failed:
+    except (ServerFailedError, MissingSpeechError, LiveAsrError, ValueError) as failed:
         print(failed, file=sys.stderr)
         return 2
     path = write(arguments.name or arguments.suite, where, tables, behind)

@@ -166,7 +166,7 @@ def show_config(
 ) -> None:
     """Print each setting's value and where it came from."""
     if markdown:
-        from live_asr.config import settings_as_markdown
+        from live_asr.config_reference import settings_as_markdown
 
         print(settings_as_markdown(), end="")
         return
@@ -308,8 +308,8 @@ def _bring(settings: Settings) -> LiveWeights:
         )
         detector = _resolve(settings, settings.models.speech_detector, on_progress)
         try:
-            segmentation = _resolve(settings, settings.models.segmentation, on_progress)
-            encoder = _resolve(settings, settings.models.speaker_encoder, on_progress)
+            segmentation = _resolve(settings, settings.models.segmentation, on_progress, "segmentation")
+            encoder = _resolve(settings, settings.models.speaker_encoder, on_progress, "speaker_encoder")
             return LiveWeights(recognizer, detector, segmentation, encoder)
         except WeightsError as error:
             if error.code != "weights_unreachable":
@@ -318,7 +318,9 @@ def _bring(settings: Settings) -> LiveWeights:
             return LiveWeights(recognizer, detector)
 
 
-def _resolve(settings: Settings, name: str, on_progress: Progress | None) -> Weights:
+def _resolve(
+    settings: Settings, name: str, on_progress: Progress | None, kind: str = "recognizer"
+) -> Weights:
     from live_asr.inference.weights import resolve
 
     return resolve(
@@ -327,6 +329,7 @@ def _resolve(settings: Settings, name: str, on_progress: Progress | None) -> Wei
         local=settings.models.local,
         on_progress=on_progress,
         offline=settings.models.offline,
+        kind=kind,
     )
 
 

@@ -167,8 +167,8 @@ class ModelsSettings(Section):
     speaker_encoder: str = Field(
         default="campplus",
         min_length=1,
-        description="Name or folder of the model that tells voices apart: campplus, or ge2e, which is better "
-        "where people speak for a second at a time.",
+        description="Name or folder of the model that tells voices apart live: campplus, ge2e, which is "
+        "lighter, wespeaker from the hub, or any in ONNX on Kaldi's features.",
     )
     segmentation: str = Field(
         default="segmentation-3.0",
@@ -263,7 +263,7 @@ class FinalSettings(Section):
         default="auto",
         min_length=1,
         description="Folder or hub name of a pyannote pipeline, or local: the weights that packages ship. "
-        "auto: community-1 where it is held or the hub grants it, else local.",
+        "auto: community-1 where it is here already, else local.",
     )
     recognize: bool = Field(
         default=True, description="Recognise the whole recording once more, in full windows of 30 s."
@@ -315,7 +315,7 @@ class Loaded:
         """Yield (`section.key`, value as text, origin) for each setting; secrets are masked."""
         for key in known_keys():
             section, name = key.split(".")
-            yield key, _shown(getattr(getattr(self.settings, section), name)), self.origins[key]
+            yield key, shown(getattr(getattr(self.settings, section), name)), self.origins[key]
 
 
 def known_keys() -> dict[str, FieldInfo]:
@@ -362,41 +362,6 @@ def load_settings(
         return Loaded(Settings.model_validate(nested), origins)
     except ValidationError as error:
         raise _explain(error, origins) from None  # its text repeats the values, and one may be the token
-
-
-def settings_as_markdown() -> str:
-    """Write the reference of all settings: what `docs/configuration.md` holds."""
-    lines = [
-        "# Configuration",
-        "",
-        "<!-- Written by `live-asr config --markdown`; a test checks that it is current. -->",
-        "",
-        "A setting's value is the last of: its default, a TOML file, an environment variable, a flag.",
-        f"The file is the one named by `--config` or `{ENV_FILE}`, else `{DEFAULT_FILE}` in the working",
-        "folder. `server.port` is `port` in the file's table `[server]`, and `LIVE_ASR_SERVER__PORT` in the",
-        "environment. Unknown keys are errors that name the nearest. `live-asr config` prints each value and",
-        "where it came from.",
-    ]
-    for name, field in Settings.model_fields.items():
-        section: Any = field.annotation
-        lines += [
-            "",
-            f"## {name}",
-            "",
-            section.__doc__ or "",
-            "",
-            "| setting | default | meaning |",
-            "| --- | --- | --- |",
-        ]
-        for key, setting in section.model_fields.items():
-            extra = setting.json_schema_extra or {}
-            default = extra["shown"] if "shown" in extra else _code(setting.get_default())
-            choices = getattr(setting.annotation, "__args__", ())
-            allowed = (
-                f" One of {', '.join(f'`{choice}`' for choice in choices)}." if _is_literal(setting) else ""
-            )
-            lines.append(f"| `{name}.{key}` | {default} | {setting.description}{allowed} |")
-    return "\n".join(lines) + "\n"
 
 
 def _from_file(config_file: Path | None, environment: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
@@ -466,15 +431,8 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> ConfigError:
     )
 
 
-def _is_literal(field: FieldInfo) -> bool:
-    return "Literal" in str(field.annotation)
-
-
-def _code(default: object) -> str:
-    return "unset" if default is None else "none" if default == () else f"`{_shown(default)}`"
-
-
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """Write a setting's value for people; secrets are masked."""
     if isinstance(value, SecretStr):
         return "********"
     if value is None:

@@ -70,6 +70,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
             name = default_model(pick_device(settings.inference.device))
         recognizer = yield from _weights("recogniser", name, settings)
     detector = yield from _weights("speech detector", settings.models.speech_detector, settings)
+    yield from _weights("segmentation", settings.models.segmentation, settings, "segmentation")
+    yield from _weights("speaker encoder", settings.models.speaker_encoder, settings, "speaker_encoder")
     if detector is not None:
         yield _attempt("detect speech", lambda: _detect(detector))
     if recognizer is not None:
@@ -141,10 +143,14 @@ def _port(settings: Settings) -> Finding:
     return Finding("ok", "port", f"{host}:{port} is free")
 
 
-def _weights(subject: str, name: str, settings: Settings) -> Generator[Finding, None, Weights | None]:
+def _weights(
+    subject: str, name: str, settings: Settings, kind: str = "recognizer"
+) -> Generator[Finding, None, Weights | None]:
     """Yield the finding, and return the weights where they are held."""
     try:
-        weights = resolve(name, models_dir=settings.models.dir, local=settings.models.local, offline=True)
+        weights = resolve(
+            name, models_dir=settings.models.dir, local=settings.models.local, offline=True, kind=kind
+        )
     except LiveAsrError as error:
         if error.code != "weights_unreachable" or settings.models.offline:
             yield Finding("fail", subject, error.message, error.hint)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from live_asr.config import known_keys, load_settings, settings_as_markdown, variable
+from live_asr.config import known_keys, load_settings, variable
+from live_asr.config_reference import settings_as_markdown
 from live_asr.errors import ConfigError
 
 ROOT = Path(__file__).parent.parent

@@ -621,6 +621,9 @@ async def test_without_a_url_it_starts_a_server_of_its_own_and_ends_it(
     assert first_line.startswith(b"[00:")
     assert len(output.decode().splitlines()) > 2
     assert (tmp_path / "out" / "sample.vtt").read_text().count("-->") > 3
+    assert b" S1: " in first_line + output
+    assert "2 speakers" in errors.decode()
+    assert " SPEAKER_01 " in (tmp_path / "out" / "sample.rttm").read_text()
     assert started
     assert not any(server.is_running() for server in started)
     assert not any(path.name.startswith("live-asr") for path in folders_in(tmp_path))

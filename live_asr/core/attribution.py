@@ -17,6 +17,8 @@ from live_asr.core.types import Segment, SpeakerLabel, Turn, Word, samples
 
 REACH_SAMPLES = samples(0.5)
 """A word outside all turns belongs to one that is at most this far away, since both have errors."""
+MOST_MOVED_WORDS = 4
+"""A change of speaker is moved over at most so many words to where a sentence ends."""
 LEAST_GAP_SAMPLES = samples(0.5)
 """A shorter silence between two words of one speaker, with nobody else's between, is no end of a turn."""
 PAUSE_SAMPLES = samples(0.8)
@@ -32,7 +34,8 @@ def attribute(words: Iterable[Word], turns: Iterable[Turn]) -> tuple[Word, ...]:
 
     Where several cover the same of it, as in overlapped speech, it goes to the one who was speaking, else to
     the one who goes on alone. Outside all turns it goes to the nearest within reach, else to whoever said the
-    word before. Without turns no word has a speaker.
+    word before. A change of speaker within a sentence is moved to its end or beginning where that is a few
+    words away and both speak there. Without turns no word has a speaker.
     """
     words = tuple(words)
     field = _Field(turns)
@@ -44,15 +47,43 @@ def attribute(words: Iterable[Word], turns: Iterable[Turn]) -> tuple[Word, ...]:
     for speakers in reversed(candidates):
         following = speakers[0] if len(speakers) == 1 else following
         going_on.append(following)
+    # Languages that write no spaces have no pieces of words, only words.
+    writes_spaces = 2 * sum(word.text[:1].isspace() for word in words) > len(words)
     attributed: list[Word] = []
     speaker: SpeakerLabel | None = None
     for word, speakers, after in zip(words, candidates, reversed(going_on), strict=True):
-        if not speakers:
+        if writes_spaces and attributed and not word.text[:1].isspace():
+            pass  # "-two" is whose "forty" was
+        elif not speakers:
             speaker = speaker or after or field.nearest(word)[0]
         elif speaker not in speakers:
             speaker = after if after in speakers else speakers[0]
         attributed.append(replace(word, speaker=speaker))
-    return tuple(attributed)
+    return tuple(_changing_between_sentences(attributed, field))
+
+
+def _changing_between_sentences(words: list[Word], field: _Field) -> list[Word]:
+    """Move changes of speaker to the nearest end of a sentence, where who gets the words speaks near them.
+
+    People take turns where sentences end, and speak into each other's last words: which of the two covers
+    most of those says little.
+    """
+    words = list(words)
+    for index in range(1, len(words)):
+        before, after = words[index - 1].speaker, words[index].speaker
+        if before == after or ends_sentence(words[index - 1].text):
+            continue
+        for count in range(1, MOST_MOVED_WORDS + 1):
+            earlier, later = words[max(0, index - count) : index], words[index : index + count]
+            begins = index > count and ends_sentence(words[index - count - 1].text)
+            if begins and field.all_near(earlier, before, after):
+                words[index - count : index] = [replace(word, speaker=after) for word in earlier]
+                break
+            ends = len(later) == count and ends_sentence(later[-1].text)
+            if ends and field.all_near(later, after, before):
+                words[index : index + count] = [replace(word, speaker=before) for word in later]
+                break
+    return words
 
 
 def final_segments(words: Iterable[Word]) -> tuple[Segment, ...]:
@@ -132,6 +163,11 @@ class _Field:
         self._starts = [turn.start_sample for turn in self._turns]
         # Of the first n + 1 turns, the one that ends last.
         self._latest = list(accumulate(self._turns, _later))
+        self._own: dict[SpeakerLabel, tuple[list[int], list[int]]] = {}
+        for turn in self._turns:
+            starts, latest_ends = self._own.setdefault(turn.speaker, ([], []))
+            starts.append(turn.start_sample)
+            latest_ends.append(max(turn.end_sample, latest_ends[-1] if latest_ends else 0))
 
     @property
     def is_empty(self) -> bool:
@@ -152,11 +188,13 @@ class _Field:
                 coming += 1
             active = [turn for turn in active if turn.end_sample > word.start_sample]
             cover: Counter[SpeakerLabel] = Counter()
+            heard_until: dict[SpeakerLabel, int] = {}  # a speaker's own turns may overlap, and count once
             for turn in active:
-                shared = min(turn.end_sample, end_sample) - max(turn.start_sample, word.start_sample)
-                # A speaker's own turns may touch or overlap; nobody covers more than the word.
-                so_far = cover[turn.speaker] + max(0, shared)
-                cover[turn.speaker] = min(so_far, end_sample - word.start_sample)
+                begin = max(turn.start_sample, heard_until.get(turn.speaker, word.start_sample))
+                end = min(turn.end_sample, end_sample)
+                if end > begin:
+                    cover[turn.speaker] += end - begin
+                    heard_until[turn.speaker] = end
             most = max(cover.values(), default=0)
             if most > 0:
                 found[index] = tuple(speaker for speaker, share in cover.items() if share == most)
@@ -164,6 +202,17 @@ class _Field:
                 speaker, distance_samples = self.nearest(word)
                 found[index] = (speaker,) if distance_samples <= REACH_SAMPLES else ()
         yield from found
+
+    def all_near(self, words: Sequence[Word], now: SpeakerLabel | None, instead: SpeakerLabel | None) -> bool:
+        """Tell whether all the words are now one's, and somebody else speaks in reach of each of them."""
+        return all(word.speaker == now and self._is_near(word, instead) for word in words)
+
+    def _is_near(self, word: Word, speaker: SpeakerLabel | None) -> bool:
+        if speaker is None:
+            return False
+        starts, latest_ends = self._own[speaker]
+        before = bisect_left(starts, word.end_sample + REACH_SAMPLES)
+        return before > 0 and latest_ends[before - 1] > word.start_sample - REACH_SAMPLES
 
     def nearest(self, word: Word) -> tuple[SpeakerLabel, int]:
         """Return who speaks next to a word that is in no turn, and how far away, in samples."""

@@ -237,6 +237,7 @@ class Session:
             self._tracker.receive_probabilities(judged)
         self._captioner.receive_probabilities(judged)
         self._collect()
+        self._relabel()
 
     def receive_hypothesis(self, hypothesis: Hypothesis) -> None:
         """Take the answer to `decode()`."""
@@ -288,15 +289,6 @@ class Session:
         if self._tracker is None:
             return None
         return self._tracker.wanted()
-
-    def rest_of_speakers(self) -> bool:
-        """Take note that nothing is left to compute: what was not looked at was silence.
-
-        Tells whether there is something to say of it.
-        """
-        before = len(self._messages)
-        self._relabel()
-        return len(self._messages) > before
 
     def knows_speakers_until(self, sample: int) -> bool:
         """Tell whether the speakers of what was said before `sample` are known as well as they can be now."""

@@ -139,15 +139,15 @@ class SpeakerTracker:
             if probability >= self.options.speech_probability:
                 self._speech.append(self._judged_sample)
             self._judged_sample += CHUNK_SAMPLES
+        self._advance()
 
     def finish(self) -> None:
         """Take note that no more audio comes: what is left is looked at as it is."""
         self._end_sample = self._buffer.end_sample
+        self._advance()
 
     def wanted(self) -> tuple[Literal["segmentation", "embedding"], FloatArray] | None:
         """Return what is to be computed next, and of which audio, once; None if nothing is."""
-        if self._request is None:
-            self._ask_for_window()
         if self._request is None or self._issued:
             return None
         self._issued = True
@@ -179,8 +179,7 @@ class SpeakerTracker:
         request = self._request
         self._request, self._issued = None, False
         if isinstance(request, SegmentationRequest):
-            self._window = None
-            self.known_sample = request.end_sample
+            self._be_done_until(request.end_sample)
         else:
             self._at_hand().waiting.pop(0)
             self._go_on()
@@ -223,10 +222,10 @@ class SpeakerTracker:
 
     # The window at hand ------------------------------------------------------------------------------
 
-    def _ask_for_window(self) -> None:
-        """Ask for the next window that holds speech, if its audio is there."""
+    def _advance(self) -> None:
+        """Pass over silence, and ask for the next window that holds speech, if its audio is there."""
         options = self.options
-        while self._window is None:
+        while self._window is None and self._request is None:
             end_sample = self._next_sample
             if self._end_sample is not None:
                 if self.known_sample >= self._end_sample:
@@ -243,11 +242,19 @@ class SpeakerTracker:
             start_sample = max(0, end_sample - options.window_samples)
             start_sample += -start_sample % FRAME_SAMPLES
             if has_speech and end_sample - start_sample >= 4 * FRAME_SAMPLES:
-                self._request = SegmentationRequest(start_sample, end_sample)
-                self._issued = False
-                return
-            self.known_sample = end_sample
-            self._buffer.discard_before(end_sample - options.window_samples - options.step_samples)
+                self._request, self._issued = SegmentationRequest(start_sample, end_sample), False
+            else:
+                self._forget_before(end_sample)
+
+    def _be_done_until(self, sample: int) -> None:
+        """Take note that everything before `sample` has been looked at, and go on."""
+        self._window = None
+        self._forget_before(sample)
+        self._advance()
+
+    def _forget_before(self, sample: int) -> None:
+        self.known_sample = sample
+        self._buffer.discard_before(sample - self.options.window_samples - self.options.step_samples)
 
     def _runs(self, activity: FloatArray) -> list[_Run]:
         """Cut the window into runs, in order of their start."""
@@ -297,12 +304,7 @@ class SpeakerTracker:
                 guess = self._guess(window, run)
                 run.speaker, run.is_guessed = (run.speaker, False) if guess is None else (guess, True)
         self._remember(window)
-        end_frame = window.start_frame + len(window.activity)
-        self.known_sample = end_frame * FRAME_SAMPLES
-        self._window = None
-        self._buffer.discard_before(
-            self.known_sample - self.options.window_samples - self.options.step_samples
-        )
+        self._be_done_until((window.start_frame + len(window.activity)) * FRAME_SAMPLES)
 
     def _spans(self, window: _Window, run: _Run) -> tuple[tuple[int, int], ...]:
         """Return the stretches of audio that are to be listened to."""

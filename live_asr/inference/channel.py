@@ -1,4 +1,4 @@
-"""What goes between the server and the inference process: one length-prefixed pickle a message.
+"""What goes between the server and the processes that compute: one length-prefixed pickle a message.
 
 Both ends are this program, joined by a private socket pair, so pickle is safe here and hands arrays over
 without a detour.
@@ -6,11 +6,18 @@ without a detour.
 
 from __future__ import annotations
 
+import asyncio
 import pickle
+import socket
 import struct
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from live_asr.core.types import DecodeRequest, Hypothesis
 from live_asr.inference.interfaces import FloatArray, RecognizerInfo, SpeechState
@@ -94,7 +101,8 @@ class Recognized:
 class Segment:
     """Tell who of this window speaks when; answered by its activity, see `SpeakerSegmentation.segment`."""
 
-    samples: FloatArray
+    samples: NDArray[np.int16]
+    """Full scale is 32767."""
     budget: float
     """Seconds from its arrival by which the answer is wanted."""
 
@@ -124,3 +132,35 @@ def pack(message: Any) -> bytes:
 def unpack(body: bytes) -> Any:
     """Return the message that `body`, a packed message without its header, carries."""
     return pickle.loads(body)
+
+
+async def receive(reader: asyncio.StreamReader) -> Any:
+    """Return the next message of a process; None when it is gone."""
+    try:
+        header = await reader.readexactly(HEADER.size)
+        return unpack(await reader.readexactly(HEADER.unpack(header)[0]))
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return None
+
+
+async def spawn(
+    module: str, *, stdout: int | None = None, env: Mapping[str, str] | None = None
+) -> tuple[asyncio.subprocess.Process, asyncio.StreamReader, asyncio.StreamWriter]:
+    """Run a module in a process of its own, which is told the number of its end of a socket.
+
+    Raises OSError where the system allows no further process.
+    """
+    ours, theirs = socket.socketpair()
+    try:
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-m", module, str(theirs.fileno())),
+                pass_fds=[theirs.fileno()],
+                stdout=stdout,
+                env=env,
+            )
+        return process, *await asyncio.open_connection(sock=ours)
+    except BaseException:
+        ours.close()  # a process that was started ends with it
+        raise

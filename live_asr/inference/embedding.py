@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -52,11 +53,13 @@ class KaldiEncoder:
     def __init__(self, model: Any) -> None:
         self._model = model
         self._input = model.get_inputs()[0].name
+        # WeSpeaker's models call their input so, and were trained with another window than CAM++.
+        self._window = np.hamming if self._input == "feats" else _povey
 
     def embed(self, samples: FloatArray) -> FloatArray:
         """Embed a voice; see `SpeakerEncoder.embed`."""
         _check_length(samples)
-        features = kaldi_features(samples)
+        features = kaldi_features(samples, self._window)
         features -= features.mean(axis=0)
         return _unit(self._model.run(None, {self._input: features[None]})[0][0])
 
@@ -103,7 +106,12 @@ def _unit(embedding: FloatArray) -> FloatArray:
     return np.asarray(embedding / np.linalg.norm(embedding), np.float32)
 
 
-def kaldi_features(samples: FloatArray) -> FloatArray:
+def _povey(length: int) -> NDArray[np.float64]:
+    """Return Kaldi's own window: Hann's to the power of 0.85."""
+    return np.asarray(np.hanning(length) ** 0.85)
+
+
+def kaldi_features(samples: FloatArray, window: Callable[[int], NDArray[np.float64]] = _povey) -> FloatArray:
     """Return log mel energies as Kaldi computes them, shape (frames, 80): 25 ms frames every 10 ms."""
     frames = np.lib.stride_tricks.sliding_window_view(samples.astype(np.float32), FRAME_SAMPLES)[
         ::HOP_SAMPLES
@@ -112,16 +120,10 @@ def kaldi_features(samples: FloatArray) -> FloatArray:
     emphasised = frames.copy()
     emphasised[:, 1:] -= PREEMPHASIS * frames[:, :-1]
     emphasised[:, 0] *= 1 - PREEMPHASIS
-    spectrum = np.fft.rfft(emphasised * _window(), FFT_SAMPLES)[:, :-1]
+    spectrum = np.fft.rfft(emphasised * window(FRAME_SAMPLES).astype(np.float32), FFT_SAMPLES)[:, :-1]
     power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
     energies: FloatArray = np.log(np.maximum(power @ _mel_filters(), np.finfo(np.float32).eps))
     return energies
-
-
-@cache
-def _window() -> FloatArray:
-    """Povey's window: Hann's to the power of 0.85."""
-    return (np.hanning(FRAME_SAMPLES) ** 0.85).astype(np.float32)
 
 
 @cache

@@ -9,15 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import socket
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from live_asr.core.types import Turn, Word
 from live_asr.errors import EngineError
-from live_asr.inference.channel import HEADER, Failed, pack, unpack
+from live_asr.inference.channel import Failed, pack, receive, spawn
 from live_asr.inference.diarization import LocalPipeline, PretrainedPipeline
 
 LONGEST_SILENCE = 1800.0
@@ -177,22 +175,11 @@ class FullPass:
             on_progress(answer.stage, done)
 
     async def _start(self) -> None:
-        ours, theirs = socket.socketpair()
-        try:
-            with theirs:
-                self._process = await asyncio.create_subprocess_exec(
-                    sys.executable,
-                    "-m",
-                    "live_asr.inference.full_pass_worker",
-                    str(theirs.fileno()),
-                    pass_fds=[theirs.fileno()],
-                    stdout=asyncio.subprocess.DEVNULL,  # pyannote prints there what concerns nobody
-                    env=self._environment(),
-                )
-            self._reader, self._writer = await asyncio.open_connection(sock=ours)
-        except BaseException:
-            ours.close()
-            raise
+        self._process, self._reader, self._writer = await spawn(
+            "live_asr.inference.full_pass_worker",
+            stdout=asyncio.subprocess.DEVNULL,  # pyannote prints there what concerns nobody
+            env=self._environment(),
+        )
         self._writer.write(pack(self._load))
 
     def _environment(self) -> dict[str, str]:
@@ -211,10 +198,7 @@ class FullPass:
         assert self._reader is not None
         try:
             async with asyncio.timeout(LONGEST_SILENCE):
-                header = await self._reader.readexactly(HEADER.size)
-                return unpack(await self._reader.readexactly(HEADER.unpack(header)[0]))
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return None
+                return await receive(self._reader)
         except TimeoutError:
             raise EngineError("The process of the full pass hangs.") from None
 

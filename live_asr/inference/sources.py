@@ -69,6 +69,11 @@ HUB_FILES = {
         ),
         frozenset({"config.yaml", "segmentation/pytorch_model.bin", "embedding/pytorch_model.bin"}),
     ),
+    "speaker_encoder": HubFiles(
+        "speaker encoder in ONNX",
+        re.compile(r"speaker-embedding\.onnx"),
+        frozenset({"speaker-embedding.onnx"}),
+    ),
 }
 """By the kind of model, as the manifest names it."""
 
@@ -78,7 +83,7 @@ class SourceError(Exception):
 
 
 def hub_files(kind: str) -> HubFiles:
-    """Say which files make up a model of this kind on the hub: a recogniser's unless it is a pipeline."""
+    """Say which files make up a model of this kind on the hub: a recogniser's unless it is known better."""
     return HUB_FILES.get(kind, HUB_FILES["recognizer"])
 
 

@@ -149,7 +149,7 @@ class Worker:
         if self._models.segmentation is None or self._models.encoder is None:
             raise ValueError("no models were loaded that tell speakers apart")
         if isinstance(work, Segment):
-            return self._models.segmentation.segment(work.samples)
+            return self._models.segmentation.segment(np.asarray(work.samples / 32767, np.float32))
         return self._models.encoder.embed(work.samples)
 
     def _recognize(self, work: Recognize, arrived: float) -> Recognized:

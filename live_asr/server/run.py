@@ -10,12 +10,13 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
 
 from live_asr.config import Settings
-from live_asr.errors import ConfigError, EngineError, LiveAsrError
+from live_asr.errors import ConfigError, EngineError, LiveAsrError, WeightsError
 from live_asr.inference.channel import Load, Loaded
 from live_asr.inference.conversion import converted
 from live_asr.inference.device import cpu_count, pick_compute_type, pick_device
@@ -110,13 +111,10 @@ def server_of(settings: Settings, app: FastAPI, told: list[int]) -> _Server:
 
 
 def load_of(settings: Settings, weights: LiveWeights) -> Load:
-    """Return what the inference process is to load.
-
-    Raises WeightsError where weights cannot be brought into the form that it reads.
-    """
+    """Return what the inference process is to load."""
     device = pick_device(settings.inference.device)
     workers = settings.inference.workers or (min(cpu_count(), MOST_WORKERS) if device == "cpu" else 2)
-    voices = [converted(each) for each in (weights.segmentation, weights.encoder) if each is not None]
+    segmentation_file, encoder_file = _voices(weights)
     return Load(
         recognizer_name=weights.recognizer.name,
         recognizer_folder=weights.recognizer.folder,
@@ -126,9 +124,20 @@ def load_of(settings: Settings, weights: LiveWeights) -> Load:
         compute_type=pick_compute_type(settings.inference.compute_type, device),
         workers=workers,
         beam_size=settings.inference.beam_size,
-        segmentation_file=voices[0] if len(voices) == 2 else None,
-        encoder_file=voices[1] if len(voices) == 2 else None,
+        segmentation_file=segmentation_file,
+        encoder_file=encoder_file,
     )
+
+
+def _voices(weights: LiveWeights) -> tuple[Path | None, Path | None]:
+    """Return what tells speakers apart live, in the form it is run in; captions go on without it."""
+    if weights.segmentation is None or weights.encoder is None:
+        return None, None
+    try:
+        return converted(weights.segmentation), converted(weights.encoder)
+    except WeightsError as error:
+        log.warning("Speakers are not told apart live. %s", error)
+        return None, None
 
 
 class _Server(uvicorn.Server):

@@ -15,8 +15,8 @@ from live_asr.inference.scheduler import FILE_BUDGET, SPEAKER_BUDGET
 
 log = logging.getLogger(__name__)
 
-MOST_BEHIND_SAMPLES = samples(8.0)
-"""Live labels that are farther behind leave something out; each window looks 10 s back."""
+MOST_BEHIND_SAMPLES = samples(6.0)
+"""Live labels that are farther behind leave something out; each window looks 8 s back."""
 PATIENCE = 0.1
 """Seconds that words wait for their speakers; what comes later is told by a `label`."""
 
@@ -48,8 +48,6 @@ class SpeakerFollower:
                 self._session.skip_speakers_behind(MOST_BEHIND_SAMPLES)
             wanted = self._session.wanted_of_speakers()
             if wanted is None:
-                if self._session.rest_of_speakers():
-                    self._advanced()
                 await self._moved()
                 continue
             kind, audio = wanted

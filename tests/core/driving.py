@@ -51,10 +51,8 @@ class Driver:
     def tell_speakers(self) -> bool:
         """Answer one wish for what tells speakers apart, if there is one."""
         wanted = self.subject.wanted_of_speakers() if isinstance(self.subject, Session) else None
-        if not isinstance(self.subject, Session):
+        if wanted is None or not isinstance(self.subject, Session):
             return False
-        if wanted is None:
-            return self.subject.rest_of_speakers()
         kind, audio = wanted
         if kind == "segmentation":
             self.subject.receive_activity(VOICES.segment(audio))
