@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
@@ -17,8 +17,8 @@ from live_asr.errors import ConfigError, LiveAsrError, WeightsError
 
 if TYPE_CHECKING:
     from live_asr.config import Loaded, Settings
+    from live_asr.inference.bringing import Brought
     from live_asr.inference.sources import Progress
-    from live_asr.inference.weights import LiveWeights, Weights
 
 USAGE_ERROR = 2
 FAILURE = 1
@@ -89,7 +89,7 @@ def serve(
     settings = _load(config, flags, host=host, port=port, data=data, model=model, device=device).settings
     from live_asr.server.run import run
 
-    run(settings, _bring(settings))
+    run(settings, _bring(settings, tell=False))  # its log tells
     print("live-asr: stopped", flush=True)
 
 
@@ -224,12 +224,13 @@ def pull(
 ) -> None:
     """Fetch models and verify them."""
     settings = _load(config, {}).settings
-    fetched: Iterable[Weights]
+    from live_asr.inference.bringing import Bringer
+
     if names:
         with _progress() as on_progress:
-            fetched = [_resolve(settings, name, on_progress) for name in names]
+            fetched = tuple(map(Bringer(settings, on_progress).bring, names))
     else:
-        fetched = _bring(settings).all()
+        fetched = _bring(settings).weights
     for weights in fetched:
         print(f"{weights.name}: {weights.folder} ({weights.source})")
 
@@ -263,7 +264,9 @@ def path(
 ) -> None:
     """Print the folder that holds a model's files."""
     settings = _load(config, {"models.offline": True}).settings
-    print(_resolve(settings, name, None).folder)
+    from live_asr.inference.bringing import Bringer
+
+    print(Bringer(settings).bring(name).folder)
 
 
 def _load(
@@ -291,46 +294,15 @@ def _load(
     )
 
 
-def _bring(settings: Settings) -> LiveWeights:
-    """Bring what the settings use, so that it is here when the processes ask for it."""
-    from live_asr.inference.device import pick_device
-    from live_asr.inference.weights import LiveWeights, resolve_recognizer
+def _bring(settings: Settings, *, tell: bool = True) -> Brought:
+    """Bring what the settings use, so that it is here when the processes ask for it; tell what is lacking."""
+    from live_asr.inference.bringing import Bringer
 
-    device = pick_device(settings.inference.device)
     with _progress() as on_progress:
-        recognizer = resolve_recognizer(
-            settings.models.recognizer,
-            device,
-            models_dir=settings.models.dir,
-            local=settings.models.local,
-            on_progress=on_progress,
-            offline=settings.models.offline,
-        )
-        detector = _resolve(settings, settings.models.speech_detector, on_progress)
-        try:
-            segmentation = _resolve(settings, settings.models.segmentation, on_progress, "segmentation")
-            encoder = _resolve(settings, settings.models.speaker_encoder, on_progress, "speaker_encoder")
-            return LiveWeights(recognizer, detector, segmentation, encoder)
-        except WeightsError as error:
-            if error.code != "weights_unreachable":
-                raise
-            print(f"live-asr: speakers are not told apart. {error}", file=sys.stderr)
-            return LiveWeights(recognizer, detector)
-
-
-def _resolve(
-    settings: Settings, name: str, on_progress: Progress | None, kind: str = "recognizer"
-) -> Weights:
-    from live_asr.inference.weights import resolve
-
-    return resolve(
-        name,
-        models_dir=settings.models.dir,
-        local=settings.models.local,
-        on_progress=on_progress,
-        offline=settings.models.offline,
-        kind=kind,
-    )
+        brought = Bringer(settings, on_progress).bring_all()
+    for lack in brought.lacks() if tell else ():
+        print(f"live-asr: {lack}", file=sys.stderr)
+    return brought
 
 
 @contextmanager

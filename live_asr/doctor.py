@@ -19,10 +19,11 @@ import numpy as np
 from live_asr.config import Settings
 from live_asr.core.types import SAMPLE_RATE_HZ, DecodeRequest
 from live_asr.errors import LiveAsrError
+from live_asr.inference.bringing import Bringer
 from live_asr.inference.device import cpu_count, cuda_device_count, pick_compute_type, pick_device
 from live_asr.inference.interfaces import CHUNK_SAMPLES, SpeechState
 from live_asr.inference.manifest import find_entry, load_manifest
-from live_asr.inference.weights import AUTO, Weights, default_model, resolve
+from live_asr.inference.weights import AUTO, Weights, default_model
 
 PACKAGES = (
     "faster-whisper",
@@ -68,10 +69,11 @@ def examine(settings: Settings) -> Iterator[Finding]:
         name = settings.models.recognizer
         if name == AUTO:
             name = default_model(pick_device(settings.inference.device))
-        recognizer = yield from _weights("recogniser", name, settings)
-    detector = yield from _weights("speech detector", settings.models.speech_detector, settings)
-    yield from _weights("segmentation", settings.models.segmentation, settings, "segmentation")
-    yield from _weights("speaker encoder", settings.models.speaker_encoder, settings, "speaker_encoder")
+        recognizer = yield from _weights("recogniser", "recognizer", name, settings)
+    models = settings.models
+    detector = yield from _weights("speech detector", "speech_detector", models.speech_detector, settings)
+    yield from _weights("segmentation", "segmentation", models.segmentation, settings)
+    yield from _weights("speaker encoder", "speaker_encoder", models.speaker_encoder, settings)
     if detector is not None:
         yield _attempt("detect speech", lambda: _detect(detector))
     if recognizer is not None:
@@ -144,13 +146,11 @@ def _port(settings: Settings) -> Finding:
 
 
 def _weights(
-    subject: str, name: str, settings: Settings, kind: str = "recognizer"
+    subject: str, kind: str, name: str, settings: Settings
 ) -> Generator[Finding, None, Weights | None]:
     """Yield the finding, and return the weights where they are held."""
     try:
-        weights = resolve(
-            name, models_dir=settings.models.dir, local=settings.models.local, offline=True, kind=kind
-        )
+        weights = Bringer(settings, offline=True).bring(name, kind)
     except LiveAsrError as error:
         if error.code != "weights_unreachable" or settings.models.offline:
             yield Finding("fail", subject, error.message, error.hint)

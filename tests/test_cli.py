@@ -103,6 +103,23 @@ def test_models_are_pulled_listed_verified_and_found(tmp_path: Path) -> None:
     assert "sample.wav (1000 bytes)" in damaged.stdout
 
 
+def test_what_the_settings_use_is_pulled_and_what_is_not_to_be_had_is_told(
+    tmp_path: Path, models_dir: Path, recognizer_dir: Path, encoder_file: Path
+) -> None:
+    pulled = run(
+        tmp_path,
+        *("models", "pull"),
+        LIVE_ASR_MODELS__DIR=str(models_dir),
+        LIVE_ASR_MODELS__RECOGNIZER=recognizer_dir.name,
+        LIVE_ASR_FINAL__PIPELINE=str(tmp_path / "none"),
+    )
+    assert pulled.returncode == 0, pulled.stderr
+    names = [line.partition(":")[0] for line in pulled.stdout.splitlines()]
+    assert names == [recognizer_dir.name, "silero-vad", "segmentation-3.0", encoder_file.parent.name]
+    assert "live-asr: The full pass cannot tell speakers apart" in pulled.stderr
+    assert f"There is no folder {tmp_path / 'none'}" in pulled.stderr
+
+
 def test_the_doctor_decodes_one_second_with_the_real_models(tmp_path: Path, models_dir: Path) -> None:
     result = run(
         tmp_path,

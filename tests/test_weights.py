@@ -18,14 +18,13 @@ from pathlib import Path
 import pytest
 
 from live_asr.errors import WeightsError
-from live_asr.inference import sources, weights
+from live_asr.inference import sources
 from live_asr.inference.manifest import ManifestEntry, load_manifest, parse_manifest
 from live_asr.inference.weights import (
     Weights,
     default_model,
     resolve,
     resolve_here,
-    resolve_recognizer,
     verify,
 )
 
@@ -521,20 +520,6 @@ def test_a_hub_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch, t
             resolve("tiny", models_dir=tmp_path)
     finally:
         release.set()
-
-
-@pytest.mark.usefixtures("no_network")
-def test_the_gpus_default_falls_back_to_what_is_here(
-    models_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    # tiny.en stands in for base, so that the test need not bring 150 MB.
-    monkeypatch.setattr(weights, "CPU_MODEL", "tiny.en")
-
-    found = resolve_recognizer("auto", "cuda", models_dir=models_dir)
-
-    assert found.name == "tiny.en"
-    assert "large-v3-turbo" in caplog.text
-    assert "Using tiny.en instead" in caplog.text
 
 
 def _puller(models_dir: Path, mode: str) -> list[str]:

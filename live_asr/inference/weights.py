@@ -71,21 +71,6 @@ class Weights:
         return next((path for pattern in patterns for path in sorted(self.folder.glob(pattern))), model)
 
 
-@dataclass(frozen=True, slots=True)
-class LiveWeights:
-    """What live sessions need."""
-
-    recognizer: Weights
-    detector: Weights
-    segmentation: Weights | None = None
-    encoder: Weights | None = None
-    """With `segmentation`, or not at all: what tells speakers apart."""
-
-    def all(self) -> tuple[Weights, ...]:
-        """Return those that there are."""
-        return tuple(w for w in (self.recognizer, self.detector, self.segmentation, self.encoder) if w)
-
-
 def default_model(device: str) -> str:
     """Name the recogniser for a device, `cpu` or `cuda`, where nobody chose one."""
     return GPU_MODEL if device.startswith("cuda") else CPU_MODEL
@@ -140,35 +125,6 @@ def resolve_here(name: str, *, models_dir: Path, local: Path | None = None) -> W
         if error.code != "weights_unreachable":
             raise
         return None
-
-
-def resolve_recognizer(
-    name_or_dir: str,
-    device: str,
-    *,
-    models_dir: Path,
-    local: Path | None = None,
-    on_progress: Progress | None = None,
-    offline: bool = False,
-) -> Weights:
-    """Return a recogniser's files as `resolve` does; `auto` is the device's default.
-
-    Where the default for a GPU cannot be had, as no hub can be reached, what packages ship is used.
-    """
-
-    def fetch(name: str) -> Weights:
-        return resolve(name, models_dir=models_dir, local=local, on_progress=on_progress, offline=offline)
-
-    if name_or_dir != AUTO:
-        return fetch(name_or_dir)
-    wanted = default_model(device)
-    try:
-        return fetch(wanted)
-    except WeightsError as error:
-        if wanted == CPU_MODEL or error.code != "weights_unreachable":
-            raise
-        log.warning("%s Using %s instead.", error.message, CPU_MODEL)
-        return fetch(CPU_MODEL)
 
 
 def verify(

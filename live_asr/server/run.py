@@ -10,19 +10,16 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
 
 from live_asr.config import Settings
 from live_asr.errors import ConfigError, EngineError, LiveAsrError, WeightsError
+from live_asr.inference.bringing import Brought, Pipeline, Voices
 from live_asr.inference.channel import Load, Loaded
-from live_asr.inference.conversion import converted
 from live_asr.inference.device import cpu_count, pick_compute_type, pick_device
-from live_asr.inference.full_pass import FullPass
-from live_asr.inference.full_pass_load import full_pass_load
-from live_asr.inference.weights import LiveWeights
+from live_asr.inference.full_pass import FullPass, FullPassLoad
 from live_asr.memory import return_freed_memory
 from live_asr.server.app import build_state, create_app, sessions_folder
 from live_asr.server.http import PatientHttp
@@ -38,9 +35,10 @@ CLOSE_PATIENCE = 5
 MOST_FILES = 65_536
 MOST_WORKERS = 8
 """More windows at once bring nothing on one machine's memory bus."""
+FULL_PASS_BEAM_SIZE = 2
 
 
-def run(settings: Settings, weights: LiveWeights) -> None:
+def run(settings: Settings, brought: Brought) -> None:
     """Serve until SIGINT or SIGTERM; open sessions are brought to their end first.
 
     Raises ConfigError when the address cannot be listened on, StorageError when the data folder cannot
@@ -54,8 +52,9 @@ def run(settings: Settings, weights: LiveWeights) -> None:
     return_freed_memory()
     listener = listen(settings.server.host, settings.server.port)
     address = _address(settings.server.host, listener.getsockname()[1])
-    load = load_of(settings, weights)
-    pass_load = full_pass_load(settings, weights.recognizer, weights.detector)
+    for lack in brought.lacks():
+        log.warning("%s", lack)
+    load = load_of(settings, brought)
     print(f"live-asr: loading {load.recognizer_name} on {load.device} …", flush=True)
 
     def on_ready(loaded: Loaded) -> None:
@@ -63,17 +62,7 @@ def run(settings: Settings, weights: LiveWeights) -> None:
         # a millisecond rather than fifty.
         gc.collect()
         gc.freeze()
-        model = loaded.recognizer
-        print(
-            f"live-asr: serving at {address}\n"
-            f"  recogniser       {model.name} ({model.compute_type}, on {model.device},"
-            f" {load.workers} window{'s' if load.workers > 1 else ''} at once;"
-            f" from {weights.recognizer.source})\n"
-            f"  speech detector  {loaded.detector_name} (from {weights.detector.source})\n"
-            f"  full pass        {pass_load.pipeline.name if pass_load.pipeline else 'without speakers'}\n"
-            f"  data             {settings.storage.data}",
-            flush=True,
-        )
+        print(banner(settings, brought, loaded, address=address, workers=load.workers), flush=True)
 
     def on_failed(error: EngineError) -> None:
         if not server.should_exit:  # else it is because the server ends that they could not be loaded
@@ -82,7 +71,8 @@ def run(settings: Settings, weights: LiveWeights) -> None:
 
     failures: list[LiveAsrError] = []
     with _noted_signals() as told:
-        state = build_state(settings, load, database=database, full_pass=FullPass(pass_load))
+        full_pass = FullPass(full_pass_load(settings, brought))
+        state = build_state(settings, load, database=database, full_pass=full_pass)
         app = create_app(state, on_ready=on_ready, on_failed=on_failed)
         server = server_of(settings, app, told)
         server.run(sockets=[listener])
@@ -110,34 +100,57 @@ def server_of(settings: Settings, app: FastAPI, told: list[int]) -> _Server:
     )
 
 
-def load_of(settings: Settings, weights: LiveWeights) -> Load:
+def banner(settings: Settings, brought: Brought, loaded: Loaded, *, address: str, workers: int) -> str:
+    """Say to people where the server is and what it runs on."""
+    model = loaded.recognizer
+    text = f"{brought.final_recognizer.name}, " if settings.final.recognize else ""
+    return (
+        f"live-asr: serving at {address}\n"
+        f"  recogniser       {model.name} ({model.compute_type}, on {model.device},"
+        f" {workers} window{'s' if workers > 1 else ''} at once;"
+        f" from {brought.recognizer.source})\n"
+        f"  speech detector  {loaded.detector_name} (from {brought.detector.source})\n"
+        f"  speakers live    {_name_or_reason(brought.voices)}\n"
+        f"  full pass        {text}speakers: {_name_or_reason(brought.pipeline)}\n"
+        f"  data             {settings.storage.data}"
+    )
+
+
+def _name_or_reason(found: Voices | Pipeline | WeightsError) -> str:
+    return f"not told apart: {found.message}" if isinstance(found, WeightsError) else found.name
+
+
+def load_of(settings: Settings, brought: Brought) -> Load:
     """Return what the inference process is to load."""
     device = pick_device(settings.inference.device)
     workers = settings.inference.workers or (min(cpu_count(), MOST_WORKERS) if device == "cpu" else 2)
-    segmentation_file, encoder_file = _voices(weights)
+    voices = None if isinstance(brought.voices, WeightsError) else brought.voices
     return Load(
-        recognizer_name=weights.recognizer.name,
-        recognizer_folder=weights.recognizer.folder,
-        detector_name=weights.detector.name,
-        detector_file=weights.detector.model_file,
+        recognizer_name=brought.recognizer.name,
+        recognizer_folder=brought.recognizer.folder,
+        detector_name=brought.detector.name,
+        detector_file=brought.detector.model_file,
         device=device,
         compute_type=pick_compute_type(settings.inference.compute_type, device),
         workers=workers,
         beam_size=settings.inference.beam_size,
-        segmentation_file=segmentation_file,
-        encoder_file=encoder_file,
+        segmentation_file=voices.segmentation_file if voices else None,
+        encoder_file=voices.encoder_file if voices else None,
     )
 
 
-def _voices(weights: LiveWeights) -> tuple[Path | None, Path | None]:
-    """Return what tells speakers apart live, in the form it is run in; captions go on without it."""
-    if weights.segmentation is None or weights.encoder is None:
-        return None, None
-    try:
-        return converted(weights.segmentation), converted(weights.encoder)
-    except WeightsError as error:
-        log.warning("Speakers are not told apart live. %s", error)
-        return None, None
+def full_pass_load(settings: Settings, brought: Brought) -> FullPassLoad:
+    """Return what the process of the full pass is to load."""
+    device = pick_device(settings.inference.device)
+    return FullPassLoad(
+        recognizer_name=brought.final_recognizer.name,
+        recognizer_folder=brought.final_recognizer.folder,
+        detector_file=brought.detector.model_file,
+        device=device,
+        compute_type=pick_compute_type(settings.inference.compute_type, device),
+        beam_size=FULL_PASS_BEAM_SIZE,
+        pipeline=None if isinstance(brought.pipeline, WeightsError) else brought.pipeline,
+    )
 
 
 class _Server(uvicorn.Server):

@@ -13,13 +13,16 @@ import httpx
 from scripted_pass import ScriptedPass, found
 
 from live_asr.config import Settings, load_settings
-from live_asr.inference.weights import LiveWeights, resolve
+from live_asr.errors import WeightsError
+from live_asr.inference.bringing import Brought
+from live_asr.inference.weights import resolve
 from live_asr.server.app import build_state, create_app
 from live_asr.server.run import listen, load_of, server_of
 from live_asr.server.state import ServerState
 from live_asr.storage.database import Database, database_url
 
 MODEL = "tiny.en"
+NOBODY = WeightsError("Nobody is told apart here: captions are what these tests are about.")
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ async def serving(
     ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     state = build_state(
         settings,
-        load_of(settings, LiveWeights(recognizer, detector)),
+        load_of(settings, Brought(recognizer, detector, NOBODY, recognizer, NOBODY, ())),
         database=database,
         full_pass=full_pass,
     )
