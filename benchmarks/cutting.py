@@ -43,7 +43,7 @@ class Proxy:
         """Cut all connections.
 
         `reset` aborts both sides, `close` ends them in good order; `half-open` ends the client's side while
-        the server's stays, silent; `torn` lets half of the client's next chunk through before a reset.
+        the server's stays, silent; `torn` closes them in the middle of a frame of the client's.
         """
         for link in list(self._links):
             await link.cut(how)
@@ -116,7 +116,6 @@ class _Link:
             with suppress(TimeoutError):
                 async with asyncio.timeout(2.0):
                     await self._torn.wait()
-            how = "reset"
         self.is_silent = True
         if how == "half-open":
             _abort(self._client[1])
@@ -132,7 +131,8 @@ class _Link:
         with suppress(OSError):
             while data := await reader.read(65_536):
                 if tears and self._tear:
-                    writer.write(data[: len(data) // 2])
+                    # Several frames may come as one piece: its middle is none of their ends.
+                    writer.write(data[: len(data) // 2 + 1])
                     await writer.drain()
                     self.is_silent = True
                     self._torn.set()

@@ -1,38 +1,33 @@
-"""Diarization without a server: what each step of the full pass brings, and what hours of it cost.
+"""The suite `diarization`: what each step of the full pass brings to telling speakers apart; no server.
 
-`python -m benchmarks.diarization` sweeps the threshold and the smallest cluster on all recordings whose
-speakers are known, beside pyannote's pipeline by itself on the same weights, and cuts them into blocks.
-`python -m benchmarks.diarization --hours 4` puts the recordings together to one of four hours and watches
-the memory of the process of the full pass. Results are kept in benchmarks/results.
+The threshold and the smallest cluster are swept on all recordings whose speakers are known: pyannote's
+pipeline by itself, the same with the full pass's second look at the voices, and the whole as it is shipped,
+on recordings in one piece and cut into blocks.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import hashlib
-import tempfile
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 
-from benchmarks.options import Options, default_models_dir
-from benchmarks.recordings import RECORDINGS, Recording, load_recording
-from benchmarks.report import Row, Table, fact, machine, write
+from benchmarks.options import Options
+from benchmarks.recordings import Recording
+from benchmarks.report import Row, Table, fact
 from benchmarks.speaker_measures import DiarizationErrors, Turn, diarization_errors
-from benchmarks.speech import RATE_HZ, MissingSpeechError
+from benchmarks.speakers import available_recordings
+from benchmarks.speech import RATE_HZ
+from benchmarks.stock import local_weights
 
 THRESHOLDS = (0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 1.0)
 CLUSTER_SIZES = (6, 12, 20)
 BLOCK_SECONDS = (60, 100)
-CONVERSATIONS = ("conv2_public", "conv4_overlap_public", "conv6_public")
-"""What long recordings are made of: some people are in several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,35 +41,6 @@ class Found:
 
     def __str__(self) -> str:
         return f"{self.errors}, {self.speakers} sp."
-
-
-def options_for(models_dir: Path | None) -> Options:
-    """Return options that say only where the weights are."""
-    return Options(("base",), RECORDINGS, 0.0, 1, None, models_dir)
-
-
-def local_weights(options: Options) -> Any:
-    """Return the local pipeline's weights, brought here where that is needed."""
-    from live_asr.inference.conversion import converted
-    from live_asr.inference.diarization import LocalPipeline
-    from live_asr.inference.weights import resolve
-
-    encoder = resolve("campplus", models_dir=options.models_dir or default_models_dir())
-    return LocalPipeline(options.weights("segmentation-3.0") / "pytorch_model.bin", converted(encoder))
-
-
-def recordings(options: Options) -> list[Recording]:
-    """Load the recordings that are on this machine."""
-    found = []
-    for name in options.clips:
-        try:
-            found.append(load_recording(name, options))
-        except MissingSpeechError as missing:
-            options.say(f"left out: {missing}")
-    return found
-
-
-# The sweep ----------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -158,8 +124,8 @@ def judged(turns: list[Turn], recording: Recording, took: float | None = None) -
     return Found(errors, len({turn.speaker for turn in turns}), took and took / duration)
 
 
-def sweep(options: Options) -> tuple[list[Table], dict[str, Any]]:
-    """Measure every setting on every recording, and the whole as it is shipped."""
+def run(options: Options, _: argparse.Namespace) -> tuple[list[Table], dict[str, Any]]:
+    """Run the suite: every setting on every recording, and the whole as it is shipped."""
     from live_asr.inference.diarization import (
         CLUSTERING_THRESHOLD,
         MIN_CLUSTER_SIZE,
@@ -169,7 +135,8 @@ def sweep(options: Options) -> tuple[list[Table], dict[str, Any]]:
     )
     from live_asr.inference.embedding import open_encoder
 
-    weights, known = local_weights(options), recordings(options)
+    warnings.simplefilter("ignore")  # torch's and pyannote's, which concern nobody here
+    weights, known = local_weights(options), available_recordings(options.clips, options)
     import_pyannote()
     stock = Stock(local_pipeline(weights))
     embed = remembering(open_encoder(weights.encoder_file).embed)
@@ -228,93 +195,3 @@ def numbers(found: dict[str, Found]) -> dict[str, Any]:
         }
         for name, one in found.items()
     }
-
-
-# Hours --------------------------------------------------------------------------------------------
-
-
-async def long_pass(hours: float, model: str, options: Options) -> tuple[Table, dict[str, Any]]:
-    """Run the full pass on a recording of hours, and watch its process."""
-    from live_asr.inference.full_pass import FullPass, FullPassJob, FullPassLoad
-
-    pieces = [load_recording(name, options) for name in CONVERSATIONS]
-    said = {turn.speaker for piece in pieces for turn in piece.turns}
-    round_trip = np.concatenate([piece.clip.audio for piece in pieces])
-    length = round(hours * 3600 * RATE_HZ)
-    load = FullPassLoad(
-        recognizer_name=model,
-        recognizer_folder=options.weights(model),
-        detector_file=options.weights("silero-vad") / "silero_vad_16k_sequence.onnx",
-        device="cpu",
-        compute_type="int8",
-        beam_size=2,
-        pipeline=local_weights(options),
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        audio = Path(folder) / "audio.pcm"
-        np.resize(round_trip, length).tofile(audio)
-        full_pass = FullPass(load)
-        samples: list[dict[str, Any]] = []
-        now = {"stage": "loading", "fraction": 0.0}
-        job = FullPassJob(audio, "en", "transcribe", (), True, True, None, None)
-        began = time.monotonic()
-        asked = asyncio.create_task(
-            full_pass.run(job, lambda stage, fraction: now.update(stage=stage, fraction=fraction))
-        )
-        while not asked.done():
-            await asyncio.wait([asked], timeout=1.0)
-            sample = look_at(full_pass.process_id)
-            if sample is not None:
-                samples.append({"at": round(time.monotonic() - began, 1), **now, **sample})
-        result = asked.result()
-        took = time.monotonic() - began
-    assert result.turns is not None and result.words is not None
-    rows = [fact("recording", f"{hours:g} h, {len(said)} people in turn over and over")]
-    for stage in dict.fromkeys(sample["stage"] for sample in samples):
-        own = [sample["private_mb"] for sample in samples if sample["stage"] == stage]
-        rows.append(fact(f"memory while in {stage}, most", f"{max(own):.0f} MB"))
-    cpu = samples[-1]["cpu"]
-    rows += [
-        fact("real-time factor", f"{took / hours / 3600:.3f} ({took:.0f} s; others had the machine first)"),
-        fact("CPU seconds a second of audio", f"{cpu / hours / 3600:.3f}"),
-        fact("speakers found", str(len({turn.speaker for turn in result.turns}))),
-        fact("turns, words", f"{len(result.turns)}, {len(result.words)}"),
-    ]
-    notes = ["memory is what the process alone would free, the recording's pages on disk not counted"]
-    # One sample in thirty keeps the file readable.
-    return Table(f"The full pass of {hours:g} hours, {model}", rows, notes), {"samples": samples[::30]}
-
-
-def look_at(process_id: int | None) -> dict[str, float] | None:
-    """Return the memory and CPU time of a process; None when there is none."""
-    try:
-        process = psutil.Process(process_id) if process_id else None
-        if process is None:
-            return None
-        memory, times = process.memory_full_info(), process.cpu_times()
-        return {"private_mb": round(memory.uss / 1e6), "cpu": round(times.user + times.system, 1)}
-    except psutil.NoSuchProcess:
-        return None
-
-
-def main() -> None:
-    """Measure what was asked for and keep it."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.diarization", description=__doc__.splitlines()[0]
-    )
-    parser.add_argument("--hours", type=float, help="of one long recording, instead of the sweep")
-    parser.add_argument("--model", default="tiny.en", help="that recognises the long recording (tiny.en)")
-    parser.add_argument("--models-dir", type=Path, help="where the weights are")
-    arguments = parser.parse_args()
-    warnings.simplefilter("ignore")
-    where, options = machine(), options_for(arguments.models_dir)
-    if arguments.hours:
-        table, behind = asyncio.run(long_pass(arguments.hours, arguments.model, options))
-        write("diarization-hours", where, [table], behind)
-    else:
-        tables, found = sweep(options)
-        write("diarization", where, tables, found)
-
-
-if __name__ == "__main__":
-    main()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +26,9 @@ COST_GROWTH = 1.15
 """What a second of audio, or a decode, may cost in the last sixth of a session, over the second sixth."""
 SOURCE = "talk5_lj"
 SOURCE_SECONDS = 256.0
+"""All of it."""
+SECONDS = 3600.0
+"""Of a session where nothing was chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,34 @@ class LongRun:
     usage: Usage
     labels: dict[int, str]
     """Process id → what it is."""
+
+
+def run_hour(options: Options, arguments: argparse.Namespace) -> tuple[list[Table], dict[str, Any]]:
+    """Run the suite `hour` with each model; return its tables and the numbers behind them."""
+    return _each(hour, options, arguments)
+
+
+def run_silence(options: Options, arguments: argparse.Namespace) -> tuple[list[Table], dict[str, Any]]:
+    """Run the suite `silence` with each model; return its tables and the numbers behind them."""
+    return _each(quiet, options, arguments)
+
+
+def _each(
+    measured: Callable[[str, float, Pace, Options], tuple[Table, LongRun]],
+    options: Options,
+    arguments: argparse.Namespace,
+) -> tuple[list[Table], dict[str, Any]]:
+    tables: list[Table] = []
+    behind: dict[str, Any] = {}
+    for model in options.models:
+        table, run = measured(model, arguments.seconds or SECONDS, arguments.pace or "fast", options)
+        tables.append(table)
+        behind[model] = {
+            "processes": run.labels,
+            "samples": [asdict(sample) for sample in run.usage.samples],
+            "cost_by_sixth": cost_by_part(run),
+        }
+    return tables, behind
 
 
 def run_long(model: str, clip: Clip, pace: Pace, options: Options) -> LongRun:
@@ -49,7 +82,7 @@ def run_long(model: str, clip: Clip, pace: Pace, options: Options) -> LongRun:
 
 def hour(model: str, seconds: float, pace: Pace, options: Options) -> tuple[Table, LongRun]:
     """Play looped speech and hold memory and cost against their start."""
-    run = run_long(model, looped(options.clip(SOURCE), seconds), pace, options)
+    run = run_long(model, looped(options.clip(SOURCE, SOURCE_SECONDS), seconds), pace, options)
     rows = [*_memory_rows(run), *_cost_rows(run), *_common_rows(run)]
     return Table(f"{model}: {seconds / 60:.0f} minutes of speech, {pace}", rows, _notes(run)), run
 

@@ -110,3 +110,27 @@ def matches(left: Sequence[str], right: Sequence[str], *, open_end: bool = False
         else:
             column -= 1
     return pairs[::-1]
+
+
+def unlike(left: Sequence[str], right: Sequence[str]) -> int:
+    """Return in how many words two texts differ: those of the longer one less those that both have."""
+    return max(len(left), len(right)) - len(matches(left, right))
+
+
+def missing_passages(heard: str, said: str, least: int = 3) -> list[str]:
+    """Return the stretches of `said` of at least so many words in a row for which `heard` has nothing.
+
+    Both after the English normaliser. A word heard as another one is not missing.
+    """
+    normalise = EnglishTextNormalizer()
+    heard_words, said_words = normalise(heard).split(), normalise(said).split()
+    if not heard_words:
+        return [" ".join(said_words)] if len(said_words) >= least else []
+    if not said_words:
+        return []
+    chunks = jiwer.process_words(" ".join(said_words), " ".join(heard_words)).alignments[0]
+    return [
+        " ".join(said_words[chunk.ref_start_idx : chunk.ref_end_idx])
+        for chunk in chunks
+        if chunk.type == "delete" and chunk.ref_end_idx - chunk.ref_start_idx >= least
+    ]

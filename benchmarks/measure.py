@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.matching import Errors, differences, errors, key, keys, matches
+from benchmarks.matching import Errors, differences, errors, key, keys, matches, unlike
 from benchmarks.reference import Reference, ReferenceWord
 from benchmarks.streaming import Message, SessionLog
 
@@ -186,15 +186,10 @@ def changed_afterwards(log: SessionLog) -> int:
                 by_utterance.setdefault(message.get("utterance"), []).append(message["text"])
             case "utterance":
                 said = "".join(by_utterance.get(message.get("utterance"), []))
-                differing += _words_differing(said, message["text"])
+                differing += unlike(said.split(), message["text"].split())
             case "stopped":
-                differing += _words_differing("".join(committed), message["text"])
+                differing += unlike("".join(committed).split(), message["text"].split())
     return differing
-
-
-def _words_differing(left: str, right: str) -> int:
-    left_words, right_words = left.split(), right.split()
-    return max(len(left_words), len(right_words)) - len(matches(left_words, right_words))
 
 
 def violations(log: SessionLog) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +64,22 @@ def default_models_dir() -> Path:
     from live_asr.config import load_settings
 
     return load_settings(environment=server_environment()).settings.models.dir
+
+
+def parts_of(arguments: argparse.Namespace, known: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the parts of a suite that were asked for, all where none were.
+
+    Raises ValueError for one that there is not.
+    """
+    parts = tuple(arguments.parts.split(",")) if arguments.parts else known
+    if unknown := set(parts) - set(known):
+        raise ValueError(f"--parts: no {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    return parts
+
+
+def seed_of(arguments: argparse.Namespace) -> int:
+    """Return the seed that was given, or a new one."""
+    return int.from_bytes(os.urandom(3)) if arguments.seed is None else int(arguments.seed)
 
 
 def available(names: tuple[str, ...], options: Options) -> tuple[str, ...]:

@@ -14,14 +14,12 @@ from typing import Any
 
 import psutil
 
-from benchmarks.diarization import local_weights
 from benchmarks.options import Options
+from benchmarks.recordings import CONVERSATIONS, WHOLE
 from benchmarks.report import Row, Table, fact, limit
 from benchmarks.speech import RATE_HZ, Samples
+from benchmarks.stock import local_weights
 
-CONVERSATIONS = ("conv2_public", "conv4_overlap_public", "conv6_public")
-"""What the recording repeats."""
-WHOLE = 1e6
 INTERVAL = 1.0
 """Seconds between two looks at the process."""
 FIRST = 1800.0

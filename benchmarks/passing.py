@@ -2,45 +2,36 @@
 
 Sessions are played to the real server as any client would; a live one beside a pass begins when the `stopped`
 of the other has come. Memory is watched on a recording of hours, for which the full pass's process is asked
-without a server. `python -m benchmarks.passing --help` has the settings.
+without a server.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import signal
 import statistics
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from math import isnan, nan
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from benchmarks.measure import measure, percentile
-from benchmarks.options import Options
+from benchmarks.options import Options, parts_of
 from benchmarks.pass_memory import long_pass
-from benchmarks.processes import BenchServer, ServerFailedError, watched
+from benchmarks.processes import BenchServer, watched
+from benchmarks.recordings import WHOLE, joined
 from benchmarks.reference import Reference
-from benchmarks.report import Row, Table, fact, limit, machine, write
+from benchmarks.report import Row, Table, fact, limit
 from benchmarks.rows import BUSY_CORES
-from benchmarks.speech import Clip, MissingSpeechError
+from benchmarks.speech import Clip
 from benchmarks.streaming import Recorder, SessionLog, play
-from live_asr.errors import LiveAsrError
 
 CLIPS = ("conv2_public", "talk5_lj")
 """Whose pass is timed."""
-JOINED = ("conv2_public", "conv4_overlap_public", "conv6_public")
-"""One recording of nearly ten minutes: its pass outlasts the live session beside it."""
 LIVE = "talk5_lj"
 LIVE_SECONDS = 90.0
 PAIRS = 2
 """Live sessions alone and beside a pass, one after the other: A/B/A/B."""
-WHOLE = 1e6
-"""Seconds: more than any clip has."""
 FACTOR = 0.5
 """Most that a pass may take, over the length of its recording."""
 WORSE = 1.15
@@ -187,25 +178,19 @@ def run_model(
                     options.say(f"{model}: pass over {name} beside a live session")
                     runs.beside.append(passed(clip, None)[0])
         if reference is not None:
-            joined = join(options)
+            long_one = joined(options)  # its pass outlasts the live session beside it
             for pair in range(1, pairs + 1):
                 options.say(f"{model}: {live.name}, {live.duration:.0f} s, alone, {pair} of {pairs}")
                 with watched(server) as usage:
                     log = asyncio.run(play(server.url, live, language=options.language))
                 runs.live_alone.append(live_of(log, reference, usage.others_cores))
-                options.say(f"{model}: {live.name} beside the pass over {joined.name}")
-                found, long, beside = passed(joined, 1)
+                options.say(f"{model}: {live.name} beside the pass over {long_one.name}")
+                found, long, beside = passed(long_one, 1)
                 runs.joined.append(found)
                 runs.live_beside += [
                     live_of(log, reference, found.others_cores, share_beside(log, long)) for log in beside
                 ]
     return runs
-
-
-def join(options: Options) -> Clip:
-    """Put the conversations one after another into one recording."""
-    pieces = [options.clip(name, WHOLE).audio for name in JOINED]
-    return Clip(" + ".join(JOINED), np.concatenate(pieces), None)
 
 
 # The table ----------------------------------------------------------------------------------------
@@ -287,14 +272,12 @@ def notes(runs: PassRuns) -> list[str]:
     return told
 
 
-# The command --------------------------------------------------------------------------------------
+# The suite ----------------------------------------------------------------------------------------
 
 
 def run(options: Options, arguments: argparse.Namespace) -> tuple[list[Table], dict[str, Any]]:
     """Run the parts that were asked for; return their tables and the numbers behind them."""
-    parts = arguments.parts.split(",")
-    if unknown := set(parts) - set(PARTS):
-        raise ValueError(f"--parts: no {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    parts = parts_of(arguments, PARTS)
     tables: list[Table] = []
     behind: dict[str, Any] = {}
     if set(parts) - {"memory"}:
@@ -313,38 +296,13 @@ def run(options: Options, arguments: argparse.Namespace) -> tuple[list[Table], d
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what only this suite asks."""
-    parser.add_argument("--parts", default=",".join(PARTS), help=f"comma-separated of {', '.join(PARTS)}")
-    parser.add_argument("--hours", type=float, default=4.0, help="of the recording whose memory is watched")
-    parser.add_argument("--no-recognize", action="store_true", help="memory: find the speakers only")
-    parser.add_argument("--live-seconds", type=float, default=LIVE_SECONDS, help="of a live session")
-    parser.add_argument("--pairs", type=int, default=PAIRS, help="of live sessions, alone and beside a pass")
-
-
-def main() -> int:
-    """Run the suite; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.passing", description=__doc__.splitlines()[0])
-    parser.add_argument("--models", default="base", help="comma-separated (base)")
-    parser.add_argument("--clips", default=",".join(CLIPS), help="comma-separated, whose pass is timed")
-    parser.add_argument("--repeats", type=int, default=1, help="of each timed pass; medians count")
-    parser.add_argument("--language", default=None, help="asked of the server; it detects it otherwise")
-    parser.add_argument("--models-dir", type=Path, default=None, help="where the weights are")
-    parser.add_argument("--name", default="pass", help="of the files in benchmarks/results")
-    parser.add_argument("--strict", action="store_true", help="exit with 1 where a target was missed")
-    add_arguments(parser)
-    asked = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is ended too
-    models, clips = tuple(asked.models.split(",")), tuple(asked.clips.split(","))
-    options = Options(models, clips, LIVE_SECONDS, asked.repeats, asked.language, asked.models_dir)
-    where = machine()
-    try:
-        tables, behind = run(options, asked)
-    except (ServerFailedError, MissingSpeechError, LiveAsrError, ValueError) as failed:
-        print(failed, file=sys.stderr)
-        return 2
-    write(asked.name, where, tables, behind)
-    missed = any(row.passed is False for table in tables for row in table.rows)
-    return 1 if missed and asked.strict else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    parser.add_argument(
+        "--hours", type=float, default=4.0, help="pass: of the recording whose memory is watched"
+    )
+    parser.add_argument(
+        "--no-recognize", action="store_true", help="pass: memory of finding the speakers only"
+    )
+    parser.add_argument("--live-seconds", type=float, default=LIVE_SECONDS, help="pass: of a live session")
+    parser.add_argument(
+        "--pairs", type=int, default=PAIRS, help="pass: of live sessions, alone and beside a pass"
+    )

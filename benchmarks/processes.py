@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -18,11 +19,15 @@ from typing import Self
 
 import psutil
 
-ROOT = Path(__file__).resolve().parents[1]
-COMMAND = ROOT / ".venv" / "bin" / "live-asr"
+COMMAND = Path(sys.executable).with_name("live-asr")
+"""The server beside the Python that measures it."""
 READY_TIMEOUT = 120.0
 """Longest wait for the first 200 of /readyz, seconds."""
 STOP_TIMEOUT = 20.0
+"""Seconds that processes have to end, also those whose server was killed."""
+INFERENCE = "live_asr.inference.worker"
+FULL_PASS = "live_asr.inference.full_pass_worker"
+"""The processes that compute, by their command lines."""
 DECODES = "live_asr_decode_seconds"
 """The server's histogram of its decodes."""
 STALL = "live_asr_event_loop_stall_seconds"
@@ -94,10 +99,26 @@ class BenchServer:
             raise
         self.ready_after = time.perf_counter() - began
 
-    def kill(self) -> None:
-        """End the server's process as a power cut does."""
+    def kill(self) -> list[str]:
+        """Send SIGKILL to the server alone; return those of its processes that outlived it, ended here."""
+        children = [process for process in self.processes() if process.pid != self._process.pid]
         self._process.kill()
         self._process.wait(STOP_TIMEOUT)
+        _, alive = psutil.wait_procs(children, timeout=STOP_TIMEOUT)
+        left = []
+        for process in alive:
+            with contextlib.suppress(psutil.Error):
+                left.append(" ".join(process.cmdline()[-3:]))
+                process.kill()
+        return left
+
+    def child(self, module: str) -> psutil.Process | None:
+        """Return the process of the server that runs a module; None where there is none now."""
+        for process in self.processes():
+            with contextlib.suppress(psutil.Error):
+                if module in process.cmdline():
+                    return process
+        return None
 
     def __exit__(self, *_: object) -> None:
         self.stop()
@@ -165,7 +186,7 @@ class BenchServer:
             return "server"
         with contextlib.suppress(psutil.Error):
             line = " ".join(psutil.Process(pid).cmdline())
-            for part in ("resource_tracker", "forkserver", "live_asr.inference", "spawn_main"):
+            for part in (FULL_PASS, INFERENCE):
                 if part in line:
                     return f"{part} {pid}"
         return f"child {pid}"

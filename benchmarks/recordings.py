@@ -1,9 +1,11 @@
-"""Recordings whose speakers are known: what the suite `speakers` plays and scores against."""
+"""Recordings whose speakers are known: what is played and scored where it matters who speaks."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from benchmarks.options import Options
 from benchmarks.speaker_measures import Said, Turn, read_rttm, read_stm
@@ -11,6 +13,8 @@ from benchmarks.speech import SPEECH, Clip, MissingSpeechError, speech_folder
 
 RECORDINGS = ("sample", "conv2_public", "conv4_overlap_public", "conv6_public", "ami_dev00", "ami_trn04")
 """All that have turns; the first four have words too."""
+CONVERSATIONS = ("conv2_public", "conv4_overlap_public", "conv6_public")
+"""What long recordings are made of: some people are in several."""
 WHOLE = 1e6
 """Seconds: more than any of them has."""
 
@@ -34,6 +38,15 @@ class Recording:
     def speakers(self) -> int:
         """How many people speak."""
         return len({turn.speaker for turn in self.turns})
+
+
+def joined(options: Options) -> Clip:
+    """Put the conversations one after another into one recording of nearly ten minutes.
+
+    Raises MissingSpeechError where one of them is not here.
+    """
+    pieces = [options.clip(name, WHOLE).audio for name in CONVERSATIONS]
+    return Clip(" + ".join(CONVERSATIONS), np.concatenate(pieces), None)
 
 
 def load_recording(name: str, options: Options) -> Recording:

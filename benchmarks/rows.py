@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import statistics
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
+from typing import Any
 
 from benchmarks.matching import Errors
 from benchmarks.measure import SessionMeasures, percentile
+from benchmarks.options import Options, available
 from benchmarks.report import Row, Table, fact, limit, limits
-from benchmarks.table import ModelRuns, Run
+from benchmarks.speech import MissingSpeechError
+from benchmarks.table import ModelRuns, Run, details, run_model
 
 JUDGED = ("talk5_lj", "conv2_public")
 """The clips that the promises are made on; others are shown beside them."""
@@ -49,6 +53,26 @@ TARGETS = {
 """Other models are held against those of base."""
 
 Sessions = list[SessionMeasures]
+
+
+def run(options: Options, _: argparse.Namespace) -> tuple[list[Table], dict[str, Any]]:
+    """Run the suite `table` with each model; return its tables and the numbers behind them.
+
+    Raises MissingSpeechError where none of the clips is here.
+    """
+    options = replace(options, clips=available(options.clips, options))
+    if not options.clips:
+        raise MissingSpeechError("There is no speech to play; set LIVE_ASR_BENCH_SPEECH to a folder of it.")
+    found = {model: run_model(model, options) for model in options.models}
+    tables = [table_of(runs, options.language) for runs in found.values()]
+    return tables, {model: details(runs) for model, runs in found.items()}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what only this suite asks."""
+    parser.add_argument(
+        "--only-single", action="store_true", help="table: one session at a time, speech only"
+    )
 
 
 def table_of(runs: ModelRuns, language: str | None) -> Table:

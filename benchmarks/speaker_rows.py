@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Sequence
 from functools import reduce
 from math import isnan, nan
 from operator import add
+from typing import Any
 
-from benchmarks.beside import Beside
 from benchmarks.measure import percentile
+from benchmarks.options import Options
 from benchmarks.report import Row, Table, fact, limit
 from benchmarks.rows import BUSY_CORES
 from benchmarks.speaker_measures import SETTLED_AFTER, Labelling
-from benchmarks.speakers import Outcome, Revision, SpeakerRuns
+from benchmarks.speakers import Outcome, Revision, SpeakerRuns, details, run_model
 
 FULL_DER, LIVE_DER = 6.0, 12.0
 """Percent, on `sample`."""
@@ -29,13 +31,19 @@ CHANGES = 1.0
 CPU = 0.08
 """CPU seconds per second of speech."""
 RTF = 0.5
-WORSE_BESIDE = 1.15
-"""p95 commit latency of a live session beside the full pass, over the same alone."""
 
 Outcomes = Sequence[Outcome]
 
 
-def table_of(runs: SpeakerRuns, beside: Beside | None) -> Table:
+def run(options: Options, arguments: argparse.Namespace) -> tuple[list[Table], dict[str, Any]]:
+    """Run the suite `speakers` with each model; return its tables and the numbers behind them."""
+    found = {model: run_model(model, options, arguments.pace) for model in options.models}
+    return [table_of(runs) for runs in found.values()], {
+        model: details(runs) for model, runs in found.items()
+    }
+
+
+def table_of(runs: SpeakerRuns) -> Table:
     """Hold one model's runs against what must hold."""
     done = [outcome for outcome in runs.outcomes if outcome.live and outcome.full]
     rows = [
@@ -44,7 +52,6 @@ def table_of(runs: SpeakerRuns, beside: Beside | None) -> Table:
         *_words(done),
         *_labels(done),
         *_cost(runs, done),
-        *(_beside(beside) if beside else []),
         *_kept(runs.outcomes),
     ]
     return Table(f"speakers, {runs.model}", rows, _notes(runs))
@@ -213,26 +220,6 @@ def _cost(runs: SpeakerRuns, outcomes: Outcomes) -> list[Row]:
     each = {name: f"{factor:.2f}" for name, factor in factors.items()}
     name = "real-time factor of the full pass, of recordings over a minute"
     return [*rows, limit(name, pooled if long_ones else nan, RTF, each=each)]
-
-
-def _beside(beside: Beside) -> list[Row]:
-    return [
-        limit(
-            "p95 commit latency beside a full pass, over the same alone",
-            beside.p95_beside / beside.p95_alone if beside.p95_alone else nan,
-            WORSE_BESIDE,
-            each={"alone": f"{beside.p95_alone:.2f} s", "beside": f"{beside.p95_beside:.2f} s"},
-        ),
-        limit(
-            f"real-time factor of the full pass beside it, {beside.recording}",
-            beside.real_time_factor,
-            RTF,
-        ),
-        fact(
-            "the full pass went on after the live session by",
-            f"{beside.full_pass_seconds - beside.live_seconds:.0f} s",
-        ),
-    ]
 
 
 def _kept(outcomes: Outcomes) -> list[Row]:

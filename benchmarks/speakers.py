@@ -17,7 +17,7 @@ import psutil
 
 from benchmarks.measure import violations
 from benchmarks.options import Options
-from benchmarks.processes import BenchServer, watched
+from benchmarks.processes import INFERENCE, BenchServer, watched
 from benchmarks.recordings import RECORDINGS, Recording, load_recording
 from benchmarks.speaker_measures import (
     DiarizationErrors,
@@ -40,8 +40,6 @@ REALTIME = ("conv2_public",)
 """Played in real time where no pace was asked for: delays mean something there, the others save the time."""
 COST = "conv2_public"
 """Played once more without speakers, for what they cost."""
-WORKER = "live_asr.inference.worker"
-"""The inference process, by its command line."""
 
 
 @dataclass(slots=True)
@@ -215,15 +213,14 @@ def _cost(server: BenchServer, recording: Recording, outcome: Outcome, options: 
 
 def worker_cpu_seconds(server: BenchServer) -> float:
     """Return the CPU seconds, user and system, of the inference process since it began."""
-    total = 0.0
-    for process in server.processes():
-        try:
-            if WORKER in process.cmdline():
-                times = process.cpu_times()
-                total += times.user + times.system
-        except psutil.Error:
-            continue  # it ended meanwhile
-    return total
+    worker = server.child(INFERENCE)
+    if worker is None:
+        return 0.0
+    try:
+        times = worker.cpu_times()
+    except psutil.Error:  # it ended meanwhile
+        return 0.0
+    return float(times.user + times.system)
 
 
 def details(runs: SpeakerRuns) -> dict[str, Any]:

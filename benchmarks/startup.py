@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 import subprocess
@@ -77,12 +78,12 @@ def readiness(model: str, options: Options) -> list[Row]:
     ]
 
 
-def startup(options: Options) -> tuple[Table, dict[str, Any]]:
-    """Run the suite."""
+def run(options: Options, _: argparse.Namespace) -> tuple[list[Table], dict[str, Any]]:
+    """Run the suite; return its table and the numbers behind it."""
     rows = imports(options.repeats)
     for model in options.models:
         options.say(f"{model}: starting {options.repeats + 1} times")
         rows += readiness(model, options)
     slowest = slowest_imports()
     notes = [f"{name}: {cost:.0f} ms by itself" for cost, name in slowest[:6]]
-    return Table("startup", rows, notes), {"slowest_imports_ms": slowest}
+    return [Table("startup", rows, notes)], {"slowest_imports_ms": slowest}

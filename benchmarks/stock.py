@@ -12,6 +12,16 @@ from benchmarks.speaker_measures import Turn
 from benchmarks.speech import RATE_HZ
 
 
+def local_weights(options: Options) -> Any:
+    """Return the local pipeline's weights, brought here where that is needed."""
+    from live_asr.inference.conversion import converted
+    from live_asr.inference.diarization import LocalPipeline
+    from live_asr.inference.weights import resolve
+
+    encoder = resolve("campplus", models_dir=options.models_dir or default_models_dir())
+    return LocalPipeline(options.weights("segmentation-3.0") / "pytorch_model.bin", converted(encoder))
+
+
 class StockPipeline:
     """pyannote's `SpeakerDiarization` with the server's weights and thresholds, on a whole file at once.
 
@@ -19,13 +29,9 @@ class StockPipeline:
     """
 
     def __init__(self, options: Options) -> None:
-        from live_asr.inference.conversion import converted
-        from live_asr.inference.diarization import LocalPipeline, local_pipeline
-        from live_asr.inference.weights import resolve
+        from live_asr.inference.diarization import local_pipeline
 
-        encoder = resolve("campplus", models_dir=options.models_dir or default_models_dir())
-        segmentation = options.weights("segmentation-3.0") / "pytorch_model.bin"
-        self._pipeline: Any = local_pipeline(LocalPipeline(segmentation, converted(encoder)))
+        self._pipeline: Any = local_pipeline(local_weights(options))
 
     def turns(self, recording: Recording) -> list[Turn]:
         """Return who speaks when in a recording."""

@@ -1,10 +1,8 @@
-"""What viewers cost: the server's CPU with one and with many, and the bytes that each is sent.
+"""The suite `viewers`: the server's CPU with one viewer and with many, and the bytes that each is sent.
 
-    python -m benchmarks.viewers speech.wav --viewers 200 --model tiny.en
-
-Plays one recording (16 kHz, mono, 16 bit) in real time to one session of a fresh server, once with one
-viewer and once with many, who read in a process of their own. The bytes are compared, for the same session,
-with what a server would send that repeats all lines on every update.
+One talk is played in real time to one session of a fresh server, once with one viewer and once with many,
+who read in a process of their own. The bytes are compared, for the same session, with what a server would
+send that repeats all lines on every update.
 """
 
 from __future__ import annotations
@@ -12,177 +10,220 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import statistics
 import subprocess
 import sys
-import wave
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 
-from benchmarks.processes import BenchServer
+from benchmarks.options import Options
+from benchmarks.processes import BenchServer, ServerFailedError, watched
+from benchmarks.report import Row, Table, fact, limit
+from benchmarks.rows import BUSY_CORES
+from benchmarks.speech import RATE_HZ, Clip, looped
 
+SOURCE = "talk5_lj"
+SOURCE_SECONDS = 256.0
+"""All of it."""
+SECONDS = 300.0
+"""Of the session, where nothing was chosen."""
+VIEWERS = 200
 FRAME = 0.1
-BYTES_PER_SECOND = 32_000
+"""Seconds of audio in a frame."""
 MOST_CPU = 1.2
 """Times the CPU of one viewer."""
 MOST_BYTES = 0.02
 """Of what is sent by a server that repeats all lines."""
+LONGER = (15, 60)
+"""Minutes for which the bytes are worked out, as if the session had gone on like that."""
+
+Message = dict[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Round:
     """One session and its viewers."""
 
     viewers: int
     cpu_seconds: float
+    """Of all processes, while audio was sent."""
     server_cpu_seconds: float
     """Of the process that owns the sockets alone."""
     viewer_bytes: int
-    messages: list[dict[str, Any]]
-    """What one viewer got."""
+    """Sent to the viewer who got most, framing and header included."""
+    least_bytes: int
+    """Sent to the one who got least."""
+    seen_seqs: int
+    """Kept messages that a viewer got."""
+    kept_seqs: int
+    """Kept messages that there were."""
+    others_cores: float
+    repeating_bytes: dict[int, int]
+    """What repeating all lines comes to, by the minutes of the session; 0 for as it was."""
 
 
-async def read_events(port: int, session: str) -> bytes:
-    """Watch a session to its end; return the body as it came, with the framing of the connection."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**24)
-    writer.write(
-        f"GET /v1/sessions/{session}/events HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n".encode()
-    )
-    body = await reader.read(-1)
-    writer.close()
-    return body
+# Measuring ----------------------------------------------------------------------------------------
 
 
-async def read_many(port: int, session: str, count: int) -> None:
-    """Watch a session `count` times, and print what one of them got."""
-    watching = [asyncio.create_task(read_events(port, session)) for _ in range(count)]
-    print("watching", flush=True)
-    bodies = await asyncio.gather(*watching)
-    lengths = {len(body) for body in bodies}
-    sys.stdout.write(json.dumps({"bytes": max(lengths), "body": bodies[0].decode()}))
+async def hear(socket: ClientConnection, messages: list[Message]) -> None:
+    """Take all that the server says to its client."""
+    async for text in socket:
+        messages.append(json.loads(text))
 
 
-async def hear(socket: ClientConnection) -> None:
-    """Take all that the server says."""
-    async for _ in socket:
-        pass
-
-
-async def play(server: BenchServer, audio: bytes, viewers: int) -> Round:
-    """Caption `audio` in real time while `viewers` watch."""
+async def play(server: BenchServer, clip: Clip, viewers: int) -> Round:
+    """Caption a clip in real time while `viewers` watch. Raises ServerFailedError where they cannot."""
+    pcm, size = clip.audio.tobytes(), round(FRAME * RATE_HZ) * 2
+    messages: list[Message] = []
     async with connect(server.url, proxy=None, max_size=None) as socket:
         await socket.send(json.dumps({"type": "start", "language": "en", "final_pass": False}))
         session = json.loads(await socket.recv())["session"]
-        command = [
-            sys.executable,
-            "-m",
-            "benchmarks.viewers",
-            "--read",
-            str(server.port),
-            session,
-            str(viewers),
-        ]
+        command = [sys.executable, "-m", "benchmarks.viewers_reader", str(server.port), session, str(viewers)]
         reading = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, limit=2**26)
         assert reading.stdout is not None
-        await reading.stdout.readline()
-        hearing = asyncio.create_task(hear(socket))
-        began, began_own = server.cpu_seconds(), own_cpu(server)
-        loop = asyncio.get_running_loop()
-        start, size = loop.time(), int(FRAME * BYTES_PER_SECOND)
-        for number, first in enumerate(range(0, len(audio), size)):
-            await asyncio.sleep(max(0.0, start + number * FRAME - loop.time()))
-            await socket.send(audio[first : first + size])
-        used, used_own = server.cpu_seconds() - began, own_cpu(server) - began_own
+        if not await reading.stdout.readline():
+            raise ServerFailedError(f"{viewers} viewers could not watch.\n{server.output()}")
+        hearing = asyncio.create_task(hear(socket, messages))
+        with watched(server) as usage:
+            began = own_cpu(server)
+            loop = asyncio.get_running_loop()
+            start = loop.time()
+            for number, first in enumerate(range(0, len(pcm), size)):
+                await asyncio.sleep(max(0.0, start + (number + 1) * FRAME - loop.time()))
+                await socket.send(pcm[first : first + size])
+            own = own_cpu(server) - began
         await socket.send(json.dumps({"type": "stop"}))
         await hearing
         got = json.loads(await reading.stdout.read())
         await reading.wait()
-    return Round(viewers, used, used_own, got["bytes"], list(messages_of(got["body"])))
+    times = {0: 1} | {minutes: round(minutes * 60 / clip.duration) for minutes in LONGER}
+    return Round(
+        viewers=viewers,
+        cpu_seconds=usage.cpu_seconds,
+        server_cpu_seconds=own,
+        viewer_bytes=got["most_bytes"],
+        least_bytes=got["least_bytes"],
+        seen_seqs=sum(line.startswith("id: ") for line in got["body"].splitlines()),
+        kept_seqs=max((message.get("seq", 0) for message in messages), default=0),
+        others_cores=usage.others_cores,
+        repeating_bytes={minutes: bytes_of_repeating(messages, count) for minutes, count in times.items()},
+    )
 
 
 def own_cpu(server: BenchServer) -> float:
     """Return the CPU seconds of the process that owns the sockets."""
     times = next(server.processes()).cpu_times()
-    return times.user + times.system
+    return float(times.user + times.system)
 
 
-def messages_of(body: str) -> Iterator[dict[str, Any]]:
-    """Yield the messages of a stream of events."""
-    for line in body.splitlines():
-        if line.startswith("data: "):
-            yield json.loads(line[6:])
+def bytes_of_repeating(messages: Iterable[Message], times: int = 1) -> int:
+    """Return what a server sends to one viewer that repeats all lines whenever one changes.
 
-
-def bytes_of_repeating(messages: list[dict[str, Any]]) -> int:
-    """Return what a server sends for the same session that repeats all lines whenever one changes."""
-    lines: dict[int, dict[str, Any]] = {}
-    tail, total = "", 0
-    for message in messages:
-        if message["type"] == "commit":
-            words = message["words"]
-            line = lines.setdefault(
-                message["utterance"], {"speaker": None, "text": "", "start": words[0]["start"], "end": 0.0}
-            )
-            line |= {"text": line["text"] + message["text"], "end": words[-1]["end"]}
-            line["speaker"] = words[0]["speaker"] or line["speaker"]
-        elif message["type"] == "partial":
-            tail = message["text"]
-        else:
-            continue
-        total += len(json.dumps({"lines": list(lines.values()), "buffer": tail}, separators=(",", ":")))
+    A line has its speaker, times and text, and the tail comes with them. With `times` the session is taken
+    to go on like that, so many times in all.
+    """
+    lines: dict[tuple[int, int], int] = {}
+    """Size of each line, by the round and its utterance."""
+    updates = [message for message in messages if message["type"] in ("commit", "partial")]
+    empty_bytes = len('{"lines":[],"buffer":""}')
+    tail_bytes = total = lines_bytes = 0
+    for turn in range(times):
+        texts: dict[int, str] = {}
+        for message in updates:
+            if message["type"] == "commit":
+                key = message["utterance"]
+                texts[key] = texts.get(key, "") + message["text"]
+                start, end = message["words"][0]["start"], message["words"][-1]["end"]
+                line = {"speaker": "S1", "text": texts[key], "start": start, "end": end}
+                line_bytes = len(json.dumps(line, separators=(",", ":"), ensure_ascii=False).encode()) + 1
+                lines_bytes += line_bytes - lines.get((turn, key), 0)
+                lines[turn, key] = line_bytes
+            else:
+                tail_bytes = len(message["text"].encode())
+            total += empty_bytes + lines_bytes + tail_bytes
     return total
 
 
-def judged(name: str, value: float, most: float) -> str:
-    """Return one line of the report."""
-    return f"| {name} | {value:.4g} | ≤ {most:g} | {'pass' if value <= most else 'FAIL'} |"
+# The table ----------------------------------------------------------------------------------------
 
 
-def report(one: Round, many: Round) -> str:
-    """Return the result as a table."""
-    repeated = bytes_of_repeating(many.messages)
-    own = f"{one.server_cpu_seconds:.1f}, {many.server_cpu_seconds:.1f}"
-    rows = [
-        "| what | measured | target | |",
-        "| --- | ---: | ---: | --- |",
-        judged(f"CPU with {many.viewers} viewers / with one", many.cpu_seconds / one.cpu_seconds, MOST_CPU),
-        judged("bytes to a viewer / repeating all lines", many.viewer_bytes / repeated, MOST_BYTES),
-        f"| CPU seconds with one, with {many.viewers} | {one.cpu_seconds:.1f}, {many.cpu_seconds:.1f} | | |",
-        f"| of that, of the sockets' process | {own} | | |",
-        f"| bytes to a viewer, repeating | {many.viewer_bytes}, {repeated} | | |",
+def table_of(model: str, clip: Clip, one: Sequence[Round], many: Sequence[Round]) -> Table:
+    """Hold the sessions with many viewers against those with one."""
+    count = many[0].viewers
+
+    def cpu(rounds: Sequence[Round]) -> float:
+        return statistics.median(found.cpu_seconds for found in rounds)
+
+    def own(rounds: Sequence[Round]) -> float:
+        return statistics.median(found.server_cpu_seconds for found in rounds)
+
+    last = many[-1]
+    title = f"{model}: {count} viewers of {clip.duration / 60:.1f} minutes"
+    uneven = sum(found.seen_seqs != found.kept_seqs for found in (*one, *many))
+    others = max(found.others_cores for found in (*one, *many))
+    rows: list[Row] = [
+        limit(
+            f"CPU of all processes with {count} viewers, over that with one",
+            cpu(many) / cpu(one),
+            MOST_CPU,
+            each={"with one": f"{cpu(one):.1f} s", f"with {count}": f"{cpu(many):.1f} s"},
+        ),
+        fact(
+            "of that, the process that owns the sockets",
+            f"{own(many) / own(one):.2f}",
+            {"with one": f"{own(one):.1f} s", f"with {count}": f"{own(many):.1f} s"},
+        ),
+        limit(
+            "bytes to a viewer, over those of repeating all lines",
+            last.viewer_bytes / last.repeating_bytes[0],
+            MOST_BYTES,
+            digits=4,
+        ),
+        fact(
+            "bytes to a viewer, repeating all lines",
+            f"{last.viewer_bytes}, {last.repeating_bytes[0]}",
+        ),
+        *(longer(last, clip.duration, minutes) for minutes in LONGER),
+        limit("viewers' sessions with another number of kept messages", uneven, 0, digits=0),
+        fact("bytes to the viewer who got least", str(last.least_bytes)),
     ]
-    return "\n".join(rows)
+    notes = [f"other processes kept up to {others:.2f} cores busy"]
+    if others > BUSY_CORES:
+        notes.append(f"over {BUSY_CORES:g}: the machine was measured too, the CPU is void")
+    return Table(title, rows, notes)
 
 
-def main() -> None:
-    """Measure, print and keep the result."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.viewers")
-    parser.add_argument("recording", type=Path)
-    parser.add_argument("--viewers", type=int, default=200)
-    parser.add_argument("--model", default="tiny.en")
-    parser.add_argument("--seconds", type=float, default=600.0, help="of the recording, repeated as needed")
-    parser.add_argument("--out", type=Path, help="file that the table is written to")
-    given = parser.parse_args()
-    with wave.open(str(given.recording)) as file:
-        assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (16_000, 1, 2)
-        audio = file.readframes(file.getnframes())
-    wanted = int(given.seconds) * BYTES_PER_SECOND
-    audio = (audio * (wanted // len(audio) + 1))[:wanted]
-    rounds = []
-    for viewers in (1, given.viewers):
-        with BenchServer(given.model) as server:
-            rounds.append(asyncio.run(play(server, audio, viewers)))
-    table = report(*rounds)
-    print(table)
-    if given.out is not None:
-        given.out.write_text(f"# Viewers, {given.model}, {given.seconds:g} s of speech\n\n{table}\n")
+def longer(found: Round, duration: float, minutes: int) -> Row:
+    """Work out the share of bytes of a session that goes on like the one measured."""
+    viewer_bytes = found.viewer_bytes * round(minutes * 60 / duration)
+    title = f"the same worked out for {minutes} minutes like these"
+    return fact(title, f"{viewer_bytes / found.repeating_bytes[minutes]:.4f}")
 
 
-if __name__ == "__main__":
-    if sys.argv[1:2] == ["--read"]:
-        asyncio.run(read_many(int(sys.argv[2]), sys.argv[3], int(sys.argv[4])))
-    else:
-        main()
+# The suite ----------------------------------------------------------------------------------------
+
+
+def run(options: Options, arguments: argparse.Namespace) -> tuple[list[Table], dict[str, Any]]:
+    """Run the suite with each model; return its tables and the numbers behind them."""
+    clip = looped(options.clip(SOURCE, SOURCE_SECONDS), arguments.seconds or SECONDS)
+    tables: list[Table] = []
+    behind: dict[str, Any] = {}
+    for model in options.models:
+        one: list[Round] = []
+        many: list[Round] = []
+        for _ in range(options.repeats):
+            for viewers, rounds in ((1, one), (arguments.viewers, many)):
+                options.say(f"{model}: {clip.duration:.0f} s with {viewers} viewers")
+                with BenchServer(model, models_dir=options.models_dir) as server:
+                    rounds.append(asyncio.run(play(server, clip, viewers)))
+        tables.append(table_of(model, clip, one, many))
+        behind[model] = [asdict(each) for each in (*one, *many)]
+    return tables, behind
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what only this suite asks."""
+    parser.add_argument("--viewers", type=int, default=VIEWERS, help=f"viewers: of one session ({VIEWERS})")

@@ -2,8 +2,7 @@
 
 A real server is ended by SIGKILL and started anew on the same data, while a receiver that remembers ids
 answers 200 and 500 and resets connections, by chance. In the end each session has had one effect. What the
-receiver answers and when a kill is due come from one seed. `python -m benchmarks.webhooks --help` has the
-settings.
+receiver answers and when a kill is due come from one seed.
 """
 
 from __future__ import annotations
@@ -11,28 +10,19 @@ from __future__ import annotations
 import argparse
 import asyncio
 import base64
-import contextlib
 import json
-import os
 import random
-import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
-import psutil
-
-from benchmarks.options import Options
+from benchmarks.options import Options, seed_of
 from benchmarks.processes import BenchServer, ServerFailedError
-from benchmarks.report import Table, fact, limit, machine, write
-from benchmarks.speech import MissingSpeechError
+from benchmarks.report import Table, fact, limit
 from benchmarks.streaming import Recorder
 from benchmarks.webhook_receiver import Receiver, Request, receiving
-from live_asr.errors import LiveAsrError
 
 CLIP = "sample"
 """Comes with the models, so that this suite needs no speech folder; two people speak."""
@@ -45,8 +35,6 @@ AFTER = {"final": 0.05, "request": 0.25}
 OVERSHOOT = 1.3
 ANCHOR_TIMEOUT = 90.0
 """Longest wait for an anchor, seconds; then the server is killed as it is."""
-CHILDREN_TIMEOUT = 20.0
-"""Seconds that the processes of a killed server have to end by themselves."""
 SETTLE_TIMEOUT = 1200.0
 """Longest wait for all deliveries after the last kill, seconds."""
 
@@ -127,31 +115,11 @@ def judge(sessions: Sequence[str], requests: Sequence[Request], states: Mapping[
 # The server that dies -----------------------------------------------------------------------------
 
 
-class MortalServer(BenchServer):
-    """A server that is killed and comes back on the same port and data."""
-
-    def kill(self) -> list[str]:
-        """Send SIGKILL to the server alone; return those of its processes that outlived it, ended here."""
-        children = [process for process in self.processes() if process.pid != self._process.pid]
-        self._process.send_signal(signal.SIGKILL)
-        self._process.wait(CHILDREN_TIMEOUT)
-        _, alive = psutil.wait_procs(children, timeout=CHILDREN_TIMEOUT)
-        left = []
-        for process in alive:
-            with contextlib.suppress(psutil.Error):
-                left.append(" ".join(process.cmdline()[-3:]))
-                process.kill()
-        return left
-
-    def come_back(self) -> None:
-        """Start again and wait until it is ready. Raises ServerFailedError."""
-        self.__enter__()
-
-    def delivery_state(self, session: str) -> str:
-        """Return the state of a session's delivery; `none` where there is none yet."""
-        status, body = self.get(f"/v1/sessions/{session}")
-        webhook = json.loads(body)["webhook"] if status == 200 else None
-        return str(webhook["state"]) if webhook else "none"
+def delivery_state(server: BenchServer, session: str) -> str:
+    """Return the state of a session's delivery as the server says; `none` where there is none yet."""
+    status, body = server.get(f"/v1/sessions/{session}")
+    webhook = json.loads(body)["webhook"] if status == 200 else None
+    return str(webhook["state"]) if webhook else "none"
 
 
 async def _within(longest: float, event: Awaitable[object]) -> bool:
@@ -173,7 +141,7 @@ async def _final(recorder: Recorder) -> None:
 class Trial:
     """One run of the suite."""
 
-    server: MortalServer
+    server: BenchServer
     receiver: Receiver
     url: str
     options: Options
@@ -224,7 +192,7 @@ class Trial:
         waiting = list(self.runs.sessions)
         while waiting and time.monotonic() - began < SETTLE_TIMEOUT:
             for session in tuple(waiting):
-                state = await asyncio.to_thread(self.server.delivery_state, session)
+                state = await asyncio.to_thread(delivery_state, self.server, session)
                 self.runs.states[session] = state
                 if state == "delivered":
                     waiting.remove(session)
@@ -237,17 +205,17 @@ async def trial(model: str, options: Options, seed: int, kills: int) -> WebhookR
     secret = "whsec_" + base64.b64encode(random.Random(f"{seed} key").randbytes(32)).decode()
     receiver, runs = Receiver(secret, seed), WebhookRuns(seed)
     settings = {"LIVE_ASR_WEBHOOK__SECRET": secret, "LIVE_ASR_WEBHOOK__ALLOW_PRIVATE": "true"}
-    server = MortalServer(model, models_dir=options.models_dir, settings=settings)
+    server = BenchServer(model, models_dir=options.models_dir, settings=settings)
     async with receiving(receiver) as url:
         try:
-            await asyncio.to_thread(server.come_back)
+            await asyncio.to_thread(server.start)
             run = Trial(server, receiver, url, options, runs)
             options.say(f"{model}: a session in peace")
             await run.session(0, None)
             for number, instant in enumerate(instants(seed, kills), start=1):
                 await run.session(number, instant)
                 options.say(f"{model}: kill {number} of {kills}: {runs.kills[-1]}")
-                await asyncio.to_thread(server.come_back)
+                await asyncio.to_thread(server.start)
             options.say(f"{model}: waiting for what is not delivered yet")
             await run.settle()
         except ServerFailedError as failed:
@@ -290,48 +258,14 @@ def table_of(model: str, runs: WebhookRuns) -> Table:
     return Table(f"{model}: webhooks of a server killed {len(runs.kills)} times", rows, notes)
 
 
-def run(options: Options, seed: int | None, kills: int) -> tuple[list[Table], dict[str, Any]]:
+def run(options: Options, arguments: argparse.Namespace) -> tuple[list[Table], dict[str, Any]]:
     """Run the suite with each model; return its tables and the numbers behind them."""
-    seed = int.from_bytes(os.urandom(3)) if seed is None else seed
+    seed = seed_of(arguments)
     options.say(f"seed {seed}")
     tables: list[Table] = []
     behind: dict[str, Any] = {}
     for model in options.models:
-        runs = asyncio.run(trial(model, options, seed, kills))
+        runs = asyncio.run(trial(model, options, seed, arguments.kills or KILLS))
         tables.append(table_of(model, runs))
         behind[model] = asdict(runs)
     return tables, behind
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what only this suite asks."""
-    parser.add_argument("--seed", type=int, default=None, help="of kills and answers; drawn where not given")
-    parser.add_argument("--kills", type=int, default=KILLS, help=f"of the server ({KILLS}); resilience: too")
-
-
-def main() -> int:
-    """Run the suite; return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.webhooks", description=__doc__.splitlines()[0]
-    )
-    parser.add_argument("--models", default="tiny.en", help="comma-separated (tiny.en)")
-    parser.add_argument("--models-dir", type=Path, default=None, help="where the weights are")
-    parser.add_argument("--name", default="webhooks", help="of the files in benchmarks/results")
-    parser.add_argument("--strict", action="store_true", help="exit with 1 where a target was missed")
-    add_arguments(parser)
-    asked = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is ended too
-    options = Options(tuple(asked.models.split(",")), (CLIP,), CLIP_SECONDS, 1, "en", asked.models_dir)
-    where = machine()
-    try:
-        tables, behind = run(options, asked.seed, asked.kills)
-    except (MissingSpeechError, LiveAsrError) as failed:
-        print(failed, file=sys.stderr)
-        return 2
-    write(asked.name, where, tables, behind)
-    missed = any(row.passed is False for table in tables for row in table.rows)
-    return 1 if missed and asked.strict else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

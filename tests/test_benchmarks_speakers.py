@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.beside import Beside
 from benchmarks.options import default_models_dir
 from benchmarks.report import Table
 from benchmarks.speaker_measures import (
@@ -244,8 +243,7 @@ def missed(table: Table) -> list[str]:
 def table_with(**measured: Any) -> Table:
     names = ("sample", "conv2_public")
     return table_of(
-        SpeakerRuns("base", [outcome(name, **measured) for name in names], Cost("conv2_public", 0.5, 0.45)),
-        Beside(1.0, 1.1, 90.0, "conv2_public", 180.0, 80.0),
+        SpeakerRuns("base", [outcome(name, **measured) for name in names], Cost("conv2_public", 0.5, 0.45))
     )
 
 
@@ -276,7 +274,7 @@ def test_each_promise_is_missed_by_what_breaks_it(measured: dict[str, Any], what
 
 def test_a_session_without_a_result_is_a_miss() -> None:
     failed = Outcome("conv2_public", "fast", 10.0, 5.0, 2, failure="closed with 1011")
-    table = table_of(SpeakerRuns("base", [outcome("sample"), failed]), None)
+    table = table_of(SpeakerRuns("base", [outcome("sample"), failed]))
     assert "sessions that failed" in missed(table)
     assert "conv2_public failed: closed with 1011" in table.notes
 
