@@ -103,21 +103,21 @@ def server_of(settings: Settings, app: FastAPI, told: list[int]) -> _Server:
 def banner(settings: Settings, brought: Brought, loaded: Loaded, *, address: str, workers: int) -> str:
     """Say to people where the server is and what it runs on."""
     model = loaded.recognizer
-    text = f"{brought.final_recognizer.name}, " if settings.final.recognize else ""
+    recognizer = f"{brought.final_recognizer.name}; " if settings.final.recognize else ""
     return (
         f"live-asr: serving at {address}\n"
         f"  recogniser       {model.name} ({model.compute_type}, on {model.device},"
         f" {workers} window{'s' if workers > 1 else ''} at once;"
         f" from {brought.recognizer.source})\n"
         f"  speech detector  {loaded.detector_name} (from {brought.detector.source})\n"
-        f"  speakers live    {_name_or_reason(brought.voices)}\n"
-        f"  full pass        {text}speakers: {_name_or_reason(brought.pipeline)}\n"
+        f"  speakers live    {_told_apart(brought.voices)}\n"
+        f"  full pass        {recognizer}speakers {_told_apart(brought.pipeline)}\n"
         f"  data             {settings.storage.data}"
     )
 
 
-def _name_or_reason(found: Voices | Pipeline | WeightsError) -> str:
-    return f"not told apart: {found.message}" if isinstance(found, WeightsError) else found.name
+def _told_apart(by: Voices | Pipeline | WeightsError) -> str:
+    return f"not told apart: {by.message}" if isinstance(by, WeightsError) else f"told apart by {by.name}"
 
 
 def load_of(settings: Settings, brought: Brought) -> Load:

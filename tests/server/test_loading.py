@@ -68,16 +68,16 @@ def test_a_server_names_all_its_models(brought: Brought) -> None:
     said = told(brought)
     assert said["recogniser"] == "tiny.en (int8, on cpu, 2 windows at once; from here)"
     assert said["speech detector"] == "silero-vad (from here)"
-    assert said["speakers live"] == "segmentation-3.0 + ge2e"
-    assert said["full pass"] == "base, speakers: community-1"
+    assert said["speakers live"] == "told apart by segmentation-3.0 + ge2e"
+    assert said["full pass"] == "base; speakers told apart by community-1"
 
 
 def test_a_server_names_no_recogniser_for_a_full_pass_that_keeps_the_live_words(brought: Brought) -> None:
-    assert told(brought, **{"final.recognize": False})["full pass"] == "speakers: community-1"
+    assert told(brought, **{"final.recognize": False})["full pass"] == "speakers told apart by community-1"
 
 
 def test_a_server_says_why_it_does_not_tell_speakers_apart(brought: Brought) -> None:
     said = told(replace(brought, voices=NOT_HERE, pipeline=NOT_HERE))
     why = "not told apart: The weights of community-1 are not on this machine."
     assert said["speakers live"] == why
-    assert said["full pass"] == f"base, speakers: {why}"
+    assert said["full pass"] == f"base; speakers {why}"
