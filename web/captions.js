@@ -1,10 +1,13 @@
 /** Captions as elements: committed words stay where they are, the tail follows them. Text enters as text only. */
 
+import { make } from "./elements.js";
 import { tagOf } from "./languages.js";
-import { Paragraph, make } from "./paragraph.js";
+import { Paragraph } from "./paragraph.js";
+import { isTailLost, shownRevision, shownUtterances } from "./state.js";
 import { leadingMark, textOf, turnsOf } from "./turns.js";
 
 /**
+ * @typedef {import("./state.js").State} State
  * @typedef {import("./state.js").Utterance} Utterance
  * @typedef {import("./messages.js").Word} Word
  * @typedef {import("./speakers.js").Cast} Cast
@@ -49,20 +52,15 @@ export class Captions {
     this.#tail.append(this.#tailSpace, this.#tailWords);
   }
 
-  /**
-   * @param {object} what
-   * @param {number} what.revision  of another one nothing on the screen is kept
-   * @param {Utterance[]} what.utterances
-   * @param {Word[]} what.tail
-   * @param {boolean} what.isTailLost  nobody will confirm it any more
-   * @param {Cast} what.cast
-   */
-  render({ revision, utterances, tail, isTailLost, cast }) {
-    this.#tailWords.classList.toggle("lost", isTailLost);
-    const wanted = utterances.slice(-this.#last);
+  /** Show the words of this state. @param {State} state */
+  render(state) {
+    const { tail, cast } = state;
+    const revision = shownRevision(state);
+    this.#tailWords.classList.toggle("lost", isTailLost(state));
+    const wanted = shownUtterances(state).slice(-this.#last);
     const numbers = new Set(wanted.map((utterance) => utterance.utterance));
     for (const [number, { element }] of this.#shown) {
-      if (revision === this.#revision && numbers.has(number)) continue;
+      if (revision === this.#revision && numbers.has(number)) continue; // of another one nothing is kept
       remove(element);
       this.#shown.delete(number);
     }

@@ -1,5 +1,7 @@
 /** Keeps the newest words in sight, until the reader scrolls up to read; then stays out of the way. */
 
+/** How far below the edge that begins which a reader is taken to read. */
+const READ_PX = 24;
 /** Distance from the end, in CSS pixels, that still counts as being at it. */
 const NEAR_PX = 40;
 
@@ -46,6 +48,18 @@ export class Follow {
       if (moved) this.#box.scrollBy({ top: moved, behavior: "instant" });
     }
     this.contentGrew();
+  }
+
+  /**
+   * Put another text of the same speech in place of this one by `change`: who reads goes on where that is said.
+   *
+   * @param {import("./captions.js").Captions} captions
+   * @param {() => void} change
+   */
+  keepMoment(captions, change) {
+    const moment = this.#following ? null : captions.timeAt(this.#box.getBoundingClientRect().top + READ_PX);
+    change();
+    if (moment !== null) captions.paragraphAt(moment, null)?.scrollIntoView({ block: "start", behavior: "instant" });
   }
 
   /** Call after the content has changed. */

@@ -3,6 +3,7 @@
 import { takeToken } from "./access.js";
 import { rememberChoices, rememberedChoices } from "./choices.js";
 import { copy } from "./clipboard.js";
+import { find } from "./elements.js";
 import { listMicrophones } from "./microphone.js";
 import { Meter } from "./meter.js";
 import { Names } from "./names.js";
@@ -10,8 +11,8 @@ import { keepTranscript, keptTranscript, save } from "./saving.js";
 import { Session } from "./session.js";
 import { showShare } from "./share.js";
 import { Stage } from "./stage.js";
-import { canGiveUp, initialState, isActive, plainText, reduce, transcriptOf, wouldLoseWords } from "./state.js";
-import { View, find, showLanguages, showMicrophones, transcriptOfLink } from "./view.js";
+import { canGiveUp, initialState, isActive, plainText, reduce, transcriptOf, wordCount, wouldLoseWords } from "./state.js";
+import { View, showLanguages, showMicrophones, transcriptOfLink } from "./view.js";
 import { Wake } from "./wake.js";
 
 /** How long a notice stays, and how long the copy button says that it has copied. */
@@ -265,7 +266,7 @@ function wireLeaving() {
     if (wouldLoseWords(state)) event.preventDefault();
   });
   addEventListener("pagehide", () => {
-    const transcript = state.utterances.length > 0 ? transcriptOf(state) : state.previous;
+    const transcript = wordCount(state) > 0 ? transcriptOf(state) : state.previous;
     if (transcript) keepTranscript(transcript);
     session?.leave();
     if (isActive(state)) dispatch({ type: "page.connection_closed" }); // seen if the page comes back from the cache

@@ -3,6 +3,7 @@
  * not: a label that comes late colours the words where they stand.
  */
 
+import { make, setText } from "./elements.js";
 import { colorOf, shownName } from "./speakers.js";
 import { textOf } from "./turns.js";
 import { clock } from "./words.js";
@@ -126,16 +127,4 @@ function runsOf(words) {
     else runs.push({ speaker, words: [word] });
   }
   return runs;
-}
-
-/** @param {string} tag @param {string} className @returns {HTMLElement} */
-export function make(tag, className) {
-  const element = document.createElement(tag);
-  element.className = className;
-  return element;
-}
-
-/** @param {HTMLElement} element @param {string} text */
-export function setText(element, text) {
-  if (element.textContent !== text) element.textContent = text;
 }

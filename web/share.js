@@ -1,7 +1,7 @@
 /** The link under which an audience reads along, and its picture for phones. */
 
 import { authorization } from "./access.js";
-import { find } from "./view.js";
+import { find } from "./elements.js";
 
 /** How long the server may take. */
 const ANSWER_MS = 8_000;

@@ -142,7 +142,7 @@ const FROM_SERVER = {
       ...readable(INITIAL),
       session,
       phase: state.phase === "connecting" ? "live" : state.phase,
-      previous: state.utterances.length > 0 ? transcriptOf(state) : state.previous,
+      previous: wordCount(state) > 0 ? transcriptOf(state) : state.previous,
       links: Object.fromEntries(FORMATS.map((format) => [format, `${address}/transcript.${format}`])),
       address,
       name: state.nextName,
@@ -212,6 +212,11 @@ const FROM_SERVER = {
       labels,
       cast: { ...state.cast, speakers },
     };
+  },
+
+  /** All names that the presenter typed: viewers are told. */
+  names(state, { names }) {
+    return { ...state, cast: { ...state.cast, names } };
   },
 
   notice(state, { code, message }) {
@@ -345,6 +350,11 @@ export function transcriptOf({ name, utterances, final, links, address, cast }) 
     utterances: final?.utterances ?? utterances,
     revision: final?.revision ?? 0,
   };
+}
+
+/** Which text is on the screen: that of the full pass, or 0 for the live one. @param {State} state */
+export function shownRevision({ final, isLiveShown }) {
+  return final && !isLiveShown ? final.revision : 0;
 }
 
 /** The paragraphs that are on the screen. @param {State} state @returns {Utterance[]} */

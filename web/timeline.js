@@ -1,6 +1,7 @@
 /** Who spoke when, and for how long: a lane for each speaker, with turns that lead to their words. */
 
-import { make, nameButton, paint, setText } from "./paragraph.js";
+import { make, setText } from "./elements.js";
+import { nameButton, paint } from "./paragraph.js";
 import { shownName } from "./speakers.js";
 import { clock, seconds } from "./words.js";
 

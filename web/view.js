@@ -1,13 +1,14 @@
 /** Puts the state on the screen. Reads nothing from the document and decides nothing; text enters as `textContent`. */
 
+import { Announcer } from "./announcer.js";
 import { Captions } from "./captions.js";
+import { find, setText } from "./elements.js";
 import { Follow } from "./follow.js";
 import { languages, nameOf } from "./languages.js";
 import { nameSpeakersIn, namesChanged } from "./naming.js";
-import { shownName, typedName } from "./speakers.js";
-import { canGiveUp, detectedLanguage, isActive, isTailLost, shownUtterances, transcriptOf } from "./state.js";
+import { typedName } from "./speakers.js";
+import { canGiveUp, detectedLanguage, isActive, shownRevision, shownUtterances, transcriptOf, wordCount } from "./state.js";
 import { Timeline } from "./timeline.js";
-import { textOf } from "./turns.js";
 import { behind, hearing, percent, timeShown, wordsFor } from "./words.js";
 
 /**
@@ -21,31 +22,15 @@ const STAGE_UTTERANCES = 3;
 const FAR_BEHIND = 5;
 /** What of the state the captions show. @type {(keyof State)[]} */
 const READ = ["utterances", "tail", "phase", "final", "isLiveShown", "cast"];
-/** How far below the edge that begins which a reader is taken to read. */
-const PLACE_PX = 24;
-/** Utterances kept for screen readers, so that the list does not grow for hours. */
-const ANNOUNCED_KEPT = 5;
-
-/**
- * The element with this id, which index.html has.
- *
- * @param {string} id
- * @returns {any} an element; its kind is known where it is used
- */
-export function find(id) {
-  return document.getElementById(id);
-}
 
 export class View {
   #captions = new Captions(find("transcript"), { isNameable: true });
   #stage = new Captions(find("stage-lines"), { last: STAGE_UTTERANCES });
   #timeline = new Timeline(find("lanes"), find("who-readout"), (turn, isByKey) => this.#goTo(turn, isByKey));
+  #announcer = new Announcer(find("announcer"));
   #events;
   /** @type {State | null} */
   #shown = null;
-  #announced = -1;
-  /** Who spoke last of what was read out. @type {string | null} */
-  #announcedSpeaker = null;
 
   /**
    * @param {object} events
@@ -66,24 +51,25 @@ export class View {
     this.#renderFile(state);
     this.#renderPass(state);
     this.#renderTools(state);
-    // What is read keeps its place, while the panel above it comes or goes too.
-    const place = before && shownRevision(before) !== shownRevision(state) ? this.#place() : null;
-    this.#renderWho(state);
-    if (!before || READ.some((key) => before[key] !== state[key])) this.#renderCaptions(state);
-    if (place !== null) this.#captions.paragraphAt(place, null)?.scrollIntoView({ block: "start", behavior: "instant" });
+    const render = () => {
+      this.#renderWho(state); // above the captions: they move where it comes or goes
+      if (!before || READ.some((key) => before[key] !== state[key])) this.#renderCaptions(state);
+    };
+    if (before && shownRevision(before) !== shownRevision(state)) this.follow.keepMoment(this.#captions, render);
+    else render();
     if (before?.notices !== state.notices) this.#renderNotices(state);
     if (before?.session !== state.session) {
-      this.#announced = -1;
-      this.#announcedSpeaker = null;
+      this.#announcer.restart();
       renderSession(state);
     }
-    if (before?.utterances !== state.utterances && choices.announce) this.#announce(state);
+    if (!choices.announce) this.#announcer.skip(state.utterances);
+    else if (before?.utterances !== state.utterances) this.#announcer.announce(state.utterances, state.cast);
   }
 
   /** @param {State} state */
   #renderState(state) {
     const { title, detail, tone, cause = "" } = wordsFor(state);
-    const isEmpty = state.utterances.length === 0 && state.tail.length === 0;
+    const isEmpty = shownUtterances(state).length === 0 && state.tail.length === 0;
     document.body.dataset.phase = state.phase;
     document.body.dataset.tone = tone;
     document.title = state.phase === "idle" ? "live-asr" : `${title} · live-asr`;
@@ -133,7 +119,7 @@ export class View {
 
   /** @param {State} state */
   #renderTools(state) {
-    const hasText = state.utterances.length > 0;
+    const hasText = wordCount(state) > 0;
     find("copy").disabled = !hasText;
     find("share").disabled = !state.address;
     find("save").disabled = !hasText && !state.previous;
@@ -155,19 +141,11 @@ export class View {
 
   /** @param {State} state */
   #renderCaptions(state) {
-    const { tail, cast } = state;
-    const shown = { utterances: shownUtterances(state), revision: shownRevision(state), tail, isTailLost: isTailLost(state), cast };
     this.follow.keepPlace(() => {
-      this.#captions.render(shown);
+      this.#captions.render(state);
       namesChanged(find("transcript"));
     });
-    this.#stage.render(shown);
-  }
-
-  /** When that was said which the reader has at the top; null for one who follows the newest words. */
-  #place() {
-    if (this.follow.isFollowing) return null;
-    return this.#captions.timeAt(find("captions").getBoundingClientRect().top + PLACE_PX);
+    this.#stage.render(state);
   }
 
   /** Show where somebody says something. @param {{label: string, start: number}} turn @param {boolean} isByKey */
@@ -219,31 +197,10 @@ export class View {
     );
   }
 
-  /** Hand complete utterances to screen readers: single words would never let them finish. @param {State} state */
-  #announce({ utterances, cast }) {
-    const announcer = find("announcer");
-    for (const { utterance, complete, words } of utterances) {
-      if (!complete || utterance <= this.#announced) continue;
-      this.#announced = utterance;
-      const line = document.createElement("p");
-      const speaker = words.find((word) => word.speaker)?.speaker ?? this.#announcedSpeaker;
-      const name = speaker && speaker !== this.#announcedSpeaker ? `${shownName(speaker, cast)}: ` : "";
-      this.#announcedSpeaker = speaker;
-      line.textContent = name + textOf(words).trim();
-      announcer.append(line);
-    }
-    while (announcer.childElementCount > ANNOUNCED_KEPT) announcer.firstElementChild.remove();
-  }
-
   /** @param {boolean} following */
   #showJump(following) {
     find("jump").hidden = following;
   }
-}
-
-/** Whether it is the live text or the full pass's that is on the screen. @param {State} state */
-function shownRevision({ final, isLiveShown }) {
-  return final && !isLiveShown ? final.revision : 0;
 }
 
 /** The transcript that a link of the Save menu stands for. @param {HTMLElement} link @param {State} state */
@@ -317,11 +274,6 @@ function option(value, label) {
   element.value = value;
   element.textContent = label;
   return element;
-}
-
-/** @param {HTMLElement} element @param {string} text */
-function setText(element, text) {
-  if (element.textContent !== text) element.textContent = text;
 }
 
 /** Change what is read out, but not for a mere figure: a countdown would be read every second. @param {HTMLElement} element @param {string} text */

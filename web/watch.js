@@ -1,18 +1,17 @@
 /** The audience's page, and the overlay: what a session says, read-only. */
 
+import { Announcer } from "./announcer.js";
 import { Captions } from "./captions.js";
+import { find, setText } from "./elements.js";
 import { Follow } from "./follow.js";
-import { initialState, isTailLost, reduce, shownUtterances } from "./state.js";
-import { shownName } from "./speakers.js";
-import { textOf } from "./turns.js";
+import { initialState, reduce, shownRevision, shownUtterances } from "./state.js";
+import { Wake } from "./wake.js";
 import { Watching } from "./watching.js";
 
 /** @typedef {import("./watching.js").Line} Line */
 
 /** Utterances that the overlay holds: more than fit into its lines. */
 const OVERLAY_UTTERANCES = 3;
-/** How many utterances stay in the region that screen readers read from. */
-const ANNOUNCED_KEPT = 5;
 
 /** What the pill says. @type {Record<Line, [title: string, tone: string]>} */
 const PILL = {
@@ -34,7 +33,6 @@ const EMPTY = {
   unauthorized: "This link is not complete: ask for a new one.",
 };
 
-const find = (/** @type {string} */ id) => /** @type {any} */ (document.getElementById(id));
 const session = decodeURIComponent(location.pathname.split("/")[2] ?? "");
 const isOverlay = new URLSearchParams(location.search).has("overlay") || location.pathname.startsWith("/overlay/");
 const token = new URLSearchParams(location.hash.slice(1)).get("token") ?? "";
@@ -42,12 +40,15 @@ const token = new URLSearchParams(location.hash.slice(1)).get("token") ?? "";
 document.documentElement.classList.toggle("overlay", isOverlay);
 const captions = new Captions(find("transcript"), isOverlay ? { last: OVERLAY_UTTERANCES } : {});
 const follow = new Follow(find("captions"), (following) => (find("jump").hidden = following || isOverlay));
+const announcer = new Announcer(find("announcer"));
+const wake = new Wake();
 
 /** @type {Line} */
 let line = "connecting";
 let state = reduce({ ...initialState(), phase: "connecting" }, { type: "ready", session });
-/** The first utterance that was not read out yet; null until the record so far is there. @type {number | null} */
-let unread = null;
+let shown = state;
+/** The record so far is there: what comes from here on is new. */
+let hasCome = false;
 let isRenderDue = false;
 
 /** @param {{type: string, [field: string]: any}} message */
@@ -67,47 +68,30 @@ function renderSoon() {
 }
 
 function render() {
-  // In what is over only the live captions keep their place: who reads along is not thrown to another text.
-  const utterances = shownUtterances(state);
-  const { tail, cast } = state;
-  const revision = state.final?.revision ?? 0;
-  follow.keepPlace(() => captions.render({ revision, utterances, tail, isTailLost: isTailLost(state), cast }));
-  const isEmpty = utterances.length === 0 && tail.length === 0;
-  find("hero").hidden = !isEmpty;
-  find("hero-detail").textContent = EMPTY[line];
+  const showWords = () => follow.keepPlace(() => captions.render(state));
+  if (shownRevision(shown) !== shownRevision(state)) follow.keepMoment(captions, showWords);
+  else showWords();
+  shown = state;
+  find("hero").hidden = shownUtterances(state).length > 0 || state.tail.length > 0;
+  setText(find("hero-detail"), EMPTY[line]);
   renderLine();
-  announce();
+  if (!isOverlay) announce();
 }
 
 function renderLine() {
   const [title, tone] = line === "open" && state.complete ? ["Finishing", "busy"] : PILL[line];
   document.body.dataset.line = line;
   document.body.dataset.tone = tone;
-  if (find("phase").textContent !== title) {
-    find("phase").textContent = title;
-    find("status").textContent = title;
-  }
+  setText(find("phase"), title);
+  setText(find("status"), title);
+  wake.keep(line === "open");
 }
 
 /** Hand complete utterances to screen readers, but not what was said before one came. */
 function announce() {
-  if (isOverlay) return;
-  const { utterances, cast } = state;
-  const complete = utterances.filter((utterance) => utterance.complete);
-  if (unread === null) {
-    if (line === "connecting") return;
-    unread = (utterances.at(-1)?.utterance ?? -1) + 1;
-    return;
-  }
-  for (const { utterance, words } of complete) {
-    if (utterance < unread) continue;
-    unread = utterance + 1;
-    const speaker = words.find((word) => word.speaker)?.speaker;
-    const said = document.createElement("p");
-    said.textContent = (speaker ? `${shownName(speaker, cast)}: ` : "") + textOf(words).trim();
-    find("announcer").append(said);
-  }
-  while (find("announcer").childElementCount > ANNOUNCED_KEPT) find("announcer").firstElementChild.remove();
+  if (hasCome) announcer.announce(state.utterances, state.cast);
+  else announcer.skip(state.utterances);
+  hasCome ||= line !== "connecting";
 }
 
 find("jump").addEventListener("click", () => follow.resume());

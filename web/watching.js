@@ -1,8 +1,15 @@
-/** One viewer's line to the server: comes back by itself, and goes on where it was. */
+/**
+ * One viewer's line to the server: comes back by itself, and goes on where it was.
+ *
+ * Server-Sent Events, read from a plain request and not by an `EventSource`: that one tells neither why it was refused nor
+ * that the line has gone silent, and would carry the token in its address.
+ */
 
 /** How long to wait before the next try, and the most that it grows to. */
-const FIRST_BACKOFF_MS = 1_000;
-const LONGEST_BACKOFF_MS = 20_000;
+const FIRST_PAUSE_MS = 1_000;
+const LONGEST_PAUSE_MS = 20_000;
+/** The server says every 15 s at least that it is there: a line that is silent for so long is dead. */
+const SILENCE_MS = 35_000;
 
 /**
  * @typedef {"connecting" | "open" | "reconnecting" | "over" | "unknown" | "unauthorized"} Line
@@ -12,14 +19,18 @@ const LONGEST_BACKOFF_MS = 20_000;
  * @property {(line: Line) => void} changed
  */
 
+/** What the server's refusals mean; after any other one tries again. @type {Record<number, Line>} */
+const REFUSALS = { 204: "over", 401: "unauthorized", 404: "unknown" };
+
 export class Watching {
   #address;
   #token;
   #events;
-  /** @type {EventSource | null} */
-  #source = null;
   #lastId = "";
-  #backoff_ms = FIRST_BACKOFF_MS;
+  #pause_ms = FIRST_PAUSE_MS;
+  /** Counts down to the next try; 0 while there is a line. */
+  #timer = 0;
+  #isOver = false;
 
   /**
    * @param {string} session
@@ -30,66 +41,77 @@ export class Watching {
     this.#address = `/v1/sessions/${encodeURIComponent(session)}/events`;
     this.#token = token;
     this.#events = events;
+    addEventListener("online", () => this.#timer && this.#open());
     this.#open();
   }
 
-  #url() {
-    const query = new URLSearchParams();
-    if (this.#token) query.set("token", this.#token); // EventSource cannot set headers
-    if (this.#lastId) query.set("last_event_id", this.#lastId);
-    return query.size > 0 ? `${this.#address}?${query}` : this.#address;
+  async #open() {
+    clearTimeout(this.#timer);
+    this.#timer = 0;
+    const line = new AbortController();
+    try {
+      await this.#read(line);
+    } catch {
+      // The server is not there, or the line broke or went silent: it will be back.
+    }
+    line.abort();
+    if (!this.#isOver) this.#lost();
   }
 
-  #open() {
-    const source = new EventSource(this.#url());
-    this.#source = source;
-    source.onopen = () => {
-      this.#backoff_ms = FIRST_BACKOFF_MS;
+  /** Hand on what the server says, until the line ends. @param {AbortController} line */
+  async #read(line) {
+    let silence = 0;
+    const heard = () => {
+      clearTimeout(silence);
+      silence = setTimeout(() => line.abort(), SILENCE_MS);
+    };
+    heard();
+    try {
+      const headers = {
+        ...(this.#token && { authorization: `Bearer ${this.#token}` }),
+        ...(this.#lastId && { "last-event-id": this.#lastId }),
+      };
+      const response = await fetch(this.#address, { headers, cache: "no-store", signal: line.signal });
+      if (Object.hasOwn(REFUSALS, response.status)) return this.#end(REFUSALS[response.status]);
+      if (!response.ok || !response.body) return;
+      this.#pause_ms = FIRST_PAUSE_MS;
       this.#events.changed("open");
-    };
-    source.onmessage = ({ data, lastEventId }) => {
-      this.#lastId = lastEventId || this.#lastId;
-      this.#received(JSON.parse(data));
-    };
-    source.onerror = () => this.#lost();
+      const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+      let rest = "";
+      while (!this.#isOver) {
+        const { done, value = "" } = await reader.read();
+        if (done) return;
+        heard();
+        const events = (rest + value).split("\n\n");
+        rest = events.pop() ?? "";
+        for (const event of events) this.#received(event);
+      }
+    } finally {
+      clearTimeout(silence);
+    }
   }
 
-  /** @param {{type: string, [field: string]: any}} message */
-  #received(message) {
+  /** @param {string} event its lines, of which one may be an `id` and one `data` */
+  #received(event) {
+    const field = (/** @type {string} */ name) =>
+      event.split("\n").find((line) => line.startsWith(name))?.slice(name.length) ?? "";
+    this.#lastId = field("id: ") || this.#lastId;
+    if (!field("data: ")) return; // the server is there, and no more
+    const message = JSON.parse(field("data: "));
     this.#events.received(message);
     if (message.type === "final" || message.type === "error") this.#end("over");
   }
 
   /** @param {Line} line */
   #end(line) {
-    this.#source?.close();
-    this.#source = null;
+    this.#isOver = true;
     this.#events.changed(line);
   }
 
   #lost() {
-    this.#source?.close();
-    this.#source = null;
     this.#events.changed("reconnecting");
-    const wait_ms = this.#backoff_ms * (0.5 + Math.random() / 2); // a hall must not come back as one
-    this.#backoff_ms = Math.min(2 * this.#backoff_ms, LONGEST_BACKOFF_MS);
-    setTimeout(() => this.#comeBack(), wait_ms);
-  }
-
-  /** Ask first: an `EventSource` does not tell why it was refused. */
-  async #comeBack() {
-    const asked = new AbortController();
-    let status = 0;
-    try {
-      status = (await fetch(this.#url(), { signal: asked.signal })).status;
-    } catch {
-      // The server is not there; it will be.
-    }
-    asked.abort();
-    if (status === 200) this.#open();
-    else if (status === 204) this.#end("over");
-    else if (status === 404) this.#end("unknown");
-    else if (status === 401) this.#end("unauthorized");
-    else this.#lost();
+    const wait_ms = this.#pause_ms * (0.5 + Math.random() / 2); // a hall must not come back as one
+    this.#pause_ms = Math.min(2 * this.#pause_ms, LONGEST_PAUSE_MS);
+    this.#timer = setTimeout(() => this.#open(), wait_ms);
   }
 }

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 import pytest
 from conftest import Server, StartServer
 from playwright.sync_api import Browser, expect
+from standing_between import standing_between
 from visiting import CUT_OFF, FAINT_TEXTS, WORKING, OpenPage, Visit
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 
 pytest_plugins = ["browsers"]
 
@@ -20,8 +22,8 @@ PHONE = {"width": 390, "height": 844}
 class Presenter:
     """A client that speaks and waits."""
 
-    def __init__(self, server: Server, **headers: str) -> None:
-        self._socket = connect(server.stream, proxy=None, additional_headers=headers)
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket = socket
         self._socket.send(json.dumps({"type": "start", "pace": "fast", "final_pass": False}))
         self.session: str = json.loads(self._socket.recv())["session"]
 
@@ -32,12 +34,17 @@ class Presenter:
 
     def stop(self) -> None:
         self._until("stop", "final")
-        self._socket.close()
 
     def _until(self, said: str, answer: str) -> None:
         self._socket.send(json.dumps({"type": said}))
         while json.loads(self._socket.recv())["type"] != answer:
             pass
+
+
+@pytest.fixture
+def presenter(server: Server) -> Iterator[Presenter]:
+    with connect(server.stream, proxy=None) as socket:
+        yield Presenter(socket)
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +58,14 @@ def expect_line(opened: Visit, line: str) -> None:
 
 @pytest.mark.parametrize(("scheme", "viewport"), [("light", None), ("dark", PHONE)])
 def test_the_audience_reads_along_until_the_end(
-    browser: Browser, server: Server, visit: OpenPage, sample_pcm: bytes, scheme: str, viewport: object
+    browser: Browser,
+    server: Server,
+    presenter: Presenter,
+    visit: OpenPage,
+    sample_pcm: bytes,
+    scheme: str,
+    viewport: object,
 ) -> None:
-    presenter = Presenter(server)
     options = {"color_scheme": scheme} | ({"viewport": viewport} if viewport else {})
     opened = visit(browser, f"{server.url}/watch/{presenter.session}", **options)
     expect_line(opened, "open")
@@ -72,9 +84,8 @@ def test_the_audience_reads_along_until_the_end(
 
 @pytest.mark.parametrize("path", ["/watch/{}?overlay=1", "/overlay/{}"])
 def test_the_overlay_shows_the_last_lines_on_nothing(
-    browser: Browser, server: Server, visit: OpenPage, sample_pcm: bytes, path: str
+    browser: Browser, server: Server, presenter: Presenter, visit: OpenPage, sample_pcm: bytes, path: str
 ) -> None:
-    presenter = Presenter(server)
     presenter.speak(sample_pcm[SPEECH])
     opened = visit(browser, server.url + path.format(presenter.session))
     expect(opened.page.locator("#transcript")).to_contain_text("Chicago", timeout=WORKING)
@@ -118,18 +129,30 @@ def test_a_presenter_shares_a_link_that_lets_others_watch_and_nothing_else(
     expect_line(stranger, "unauthorized")
 
 
-def test_a_viewer_comes_back_when_the_server_does(
-    browser: Browser, server: Server, visit: OpenPage, sample_pcm: bytes
+@pytest.mark.parametrize("how", ["reset", "close", "silent"])
+def test_a_viewer_whose_line_is_cut_comes_back_by_itself_and_misses_nothing(
+    browser: Browser, server: Server, presenter: Presenter, visit: OpenPage, sample_pcm: bytes, how: str
 ) -> None:
-    presenter = Presenter(server)
-    presenter.speak(sample_pcm[SPEECH])
-    opened = visit(browser, f"{server.url}/watch/{presenter.session}", tolerated=("Failed to load resource",))
-    expect(opened.page.locator("#transcript")).to_contain_text("Chicago", timeout=WORKING)
-    before = opened.captions()
-    opened.page.context.set_offline(True)
-    expect_line(opened, "reconnecting")
-    opened.page.context.set_offline(False)
-    expect_line(opened, "open")
-    assert opened.captions() == before
-    presenter.stop()
-    expect_line(opened, "over")
+    with standing_between(server.url) as between:
+        address = f"{between.url}/watch/{presenter.session}"
+        opened = visit(browser, "about:blank", tolerated=("Failed to load resource",))
+        opened.page.clock.install()
+        opened.page.goto(address)
+        expect_line(opened, "open")
+        presenter.speak(sample_pcm[SPEECH])
+        expect(opened.page.locator("#transcript")).to_contain_text("Chicago", timeout=WORKING)
+        before = opened.captions()
+        between.accept(False)
+        if how == "silent":
+            between.silence()
+            opened.page.clock.fast_forward("00:40")
+        else:
+            between.cut(how)  # type: ignore[arg-type]
+        expect_line(opened, "reconnecting")
+        expect(opened.page.locator("#phase")).to_have_text("Reconnecting, nothing is lost")
+        assert opened.captions() == before
+        presenter.stop()
+        between.accept(True)
+        opened.page.clock.fast_forward("00:30")
+        expect_line(opened, "over")
+        assert opened.captions() == before

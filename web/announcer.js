@@ -1,0 +1,52 @@
+/** Hands finished utterances to screen readers: single words would never let them finish. */
+
+import { make } from "./elements.js";
+import { shownName } from "./speakers.js";
+import { textOf } from "./turns.js";
+
+/** Utterances that stay in the region, so that it does not grow for hours. */
+const KEPT = 5;
+
+/**
+ * @typedef {import("./state.js").Utterance} Utterance
+ * @typedef {import("./speakers.js").Cast} Cast
+ */
+
+export class Announcer {
+  #region;
+  /** The first utterance that was not read out yet. */
+  #next = 0;
+  /** Who spoke last of what was read out. @type {string | null} */
+  #speaker = null;
+
+  /** @param {HTMLElement} region a live region */
+  constructor(region) {
+    this.#region = region;
+  }
+
+  /** Begin with another session. */
+  restart() {
+    this.#next = 0;
+    this.#speaker = null;
+  }
+
+  /** Take these as read. @param {Utterance[]} utterances */
+  skip(utterances) {
+    this.#next = Math.max(this.#next, (utterances.at(-1)?.utterance ?? -1) + 1);
+  }
+
+  /** Read out what is complete and was not read yet. @param {Utterance[]} utterances @param {Cast} cast */
+  announce(utterances, cast) {
+    for (const { utterance, complete, words } of utterances) {
+      if (!complete || utterance < this.#next) continue;
+      this.#next = utterance + 1;
+      const line = make("p", "");
+      const speaker = words.find((word) => word.speaker)?.speaker ?? this.#speaker;
+      const name = speaker && speaker !== this.#speaker ? `${shownName(speaker, cast)}: ` : "";
+      this.#speaker = speaker;
+      line.textContent = name + textOf(words).trim();
+      this.#region.append(line);
+    }
+    while (this.#region.childElementCount > KEPT) this.#region.firstElementChild?.remove();
+  }
+}
