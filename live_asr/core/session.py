@@ -308,10 +308,16 @@ class Session:
         messages, self._messages = self._messages, []
         return messages
 
-    def lag(self) -> Lag:
-        """Say how far the captions are behind what was received."""
-        received, settled = self._captioner.received_sample, self._captioner.settled_sample
+    def lag(self, unheard_samples: int = 0) -> Lag:
+        """Say how far the captions are behind what was received, with audio that has not got here yet."""
+        settled = self._captioner.settled_sample
+        received = self._captioner.received_sample + unheard_samples
         return Lag(seconds(received), seconds(settled), seconds(max(0, received - settled)))
+
+    @property
+    def received_sample(self) -> int:
+        """One past the last sample that was received."""
+        return self._captioner.received_sample
 
     @property
     def backlog_samples(self) -> int:

@@ -20,7 +20,6 @@ from live_asr.core.messages import (
     Final,
     Finalize,
     Finalized,
-    Notice,
     ServerMessage,
     Speech,
     Stop,
@@ -28,29 +27,30 @@ from live_asr.core.messages import (
 )
 from live_asr.core.session import Session, SessionEvent, SessionState
 from live_asr.core.types import samples
-from live_asr.errors import ClientError, EngineError, LiveAsrError, MediaError, StorageError
+from live_asr.errors import ClientError, LiveAsrError, MediaError, StorageError
 from live_asr.inference.engine import Engine
 from live_asr.inference.interfaces import FloatArray
-from live_asr.inference.scheduler import FILE_BUDGET, FINAL_BUDGET, STEP_BUDGET
 from live_asr.sessions.cadence import Cadence
 from live_asr.sessions.decoding import AudioDecoder
 from live_asr.sessions.detecting import SpeechWatch
 from live_asr.sessions.following import SpeakerFollower
 from live_asr.sessions.hearing import Hearing
-from live_asr.sessions.inbox import Control, Inbox
+from live_asr.sessions.inbox import Control, Inbox, Shelved
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.outbox import Outbox
 from live_asr.sessions.presence import Presence
 from live_asr.sessions.questions import Questions
+from live_asr.sessions.recognizing import Recognition
 from live_asr.sessions.viewers import Audience
+from live_asr.storage.files import AUDIO_FILE, pieces_of
 from live_asr.storage.spool import Spool
 
 log = logging.getLogger(__name__)
 
-LIVE_BACKLOG_SAMPLES = samples(600.0)
-"""A live session is fed this far ahead of what was recognised; what comes beyond is not acknowledged."""
+LIVE_BACKLOG_SAMPLES = samples(60.0)
+"""A live session is fed this far ahead of what was recognised; what comes beyond waits on disk."""
 FILE_BACKLOG_SAMPLES = samples(20.0)
-"""The same for a file sent as fast as acknowledgements allow: they are what paces it."""
+"""The same for a file, whose acknowledgements tell of what was worked off: they are what paces it."""
 LAG_INTERVAL = 1.0
 """Seconds between two `lag` messages while audio arrives."""
 
@@ -81,8 +81,6 @@ class SessionRunner:
         """Why the session failed; None while it has not."""
         self.heard_speech = False
         """Whether anything sounded like speech so far, words or not."""
-        self._engine = engine
-        self._cadence = cadence
         self._metrics = metrics
         self._max_unacked_bytes = max_unacked_bytes
         self._finalize = finalize
@@ -92,6 +90,16 @@ class SessionRunner:
         self._drained = asyncio.Event()
         self._watch = SpeechWatch(session, engine, self._next_move, self._advanced)
         self._speakers = SpeakerFollower(session, engine, self._next_move, self._advanced)
+        self._recognition = Recognition(
+            session,
+            engine,
+            self._speakers,
+            self._next_move,
+            self._advanced,
+            cadence=cadence,
+            metrics=metrics,
+            tell=self.tell,
+        )
         self._finishing = False
         self._presence = Presence(resume_window, lambda: not self._stop_asked, self._end_as_if_stopped)
         self._stop_asked = False
@@ -103,7 +111,6 @@ class SessionRunner:
         self.received_bytes = 0
         """Audio taken so far, counted from the session's first byte."""
         self._acked_bytes = 0
-        self._latency = 0.0
         self._live = session.start.pace == "realtime"
         self._audio_since_lag = False
         self._hearing = Hearing(
@@ -141,8 +148,15 @@ class SessionRunner:
                 f"{unacked} bytes are unacknowledged; at most {self._max_unacked_bytes} may be.",
                 "Keep `max_unacked_bytes` of `ready`: wait for `ack` before sending more.",
             )
+        if self._stop_asked:
+            raise ClientError(
+                "unexpected_message",
+                "Audio came after the session had been stopped.",
+                "Open a new session for more audio.",
+            )
+        self.spool.append_audio(data)
+        self._inbox.put_audio(data, self.received_bytes)
         self.received_bytes += len(data)
-        self._inbox.put_audio(data)
 
     def receive(self, message: Finalize | Stop) -> None:
         """Take a control message, in order with the audio. Raises ClientError `overrun` for a flood."""
@@ -257,7 +271,7 @@ class SessionRunner:
         work = [
             asyncio.create_task(self._ingest(), name=f"{self.session.id} ingest"),
             asyncio.create_task(self._watch.run(), name=f"{self.session.id} detect"),
-            asyncio.create_task(self._recognize(), name=f"{self.session.id} recognize"),
+            asyncio.create_task(self._recognition.run(), name=f"{self.session.id} recognize"),
             asyncio.create_task(self._speakers.run(), name=f"{self.session.id} speakers"),
             asyncio.create_task(self._report_lag(), name=f"{self.session.id} lag"),
             asyncio.create_task(self._finish(), name=f"{self.session.id} finish"),
@@ -314,9 +328,11 @@ class SessionRunner:
             log.warning("session %s: its audio cannot be read: %s", self.session.id, error)
             self._presence.give_up()
 
-    async def _ingest_one(self, item: bytes | Control) -> None:
+    async def _ingest_one(self, item: bytes | Shelved | Control) -> None:
         if isinstance(item, bytes):
             await self._ingest_audio(item)
+        elif isinstance(item, Shelved):
+            await self._ingest_shelved(item)
         elif item == "finalize":
             self.session.receive_finalize()
         elif item == "stop":
@@ -331,10 +347,15 @@ class SessionRunner:
 
     async def _ingest_audio(self, data: bytes) -> None:
         self.session.check(SessionEvent.AUDIO_RECEIVED)
-        self.spool.append_audio(data)
         await self._hearing.hear(data)
         if not self._live and self.spool.safe_bytes > self._acked_bytes:
             self.acknowledge(self.spool.safe_bytes)
+
+    async def _ingest_shelved(self, shelved: Shelved) -> None:
+        await self.spool.safe(shelved.end_bytes)
+        async for piece in pieces_of(self.spool.folder / AUDIO_FILE, shelved.end_bytes, shelved.start_bytes):
+            await self._ingest_audio(piece)
+            self._advanced()
 
     def _heard(self, audio: FloatArray) -> None:
         """Give decoded audio to the session, and have it looked at."""
@@ -343,46 +364,18 @@ class SessionRunner:
         self._metrics.audio_seconds.inc(audio.size / samples(1.0))
         self._advanced()
 
-    async def _recognize(self) -> None:
-        """Have windows recognised, whenever the policy wants one."""
-        while True:
-            wanted = self.session.decode()
-            if wanted is None:
-                await self._next_move()
-                continue
-            request, audio = wanted
-            budget = (FINAL_BUDGET if request.final else STEP_BUDGET) if self._live else FILE_BUDGET
-            try:
-                answer = await self._engine.recognize(request, audio, budget)
-            except EngineError as error:
-                log.warning("session %s: a step could not be recognised: %s", self.session.id, error)
-                self._tell(Notice("step_failed", "A stretch of speech could not be recognised."))
-                self.session.receive_decode_failure()
-            else:
-                self._metrics.decode_seconds.observe(answer.took)
-                self._metrics.queue_seconds.observe(answer.waited)
-                await self._speakers.known_until(request.end_sample)
-                self.session.receive_hypothesis(answer.hypothesis)
-                self._adapt(answer.waited + answer.took)
-            self._advanced()
-
-    def _adapt(self, latency: float) -> None:
-        """Lengthen the steps of a live session where answers come late, and let it skip where too late."""
-        if not self._live:
-            return
-        before = self._cadence.step_for(self._latency)
-        self._latency += 0.3 * (latency - self._latency)
-        now = self._cadence.step_for(self._latency)
-        self.session.set_step(now, overloaded=samples(self._latency) > 0.9 * now)
-        if now > before and now == self._cadence.overloaded_step_samples:
-            self._tell(Notice("degraded", "The server is busy: captions come later than usual."))
-
     async def _report_lag(self) -> None:
         while True:
             await asyncio.sleep(LAG_INTERVAL)
             if self._audio_since_lag:
                 self._audio_since_lag = False
-                self._tell(self.session.lag())
+                self._tell(self.session.lag(self._unheard_samples()))
+
+    def _unheard_samples(self) -> int:
+        """Return how much audio waits to be decoded, going by what was: containers do not tell."""
+        heard_bytes = self._hearing.heard_bytes
+        waiting_bytes = self.received_bytes - heard_bytes
+        return waiting_bytes * self.session.received_sample // heard_bytes if heard_bytes else 0
 
     async def _finish(self) -> None:
         """Have the session finalized once it is drained and all it heard and said is on disk."""

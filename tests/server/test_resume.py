@@ -241,9 +241,9 @@ async def test_kept_messages_that_were_heard_are_on_disk(waiting: Server, sample
         looked = 0
         while looked < 5:
             count = len(record(caller))
-            kept = path.read_text().splitlines()
+            kept = [json.loads(line) for line in path.read_text().splitlines()]
             heard = record(caller)[:count]
-            assert [json.loads(line) for line in kept[: len(heard)]] == heard
+            assert [{key: one[key] for key in one if key != "crc"} for one in kept[: len(heard)]] == heard
             looked += bool(heard)
             await caller.when(lambda seen=count: len(record(caller)) > seen)  # type: ignore[misc]
         await sending

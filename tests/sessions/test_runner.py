@@ -21,7 +21,7 @@ from live_asr.inference.channel import Detected, Recognized
 from live_asr.inference.interfaces import FloatArray, SpeechState
 from live_asr.inference.scripted import EnergyDetector, ScriptedRecognizer, audio_of, spoken
 from live_asr.sessions.decoding import open_decoder
-from live_asr.sessions.inbox import PIECE_BYTES, Inbox
+from live_asr.sessions.inbox import MOST_BYTES, PIECE_BYTES, Inbox, Shelved
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.runner import Cadence, SessionRunner
 from live_asr.storage.spool import SpoolStore
@@ -207,8 +207,10 @@ async def test_what_comes_while_the_result_is_made_is_refused_and_the_result_is_
         desk.runner.receive_audio(pcm())
         desk.runner.receive(Stop())
         await began.wait()
-        desk.runner.receive_audio(pcm())
-        assert (await desk.until("error"))["code"] == "unexpected_message"
+        with pytest.raises(ClientError) as refusal:
+            desk.runner.receive_audio(pcm())
+        assert refusal.value.code == "unexpected_message"
+        desk.runner.dismiss(refusal.value)
         assert (tmp_path / "a1" / "audio.bin").stat().st_size == len(pcm())
         may_go_on.set()
     assert desk.runner.session.state is SessionState.DONE
@@ -325,6 +327,40 @@ async def test_an_inbox_keeps_audio_in_pieces_whatever_it_came_in() -> None:
     assert b"".join(item for item in items[:6] if isinstance(item, bytes)) == audio
 
 
+async def test_an_inbox_leaves_on_disk_what_it_has_no_room_for() -> None:
+    inbox = Inbox()
+    for position in range(0, MOST_BYTES + 3 * PIECE_BYTES, PIECE_BYTES):
+        inbox.put_audio(bytes(PIECE_BYTES), position)
+    inbox.put("finalize")
+    assert inbox.held_bytes == MOST_BYTES
+    held = [await inbox.get() for _ in range(MOST_BYTES // PIECE_BYTES)]
+    assert {type(item) for item in held} == {bytes}
+    inbox.put_audio(b"more", MOST_BYTES + 3 * PIECE_BYTES)  # there is room again; older goes first
+    assert await inbox.get() == Shelved(MOST_BYTES, MOST_BYTES + 3 * PIECE_BYTES)
+    assert [await inbox.get() for _ in range(2)] == ["finalize", b"more"]
+    assert inbox.held_bytes == 0
+
+
+async def test_a_live_session_whose_models_stand_still_is_acknowledged_and_bounded(tmp_path: Path) -> None:
+    minutes = 10
+    async with bench(tmp_path, Start()) as desk:
+        desk.engine.may_work.clear()
+        audio = pcm() + bytes((minutes * 60 - 6) * SECOND_BYTES)
+        for first in range(0, len(audio), SECOND_BYTES):
+            desk.runner.receive_audio(audio[first : first + SECOND_BYTES])
+            async with asyncio.timeout(PATIENCE):
+                await desk.runner.spool.safe(first + SECOND_BYTES)
+        assert desk.runner.session.received_sample < 2 * 60 * 16_000
+        assert desk.runner._inbox.held_bytes <= MOST_BYTES
+        lag = await desk.until("lag")
+        desk.engine.may_work.set()
+        desk.runner.receive(Stop())
+        stopped = await desk.until("stopped")
+    assert (stopped["text"], stopped["duration"]) == (TEXT, minutes * 60)
+    assert lag["seconds"] <= minutes * 60
+    assert max(m["bytes"] for m in desk.heard if m["type"] == "ack") == len(audio)
+
+
 # What goes wrong ------------------------------------------------------------------------------------
 
 
@@ -388,10 +424,10 @@ async def test_audio_that_follows_stop_is_refused_and_neither_kept_nor_heard(tmp
         desk.engine.may_work.clear()
         desk.runner.receive_audio(pcm(2.0))
         desk.runner.receive(Stop())
-        desk.runner.receive_audio(bytes(SECOND_BYTES))
-        error = await desk.until("error")
+        with pytest.raises(ClientError) as refusal:
+            desk.runner.receive_audio(bytes(SECOND_BYTES))
         desk.engine.may_work.set()
-    assert error["code"] == "unexpected_message"
+    assert refusal.value.code == "unexpected_message"
     assert (tmp_path / "a1" / "audio.bin").stat().st_size == 2 * SECOND_BYTES
     assert desk.runner.session.transcript.duration_samples == samples(2.0)
 
