@@ -297,7 +297,9 @@ class SessionRegistry:
 
     def _admit(self, start: Start) -> Loaded:
         if self._draining:
-            raise _shutting_down()
+            raise _shutting_down(
+                "Open the session again in a moment, here or on another server.", close_code=1013
+            )
         loaded = self._loaded()
         if start.language is not None and start.language not in loaded.recognizer.languages:
             known = ", ".join(loaded.recognizer.languages)
@@ -423,11 +425,9 @@ def _speaker_options(loaded: Loaded) -> SpeakerOptions | None:
     return None if indifference is None else SpeakerOptions.of_encoder(indifference)
 
 
-def _shutting_down() -> Unavailable:
+def _shutting_down(
+    hint: str = "Resume the session in a moment; what was acknowledged is kept.", *, close_code: int = 1012
+) -> Unavailable:
     return Unavailable(
-        "shutting_down",
-        "The server is shutting down.",
-        "Resume the session in a moment; what was acknowledged is kept.",
-        retry_after=5.0,
-        close_code=1012,
+        "shutting_down", "The server is shutting down.", hint, retry_after=5.0, close_code=close_code
     )
