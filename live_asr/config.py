@@ -48,6 +48,7 @@ def _none_if_empty(value: object) -> object:
 Items = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Folder = Annotated[Path, BeforeValidator(_expand)]
 OptionalFolder = Annotated[Path | None, BeforeValidator(_expand), BeforeValidator(_none_if_empty)]
+OptionalDays = Annotated[float | None, Field(gt=0), BeforeValidator(_none_if_empty)]
 OptionalText = Annotated[str | None, BeforeValidator(_none_if_empty)]
 OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_none_if_empty)]
 
@@ -123,15 +124,13 @@ class StorageSettings(Section):
     keep_audio: bool = Field(
         default=False, description="Keep a session's audio after its transcript is complete."
     )
-    keep_transcripts_days: float | None = Field(
+    keep_transcripts_days: OptionalDays = Field(
         default=None,
-        gt=0,
         description="Days after its end for which a session is kept; then all of it is erased, and a "
         "webhook that was not delivered. Unset: until somebody erases it.",
     )
-    keep_audio_days: float | None = Field(
+    keep_audio_days: OptionalDays = Field(
         default=None,
-        gt=0,
         description="Days after its end for which the audio of a session is kept, where keep_audio keeps it "
         "or the session failed. Unset: as long as the session.",
     )

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from live_asr.config import known_keys, load_settings, variable
 from live_asr.config_reference import settings_as_markdown
 from live_asr.errors import ConfigError
+from live_asr.replay.own_server import as_environment
 
 ROOT = Path(__file__).parent.parent
 
@@ -34,6 +35,18 @@ def test_without_anything_every_value_is_the_default() -> None:
     assert loaded.settings.server.host == "127.0.0.1"
     assert loaded.settings.server.port == 8765
     assert set(loaded.origins.values()) == {"default"}
+
+
+def test_settings_handed_on_as_environment_are_the_same_settings() -> None:
+    plain = load_settings(environment={}).settings
+    assert load_settings(environment=as_environment(plain)).settings == plain
+    some = {
+        "LIVE_ASR_STORAGE__KEEP_AUDIO_DAYS": "0.5",
+        "LIVE_ASR_SERVER__ALLOWED_ORIGINS": "a.example,b.example",
+    }
+    changed = load_settings(environment=some).settings
+    assert changed != plain
+    assert load_settings(environment=as_environment(changed)).settings == changed
 
 
 def test_flags_come_before_environment_before_file_before_default(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ async def own_server(
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **_as_environment(settings), **_FOR_THE_OCCASION},
+                env={**os.environ, **as_environment(settings), **_FOR_THE_OCCASION},
                 process_group=0 if os.name == "posix" else None,
             )
         url = f"http://127.0.0.1:{port}"
@@ -104,7 +104,7 @@ def _free_port() -> int:
         return port
 
 
-def _as_environment(settings: Settings) -> Mapping[str, str]:
+def as_environment(settings: Settings) -> Mapping[str, str]:
     """Write all settings as environment variables, which win over any configuration file."""
     variables = {}
     for key in known_keys():
