@@ -141,8 +141,11 @@ class Finalizer:
             final, turns = result.final, result.turns
             encoded = await asyncio.to_thread(encode, final)
             await self._keep(session.spool, encoded, turns)
-        await self._store.finish(session.spool, keep_audio=self._settings.storage.keep_audio)
+        keep_audio = self._settings.storage.keep_audio
+        await self._store.finish(session.spool, keep_audio=keep_audio)
         await self._conclude(session.session_id, session.start, "done", final, turns, began=began)
+        if keep_audio:
+            await self._store.compress(session.spool)
         return Finished(final, encoded)
 
     async def fail(self, session_id: str, start: Start, transcript: Transcript, error: LiveAsrError) -> None:
@@ -232,6 +235,10 @@ class Finalizer:
         start = session.start
         try:
             count = await write_pcm(folder / AUDIO_FILE, start.audio, pcm)
+            if count + SHORTEST_PASS_SAMPLES < _heard_samples(session.transcript):
+                # A disk that lost audio: words that were said in it would be missing from the result.
+                log.warning("session %s: its recording is shorter than what was heard", session.session_id)
+                return None
             log.info("session %s: full pass over %.1f s", session.session_id, count / SAMPLE_RATE_HZ)
             job = FullPassJob(
                 audio_file=pcm,
@@ -323,6 +330,10 @@ class Finalizer:
                 log.error("the end of a session waits for the database: %s", error)
             await asyncio.sleep(backoff)
             backoff = min(2 * backoff, LONGEST_BACKOFF)
+
+
+def _heard_samples(transcript: Transcript) -> int:
+    return max(transcript.duration_samples, transcript.words_end_sample)
 
 
 def links_of(session_id: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The files of a session: their names, and how they are written, read back and mended."""
+"""The files of a session: their names, and how they are written and read back."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import asyncio
 import logging
 import os
 import re
+import struct
 import tempfile
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from live_asr.errors import StorageError
+from live_asr.core.messages import AudioFormat, Start, client_from_dict
+from live_asr.core.types import Turn, samples, seconds
+from live_asr.errors import ClientError, StorageError
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +29,12 @@ UNSEALED = b'{"type":'
 PIECE_BYTES = 64 * 1024
 """Audio is read back in pieces of this size."""
 AUDIO_FILE = "audio.bin"
+CHECKS_FILE = "audio.crc"
+"""A record for each batch of audio, from the first on; see `check_of`."""
+SPAN = struct.Struct("<QI")
+"""Where a batch of audio ends in its file, and its length in bytes."""
+CHECK = struct.Struct("<QII")
+"""The same, and the CRC-32 of that and of the audio."""
 MESSAGES_FILE = "messages.jsonl"
 ABOUT_FILE = "session.json"
 TURNS_FILE = "turns.json"
@@ -52,6 +61,7 @@ class Batch:
         try:
             if self.audio:
                 append_synced(self.folder / AUDIO_FILE, self.audio)
+                append_synced(self.folder / CHECKS_FILE, check_of(self.audio, self.position_bytes))
             if self.messages:
                 append_synced(self.folder / MESSAGES_FILE, self.messages)
             if self.state is not None:
@@ -95,11 +105,45 @@ def read_object(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def format_of(folder: Path) -> AudioFormat | None:
+    """Return what a session's client said its audio would be; None where that cannot be read. Blocks."""
+    try:
+        start = client_from_dict(read_object(folder / ABOUT_FILE).get("start"))
+    except ClientError:
+        return None
+    return start.audio if isinstance(start, Start) else None
+
+
 def replace_file(path: Path, data: bytes) -> None:
     """Replace a small file as a whole. It is not synced: who finds none, or a torn one, can do without."""
     unfinished = path.with_suffix(".new")
     unfinished.write_bytes(data)
     unfinished.replace(path)
+
+
+def write_turns(path: Path, turns: Iterable[Turn]) -> None:
+    """Replace a file by who spoke when, and sync it: all of it is there, or what was. Raises OSError."""
+    rows = [
+        {"start": seconds(turn.start_sample), "end": seconds(turn.end_sample), "speaker": turn.speaker}
+        for turn in turns
+    ]
+    unfinished = path.with_suffix(".new")
+    unfinished.unlink(missing_ok=True)
+    append_synced(unfinished, orjson.dumps(rows))
+    unfinished.replace(path)
+    sync_folder(path.parent)
+
+
+def read_turns(path: Path) -> tuple[Turn, ...]:
+    """Return who spoke when; nothing where the file is not there or cannot be read."""
+    try:
+        rows = orjson.loads(path.read_bytes())
+        return tuple(Turn(samples(row["start"]), samples(row["end"]), row["speaker"]) for row in rows)
+    except FileNotFoundError:
+        return ()
+    except (ValueError, KeyError, TypeError) as error:
+        log.warning("%s cannot be read: %s", path, error)
+        return ()
 
 
 def sync_folder(folder: Path) -> None:
@@ -111,6 +155,16 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def erase_audio(folder: Path) -> bool:
+    """Erase a session's audio, in all its forms; return whether there was any. Blocks. Raises OSError."""
+    erased = False
+    while paths := list(folder.glob("audio.*")):  # again: it may be being compressed, and get another name
+        for path in paths:
+            path.unlink(missing_ok=True)
+        erased = True
+    return erased
+
+
 def storage_error(error: Exception) -> StorageError:
     """Say for people that the disk refused."""
     reason = getattr(error, "strerror", None) or str(error)
@@ -120,12 +174,13 @@ def storage_error(error: Exception) -> StorageError:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Sound:
-    """What of a session's files can be believed."""
+def check_of(audio: bytes, end_bytes: int) -> bytes:
+    """Return the record that tells whether a batch of audio, which ends there, is as it was written.
 
-    audio_bytes: int
-    message_count: int
+    It says itself where the batch begins, so that one that is changed puts no other in doubt.
+    """
+    span = SPAN.pack(end_bytes, len(audio))
+    return CHECK.pack(end_bytes, len(audio), zlib.crc32(audio, zlib.crc32(span)))
 
 
 def sealed(message: bytes) -> bytes:
@@ -145,42 +200,13 @@ def unsealed(line: bytes) -> bytes | None:
     return b"{" + rest if zlib.crc32(rest) == int(found[1], 16) else None
 
 
-def mend(folder: Path) -> Sound:
-    """Cut a session's messages behind the last one that is whole, and follows on those before it. Blocks.
-
-    A torn tail, a stretch that the disk lost and a flipped bit are alike: what comes behind them is no record
-    any more. Raises OSError.
-    """
-    audio, messages = folder / AUDIO_FILE, folder / MESSAGES_FILE
-    kept = messages.read_bytes() if messages.exists() else b""
-    whole_bytes = count = 0
-    for line in kept.splitlines(keepends=True):
-        message = unsealed(line)
-        if message is None or _seq_of(message) != count + 1:
-            break
-        count += 1
-        whole_bytes += len(line)
-    if whole_bytes < len(kept):
-        log.warning("%s: the last %d bytes cannot be read and are cut", messages, len(kept) - whole_bytes)
-        os.truncate(messages, whole_bytes)
-    return Sound(audio.stat().st_size if audio.exists() else 0, count)
-
-
-def _seq_of(text: bytes) -> object:
-    try:
-        message = orjson.loads(text)
-    except ValueError:
-        return None
-    return message.get("seq") if isinstance(message, dict) else None
-
-
-async def pieces_of(path: Path, length_bytes: int) -> AsyncIterator[bytes]:
-    """Yield the first `length_bytes` of a file in pieces. Raises StorageError where it cannot be read."""
-    position_bytes = 0
+async def pieces_of(path: Path, end_bytes: int, position_bytes: int = 0) -> AsyncIterator[bytes]:
+    """Yield a file in pieces, from a position to `end_bytes`. Raises StorageError where it cannot be read."""
     try:
         with await asyncio.to_thread(path.open, "rb") as file:
-            while position_bytes < length_bytes:
-                piece = await asyncio.to_thread(file.read, min(PIECE_BYTES, length_bytes - position_bytes))
+            file.seek(position_bytes)
+            while position_bytes < end_bytes:
+                piece = await asyncio.to_thread(file.read, min(PIECE_BYTES, end_bytes - position_bytes))
                 if not piece:
                     return
                 position_bytes += len(piece)

@@ -1,6 +1,6 @@
 """The spool: what a session was sent and what it said, append-only, on disk.
 
-Writes are collected and synced together, so that a disk that takes 20 ms for an fsync serves any number
+Writes are collected and synced side by side, so that a disk that takes 20 ms for an fsync serves any number
 of sessions. A position is reported as safe only after the fsync that covers it.
 """
 
@@ -11,33 +11,40 @@ import contextlib
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from live_asr.core.types import Turn, samples, seconds
+from live_asr.core.types import Turn
 from live_asr.errors import StorageError
+from live_asr.storage.compression import Compressor
 from live_asr.storage.files import (
     ABOUT_FILE,
     AUDIO_FILE,
+    CHECKS_FILE,
     MESSAGES_FILE,
     STATE_FILE,
     TURNS_FILE,
     Batch,
-    Sound,
     append_synced,
-    mend,
+    erase_audio,
     prepare,
     read_object,
+    read_turns,
     sealed,
     storage_error,
     sync_folder,
     unsealed,
+    write_turns,
 )
+from live_asr.storage.mending import Sound, mend
 
 log = logging.getLogger(__name__)
 
+MOST_WRITERS = 8
+"""Sessions that are synced side by side: a journal's disk takes hardly longer for all than for one."""
 SHORTEST_INTERVAL = 0.01
 """Seconds between two looks for something to write, however eager the setting."""
 LONGEST_ID = 64
@@ -129,7 +136,14 @@ class Spool:
 
     async def kept(self, count: int) -> None:
         """Wait until `count` messages are on disk. Raises StorageError when the disk has refused."""
-        while self.kept_count < count:
+        await self._wait_until(lambda: self.kept_count >= count)
+
+    async def safe(self, position_bytes: int) -> None:
+        """Wait until the audio before a position is on disk. Raises StorageError as `kept` does."""
+        await self._wait_until(lambda: self.safe_bytes >= position_bytes)
+
+    async def _wait_until(self, is_so: Callable[[], bool]) -> None:
+        while not is_so():
             if self.error is not None:
                 raise self.error
             self._settled.clear()
@@ -185,16 +199,21 @@ class SpoolStore:
         self._writer: asyncio.Task[None] | None = None
         self._writing = asyncio.Lock()
         self._syncing: set[asyncio.Task[None]] = set()
+        self._threads = ThreadPoolExecutor(MOST_WRITERS, "spool")
+        """Its idle threads end with it."""
         self._wanted = asyncio.Event()
         self._closing = False
+        self._compressor = Compressor(folder)
 
     async def start(self) -> None:
         """Make the folder and begin to write. Raises StorageError when the folder cannot be written."""
         await asyncio.to_thread(prepare, self.folder)
         self._writer = asyncio.create_task(self._write_forever(), name="spool writer")
+        self._compressor.start()
 
     async def close(self) -> None:
         """Write what waits, and end. Idempotent."""
+        await self._compressor.close()
         if self._writer is not None:
             # Not cancelled: a write that is under way in its thread would then race with the last one.
             self._closing = True
@@ -221,8 +240,8 @@ class SpoolStore:
             folder.mkdir(parents=True)
             try:
                 # The files exist from the start, so that appending never has to sync the folder again.
-                (folder / AUDIO_FILE).touch()
-                (folder / MESSAGES_FILE).touch()
+                for name in (AUDIO_FILE, CHECKS_FILE, MESSAGES_FILE):
+                    (folder / name).touch()
                 append_synced(folder / ABOUT_FILE, orjson.dumps(about))
                 sync_folder(folder)
                 sync_folder(self.folder)
@@ -263,9 +282,13 @@ class SpoolStore:
             self._spools.discard(spool)
         if not keep_audio:
             try:
-                await asyncio.to_thread((spool.folder / AUDIO_FILE).unlink, missing_ok=True)
+                await asyncio.to_thread(erase_audio, spool.folder)
             except OSError as error:
                 log.warning("the audio in %s could not be erased: %s", spool.folder, error)
+
+    async def compress(self, spool: Spool) -> None:
+        """Have the audio that is kept of a finished session compressed in time, by this run or the next."""
+        await self._compressor.add(spool.folder)
 
     async def sync(self, *, urgent: bool = False) -> None:
         """Write and sync all that waits, in one go; with `urgent`, only what somebody waits for.
@@ -280,23 +303,23 @@ class SpoolStore:
     async def _sync(self, urgent: bool) -> None:
         async with self._writing:
             dirty = [spool for spool in self._spools if spool.is_dirty and (spool.is_urgent or not urgent)]
-            work = [(spool, spool.take()) for spool in dirty]
-            if not work:
-                return
-            results: list[Exception | None]
-            try:
-                results = await asyncio.to_thread(lambda: [batch.write() for _, batch in work])
-            except Exception as error:  # threads or memory ran out: to the sessions, the same as the disk
-                results = [error] * len(work)
-            for (spool, batch), fault in zip(work, results, strict=True):
-                try:
-                    if fault is None:
-                        spool.mark_safe(batch.position_bytes, batch.count)
-                    else:
-                        log.error("%s cannot be written: %s", spool.folder, fault)
-                        spool.mark_failed(storage_error(fault))
-                except Exception:  # one session's trouble is not that of the others in this batch
-                    log.exception("a session could not be told of its files")
+            await asyncio.gather(*(self._write(spool, spool.take()) for spool in dirty))
+
+    async def _write(self, spool: Spool, batch: Batch) -> None:
+        """Write one session's batch and tell the session. Never raises: others are written beside it."""
+        fault: Exception | None
+        try:
+            fault = await asyncio.get_running_loop().run_in_executor(self._threads, batch.write)
+        except Exception as error:  # threads or memory ran out: to the session, the same as the disk
+            fault = error
+        try:
+            if fault is None:
+                spool.mark_safe(batch.position_bytes, batch.count)
+            else:
+                log.error("%s cannot be written: %s", spool.folder, fault)
+                spool.mark_failed(storage_error(fault))
+        except Exception:
+            log.exception("a session could not be told of its files")
 
     async def _write_forever(self) -> None:
         """Write what is urgent at once, and everything at each interval."""
@@ -341,17 +364,8 @@ class SpoolStore:
 
     def write_turns(self, spool: Spool, turns: Iterable[Turn], file: str = TURNS_FILE) -> None:
         """Keep who spoke when: all of it, on disk, or nothing. Blocks. Raises StorageError."""
-        rows = [
-            {"start": seconds(turn.start_sample), "end": seconds(turn.end_sample), "speaker": turn.speaker}
-            for turn in turns
-        ]
-        path = spool.folder / file
-        unfinished = path.with_suffix(".new")
         try:
-            unfinished.unlink(missing_ok=True)
-            append_synced(unfinished, orjson.dumps(rows))
-            unfinished.replace(path)
-            sync_folder(spool.folder)
+            write_turns(spool.folder / file, turns)
         except OSError as error:
             raise storage_error(error) from error
 
@@ -360,31 +374,19 @@ class SpoolStore:
 
         Raises KeyError when there is no such session.
         """
-        path = self._folder_of(session_id) / file
-        try:
-            rows = orjson.loads(path.read_bytes())
-            return tuple(Turn(samples(row["start"]), samples(row["end"]), row["speaker"]) for row in rows)
-        except FileNotFoundError:
-            return ()
-        except (ValueError, KeyError, TypeError) as error:
-            log.warning("%s cannot be read: %s", path, error)
-            return ()
+        return read_turns(self._folder_of(session_id) / file)
 
     def erase_audio(self, session_id: str) -> bool:
         """Erase the audio of a session that is over; return whether there was any. Blocks.
 
         Raises StorageError when the disk refuses.
         """
-        erased = False
         try:
-            for path in list(self._folder_of(session_id).glob("audio.*")):
-                path.unlink()
-                erased = True
+            return erase_audio(self._folder_of(session_id))
         except KeyError:
-            pass  # erased meanwhile, or in another server's folder
+            return False  # erased meanwhile, or in another server's folder
         except OSError as error:
             raise storage_error(error) from error
-        return erased
 
     def condemn(self, session_id: str) -> bool:
         """Take a session out of sight, to be erased; return False when there is none.

@@ -81,7 +81,8 @@ class Desk:
     ) -> Drained:
         """Make a session that has just said `stopped`."""
         start = start or Start()
-        spool = await self.store.open(name, {}, lambda _: None, lambda _: None)
+        about = {"start": to_dict(start)}
+        spool = await self.store.open(name, about, lambda _: None, lambda _: None)
         await asyncio.to_thread(self.database.add_session, name, to_dict(start), created_at=1.0)
         spool.append_audio(audio)
         transcript = Transcript()
@@ -288,14 +289,10 @@ async def test_live_words_stand_where_the_pass_gives_none(tmp_path: Path) -> Non
         assert final.labels == "full"
 
 
-@pytest.mark.parametrize("keep_audio", [True, False])
-async def test_audio_is_erased_with_the_result_unless_it_is_to_be_kept(
-    tmp_path: Path, keep_audio: bool
-) -> None:
-    async with opened(tmp_path, keep_audio=keep_audio) as desk:
+async def test_audio_is_erased_with_the_result_unless_it_is_to_be_kept(tmp_path: Path) -> None:
+    async with opened(tmp_path) as desk:
         await desk.finalize(await desk.session())
-        assert ("audio.bin" in desk.files()) == keep_audio
-        assert "full-pass.pcm" not in desk.files()
+        assert desk.files() == {"session.json", "messages.jsonl", "turns.json"}
 
 
 async def test_the_url_of_the_settings_is_told_of_sessions_that_name_none(tmp_path: Path) -> None:
@@ -344,6 +341,15 @@ async def test_a_recording_that_is_gone_leaves_the_live_record(tmp_path: Path) -
         (session.spool.folder / "audio.bin").unlink()
         final = await desk.finalize(session)
         assert (desk.full_pass.jobs, final.labels) == ([], "live")
+        assert [notice.code for notice in desk.said_of(Notice)] == ["final_pass_failed"]
+
+
+async def test_a_recording_of_which_a_disk_lost_the_end_takes_no_word_from_the_result(tmp_path: Path) -> None:
+    async with opened(tmp_path) as desk:
+        said = "one two three four five six seven"
+        final = await desk.finalize(await desk.session(text=said, speakers="S1 " * 7, duration=3.5))
+        assert (desk.full_pass.jobs, final.labels) == ([], "live")
+        assert final.text.strip() == said
         assert [notice.code for notice in desk.said_of(Notice)] == ["final_pass_failed"]
 
 
@@ -419,7 +425,7 @@ async def test_a_pass_that_the_server_s_end_interrupts_is_made_by_the_next_run(t
             await waiting
         assert desk.full_pass.cancelled == 1
         assert desk.finalizer.progress("a1") is None
-        assert desk.files() == {"session.json", "messages.jsonl", "audio.bin"}
+        assert desk.files() == {"session.json", "messages.jsonl", "audio.bin", "audio.crc"}
         assert [stored.state for stored in desk.database.unfinished()] == ["finalizing"]
         with pytest.raises(Postponed):  # nor is another one begun
             await desk.finalizer.finalize(session)

@@ -4,13 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from live_asr.storage.files import AUDIO_FILE, MESSAGES_FILE, STATE_FILE, mend, pieces_of, sealed, unsealed
+from live_asr.core.messages import AudioFormat, Start, to_dict
+from live_asr.storage.files import (
+    AUDIO_FILE,
+    CHECK,
+    CHECKS_FILE,
+    MESSAGES_FILE,
+    PIECE_BYTES,
+    STATE_FILE,
+    Batch,
+    check_of,
+    pieces_of,
+    sealed,
+    unsealed,
+)
+from live_asr.storage.mending import Sound, mend
 from live_asr.storage.spool import SpoolStore
 
 MESSAGES = [json.dumps({"seq": number, "text": "ü" * number}).encode() for number in range(1, 8)]
@@ -43,17 +63,261 @@ def test_what_is_left_of_damaged_messages_is_a_record_from_its_first_message_on(
         assert mend(Path(place)) == sound, "mending again changes nothing"
 
 
-def test_what_is_sound_is_left_as_it_is(tmp_path: Path) -> None:
-    (tmp_path / MESSAGES_FILE).write_bytes(WRITTEN)
-    (tmp_path / AUDIO_FILE).write_bytes(bytes(7))
-    sound = mend(tmp_path)
-    assert (sound.audio_bytes, sound.message_count) == (7, len(MESSAGES))
-    assert (tmp_path / MESSAGES_FILE).read_bytes() == WRITTEN
+# Audio and messages, damaged alike -----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Session:
+    """What was written of a session, batch by batch, and its folder."""
+
+    folder: Path
+    batches: Sequence[bytes]
+    messages: Sequence[bytes]
+
+    @property
+    def audio(self) -> bytes:
+        return b"".join(self.batches)
+
+    @property
+    def ends(self) -> list[int]:
+        """Where in the audio batches end, 0 before the first."""
+        return [sum(map(len, self.batches[:count])) for count in range(len(self.batches) + 1)]
+
+    def left(self, file: str) -> bytes:
+        return (self.folder / file).read_bytes()
+
+    def check_is_sound(self, sound: Sound) -> None:
+        """Check that the files, once mended, can be read to their ends, and are left alone from then on."""
+        files = [self.left(file) for file in (AUDIO_FILE, CHECKS_FILE, MESSAGES_FILE)]
+        assert len(files[0]) == sound.audio_bytes
+        assert len(files[1]) % CHECK.size == 0
+        last = files[1][-CHECK.size :]
+        if last:
+            end_bytes, length_bytes, _ = CHECK.unpack(last)
+            assert end_bytes == sound.audio_bytes
+            assert last == check_of(files[0][end_bytes - length_bytes :], end_bytes)
+        else:
+            assert sound.audio_bytes == 0
+        lines = [unsealed(line) or b"null" for line in files[2].splitlines(keepends=True)]
+        assert [json.loads(line)["seq"] for line in lines] == [*range(1, sound.message_count + 1)]
+        assert list(self.messages[: len(lines)]) == lines
+        assert mend(self.folder) == sound
+        assert [self.left(file) for file in (AUDIO_FILE, CHECKS_FILE, MESSAGES_FILE)] == files
+
+    def check_goes_on(self) -> None:
+        """Check that what is added now is believed later."""
+        sound = mend(self.folder)
+        message = json.dumps({"seq": sound.message_count + 1}).encode()
+        count = sound.message_count + 1
+        added = Batch(self.folder, b"more", sealed(message), None, sound.audio_bytes + 4, count)
+        assert added.write() is None
+        again = mend(self.folder)
+        assert (again.audio_bytes, again.message_count) == (sound.audio_bytes + 4, count)
+        assert self.left(AUDIO_FILE).endswith(b"more")
+
+
+@contextmanager
+def written(batches: Sequence[bytes], message_count: int = 3) -> Iterator[Session]:
+    """Have files as the spool writes them; that they are, `test_a_batch_is_written…` checks."""
+    with tempfile.TemporaryDirectory() as place:
+        session = Session(Path(place), batches, MESSAGES[:message_count])
+        (session.folder / AUDIO_FILE).write_bytes(session.audio)
+        spans = list(pairwise(session.ends))
+        checks = [check_of(session.audio[start:end], end) for start, end in spans]
+        (session.folder / CHECKS_FILE).write_bytes(b"".join(checks))
+        (session.folder / MESSAGES_FILE).write_bytes(b"".join(map(sealed, session.messages)))
+        yield session
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What happens to one of the files; `at` is where, as a part of its length."""
+
+    file: str
+    how: str
+    at: float
+    garbage: bytes
+    bit: int
+
+    def do(self, folder: Path) -> int:
+        """Do it, and return the first byte that is not as it was."""
+        path = folder / self.file
+        data = path.read_bytes()
+        position = min(int(self.at * len(data)), max(0, len(data) - 1))
+        if self.how == "garbage":
+            path.write_bytes(data + self.garbage)
+            return len(data)
+        if self.how == "cut":
+            path.write_bytes(data[:position])
+        elif data:
+            flipped = data[position] ^ (1 << self.bit)
+            path.write_bytes(data[:position] + bytes([flipped]) + data[position + 1 :])
+        return position
+
+
+AUDIO = st.lists(st.binary(min_size=1, max_size=60), max_size=7)
+DAMAGE = st.builds(
+    Damage,
+    st.sampled_from([AUDIO_FILE, CHECKS_FILE, MESSAGES_FILE]),
+    st.sampled_from(["cut", "garbage", "flip"]),
+    st.floats(0.0, 1.0),
+    st.binary(min_size=1, max_size=50) | st.integers(1, 50).map(bytes),
+    st.integers(0, 7),
+)
+
+
+def expected_audio(session: Session, damage: Damage, position: int) -> bytes:
+    """Return the audio that is to be left: up to the last batch that neither file says was changed."""
+    if damage.how == "garbage" or damage.file == MESSAGES_FILE or not session.batches:
+        return session.audio
+    if damage.file == AUDIO_FILE:
+        struck = max(index for index, end in enumerate(session.ends[:-1]) if end <= position)
+    else:
+        struck = position // CHECK.size
+    is_last = struck == len(session.batches) - 1
+    if damage.how == "cut" or is_last:
+        return session.audio[: session.ends[struck]]
+    return (session.folder / AUDIO_FILE).read_bytes()  # a click, with sound audio behind it
+
+
+@settings(deadline=None, max_examples=400)
+@given(AUDIO, st.integers(0, 7), DAMAGE)
+def test_whatever_befalls_one_file_all_are_cut_behind_what_is_sound_and_nothing_else_is(
+    batches: list[bytes], message_count: int, damage: Damage
+) -> None:
+    with written(batches, message_count) as session:
+        before = session.left(MESSAGES_FILE)
+        position = damage.do(session.folder)
+        expected = expected_audio(session, damage, position)
+        sound = mend(session.folder)
+        session.check_is_sound(sound)
+        assert session.left(AUDIO_FILE) == expected
+        assert sound.audio_bytes == len(expected)
+        unharmed = before[:position].count(b"\n") if damage.file == MESSAGES_FILE else message_count
+        assert sound.message_count >= unharmed, "what came before the damage is kept"
+        session.check_goes_on()
+
+
+@settings(deadline=None, max_examples=200)
+@given(AUDIO, st.lists(DAMAGE, min_size=2, max_size=8))
+def test_whatever_befalls_all_files_what_is_left_can_be_added_to(
+    batches: list[bytes], damages: list[Damage]
+) -> None:
+    with written(batches) as session:
+        for damage in damages:
+            damage.do(session.folder)
+        session.check_is_sound(mend(session.folder))
+        session.check_goes_on()
+
+
+@settings(deadline=None, max_examples=100)
+@given(AUDIO, st.data())
+def test_a_power_cut_leaves_all_that_was_synced(batches: list[bytes], data: st.DataObject) -> None:
+    with written(batches) as session:
+        synced = data.draw(st.integers(0, len(batches)))
+        # The audio of a batch is synced before its check is written: of the next one, anything may be there.
+        audio_bytes = data.draw(st.integers(session.ends[synced], len(session.audio)))
+        checks_bytes = synced * CHECK.size
+        if synced < len(batches) and audio_bytes >= session.ends[synced + 1]:
+            checks_bytes += data.draw(st.integers(0, CHECK.size - 1))
+        (session.folder / AUDIO_FILE).write_bytes(session.audio[:audio_bytes])
+        (session.folder / CHECKS_FILE).write_bytes(session.left(CHECKS_FILE)[:checks_bytes])
+        sound = mend(session.folder)
+        assert sound.audio_bytes == session.ends[synced]
+        session.check_is_sound(sound)
+        session.check_goes_on()
+
+
+def test_a_batch_is_written_as_these_tests_write_it(tmp_path: Path) -> None:
+    with written([b"one", b"twotwo"], 2) as session:
+        Batch(tmp_path, b"one", sealed(MESSAGES[0]), None, 3, 1).write()
+        Batch(tmp_path, b"twotwo", sealed(MESSAGES[1]), None, 9, 2).write()
+        for file in (AUDIO_FILE, CHECKS_FILE, MESSAGES_FILE):
+            assert (tmp_path / file).read_bytes() == session.left(file)
+
+
+@pytest.mark.parametrize(
+    ("audio", "where"),
+    [
+        (AudioFormat("pcm_s16le", 8000, 2), "bytes 64000 to 96000 (2.00 s to 3.00 s)"),
+        (AudioFormat("mulaw", 8000, 1), "bytes 64000 to 96000 (8.00 s to 12.00 s)"),
+        (AudioFormat("container"), "bytes 64000 to 96000 are"),
+    ],
+)
+def test_a_click_is_told_of_with_its_place_and_what_follows_it_is_kept(
+    audio: AudioFormat, where: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    batches = [bytes([number]) * 32_000 for number in range(5)]
+    with written(batches) as session:
+        about = {"start": to_dict(Start(audio=audio))}
+        (session.folder / "session.json").write_text(json.dumps(about))
+        damage = Damage(AUDIO_FILE, "flip", 0.5, b"", 3)
+        damage.do(session.folder)
+        clicked = session.left(AUDIO_FILE)
+        with caplog.at_level(logging.WARNING):
+            assert mend(session.folder).audio_bytes == len(session.audio)
+        assert session.left(AUDIO_FILE) == clicked != session.audio
+        assert where in caplog.text
+
+
+def test_checks_that_are_changed_put_no_other_audio_in_doubt(caplog: pytest.LogCaptureFixture) -> None:
+    """A position that is wrong by a bit does not move what follows it."""
+    with written([b"a" * 100, b"b" * 100, b"c" * 100]) as session:
+        checks = bytearray(session.left(CHECKS_FILE))
+        checks[CHECK.size] ^= 1
+        (session.folder / CHECKS_FILE).write_bytes(checks)
+        assert mend(session.folder).audio_bytes == 300
+        assert "bytes 100 to 200" in caplog.text
+
+
+def test_audio_of_a_version_that_made_no_checks_is_believed_and_checked_from_then_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    earlier = bytes(range(256)) * (PIECE_BYTES // 100)
+    with written([earlier]) as session:
+        (session.folder / CHECKS_FILE).unlink()
+        assert mend(session.folder).audio_bytes == len(earlier)
+        assert session.left(AUDIO_FILE) == earlier
+        session.check_goes_on()
+        assert not caplog.records
+        changed = bytearray(session.left(AUDIO_FILE))
+        changed[10] ^= 4
+        (session.folder / AUDIO_FILE).write_bytes(changed)
+        assert mend(session.folder).audio_bytes == len(changed)
+        assert f"bytes 0 to {PIECE_BYTES}" in caplog.text
+
+
+def test_an_hour_of_audio_is_not_read_into_memory_at_once(tmp_path: Path) -> None:
+    import tracemalloc
+
+    piece, count = bytes(1_000_000), 60
+    with (tmp_path / AUDIO_FILE).open("wb") as audio, (tmp_path / CHECKS_FILE).open("wb") as checks:
+        for number in range(1, count + 1):
+            audio.write(piece)
+            checks.write(check_of(piece, number * len(piece)))
+    tracemalloc.start()
+    try:
+        assert mend(tmp_path).audio_bytes == count * len(piece)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_is_sound_is_left_as_it_is() -> None:
+    with written([b"1234567"], len(MESSAGES)) as session:
+        sound = mend(session.folder)
+        assert (sound.audio_bytes, sound.message_count) == (7, len(MESSAGES))
+        assert session.left(MESSAGES_FILE) == WRITTEN
+        assert session.left(AUDIO_FILE) == b"1234567"
 
 
 def test_a_session_that_has_no_files_yet_has_nothing(tmp_path: Path) -> None:
     sound = mend(tmp_path)
     assert (sound.audio_bytes, sound.message_count) == (0, 0)
+    assert not list(tmp_path.iterdir())
+
+
+# Through the spool ---------------------------------------------------------------------------------
 
 
 async def test_a_session_that_is_opened_again_goes_on_where_its_files_end(tmp_path: Path) -> None:
@@ -68,6 +332,8 @@ async def test_a_session_that_is_opened_again_goes_on_where_its_files_end(tmp_pa
     await store.finish(spool, keep_audio=True)
     with (tmp_path / "a1" / MESSAGES_FILE).open("ab") as file:
         file.write(MESSAGES[1][:5])
+    with (tmp_path / "a1" / AUDIO_FILE).open("ab") as file:
+        file.write(b"de")
 
     again = await store.reopen("a1")
     assert (again.safe_bytes, again.kept_count) == (3, 1)
@@ -80,6 +346,7 @@ async def test_a_session_that_is_opened_again_goes_on_where_its_files_end(tmp_pa
     (tmp_path / "a1" / STATE_FILE).write_bytes(b"\0\0")
     assert store.state("a1") == {}
     await store.close()
+    assert mend(tmp_path / "a1").audio_bytes == 6, "what two runs have written is sound as a whole"
 
 
 async def test_a_message_is_written_at_once_and_audio_of_others_waits(tmp_path: Path) -> None:

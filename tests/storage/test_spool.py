@@ -12,7 +12,7 @@ import pytest
 
 from live_asr.core.types import Turn, samples
 from live_asr.errors import StorageError
-from live_asr.storage.files import AUDIO_FILE, MESSAGES_FILE, TURNS_FILE, prepare
+from live_asr.storage.files import AUDIO_FILE, CHECKS_FILE, MESSAGES_FILE, TURNS_FILE, prepare
 from live_asr.storage.spool import Spool, SpoolStore
 
 
@@ -110,7 +110,7 @@ async def test_a_writer_that_is_cancelled_in_mid_write_loses_and_swaps_nothing(t
     assert session.safe[-1] == len(expected)
 
 
-@pytest.mark.parametrize("name", [AUDIO_FILE, MESSAGES_FILE])
+@pytest.mark.parametrize("name", [AUDIO_FILE, CHECKS_FILE, MESSAGES_FILE])
 async def test_a_full_disk_fails_the_session_it_hits_and_no_other(tmp_path: Path, name: str) -> None:
     hit, spared = Session(), Session()
     async with open_store(tmp_path) as store:
@@ -158,6 +158,7 @@ async def test_audio_is_kept_after_the_end_only_where_it_is_wished_for(tmp_path:
         spool.append_message(b'{"seq":1}')
         await store.finish(spool, keep_audio=keep)
         assert (spool.folder / AUDIO_FILE).exists() == keep
+        assert (spool.folder / CHECKS_FILE).exists() == keep
         assert list(store.messages("a1")) == [b'{"seq":1}']
 
 
