@@ -23,6 +23,8 @@ Reader = Callable[[object, str], Any]
 
 LARGEST_INTEGER = 2**63 - 1
 """Beyond this, JSON libraries differ in what they keep of a number."""
+LARGEST_NUMBER = 2.0**63
+"""The float that the integers up to there round to: what was read can be written and read again."""
 MOST_COMPARED = 32
 """So many names are compared with the known ones; a comparison is slow and a frame holds many names."""
 
@@ -91,8 +93,10 @@ def number(low: float = 0.0, high: float = math.inf) -> Reader:
     allowed = f"a number from {low:g} to {high:g}" if high < math.inf else f"a number of at least {low:g}"
 
     def read(value: object, field: str) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > LARGEST_INTEGER:
+        if isinstance(value, bool) or not isinstance(value, int | float):
             refuse(field, allowed, value)
+        if abs(value) > LARGEST_NUMBER:
+            refuse(field, "a number within 64 bits", value)
         if not low <= value <= high:
             refuse(field, allowed, value)
         return float(value)

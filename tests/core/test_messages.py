@@ -276,6 +276,18 @@ def test_a_mebibyte_of_unknown_names_is_compared_with_the_known_ones_only_at_its
     assert decode_client(frame) == Stop()
 
 
+@pytest.mark.parametrize("number", ["9223372036854775807", "9223372036854775808", "9.2e18", "5e-324"])
+def test_the_largest_and_smallest_numbers_that_are_read_can_be_written_and_read_again(number: str) -> None:
+    message = decode_server(f'{{"type": "finalized", "time": {number}}}')
+    assert encode(decode_server(encode(message))) == encode(message)
+
+
+@pytest.mark.parametrize("number", ["9223372036854777856", "1e19", "1e999", "-1e999", "1" * 4000])
+def test_a_number_beyond_64_bits_is_refused_as_such(number: str) -> None:
+    with pytest.raises(ClientError, match="`time` must be a number within 64 bits"):
+        decode_server(f'{{"type": "finalized", "time": {number}}}')
+
+
 def test_times_leave_with_three_decimals() -> None:
     assert encode(Finalized(1 / 3)) == b'{"type":"finalized","time":0.333}'
 
