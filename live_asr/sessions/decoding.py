@@ -35,8 +35,9 @@ class AudioDecoder(Protocol):
     async def feed(self, data: bytes) -> Samples:
         """Take the next bytes; return what is decoded so far: shape (samples,), float32, 16 kHz, maybe empty.
 
-        Raises MediaError `not_audio` (close code 1003) where the bytes turn out to hold no audio; the decoder
-        is then of no further use.
+        Raises MediaError `not_audio` (close code 1003) where the bytes turn out to hold no audio, and
+        StorageError where the disk refuses to keep a file until it is complete; the decoder is then of no
+        further use.
         """
 
     async def finish(self) -> Samples:

@@ -7,6 +7,7 @@ file unless the container needs one, opens nothing by name, and knows only forma
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from live_asr.core.audio import Samples, bounded
 from live_asr.errors import MediaError
 from live_asr.sessions.resampling import Resampler
+from live_asr.storage.files import storage_error
 
 FORMATS = (
     "matroska,webm,ogg,mp3,mov,mp4,m4a,3gp,3g2,mj2,wav,w64,flac,aac,aiff,au,caf,avi,mpegts,mpeg,"
@@ -123,8 +125,8 @@ class MediaReader:
         """Yield samples as they are decoded: shape (samples,), float32, mono, 16 kHz.
 
         Raises MediaError `not_audio` where the bytes are no media, have no audio track, or end before any
-        audio could be decoded. A stream without a single byte yields nothing. One that is cut off or damaged
-        yields what can be decoded.
+        audio could be decoded, StorageError where the disk refuses a file that has to be kept. A stream
+        without a single byte yields nothing. One that is cut off or damaged yields what can be decoded.
         """
         head = self._source.peek(0, 16)
         if not head:
@@ -194,12 +196,12 @@ class Mixer:
 
     Two channels are averaged and soxr resamples, so that the same audio gives the same samples whether it
     comes raw or in a container. Before that, swresample brings more channels to two, since it knows what
-    each is for.
+    each is for; only then, because PyAV wraps it in a filter graph, which starts a thread for each core.
     """
 
     def __init__(self) -> None:
         self._form: tuple[str, str, int] | None = None
-        self._mixer = AudioResampler(format="fltp", layout="mono")
+        self._to_stereo: AudioResampler | None = None
         self._resampler = Resampler(16_000)
 
     def feed(self, frame: AudioFrame) -> Samples:
@@ -217,8 +219,9 @@ class Mixer:
             if self._form is None or self._form[2] != rate_hz:
                 flushed.append(self._resampler.finish())
                 self._resampler = Resampler(rate_hz)
-            layout = "mono" if channels == 1 else "stereo"
-            self._mixer = AudioResampler(format="fltp", layout=layout, rate=rate_hz)
+            self._to_stereo = None
+            if channels > 2:
+                self._to_stereo = AudioResampler(format="fltp", layout="stereo", rate=rate_hz)
             self._form = form
         return joined(flushed + [self._resampler.feed(averaged(part)) for part in self._mixed(frame)])
 
@@ -226,7 +229,8 @@ class Mixer:
         """Return the frame's samples as one or two channels, shape (channels, samples)."""
         frame.pts = None  # samples follow each other; a jump in time is not to be filled
         try:
-            return [part.to_ndarray() for part in self._mixer.resample(frame)]
+            frames = [frame] if self._to_stereo is None else self._to_stereo.resample(frame)
+            return [floats(one) for one in frames]
         except (av.error.FFmpegError, ValueError) as error:
             self._form = None  # the next frame gets a mixer that has not failed
             fault = f"Audio with the channels '{frame.layout.name}' cannot be mixed."
@@ -268,9 +272,13 @@ def index_comes_last(source: PeekableSource) -> bool:
 def spooled(source: ByteSource, directory: Path | None) -> IO[bytes]:
     """Copy all of a source to a temporary file, which vanishes when it is closed.
 
-    Raises MediaError where it is longer than a disk should be asked to keep.
+    Raises MediaError where it is longer than a disk should be asked to keep, StorageError where the disk
+    refuses: that is no fault of the file.
     """
-    file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - the caller closes it
+    try:
+        file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - the caller closes it
+    except OSError as error:
+        raise storage_error(error) from error
     try:
         while data := source.read(2**18):
             file.write(data)
@@ -278,6 +286,10 @@ def spooled(source: ByteSource, directory: Path | None) -> IO[bytes]:
                 fault = f"The file's index comes after more than {MOST_SPOOLED_BYTES // 2**30} GiB."
                 raise MediaError(fault, "Write it with the index first (ffmpeg -movflags +faststart).")
         file.seek(0)
+    except OSError as error:
+        with contextlib.suppress(OSError):  # it flushes, which fails again
+            file.close()
+        raise storage_error(error) from error
     except BaseException:
         file.close()
         raise
@@ -310,9 +322,24 @@ def id3_bytes(head: bytes) -> int:
     return 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=False))
 
 
+def floats(frame: AudioFrame) -> NDArray[Any]:
+    """Return a frame's samples: shape (channels, samples), float32. Raises ValueError for odd formats."""
+    found = frame.to_ndarray()
+    if not frame.format.is_planar:
+        found = found.reshape(-1, frame.layout.nb_channels).T
+    if not np.issubdtype(found.dtype, np.integer):
+        with np.errstate(over="ignore"):
+            return found.astype(np.float32, copy=False)
+    full_scale = np.float32(2 ** (8 * found.itemsize - 1))
+    zero = full_scale if np.issubdtype(found.dtype, np.unsignedinteger) else np.float32(0)
+    scaled: NDArray[Any] = (found.astype(np.float32) - zero) / full_scale
+    return scaled
+
+
 def averaged(channels: NDArray[Any]) -> Samples:
     """Return the mean of one or two channels, shape (channels, samples), without what is out of bounds."""
-    total = channels[0] + channels[1] if len(channels) > 1 else channels[0].copy()
+    with np.errstate(invalid="ignore", over="ignore"):  # a damaged stream may hold infinities
+        total = channels[0] + channels[1] if len(channels) > 1 else channels[0].copy()
     return bounded((total / np.float32(len(channels))).astype(np.float32, copy=False))
 
 

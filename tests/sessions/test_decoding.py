@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import random
 import struct
@@ -14,13 +15,14 @@ from typing import Any
 
 import av
 import numpy as np
+import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from live_asr.core.audio import Samples
 from live_asr.core.messages import AudioFormat
-from live_asr.errors import MediaError
+from live_asr.errors import MediaError, StorageError
 from live_asr.sessions import container, media
 from live_asr.sessions.decoding import INLINE_BYTES, AudioDecoder, open_decoder
 
@@ -386,6 +388,28 @@ async def test_a_file_too_long_to_keep_is_refused(
     assert "faststart" in caught.value.hint
 
 
+async def test_a_disk_that_refuses_to_keep_a_file_is_told_as_such_and_not_as_a_fault_of_the_file(
+    files: dict[str, bytes], tmp_path: Path
+) -> None:
+    decoder = open_decoder(CONTAINER, tmp_path / "gone")
+    try:
+        with pytest.raises(StorageError) as caught:
+            await decoder.feed(files["index-last.m4a"])
+    finally:
+        decoder.close()
+    assert caught.value.code == "storage_full" and caught.value.hint
+
+
+async def test_samples_beyond_all_bounds_are_silence_in_stereo_too() -> None:
+    sound = np.zeros((16_000, 2), "<f4")
+    sound[100], sound[200], sound[300] = (np.inf, -np.inf), (np.nan, 0.5), (3e38, 3e38)
+    form = struct.pack("<HHIIHH", 3, 2, 16_000, 128_000, 8, 32)
+    head = b"RIFF\xff\xff\xff\xffWAVEfmt " + struct.pack("<I", len(form)) + form + b"data\xff\xff\xff\xff"
+    found = await decode(head + sound.tobytes())
+    assert len(found) == 16_000
+    assert not found.any()
+
+
 async def test_audio_that_never_comes_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -448,6 +472,20 @@ async def test_a_closed_decoder_ends_its_thread(name: str, sent_bytes: int, file
     await asyncio.to_thread(thread.join, 10)
     assert not thread.is_alive()
     assert len(await decoder.feed(b"late")) == 0
+
+
+@pytest.mark.parametrize("name", ["plain.wav", "stereo.wav", "lossless.flac", "recorder.webm"])
+async def test_an_open_decoder_takes_one_thread_however_many_cores_there_are(
+    name: str, files: dict[str, bytes]
+) -> None:
+    gc.collect()  # what earlier tests have left to it holds threads of its own
+    before = psutil.Process().num_threads()
+    decoder = open_decoder(CONTAINER)
+    try:
+        assert len(await decoder.feed(files[name][: len(files[name]) // 2])) > 0
+        assert psutil.Process().num_threads() <= before + 1
+    finally:
+        decoder.close()
 
 
 async def test_closing_wakes_whoever_waits_for_a_decoder(files: dict[str, bytes]) -> None:
