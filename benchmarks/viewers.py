@@ -37,8 +37,8 @@ MOST_CPU = 1.2
 """Times the CPU of one viewer."""
 MOST_BYTES = 0.02
 """Of what is sent by a server that repeats all lines."""
-LONGER = (15, 60)
-"""Minutes for which the bytes are worked out, as if the session had gone on like that."""
+TALK, SHORTER = 60, (15, 30)
+"""Minutes for which the bytes are worked out, as if the session went on like that; the first is judged."""
 
 Message = dict[str, Any]
 
@@ -99,7 +99,7 @@ async def play(server: BenchServer, clip: Clip, viewers: int) -> Round:
         await hearing
         got = json.loads(await reading.stdout.read())
         await reading.wait()
-    times = {0: 1} | {minutes: round(minutes * 60 / clip.duration) for minutes in LONGER}
+    times = {0: 1} | {minutes: round(minutes * 60 / clip.duration) for minutes in (*SHORTER, TALK)}
     return Round(
         viewers=viewers,
         cpu_seconds=usage.cpu_seconds,
@@ -177,16 +177,20 @@ def table_of(model: str, clip: Clip, one: Sequence[Round], many: Sequence[Round]
             {"with one": f"{own(one):.1f} s", f"with {count}": f"{own(many):.1f} s"},
         ),
         limit(
-            "bytes to a viewer, over those of repeating all lines",
-            last.viewer_bytes / last.repeating_bytes[0],
+            f"bytes to a viewer, over those of repeating all lines, worked out for {TALK} minutes like these",
+            share(last, clip.duration, TALK),
             MOST_BYTES,
             digits=4,
         ),
-        fact(
-            "bytes to a viewer, repeating all lines",
-            f"{last.viewer_bytes}, {last.repeating_bytes[0]}",
+        *(
+            fact(f"the same worked out for {minutes} minutes", f"{share(last, clip.duration, minutes):.4f}")
+            for minutes in SHORTER
         ),
-        *(longer(last, clip.duration, minutes) for minutes in LONGER),
+        fact(
+            "the same of the session as it was",
+            f"{share(last, clip.duration):.4f}",
+            {"to a viewer": str(last.viewer_bytes), "repeating": str(last.repeating_bytes[0])},
+        ),
         limit("viewers' sessions with another number of kept messages", uneven, 0, digits=0),
         fact("bytes to the viewer who got least", str(last.least_bytes)),
     ]
@@ -196,11 +200,14 @@ def table_of(model: str, clip: Clip, one: Sequence[Round], many: Sequence[Round]
     return Table(title, rows, notes)
 
 
-def longer(found: Round, duration: float, minutes: int) -> Row:
-    """Work out the share of bytes of a session that goes on like the one measured."""
-    viewer_bytes = found.viewer_bytes * round(minutes * 60 / duration)
-    title = f"the same worked out for {minutes} minutes like these"
-    return fact(title, f"{viewer_bytes / found.repeating_bytes[minutes]:.4f}")
+def share(found: Round, duration: float, minutes: int = 0) -> float:
+    """Return the bytes to a viewer, over those of repeating all lines.
+
+    With `minutes`, for a session that goes on for so long like the one measured, of `duration` seconds.
+    What is sent once grows with the session, what is repeated with its square.
+    """
+    times = round(minutes * 60 / duration) if minutes else 1
+    return found.viewer_bytes * times / found.repeating_bytes[minutes]
 
 
 # The suite ----------------------------------------------------------------------------------------
