@@ -375,7 +375,8 @@ class LiveSession:
         self._error = None
         writing = asyncio.create_task(self._write(self._socket))
         try:
-            await self._socket.send(encode(start).decode())
+            with suppress(ConnectionClosed):  # what the server said before it closed is still to be read
+                await self._socket.send(encode(start).decode())
             async for frame in self._socket:
                 if isinstance(frame, str):
                     self._receive(frame)

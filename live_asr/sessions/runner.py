@@ -151,8 +151,8 @@ class SessionRunner:
         if self._stop_asked:
             raise ClientError(
                 "unexpected_message",
-                "Audio came after the session had been stopped.",
-                "Open a new session for more audio.",
+                "A session that was stopped takes no audio.",
+                "After `stop` only read: `stopped` and `final` follow. Open a new session for more audio.",
             )
         self.spool.append_audio(data)
         self._inbox.put_audio(data, self.received_bytes)
