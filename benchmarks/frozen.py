@@ -36,9 +36,9 @@ UNANSWERED = 10.0
 CAUGHT_UP = 5.0
 """A session whose captions are behind by less has caught up, seconds."""
 MOST_MB, MB_PER_SECOND = 8.0, 0.2
-"""What the server's process may grow by for each session: what it would have said and held anyway, and for each
-second that inference stands still. Sound that waits as samples for both policies, captions and speakers, takes
-0.13."""
+"""What the server's process may grow by for each session: what it would have said and held anyway, and for
+each second that inference stands still. Sound that waits as samples for both policies, captions and
+speakers, takes 0.13."""
 WAITING = {"LIVE_ASR_INFERENCE__DECODE_TIMEOUT": "100000"}
 """Lets no process count as hung."""
 
