@@ -5,11 +5,14 @@ import { find } from "./elements.js";
 
 /** How long the server may take. */
 const ANSWER_MS = 8_000;
+/** Names under which a computer reaches itself, and nobody else does. */
+const OWN_MACHINE = /(^|\.)localhost$|^127\.|^\[::1\]$/;
 
 /** Show the link to a session in the panel. @param {string} address of the session */
 export async function showShare(address) {
   const code = find("share-code");
   const problem = find("share-problem");
+  find("share-here").hidden = !OWN_MACHINE.test(location.hostname);
   code.hidden = true;
   problem.hidden = true;
   find("share-link").value = "";

@@ -232,7 +232,7 @@ export function showLanguages(chosen) {
 /** What stands where no language is chosen. @param {State} state */
 function detected(state) {
   const language = detectedLanguage(state);
-  return language && find("language").value === "" ? `Detected: ${nameOf(language)}` : "Detect language";
+  return language && find("language").value === "" ? `${nameOf(language)} (detected)` : "Detect language";
 }
 
 /** What the main button does now. @param {State} state */

@@ -121,7 +121,7 @@ export function hearing(state) {
 
 /** Say how long ago the newest confirmed word was spoken; empty where that means nothing. @param {State} state @returns {string} */
 export function behind(state) {
-  if (!state.lag || state.phase !== "live" || state.source === "file") return "";
+  if (!state.lag || state.phase !== "live" || state.source === "file" || state.isReconnecting) return "";
   return `${Math.max(0, state.lag.seconds).toFixed(1)} s`;
 }
 

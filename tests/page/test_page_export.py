@@ -147,7 +147,7 @@ def test_the_detected_language_is_named_and_every_language_has_a_name(
     scripted.open()
     scripted.commit(0, "Good evening")
     scripted.finish(0)
-    expect(language.locator("option").first).to_have_text("Detected: English")
+    expect(language.locator("option").first).to_have_text("English (detected)")
 
 
 def test_a_phone_on_stage_breaks_no_usual_word(

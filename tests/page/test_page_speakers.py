@@ -313,6 +313,19 @@ def test_the_full_pass_shows_its_progress_and_then_who_spoke_when(
     opened.photograph("final-dark")
 
 
+def test_words_that_only_the_full_pass_found_can_be_read_and_saved(
+    silent_browser: Browser, server: Server, visit: OpenPage
+) -> None:
+    opened = visit(silent_browser, server.url)
+    scripted = ScriptedServer(opened)
+    scripted.open()
+    scripted.stop(185)
+    conclude(scripted)
+    expect(opened.page.locator("#hero")).to_be_hidden()
+    expect(opened.page.locator("#transcript .turn")).to_have_count(4)
+    expect(opened.page.get_by_role("button", name="Save")).to_be_enabled()
+
+
 def test_a_turn_of_the_timeline_leads_to_its_words_by_mouse_and_by_keyboard(
     silent_browser: Browser, server: Server, visit: OpenPage
 ) -> None:
@@ -386,8 +399,12 @@ def test_the_stage_names_and_colours_who_speaks(
     expect(stage.locator(".turn")).to_have_count(3)
     assert stage.locator(".speaker").all_text_contents() == ["Speaker 1", "Ada"]
     assert stage.locator("button").count() == 0
-    lines = stage.locator(".committed")
-    assert lines.first.evaluate(COLOR_OF) != lines.last.evaluate(COLOR_OF)
+    whole_lines = (
+        "(box) => box.scrollHeight / parseFloat(getComputedStyle(box.querySelector('.text')).lineHeight)"
+    )
+    assert stage.evaluate(whole_lines) == pytest.approx(round(stage.evaluate(whole_lines)), abs=0.02)
+    words = stage.locator(".committed")
+    assert words.first.evaluate(COLOR_OF) != words.last.evaluate(COLOR_OF)
     assert page.evaluate(FAINT_TEXTS) == []
     opened.photograph("stage-speakers")
 

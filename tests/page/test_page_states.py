@@ -25,6 +25,7 @@ def expect_words(opened: Visit, title: str, detail: str) -> None:
 def test_a_fresh_page_says_what_to_do(talking_browser: Browser, server: Server, visit: OpenPage) -> None:
     opened = visit(talking_browser, server.url)
     expect_words(opened, "Ready", "Press Start and talk")
+    expect(opened.page.locator("[popover]:visible")).to_have_count(0)
 
 
 def test_while_the_browser_asks_the_page_says_where_to_look(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from conftest import Server, StartServer
@@ -102,6 +103,58 @@ def test_the_overlay_shows_the_last_lines_on_nothing(
     presenter.stop()
 
 
+def recorded(opened: Visit, *messages: dict[str, Any]) -> None:
+    """Answer for the server that these were said in the session `abc`."""
+    body = "".join(f"data: {json.dumps(message)}\n\n" for message in messages)
+    opened.page.route("**/v1/sessions/abc/events", lambda route: route.fulfill(body=body))
+
+
+def said(utterance: int, speaker: str, text: str) -> dict[str, Any]:
+    words = [
+        {"text": f" {word}", "start": 10 * utterance + n, "end": 10 * utterance + n + 1, "speaker": speaker}
+        for n, word in enumerate(text.split())
+    ]
+    return {"type": "commit", "seq": 1, "utterance": utterance, "words": words, "text": f" {text}"}
+
+
+DIALOGUE = [said(0, "S1", "And nobody could say why"), said(1, "S2", "Twice a day the sea comes up")]
+NAMES = {"type": "names", "names": {"S2": "Ada"}}
+LABEL = {"type": "label", "seq": 3, "from": 10, "to": 20, "speaker": "S1"}
+
+
+@pytest.mark.parametrize("page", ["watch", "overlay"])
+def test_the_audience_sees_who_speaks_by_colour_and_by_name(
+    browser: Browser, server: Server, visit: OpenPage, page: str
+) -> None:
+    opened = visit(browser, "about:blank")
+    recorded(opened, NAMES, *DIALOGUE)
+    opened.page.goto(f"{server.url}/{page}/abc")
+    names = opened.page.locator("#transcript .speaker")
+    expect(names).to_have_text(["Speaker 1", "Ada"])
+    words = opened.page.locator("#transcript .committed")
+    first, second = (words.nth(at).evaluate("(one) => getComputedStyle(one).color") for at in range(2))
+    assert first != second
+    name, text = names.first.bounding_box(), words.first.bounding_box()
+    assert name is not None
+    assert text is not None
+    if page == "watch":
+        assert name["x"] == pytest.approx(text["x"], abs=2)
+        assert name["y"] + name["height"] <= text["y"] + 8, "above the words"
+    else:
+        assert name["x"] + name["width"] <= text["x"] + 2, "before the words, in their line"
+    opened.photograph(f"{page}-names")
+
+
+def test_a_label_that_is_corrected_is_corrected_for_the_audience(
+    browser: Browser, server: Server, visit: OpenPage
+) -> None:
+    opened = visit(browser, "about:blank")
+    recorded(opened, NAMES, *DIALOGUE, LABEL)
+    opened.page.goto(f"{server.url}/watch/abc")
+    expect(opened.page.locator("#transcript .turn")).to_have_count(2)
+    expect(opened.page.locator("#transcript .speaker")).to_have_text(["Speaker 1"])
+
+
 def test_a_session_that_there_is_not_is_said_to_be_unknown(
     browser: Browser, server: Server, visit: OpenPage
 ) -> None:
@@ -118,6 +171,7 @@ def test_a_presenter_shares_a_link_that_lets_others_watch_and_nothing_else(
     opened.start()
     opened.page.get_by_role("button", name="Share").click()
     expect(opened.page.locator("#share-code")).to_be_visible()
+    expect(opened.page.locator("#share-here")).to_contain_text("Only this computer")
     link = opened.page.locator("#share-link").input_value()
     assert link.startswith(f"{server.url}/watch/")
     assert "sesame" not in link
