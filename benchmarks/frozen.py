@@ -29,6 +29,8 @@ from benchmarks.table import TOGETHER
 FREEZE = 60.0
 BEFORE = 20.0
 """Seconds of speech before it."""
+AFTER = 1.5
+"""Times as much speech after it: at the latest, a session has caught up when it has drained."""
 HEALTH_INTERVAL = 0.25
 HEALTH_P99_MS = 200.0
 UNANSWERED = 10.0
@@ -87,17 +89,20 @@ def text_of(log: SessionLog) -> str:
     return "".join(arrival.message["text"] for arrival in log.of_type("commit"))
 
 
-def caught_up(log: SessionLog, thawed: float) -> float:
-    """Return how many seconds after the thaw a session had caught up: 0 if it never fell back, else nan."""
+def caught_up(log: SessionLog, thawed: float) -> tuple[float, bool]:
+    """Return how many seconds after the thaw a session had caught up, and whether people still spoke then.
+
+    0 where it had caught up before or never fell back, nan where it was behind to its end and did not drain.
+    """
     lags = [(arrival.time, arrival.message["seconds"]) for arrival in log.of_type("lag")]
     behind = [at for at, seconds in lags if seconds >= CAUGHT_UP]
     if not behind or behind[-1] < thawed:
-        return 0.0
+        return 0.0, True
     near = [at for at, _ in lags if at > behind[-1]]
     stopped = log.first("stopped")
     if near:
-        return near[0] - thawed
-    return stopped.time - thawed if stopped is not None else float("nan")
+        return near[0] - thawed, True
+    return stopped.time - thawed if stopped is not None else float("nan"), False
 
 
 # Measuring ----------------------------------------------------------------------------------------
@@ -160,7 +165,7 @@ async def sessions(
 
 def frozen(model: str, options: Options, *, duration: float) -> tuple[Table, dict[str, Any]]:
     """Measure both ways, and what the same sessions say unfrozen."""
-    seconds = BEFORE + 2 * max(duration, BEFORE)
+    seconds = BEFORE + duration + AFTER * max(duration, BEFORE)
     clips = [options.clip(name, seconds) for name in TOGETHER]
 
     def run(frozen_for: float, settings: dict[str, str]) -> tuple[list[SessionLog], Watch]:
@@ -223,7 +228,8 @@ def rows(found: dict[str, FrozenRun]) -> list[Row]:
         return [pair for log in one.logs for pair in zip(log.ping_times, log.pings, strict=True)]
 
     def each_session(one: FrozenRun) -> str:
-        return ", ".join(f"{caught_up(log, one.watch.thawed):.1f}" for log in one.logs)
+        times = (caught_up(log, one.watch.thawed) for log in one.logs)
+        return ", ".join(f"{seconds:.1f}{'' if spoken else ' (drained)'}" for seconds, spoken in times)
 
     def against(one: FrozenRun) -> Errors:
         pairs = zip(one.texts, one.unfrozen, strict=True)

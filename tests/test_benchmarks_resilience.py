@@ -247,19 +247,22 @@ def lagging(*lags: tuple[float, float]) -> SessionLog:
 
 
 def test_a_session_has_caught_up_when_it_is_near_for_good() -> None:
-    assert frozen.caught_up(lagging((1, 0.5), (5, 40), (6, 4.0), (7, 6.0), (9, 3.0), (10, 1.0)), 4.0) == 5.0
+    assert frozen.caught_up(lagging((1, 0.5), (5, 40), (6, 4.0), (7, 6.0), (9, 3.0), (10, 1.0)), 4.0) == (
+        5.0,
+        True,
+    )
 
 
 def test_a_session_that_never_fell_back_or_had_caught_up_before_the_thaw_took_no_time() -> None:
-    assert frozen.caught_up(lagging((1, 0.5), (5, 1.0)), 4.0) == 0.0
-    assert frozen.caught_up(lagging((1, 30.0), (2, 1.0), (5, 1.0)), 4.0) == 0.0
+    assert frozen.caught_up(lagging((1, 0.5), (5, 1.0)), 4.0) == (0.0, True)
+    assert frozen.caught_up(lagging((1, 30.0), (2, 1.0), (5, 1.0)), 4.0) == (0.0, True)
 
 
 def test_a_session_that_was_behind_to_its_end_has_caught_up_with_it_or_not_at_all() -> None:
     log = lagging((5, 40.0))
-    assert np.isnan(frozen.caught_up(log, 4.0))
+    assert np.isnan(frozen.caught_up(log, 4.0)[0])
     log.arrivals.append(Arrival(11.0, 1, {"type": "stopped"}))
-    assert frozen.caught_up(log, 4.0) == 7.0
+    assert frozen.caught_up(log, 4.0) == (7.0, False)
 
 
 def test_growth_is_over_the_most_before_the_freeze() -> None:
