@@ -27,6 +27,7 @@ from live_asr.server.logs import log_config
 from live_asr.server.websocket import MAX_FRAME_BYTES, StreamProtocol
 from live_asr.storage.database import Database, database_url
 from live_asr.storage.files import prepare
+from live_asr.storage.holding import held
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +43,14 @@ def run(settings: Settings, brought: Brought) -> None:
     """Serve until SIGINT or SIGTERM; open sessions are brought to their end first.
 
     Raises ConfigError when the address cannot be listened on, StorageError when the data folder cannot
-    be written or the database not be reached, EngineError when the models cannot be loaded.
+    be written, another server serves from it, or the database cannot be reached, EngineError when the models
+    cannot be loaded.
     """
+    with held(settings.storage.data):
+        _serve(settings, brought)
+
+
+def _serve(settings: Settings, brought: Brought) -> None:
     logging.config.dictConfig(log_config(settings.server.log_level, settings.server.log_format))
     prepare(sessions_folder(settings))
     database = Database(database_url(settings.storage))

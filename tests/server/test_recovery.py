@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
+import sys
 from pathlib import Path
 
 import httpx
 import pytest
-from conftest import Server, StartServer
+from conftest import MODEL, Server, StartServer
 from talking import Caller, Message, call, eventually, finished_record, likeness, plain_words
 from test_resume import check_record, record, resumed
 
@@ -102,6 +104,25 @@ async def test_a_client_is_told_that_the_server_restarts_and_goes_on_with_the_ne
         await second.speak(speech[again["received_bytes"] :])
         assert (await second.finished())["duration"] == len(speech) / SECOND_BYTES
     check_record(record(first, second))
+
+
+async def test_a_second_server_on_the_folder_of_one_that_runs_is_refused_and_disturbs_nobody(
+    start_server: StartServer, models_dir: Path, speech: bytes
+) -> None:
+    server = start_server(**WAITS)
+    async with call(server.stream) as caller:
+        await caller.start(pace="fast")
+        await caller.send(speech)
+        second = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "live_asr.cli", "serve", "--port", "0", "--model", MODEL),
+            *("--data", str(server.data)),
+            env={**os.environ, "LIVE_ASR_MODELS__DIR": str(models_dir)},
+            stderr=asyncio.subprocess.PIPE,
+        )
+        _, errors = await second.communicate()
+        assert second.returncode == 1
+        assert f"Another live-asr serves from {server.data}" in errors.decode()
+        assert (await caller.finished())["duration"] == len(speech) / SECOND_BYTES
 
 
 def torn(folder: Path) -> None:
