@@ -168,27 +168,31 @@ class MediaReader:
         heard_at_bytes = self._source.read_bytes
         errors_in_a_row = 0
         stream = container.streams.audio[0]
-        packets = container.demux(stream)
-        while errors_in_a_row < MOST_ERRORS_IN_A_ROW:
-            try:
-                packet = next(packets)
-            except StopIteration:
-                return
-            except (av.error.FFmpegError, IndexError):  # the latter for tracks that turn up on the way
-                packets = container.demux(stream)  # a generator that raised is over; the demuxer may go on
-                errors_in_a_row += 1
-                continue
-            try:
-                frames = packet.decode()
-            except av.error.FFmpegError:
-                self.skipped_packets += 1
-                frames = []
-            for frame in frames:
-                yield frame
-                heard_at_bytes, errors_in_a_row = self._source.read_bytes, 0
-            if self._source.read_bytes - heard_at_bytes > MOST_SILENT_BYTES:
-                fault = f"{MOST_SILENT_BYTES // 2**20} MiB in a row held no audio."
-                raise MediaError(fault, HINT)
+        packets: Any = container.demux(stream)
+        try:
+            while errors_in_a_row < MOST_ERRORS_IN_A_ROW:
+                try:
+                    packet = next(packets)
+                except StopIteration:
+                    return
+                except (av.error.FFmpegError, IndexError):  # the latter for tracks that turn up on the way
+                    # A generator that raised is over; the demuxer may go on.
+                    packets = container.demux(stream)
+                    errors_in_a_row += 1
+                    continue
+                try:
+                    frames = packet.decode()
+                except av.error.FFmpegError:
+                    self.skipped_packets += 1
+                    frames = []
+                for frame in frames:
+                    yield frame
+                    heard_at_bytes, errors_in_a_row = self._source.read_bytes, 0
+                if self._source.read_bytes - heard_at_bytes > MOST_SILENT_BYTES:
+                    fault = f"{MOST_SILENT_BYTES // 2**20} MiB in a row held no audio."
+                    raise MediaError(fault, HINT)
+        finally:
+            packets.close()  # one that is merely forgotten takes 150 bytes of PyAV's along
 
 
 class Mixer:
