@@ -64,7 +64,7 @@ class Record:
             session=session,
             segments=segments,
             duration_samples=transcript.duration_samples,
-            language=transcript.language,
+            language=transcript.live_language if is_live else transcript.language,
             revision=0 if is_live else transcript.revision,
             turns=own_turns or turns_of(word for segment in segments for word in segment.words),
             names=names_of(transcript, names or {}),

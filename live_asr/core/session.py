@@ -7,7 +7,6 @@ detections and decodes it asks for, and sends the messages it makes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from enum import Enum
 from types import MappingProxyType
 from typing import Literal
@@ -35,7 +34,7 @@ from live_asr.core.messages import (
     wire_word,
 )
 from live_asr.core.segmenter import SpeechEnded, SpeechStarted
-from live_asr.core.snapshot import Snapshot, voices_of
+from live_asr.core.snapshot import Snapshot, shown_turns, speaker_count, voices_of
 from live_asr.core.speakers import SpeakerTracker
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import DecodeRequest, Hypothesis, Turn, Utterance, Word, seconds
@@ -117,14 +116,16 @@ class Session:
         options: CaptionOptions | None = None,
         *,
         speakers: SpeakerOptions | None = None,
+        language: str | None = None,
     ) -> None:
+        """Open a session; `language` is what is spoken, where `start` names none and it is known already."""
         self.id = session_id
         self.start = start
         self.state = SessionState.OPEN
         self.transcript = Transcript()
         self._captioner = Captioner(
             options,
-            language=start.language,
+            language=start.language or language,
             task=start.task,
             vocabulary=start.vocabulary,
         )
@@ -158,9 +159,13 @@ class Session:
         It goes on where that ends, and wants its audio from the beginning. The utterance that was open is
         closed: what follows is another one. One that has said `stopped` is finalizing.
         """
-        if start.language is None:
-            start = replace(start, language=snapshot.language)
-        session = cls(session_id, start, options, speakers=None if transcript.is_stopped else speakers)
+        session = cls(
+            session_id,
+            start,
+            options,
+            speakers=None if transcript.is_stopped else speakers,
+            language=snapshot.language,
+        )
         session.transcript = transcript
         if transcript.is_stopped:
             session.state = SessionState.FINALIZING
@@ -169,7 +174,7 @@ class Session:
         session._captioner_from = session._captioner.take_up(snapshot.safe_sample, snapshot.words)
         if session._tracker is not None and session._labels is not None:
             session._tracker_from = session._tracker.take_up(
-                snapshot.safe_sample, snapshot.voices, _speakers_of(transcript), _turns_of(transcript)
+                snapshot.safe_sample, snapshot.voices, speaker_count(transcript), shown_turns(transcript)
             )
             recent = snapshot.safe_sample - session._tracker.options.window_samples
             session._labels.take_up(word for word in transcript.words if word.start_sample >= recent)
@@ -430,17 +435,3 @@ class Session:
     def _keep(self, message: KeptMessage) -> None:
         self.transcript.apply(message)
         self._messages.append(message)
-
-
-def _speakers_of(transcript: Transcript) -> int:
-    """Return how many live speakers were named: the highest number of a label."""
-    return max((int(label[1:]) for label in transcript.live_labels if label[1:].isdecimal()), default=0)
-
-
-def _turns_of(transcript: Transcript) -> list[Turn]:
-    """Return who said the words so far, which is what is kept of who spoke when."""
-    return [
-        Turn(segment.start_sample, segment.end_sample, segment.speaker)
-        for segment in transcript.live_segments()
-        if segment.speaker is not None
-    ]

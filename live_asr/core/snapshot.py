@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from live_asr.core.transcript import Transcript
-from live_asr.core.types import Word, samples
+from live_asr.core.types import Turn, Word, samples
 
 ROUNDING_SAMPLES = samples(0.001)
 """Messages have times in milliseconds."""
@@ -82,3 +82,17 @@ class Snapshot:
 def voices_of(sums: Sequence[Any]) -> tuple[tuple[float, ...], ...]:
     """Return centroids as numbers that JSON holds."""
     return tuple(tuple(np.asarray(total, np.float64).round(5).tolist()) for total in sums)
+
+
+def speaker_count(transcript: Transcript) -> int:
+    """Return how many live speakers were named: the highest number of a label."""
+    return max((int(label[1:]) for label in transcript.live_labels if label[1:].isdecimal()), default=0)
+
+
+def shown_turns(transcript: Transcript) -> list[Turn]:
+    """Return who said the words so far, which is what is kept of who spoke when."""
+    return [
+        Turn(segment.start_sample, segment.end_sample, segment.speaker)
+        for segment in transcript.live_segments()
+        if segment.speaker is not None
+    ]

@@ -7,6 +7,7 @@ only labels and the final pass's revision are added to it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -50,6 +51,8 @@ class Transcript:
         self._utterances: list[_Utterance] = []
         self._tail: tuple[Word, ...] = ()
         self._last_seq = 0
+        self._languages: Counter[str] = Counter()
+        """Samples of complete utterances in each language."""
         self._language: str | None = None
         self._stopped: Stopped | None = None
         self._final: Final | None = None
@@ -82,7 +85,6 @@ class Transcript:
                 self._tail = ()
             case Final():
                 self._final = message
-                self._language = message.language or self._language
                 self._tail = ()
         self._last_seq = message.seq
 
@@ -123,7 +125,12 @@ class Transcript:
 
     @property
     def language(self) -> str | None:
-        """The language spoken; None until the first utterance is complete."""
+        """The language spoken, as the full pass found it, else as the live transcript has it."""
+        return (self._final.language if self._final else None) or self._language
+
+    @property
+    def live_language(self) -> str | None:
+        """The language of most of what was said, by time; None until the first utterance is complete."""
         return self._language
 
     @property
@@ -221,12 +228,20 @@ class Transcript:
     def _complete(self, message: UtteranceMessage) -> None:
         utterance = self._utterance(message.utterance)
         utterance.complete = True
-        self._language = self._language or message.language
+        if message.language is not None:
+            self._count_language(message.language, samples(message.end) - samples(message.start))
         self._show(message.speaker)
         if message.speaker is not None:
             utterance.words = [
                 word if word.speaker else replace(word, speaker=message.speaker) for word in utterance.words
             ]
+
+    def _count_language(self, language: str, length_samples: int) -> None:
+        """Count an utterance; where two languages were spoken as long, the latest is meant."""
+        # The first words of a session are often few, and then the language is hardly more than a guess.
+        self._languages[language] += max(1, length_samples)
+        if self._languages[language] >= self._languages[self._language or language]:
+            self._language = language
 
     def _show(self, label: SpeakerLabel | None) -> None:
         if label is not None:

@@ -31,7 +31,7 @@ MOST_NEW_TOKENS = 200
 DETECTOR_CHUNKS = 2048
 """Chunks of 32 ms that are judged at a time: a minute."""
 LANGUAGE_WINDOWS = 6
-"""So many windows, the ones with most speech, vote on the language."""
+"""So many windows, the ones with most speech, vote on the language, each with as much as it holds."""
 SEGMENTER = SegmenterOptions(end_silence_samples=samples(0.3), post_roll_samples=samples(0.2))
 
 Pcm = NDArray[np.int16]
@@ -208,7 +208,7 @@ def _language(pcm: Pcm, spans: Sequence[Span], recognizer: WhisperRecognizer) ->
     belief: dict[str, float] = {}
     for span in sorted(spans, key=lambda span: -span.speech_samples)[:LANGUAGE_WINDOWS]:
         for language, probability in recognizer.detect_language(_audio(pcm, span)).items():
-            belief[language] = belief.get(language, 0.0) + probability
+            belief[language] = belief.get(language, 0.0) + probability * span.speech_samples
     return max(belief, key=lambda code: belief[code])
 
 

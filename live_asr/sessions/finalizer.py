@@ -242,7 +242,7 @@ class Finalizer:
             log.info("session %s: full pass over %.1f s", session.session_id, count / SAMPLE_RATE_HZ)
             job = FullPassJob(
                 audio_file=pcm,
-                language=start.language or session.transcript.language,
+                language=start.language,  # what was guessed live must not decide: the pass hears all of it
                 task=start.task,
                 vocabulary=start.vocabulary,
                 diarize=start.diarize,

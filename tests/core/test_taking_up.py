@@ -138,6 +138,14 @@ def test_where_nothing_was_written_beside_the_messages_nobody_gets_the_name_of_a
     assert not [m for m in messages if isinstance(m, Label) and m.speaker == "S3" and m.to < 7.0]
 
 
+def test_the_language_that_was_found_goes_on_and_is_not_taken_for_one_that_was_asked_for() -> None:
+    session = Session.taken_up("test", Start(diarize=False), Transcript(), Snapshot(language="de"))
+    driver = Driver(session, ScriptedRecognizer(MONOLOGUE, language="de"))
+    driver.hear(MONOLOGUE_AUDIO)
+    assert {request.language for request in driver.requests} == {"de"}
+    assert session.start.language is None  # the full pass is to find it by itself
+
+
 def test_a_session_that_had_stopped_is_finalizing_and_takes_nothing_more() -> None:
     life = Life(MONOLOGUE, MONOLOGUE_AUDIO)
     life.end()

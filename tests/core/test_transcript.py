@@ -84,8 +84,50 @@ def test_an_utterance_without_words_is_no_segment() -> None:
     assert transcript_of(over(1), over(2, utterance=1)).segments() == ()
 
 
-def test_the_language_is_the_first_utterances() -> None:
-    assert transcript_of(commit(1, "Hallo."), over(2, language="de")).language == "de"
+def spoken_in(*utterances: tuple[str | None, float]) -> Transcript:
+    """Make a transcript of utterances, each in a language and so many seconds long."""
+    return transcript_of(
+        *(
+            UtteranceMessage(number + 1, number, 5.0, 5.0 + length, "", None, language)
+            for number, (language, length) in enumerate(utterances)
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("utterances", "language"),
+    [
+        ([("de", 1.0)], "de"),
+        ([("cy", 0.6), ("en", 4.0)], "en"),
+        ([("en", 4.0), ("de", 1.0), ("en", 1.0), ("de", 3.0)], "en"),
+        ([("en", 2.0), ("de", 1.0), ("de", 1.0)], "de"),
+        ([("en", 0.0), ("de", 0.0)], "de"),
+        ([("en", 1.0), (None, 5.0)], "en"),
+        ([(None, 1.0)], None),
+    ],
+    ids=[
+        "the only one",
+        "a wrong guess first",
+        "most",
+        "a tie",
+        "without length",
+        "unknown later",
+        "unknown",
+    ],
+)
+def test_the_language_is_what_was_spoken_longest_and_of_two_the_later(
+    utterances: list[tuple[str | None, float]], language: str | None
+) -> None:
+    assert spoken_in(*utterances).language == language
+
+
+def test_the_full_pass_s_language_is_the_session_s_and_the_live_record_keeps_its_own() -> None:
+    transcript = transcript_of(
+        commit(1, "Bore da"), over(2, language="cy"), Stopped(3, 4.0, " Bore da"), final(4)
+    )
+    assert (transcript.language, transcript.live_language) == ("en", "cy")
+    assert Record.of("s1", transcript).language == "en"
+    assert Record.of("s1", transcript, live=True).language == "cy"
 
 
 def test_the_duration_is_the_last_words_end_until_stopped_says_how_long_the_audio_was() -> None:

@@ -153,6 +153,31 @@ def test_the_windows_vote_on_the_language_where_none_is_given(
     assert word_errors(said, words) < 0.25
 
 
+class Torn(WhisperRecognizer):
+    """A recogniser that takes windows of less than five seconds for Welsh, rather surely."""
+
+    def __init__(self) -> None:
+        self.languages: set[str | None] = set()
+
+    def detect_language(self, samples: np.ndarray) -> dict[str, float]:  # type: ignore[override]
+        return {"cy": 0.9, "en": 0.1} if samples.size < 5 * 16_000 else {"en": 0.8, "cy": 0.2}
+
+    def recognize_batch(self, requests: list[DecodeRequest], windows: list[object]) -> list[Hypothesis]:  # type: ignore[override]
+        self.languages |= {request.language for request in requests}
+        return [Hypothesis((), request.end_sample) for request in requests]
+
+
+def test_a_window_votes_on_the_language_with_as_much_speech_as_it_holds(
+    detector: SileroDetector, call: Pcm
+) -> None:
+    hello, pause = call[samples(6.5) : samples(8.5)], np.zeros(samples(5.0), np.int16)
+    torn = Torn()
+    pcm = np.concatenate([hello, pause, hello, pause, call[samples(9.0) :]])
+    assert len(windows(speech_spans(pcm, detector), pcm)) == 3
+    assert transcribe(pcm, torn, detector) == ((), "en")
+    assert torn.languages == {"en"}
+
+
 def test_where_nobody_speaks_there_are_no_words(tiny: WhisperRecognizer, detector: SileroDetector) -> None:
     assert transcribe(np.zeros(samples(5.0), np.int16), tiny, detector) == ((), None)
 

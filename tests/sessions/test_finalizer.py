@@ -19,11 +19,13 @@ from live_asr.core.messages import (
     AudioFormat,
     Commit,
     Final,
+    KeptMessage,
     Notice,
     Progress,
     ServerMessage,
     Start,
     Stopped,
+    UtteranceMessage,
     Webhook,
     encode,
     to_dict,
@@ -35,7 +37,7 @@ from live_asr.errors import EngineError, LiveAsrError, StorageError
 from live_asr.inference.full_pass import FullPassResult
 from live_asr.sessions.finalizer import Drained, Finalizer, Finished, Postponed
 from live_asr.sessions.metrics import Metrics
-from live_asr.sessions.registry import read_transcript
+from live_asr.sessions.resumption import read_transcript
 from live_asr.storage.database import Database, sqlite_url
 from live_asr.storage.files import LIVE_TURNS_FILE
 from live_asr.storage.spool import SpoolStore
@@ -78,8 +80,9 @@ class Desk:
         duration: float = 2.0,
         heard_speech: bool = True,
         live_turns: tuple[Turn, ...] = (),
+        languages: tuple[str, ...] = (),
     ) -> Drained:
-        """Make a session that has just said `stopped`."""
+        """Make a session that has just said `stopped`; `languages` are those of its utterances of a word."""
         start = start or Start()
         about = {"start": to_dict(start)}
         spool = await self.store.open(name, about, lambda _: None, lambda _: None)
@@ -88,10 +91,13 @@ class Desk:
         transcript = Transcript()
         labels = [None] * 99 if not speakers else [*speakers.split()]
         said = [replace(word, speaker=label) for word, label in zip(words(text), labels, strict=False)]
-        for message in (
-            Commit(1, tuple(map(wire_word, said)), "".join(word.text for word in said), 0),
-            Stopped(2, duration, "".join(word.text for word in said)),
-        ):
+        whole = "".join(word.text for word in said)
+        messages: list[KeptMessage] = [Commit(1, tuple(map(wire_word, said)), whole, 0)]
+        for number, code in enumerate(languages):
+            messages.append(
+                UtteranceMessage(2 + number, number, number / 2, number / 2 + 0.5, "", None, code)
+            )
+        for message in (*messages, Stopped(len(messages) + 1, duration, whole)):
             transcript.apply(message)
             spool.append_message(encode(message))
         await spool.settled()
@@ -195,6 +201,24 @@ async def test_the_pass_hears_what_the_live_session_heard_and_what_was_asked_for
 
         await desk.finalize(await desk.session(name="a2", audio=AUDIO.tobytes() + b"\0"))
         assert np.array_equal(desk.full_pass.heard[1], AUDIO)
+
+
+async def test_the_pass_finds_the_language_by_itself_whatever_the_first_word_was_taken_for(
+    tmp_path: Path,
+) -> None:
+    async with opened(tmp_path, found("eins zwei", language="de"), EngineError("killed")) as desk:
+        start = Start(webhook=Webhook(HOOK))
+        final = await desk.finalize(await desk.session(start, languages=("cy", "en", "en")))
+        (job,) = desk.full_pass.jobs
+        assert (job.language, final.language) == (None, "de")
+        stored = desk.database.session("a1")
+        assert stored is not None
+        assert stored.language == "de"
+        (delivery,) = desk.database.deliveries()
+        assert json.loads(delivery.body)["metadata"]["language"] == "de"
+
+        failed = await desk.finalize(await desk.session(name="a2", languages=("cy", "en", "en")))
+        assert (failed.labels, failed.language) == ("live", "en")
 
 
 async def test_a_recording_that_cannot_be_read_to_its_end_is_gone_over_as_far_as_it_goes(
