@@ -86,8 +86,9 @@ export class View {
     setText(find("advice"), detail);
     find("advice").title = find("hero-detail").title = cause;
     find("advice").hidden = detail === "" || isEmpty;
-    // The audience reads when captions fail, not that they work.
-    setText(find("stage-state"), tone === "live" && detail === "" ? "" : [title, detail].filter(Boolean).join(". "));
+    // The audience reads when captions fail, not that they work, nor what may be done with them afterwards.
+    const isFine = tone === "good" || (tone === "live" && detail === "");
+    setText(find("stage-state"), isFine ? "" : [title, detail].filter(Boolean).join(". "));
     setSpoken(find("status"), `${title}. ${detail}`);
   }
 

@@ -13,22 +13,26 @@ import { Watching } from "./watching.js";
 /** Utterances that the overlay holds: more than fit into its lines. */
 const OVERLAY_UTTERANCES = 3;
 
-/** What the pill says. @type {Record<Line, [title: string, tone: string]>} */
+/** What the pill says. @type {Record<Line | "broken" | "erased", [title: string, tone: string]>} */
 const PILL = {
   connecting: ["Connecting", "busy"],
   open: ["Live", "live"],
   reconnecting: ["Reconnecting, nothing is lost", "busy"],
   over: ["Over", "good"],
+  broken: ["Ended early", "bad"],
+  erased: ["Erased", "bad"],
   unknown: ["Not found", "bad"],
   unauthorized: ["Not allowed", "bad"],
 };
 
-/** What stands where there is nothing to read yet. @type {Record<Line, string>} */
+/** What stands where there is nothing to read. @type {Record<Line | "broken" | "erased", string>} */
 const EMPTY = {
   connecting: "Connecting …",
   open: "The captions appear here as soon as somebody speaks.",
   reconnecting: "The connection is lost. Trying again by itself.",
   over: "Nothing was said in this session.",
+  broken: "This session ended before anything was said.",
+  erased: "This session was erased.",
   unknown: "There is no such session. It may have been erased: ask for a new link.",
   unauthorized: "This link is not complete: ask for a new one.",
 };
@@ -45,7 +49,9 @@ const wake = new Wake();
 
 /** @type {Line} */
 let line = "connecting";
-let state = reduce({ ...initialState(), phase: "connecting" }, { type: "ready", session });
+/** Before anything is said. */
+const BLANK = reduce({ ...initialState(), phase: "connecting" }, { type: "ready", session });
+let state = BLANK;
 let shown = state;
 /** The record so far is there: what comes from here on is new. */
 let hasCome = false;
@@ -54,6 +60,8 @@ let isRenderDue = false;
 /** @param {{type: string, [field: string]: any}} message */
 function received(message) {
   state = reduce(state, message);
+  // What is erased is erased everywhere.
+  if (state.error?.code === "session_erased") state = { ...BLANK, phase: state.phase, error: state.error };
   renderSoon();
 }
 
@@ -73,13 +81,19 @@ function render() {
   else showWords();
   shown = state;
   find("hero").hidden = shownUtterances(state).length > 0 || state.tail.length > 0;
-  setText(find("hero-detail"), EMPTY[line]);
+  setText(find("hero-detail"), EMPTY[outcome()]);
   renderLine();
   if (!isOverlay) announce();
 }
 
+/** How it stands, or how it ended. */
+function outcome() {
+  if (line !== "over" || !state.error) return line;
+  return state.error.code === "session_erased" ? "erased" : "broken";
+}
+
 function renderLine() {
-  const [title, tone] = line === "open" && state.complete ? ["Finishing", "busy"] : PILL[line];
+  const [title, tone] = line === "open" && state.complete ? ["Finishing", "busy"] : PILL[outcome()];
   document.body.dataset.line = line;
   document.body.dataset.tone = tone;
   setText(find("phase"), title);

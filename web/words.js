@@ -102,6 +102,8 @@ const FAILURES = {
   slow_client: "The network was too slow to bring the captions here. Check it, then press Start.",
   overrun: "The network was too slow for the sound. Check it, then press Start.",
   start_timeout: "The connection took too long. Press Start to try again.",
+  session_erased: "Somebody erased this session on the server. What you have read stays here, to be copied or saved.",
+  resumed_elsewhere: "Another window has taken this session up: it goes on there.",
   internal: "Something broke on the server. Press Start to try again.",
 };
 const FAILURE = "The server ended the captions. Press Start to try again.";
@@ -200,6 +202,7 @@ function replaying() {
 function pass({ progress, links }) {
   const purpose = links.rttm ? "Finding out who spoke" : "Going over it once more";
   if (!progress) return `${purpose}.`;
+  if (progress.stage === "loading") return `${purpose}: getting ready.`;
   const stage = Object.hasOwn(STAGES, progress.stage) ? STAGES[progress.stage] : purpose;
   return `${stage}, ${percent(progress.fraction)}.`;
 }

@@ -88,7 +88,7 @@ def test_who_spoke_when_can_be_fetched_once_somebody_is_known(page: Page) -> Non
 @pytest.mark.parametrize(
     ("stage", "said"),
     [
-        ("loading", "Finding out who spoke, 42 %."),
+        ("loading", "Finding out who spoke: getting ready."),
         ("segmentation", "Finding out who spoke: where each turn begins and ends, 42 %."),
         ("embeddings", "Finding out who spoke: what each voice sounds like, 42 %."),
         ("clustering", "Finding out who spoke: which voices are the same, 42 %."),

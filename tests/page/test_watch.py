@@ -155,6 +155,18 @@ def test_a_label_that_is_corrected_is_corrected_for_the_audience(
     expect(opened.page.locator("#transcript .speaker")).to_have_text(["Speaker 1"])
 
 
+def test_what_is_erased_is_erased_for_the_audience_too(
+    browser: Browser, server: Server, presenter: Presenter, visit: OpenPage, sample_pcm: bytes
+) -> None:
+    presenter.speak(sample_pcm[SPEECH])
+    opened = visit(browser, f"{server.url}/watch/{presenter.session}")
+    expect(opened.page.locator("#transcript")).to_contain_text("Chicago", timeout=WORKING)
+    opened.page.request.delete(f"{server.url}/v1/sessions/{presenter.session}")
+    expect(opened.page.locator("#phase")).to_have_text("Erased")
+    expect(opened.page.locator("#hero-detail")).to_have_text("This session was erased.")
+    expect(opened.page.locator("#transcript")).to_be_empty()
+
+
 def test_a_session_that_there_is_not_is_said_to_be_unknown(
     browser: Browser, server: Server, visit: OpenPage
 ) -> None:
