@@ -130,7 +130,10 @@ async def at_work(
     await state.sender.start()
     await state.registry.recover()
     state.retention.start()
-    coming_up = asyncio.create_task(come_up(), name="coming up")
+    beside = [
+        asyncio.create_task(come_up(), name="coming up"),
+        asyncio.create_task(state.registry.watch_disk(), name="disk"),
+    ]
     try:
         yield
     finally:
@@ -141,8 +144,9 @@ async def at_work(
         await state.sender.close()
         await state.store.close()
         await asyncio.to_thread(state.database.close)
-        coming_up.cancel()
-        await asyncio.gather(coming_up, return_exceptions=True)
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
 
 
 def create_app(

@@ -10,7 +10,8 @@ from live_asr.core.export import Record
 from live_asr.core.messages import Progress
 from live_asr.core.transcript import Transcript
 from live_asr.sessions.finalizer import Finalizer
-from live_asr.sessions.registry import SessionRegistry, read_transcript
+from live_asr.sessions.registry import SessionRegistry
+from live_asr.sessions.resumption import read_transcript
 from live_asr.storage.database import Database, Delivery, StoredSession
 from live_asr.storage.files import LIVE_TURNS_FILE
 from live_asr.storage.spool import SpoolStore

@@ -48,9 +48,9 @@ class Hearing:
             self._heard(await self._decoder.feed(b""))
         self.heard_bytes += len(data)
 
-    async def hear_again(self, kept_audio: Path, length_bytes: int) -> None:
-        """Take what an earlier run has kept. Raises MediaError as `hear`, StorageError as `pieces_of`."""
-        async for piece in pieces_of(kept_audio, length_bytes):
+    async def hear_again(self, kept_audio: Path, end_bytes: int, start_bytes: int = 0) -> None:
+        """Take what is on disk. Raises MediaError as `hear`, StorageError as `pieces_of`."""
+        async for piece in pieces_of(kept_audio, end_bytes, start_bytes):
             await self.hear(piece)
 
     async def flush(self) -> None:

@@ -36,6 +36,8 @@ class Outbox:
 
     def __init__(self, most_bytes: int = 4 * 1024 * 1024, *, is_resumed: bool = False) -> None:
         self.is_resumed = is_resumed
+        self.is_late = False
+        """Whether its client was told that it came back too late."""
         self.failure: LiveAsrError | None = None
         """Why the client was let go; None while all is well."""
         self._most_bytes = most_bytes

@@ -1,4 +1,4 @@
-"""What a client has asked and was not answered yet."""
+"""What a client may ask: the bounds of what is not answered yet, and what may not follow `stop`."""
 
 from __future__ import annotations
 
@@ -39,3 +39,22 @@ class Questions:
             return True
         self._forgotten -= 1
         return False
+
+
+def check_window(unacked_bytes: int, most_bytes: int) -> None:
+    """Refuse audio beyond the window of the protocol. Raises ClientError `overrun`."""
+    if unacked_bytes > most_bytes:
+        raise ClientError(
+            "overrun",
+            f"{unacked_bytes} bytes are unacknowledged; at most {most_bytes} may be.",
+            "Keep `max_unacked_bytes` of `ready`: wait for `ack` before sending more.",
+        )
+
+
+def after_stop(what: str) -> ClientError:
+    """Return the refusal of what may not follow `stop`."""
+    return ClientError(
+        "unexpected_message",
+        f"A session that was stopped takes no {what}.",
+        "After `stop` only read: `stopped` and `final` follow. Open a new session for more audio.",
+    )

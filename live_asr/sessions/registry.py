@@ -14,20 +14,30 @@ from dataclasses import replace
 from typing import Any
 
 from live_asr.config import Settings
-from live_asr.core.messages import Resume, Start, client_from_dict, decode_server, to_dict
+from live_asr.core.messages import Resume, Start, client_from_dict, to_dict
 from live_asr.core.session import Session
 from live_asr.core.snapshot import Snapshot
 from live_asr.core.transcript import Transcript
 from live_asr.core.voices import SpeakerOptions
-from live_asr.errors import ClientError, LiveAsrError, StorageError, Unavailable
+from live_asr.errors import ClientError, LiveAsrError, MediaError, StorageError, Unavailable
 from live_asr.inference.channel import Loaded
 from live_asr.inference.engine import Engine
+from live_asr.sessions.admission import check_start
 from live_asr.sessions.cadence import Cadence
 from live_asr.sessions.decoding import open_decoder
 from live_asr.sessions.finalizer import Drained, Finalizer, Postponed
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.policy import caption_options
-from live_asr.sessions.resumption import OpenSession, Resumption, digest_of, loading, new_token
+from live_asr.sessions.resumption import (
+    OpenSession,
+    Resumption,
+    digest_of,
+    loading,
+    new_token,
+    read_transcript,
+    shutting_down,
+)
+from live_asr.sessions.room import Room, disk_full
 from live_asr.sessions.runner import SessionRunner
 from live_asr.sessions.viewers import Audience
 from live_asr.storage.database import Database, StoredSession
@@ -40,8 +50,6 @@ RETRY_AFTER = 15.0
 """Seconds after which a refused client may try again: talks end at any time."""
 MOST_COMPLETED = 8
 """Stopped sessions of an earlier run that are taken up at once; their transcripts are held in memory."""
-LEAST_FREE_BYTES = 64 * 1024 * 1024
-"""With less room on the disk no session is taken: it could not be kept."""
 
 
 class SessionRegistry:
@@ -63,6 +71,7 @@ class SessionRegistry:
         self._finalizer = finalizer
         self._metrics = metrics
         self._options = caption_options(settings)
+        self._room = Room(store)
         self._resumption = Resumption(store, database, self.runner_of)
         self._live: dict[str, SessionRunner] = {}
         """Those that take a place."""
@@ -83,7 +92,7 @@ class SessionRegistry:
 
     async def has_disk(self) -> bool:
         """Tell whether the disk has room for a session. Raises StorageError when that is not known."""
-        return await asyncio.to_thread(self._store.free_bytes) >= LEAST_FREE_BYTES
+        return await self._room.look()
 
     async def open(self, start: Start) -> OpenSession:
         """Admit a session and begin to work for it.
@@ -96,13 +105,7 @@ class SessionRegistry:
         self._opening += 1
         try:
             if not await self.has_disk():
-                raise Unavailable(
-                    "storage_full",
-                    "The server's disk is full.",
-                    "The operator has to make room; try again later.",
-                    retry_after=60.0,
-                    close_code=1011,
-                )
+                raise disk_full()
             runner = self._new_runner(session_id, start, loaded)
             outbox = runner.outbox
             assert outbox is not None, "nobody has had it yet"
@@ -128,7 +131,7 @@ class SessionRegistry:
 
     @staticmethod
     def _send_away(runner: SessionRunner) -> None:
-        runner.dismiss(_shutting_down())
+        runner.dismiss(shutting_down())
         runner.leave()
 
     async def resume(self, wanted: Resume) -> OpenSession:
@@ -137,10 +140,24 @@ class SessionRegistry:
         Raises Unavailable, too, where the server ends or has no models yet.
         """
         if self._draining:
-            raise _shutting_down()
+            raise shutting_down()
         resumed = await self._resumption.resume(wanted, self._loaded())
+        if self._draining:  # it began while the disk was at work: the drain has not seen this connection
+            resumed.outbox.dismiss(shutting_down())
         self._metrics.sessions_resumed.inc()
         return resumed
+
+    async def watch_disk(self) -> None:
+        """Work until cancelled: before the disk is full, let clients go and leave their sessions as they are.
+
+        What was acknowledged is safe then, and each is taken up again once there is room.
+        """
+        await self._room.watch(self._leave_all)
+
+    def _leave_all(self) -> None:
+        for runner in list(self._live.values()):
+            runner.dismiss(disk_full())
+            runner.leave()
 
     # The end of the server, and of a session ---------------------------------------------------------
 
@@ -219,40 +236,49 @@ class SessionRegistry:
         place = contextlib.ExitStack()
         place.callback(self._give_reservation_back)
         try:
-            start = client_from_dict(stored.start)
-            if not isinstance(start, Start):
-                return
-            transcript = await asyncio.to_thread(read_transcript, self._store, stored.id)
-            if not transcript.is_stopped:
-                await self._go_on(stored.id, start, transcript, place)
+            start = self._in_language(_start_of(stored))
+            if not (await asyncio.to_thread(read_transcript, self._store, stored.id)).is_stopped:
+                await self._go_on(stored.id, start, place)
                 return
             place.close()
             async with self._completing:
                 await self._complete(stored.id, start)
-        except KeyError:
-            log.info("session %s is not in this data folder; another server may have it", stored.id)
+        except StorageError as error:  # the next run may find the disk or the database in better order
+            log.error("session %s could not be taken up: %s", stored.id, error)
         except Exception:  # one session's trouble keeps no other from being taken up
-            log.exception("session %s could not be taken up", stored.id)
+            log.exception("session %s cannot be taken up", stored.id)
+            await self._give_up(stored)
         finally:
             place.close()
+
+    async def _take_up_with_room(self, session_id: str) -> None:
+        """Take up a session that was left because the disk was full, once it is not."""
+        await self._room.wait()
+        stored = await asyncio.to_thread(self._database.session, session_id)
+        if stored is not None:
+            self._opening += 1
+            await self._take_up(stored)
 
     def _give_reservation_back(self) -> None:
         self._opening -= 1
 
-    async def _go_on(
-        self, session_id: str, start: Start, transcript: Transcript, place: contextlib.ExitStack
-    ) -> None:
+    async def _give_up(self, stored: StoredSession) -> None:
+        """Have it noted and told that a session of an earlier run cannot be taken up."""
+        try:
+            start = _start_of(stored)
+        except LiveAsrError:
+            start = Start()
+        try:
+            transcript = await asyncio.to_thread(read_transcript, self._store, stored.id)
+        except KeyError:
+            transcript = Transcript()
+        fault = LiveAsrError("The server ended before this session did.", code="interrupted")
+        await self._finalizer.fail(stored.id, start, transcript, fault)
+
+    async def _go_on(self, session_id: str, start: Start, place: contextlib.ExitStack) -> None:
         """Go on with a session whose audio had not ended: wait for its client, then end it as if stopped."""
         loaded = await self._engine.wait()
-        try:
-            runner = await self._rebuilt(session_id, self._in_language(start), _speaker_options(loaded))
-        except StorageError:
-            raise  # the next run may find the disk in better order
-        except (LiveAsrError, ValueError, IndexError) as error:
-            log.exception("session %s cannot go on: %s", session_id, error)
-            fault = LiveAsrError("The server ended before this session did.", code="interrupted")
-            await self._finalizer.fail(session_id, start, transcript, fault)
-            return
+        runner = await self._rebuilt(session_id, start, _speaker_options(loaded))
         place.close()
         self._metrics.sessions.inc()
         self._live[session_id] = runner
@@ -297,23 +323,11 @@ class SessionRegistry:
 
     def _admit(self, start: Start) -> Loaded:
         if self._draining:
-            raise _shutting_down(
+            raise shutting_down(
                 "Open the session again in a moment, here or on another server.", close_code=1013
             )
         loaded = self._loaded()
-        if start.language is not None and start.language not in loaded.recognizer.languages:
-            known = ", ".join(loaded.recognizer.languages)
-            raise ClientError(
-                "language_unsupported",
-                f"The model {loaded.recognizer.name} does not know the language {start.language!r}.",
-                f"It knows: {known}. Give null to have the language detected.",
-            )
-        if start.task == "translate" and loaded.recognizer.languages == ("en",):
-            raise ClientError(
-                "task_unsupported",
-                f"The model {loaded.recognizer.name} knows only English and translates nothing.",
-                "Ask for `transcribe`, or run the server with a multilingual model.",
-            )
+        check_start(start, loaded.recognizer)
         if not self.has_room:
             raise Unavailable(
                 "server_full",
@@ -374,10 +388,13 @@ class SessionRegistry:
                 await runner.run()
             finally:
                 # Without its result, the audio is all that there is of what was acknowledged.
-                await self._store.finish(runner.spool, keep_audio=True)
+                await self._store.finish(runner.spool, keep_audio=not isinstance(runner.fault, MediaError))
             if runner.fault is not None and session_id not in self._erased:
                 transcript = runner.session.transcript
                 await self._finalizer.fail(session_id, runner.session.start, transcript, runner.fault)
+            if runner.is_left and not self._draining:
+                self._give_place_back(runner)
+                await self._take_up_with_room(session_id)
         except Exception:  # nobody awaits this task; the place is given back whatever happens
             log.exception("session %s could not be finished", session_id)
         finally:
@@ -407,27 +424,14 @@ class SessionRegistry:
             self._metrics.sessions.dec()
 
 
-def read_transcript(store: SpoolStore, session_id: str) -> Transcript:
-    """Read a session's transcript back from its kept messages. Blocks. Raises KeyError as `messages` does."""
-    transcript = Transcript()
-    for line in store.messages(session_id):
-        try:
-            transcript.apply(decode_server(line))
-        except LiveAsrError as error:
-            # A disk that lost a stretch in the middle: what came before it is still what was said.
-            log.warning("session %s can be read only in part: %s", session_id, error)
-            break
-    return transcript
-
-
 def _speaker_options(loaded: Loaded) -> SpeakerOptions | None:
     indifference = loaded.voice_indifference
     return None if indifference is None else SpeakerOptions.of_encoder(indifference)
 
 
-def _shutting_down(
-    hint: str = "Resume the session in a moment; what was acknowledged is kept.", *, close_code: int = 1012
-) -> Unavailable:
-    return Unavailable(
-        "shutting_down", "The server is shutting down.", hint, retry_after=5.0, close_code=close_code
-    )
+def _start_of(stored: StoredSession) -> Start:
+    """Return what a session was opened with. Raises LiveAsrError where this version cannot read it."""
+    start = client_from_dict(stored.start)
+    if not isinstance(start, Start):
+        raise LiveAsrError(f"Session {stored.id} was opened with a `{start.type}`.")
+    return start

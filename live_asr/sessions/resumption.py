@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import orjson
 
-from live_asr.core.messages import Resume
-from live_asr.errors import ClientError, Unavailable
+from live_asr.core.messages import Resume, decode_server
+from live_asr.core.transcript import Transcript
+from live_asr.errors import ClientError, LiveAsrError, Unavailable
 from live_asr.inference.channel import Loaded
 from live_asr.sessions.outbox import Outbox
 from live_asr.sessions.runner import SessionRunner
 from live_asr.storage.database import OVER, Database
 from live_asr.storage.spool import SpoolStore
+
+log = logging.getLogger(__name__)
 
 TOKEN_BYTES = 24
 
@@ -162,3 +166,25 @@ def unknown_session() -> ClientError:
         "There is no such session that this token takes up.",
         "Open a new session with a `start` without `resume`.",
     )
+
+
+def shutting_down(
+    hint: str = "Resume the session in a moment; what was acknowledged is kept.", *, close_code: int = 1012
+) -> Unavailable:
+    """Return the refusal of a server that ends."""
+    return Unavailable(
+        "shutting_down", "The server is shutting down.", hint, retry_after=5.0, close_code=close_code
+    )
+
+
+def read_transcript(store: SpoolStore, session_id: str) -> Transcript:
+    """Read a session's transcript back from its kept messages. Blocks. Raises KeyError as `messages` does."""
+    transcript = Transcript()
+    for line in store.messages(session_id):
+        try:
+            transcript.apply(decode_server(line))
+        except LiveAsrError as error:
+            # A disk that lost a stretch in the middle: what came before it is still what was said.
+            log.warning("session %s can be read only in part: %s", session_id, error)
+            break
+    return transcript

@@ -20,6 +20,7 @@ from live_asr.core.messages import (
     Final,
     Finalize,
     Finalized,
+    Notice,
     ServerMessage,
     Speech,
     Stop,
@@ -39,10 +40,10 @@ from live_asr.sessions.inbox import Control, Inbox, Shelved
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.outbox import Outbox
 from live_asr.sessions.presence import Presence
-from live_asr.sessions.questions import Questions
+from live_asr.sessions.questions import Questions, after_stop, check_window
 from live_asr.sessions.recognizing import Recognition
 from live_asr.sessions.viewers import Audience
-from live_asr.storage.files import AUDIO_FILE, pieces_of
+from live_asr.storage.files import AUDIO_FILE
 from live_asr.storage.spool import Spool
 
 log = logging.getLogger(__name__)
@@ -79,6 +80,8 @@ class SessionRunner:
         self.audience = Audience(session.transcript.last_seq)
         self.fault: LiveAsrError | None = None
         """Why the session failed; None while it has not."""
+        self.is_left = False
+        """Whether it was left as it is, to be taken up again."""
         self.heard_speech = False
         """Whether anything sounded like speech so far, words or not."""
         self._metrics = metrics
@@ -103,6 +106,8 @@ class SessionRunner:
         self._finishing = False
         self._presence = Presence(resume_window, lambda: not self._stop_asked, self._end_as_if_stopped)
         self._stop_asked = False
+        self._given_up = False
+        """Whether it was ended because its client did not come back."""
         self._kept_audio: Path | None = None
         """Audio of an earlier run, to be heard before anything that arrives."""
         self._state_count = 0
@@ -141,19 +146,12 @@ class SessionRunner:
 
     def receive_audio(self, data: bytes) -> None:
         """Take audio bytes as they came. Raises ClientError `overrun` beyond the window of the protocol."""
-        unacked = self.received_bytes + len(data) - self._acked_bytes
-        if unacked > self._max_unacked_bytes:
-            raise ClientError(
-                "overrun",
-                f"{unacked} bytes are unacknowledged; at most {self._max_unacked_bytes} may be.",
-                "Keep `max_unacked_bytes` of `ready`: wait for `ack` before sending more.",
-            )
+        check_window(self.received_bytes + len(data) - self._acked_bytes, self._max_unacked_bytes)
+        if self._given_up:
+            self._drop_audio()
+            return
         if self._stop_asked:
-            raise ClientError(
-                "unexpected_message",
-                "A session that was stopped takes no audio.",
-                "After `stop` only read: `stopped` and `final` follow. Open a new session for more audio.",
-            )
+            raise after_stop("audio")
         self.spool.append_audio(data)
         self._inbox.put_audio(data, self.received_bytes)
         self.received_bytes += len(data)
@@ -161,8 +159,10 @@ class SessionRunner:
     def receive(self, message: Finalize | Stop) -> None:
         """Take a control message, in order with the audio. Raises ClientError `overrun` for a flood."""
         is_finalize = isinstance(message, Finalize)
-        if not is_finalize and self._stop_asked and self.outbox is not None and self.outbox.is_resumed:
-            return  # said again, because nobody could know whether it had arrived
+        if self._stop_asked:
+            if self.outbox is not None and self.outbox.is_resumed:
+                return  # said again, because nobody could know whether it had arrived
+            raise after_stop(message.type)
         self._questions.ask(is_finalize=is_finalize)
         self._stop_asked = self._stop_asked or not is_finalize
         self._inbox.put("finalize" if is_finalize else "stop")
@@ -198,19 +198,30 @@ class SessionRunner:
 
         Where `outbox` is given and the client has another one by now, nothing happens.
         """
-        if not self._presence.is_other(outbox):
+        if not self.is_over and not self._presence.is_other(outbox):
             self._presence.lose()
 
     def _end_as_if_stopped(self) -> None:
+        self._given_up = not self._stop_asked
         self._stop_asked = True
         self._inbox.put("lost")
 
+    def _drop_audio(self) -> None:
+        """Pass over audio of a client that came back too late; it is told so once."""
+        if self.outbox is not None and not self.outbox.is_late:
+            self.outbox.is_late = True
+            where = f"from byte {self.received_bytes} on"
+            self._tell(
+                Notice("audio_dropped", f"The session ended while you were away: audio {where} is not taken.")
+            )
+
     def leave(self) -> None:
-        """Stop working for a session that waits for audio, as it is: the server's next run takes it up.
+        """Stop working for a session that waits for audio, as it is, to be taken up again.
 
         One that has all its audio goes on to its end.
         """
         if not self._stop_asked and self.session.state in (SessionState.OPEN, SessionState.STREAMING):
+            self.is_left = True
             self._ended.set()
 
     def acknowledge(self, safe_bytes: int) -> None:
@@ -309,12 +320,8 @@ class SessionRunner:
             await self._hearing.room()
             try:
                 await self._ingest_one(item)
-            except ClientError as error:
-                # The client's fault ends its connection; what it said until then is kept.
-                self.dismiss(error)
             except MediaError as error:
-                self.dismiss(error)
-                self._presence.give_up()  # nothing that it could send would make audio of this
+                self._give_up_on(error)
             self._advanced()
             await asyncio.sleep(0)  # nothing above has to wait for anything, and others want the loop too
 
@@ -325,14 +332,19 @@ class SessionRunner:
         try:
             await self._hearing.hear_again(self._kept_audio, self.received_bytes)
         except MediaError as error:
-            log.warning("session %s: its audio cannot be read: %s", self.session.id, error)
-            self._presence.give_up()
+            self._give_up_on(error)
+
+    def _give_up_on(self, error: MediaError) -> None:
+        """End the session as if stopped, or as failed where nothing was heard: what follows is no audio."""
+        if not self.session.received_sample:
+            self.fail(error)
+            return
+        self.dismiss(error)
+        self._presence.give_up()
 
     async def _ingest_one(self, item: bytes | Shelved | Control) -> None:
-        if isinstance(item, bytes):
+        if isinstance(item, bytes | Shelved):
             await self._ingest_audio(item)
-        elif isinstance(item, Shelved):
-            await self._ingest_shelved(item)
         elif item == "finalize":
             self.session.receive_finalize()
         elif item == "stop":
@@ -345,17 +357,15 @@ class SessionRunner:
                     await self._hearing.flush()
             self.session.receive_loss()
 
-    async def _ingest_audio(self, data: bytes) -> None:
+    async def _ingest_audio(self, audio: bytes | Shelved) -> None:
         self.session.check(SessionEvent.AUDIO_RECEIVED)
-        await self._hearing.hear(data)
+        if isinstance(audio, Shelved):
+            await self.spool.safe(audio.end_bytes)
+            await self._hearing.hear_again(self.spool.folder / AUDIO_FILE, audio.end_bytes, audio.start_bytes)
+        else:
+            await self._hearing.hear(audio)
         if not self._live and self.spool.safe_bytes > self._acked_bytes:
             self.acknowledge(self.spool.safe_bytes)
-
-    async def _ingest_shelved(self, shelved: Shelved) -> None:
-        await self.spool.safe(shelved.end_bytes)
-        async for piece in pieces_of(self.spool.folder / AUDIO_FILE, shelved.end_bytes, shelved.start_bytes):
-            await self._ingest_audio(piece)
-            self._advanced()
 
     def _heard(self, audio: FloatArray) -> None:
         """Give decoded audio to the session, and have it looked at."""

@@ -9,6 +9,7 @@ import pytest
 from scripted_pass import ScriptedPass, found
 from serving import serving
 from talking import call
+from test_resume import check_record, record, resumed
 
 from live_asr.storage import files, spool
 
@@ -58,3 +59,29 @@ async def test_a_disk_that_runs_full_ends_the_session_and_keeps_what_it_acknowle
         kept = (served.folder(session) / "audio.bin").read_bytes()
         assert kept[:acknowledged] == sample_pcm[SPEECH][:acknowledged]
         assert len(kept) >= acknowledged
+
+
+async def test_sessions_wait_while_the_disk_is_nearly_full_and_go_on_when_there_is_room(
+    models_dir: Path, tmp_path: Path, sample_pcm: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speech = sample_pcm[SPEECH]
+    running = serving(tmp_path, models_dir, ScriptedPass(found()), server__resume_window=60.0)
+    async with running as served:
+        async with call(served.stream) as first:
+            ready = await first.start(final_pass=False)
+            await first.send(speech[: 2 * SECOND_BYTES])
+            await first.when(lambda: first.in_flight_bytes == 0)
+            with monkeypatch.context() as full:
+                full.setattr(spool.SpoolStore, "free_bytes", lambda _: 1024)
+                assert await first.closed() == 1011
+                assert first.heard[-1]["code"] == "storage_full"
+                async with call(served.stream) as early:
+                    wanted = {"session": ready["session"], "token": ready["token"], "last_seq": 0}
+                    assert (await early.start(resume=wanted))["code"] == "loading"
+        async with resumed(served.stream, ready, first.heard) as (second, again):
+            assert again["received_bytes"] == 2 * SECOND_BYTES
+            second.sent_bytes = again["received_bytes"]
+            await second.send(speech[2 * SECOND_BYTES :])
+            final = await second.finished()
+    assert final["duration"] == len(speech) / SECOND_BYTES
+    check_record(record(first, second))

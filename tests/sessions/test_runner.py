@@ -85,6 +85,12 @@ class Bench:
             self.heard.append(json.loads(text))
             self._changed.set()
 
+    def come_back(self) -> None:
+        """Take the session up again over another connection."""
+        self.outbox = self.runner.attach()
+        self._reading.cancel()
+        self._reading = asyncio.create_task(self._read())
+
     async def until(self, kind: str, number: int = 0) -> dict[str, Any]:
         """Return a message of this type: the first, or that with this number."""
         async with asyncio.timeout(PATIENCE):
@@ -113,6 +119,7 @@ async def bench(
     *,
     script: tuple[Word, ...] = SCRIPT,
     window_bytes: int = 1024 * 1024,
+    resume_window: float = 0.0,
     finalize: Callable[[SessionRunner], Awaitable[None]] = finalize,
 ) -> AsyncIterator[Bench]:
     store = SpoolStore(tmp_path, interval=0.01)
@@ -127,6 +134,7 @@ async def bench(
         metrics=Metrics(),
         max_unacked_bytes=window_bytes,
         finalize=finalize,
+        resume_window=resume_window,
     )
     runner.attach_spool(await store.open("a1", {}, runner.acknowledge, runner.fail, runner.release))
     bench = Bench(runner, engine, store)
@@ -436,7 +444,39 @@ async def test_bytes_that_are_no_media_are_the_client_s_fault(tmp_path: Path) ->
     async with bench(tmp_path, Start(audio=AudioFormat("container"), pace="fast")) as desk:
         desk.runner.receive_audio(b"\x89PNG\r\n\x1a\n" + bytes(100))
     assert (desk.heard[-1]["code"], desk.outbox.close_code) == ("not_audio", 1003)
-    assert desk.runner.session.state is SessionState.DONE
+    assert desk.runner.session.state is SessionState.FAILED
+
+
+async def test_a_finalize_and_a_stop_that_are_said_again_after_a_loss_end_nobody(tmp_path: Path) -> None:
+    async with bench(tmp_path, resume_window=PATIENCE) as desk:
+        desk.runner.receive_audio(pcm())
+        desk.engine.may_work.clear()
+        desk.runner.receive(Finalize())
+        desk.runner.receive(Stop())
+        desk.come_back()
+        desk.runner.receive(Finalize())
+        desk.runner.receive(Stop())
+        desk.engine.may_work.set()
+        await desk.until("final")
+    assert {"error", "finalized"}.isdisjoint(desk.types)
+    assert desk.outbox.close_code == 1000
+
+
+async def test_a_client_that_comes_back_too_late_is_told_so_and_hears_the_end(tmp_path: Path) -> None:
+    async with bench(tmp_path, resume_window=0.0) as desk:
+        desk.runner.receive_audio(pcm())
+        desk.engine.may_work.clear()
+        desk.runner.lose_client()
+        desk.come_back()
+        for _ in range(3):
+            desk.runner.receive_audio(bytes(SECOND_BYTES))
+        desk.runner.receive(Stop())
+        desk.engine.may_work.set()
+        await desk.until("final")
+    assert desk.types.count("notice") == 1
+    assert (await desk.until("notice"))["code"] == "audio_dropped"
+    assert (desk.text, "error" in desk.types) == (TEXT, False)
+    assert (tmp_path / "a1" / "audio.bin").stat().st_size == len(pcm())
 
 
 async def test_a_session_that_is_cancelled_leaves_no_task_and_no_open_box(tmp_path: Path) -> None:
