@@ -24,28 +24,28 @@ def delay_before_next(
     """Return the seconds until the next try after `tries` of them; None when there is none left.
 
     `chance` returns a random number from 0 to 1. The receiver's `retry_after`, in seconds, makes the
-    delay longer, never shorter, and at most a day.
+    delay longer, never shorter, and at most a day, the dice included.
     """
     if tries > len(delays):
         return None
     delay = delays[tries - 1] * (1 - JITTER + 2 * JITTER * chance())
     if retry_after is None:
         return delay
-    asked = min(retry_after, LONGEST_RETRY_AFTER)
-    return max(delay, asked * (1 + JITTER * chance()))  # not before what was asked, and not all at once
+    asked = retry_after * (1 + JITTER * chance())  # not before what was asked, and not all at once
+    return max(delay, min(asked, LONGEST_RETRY_AFTER))
 
 
 def read_retry_after(value: str, now: float) -> float | None:
     """Read `Retry-After` (RFC 9110, 10.2.3), seconds or a date, as seconds from `now` (Unix time) on.
 
-    Returns None for what is neither.
+    Returns None for what is neither. The receiver wrote it: nothing in it raises.
     """
     value = value.strip()
     if value.isascii() and value.isdigit():
         return min(float(value[:12]), LONGEST_RETRY_AFTER)
     try:
         date = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # no date; a year, a day or an offset that C cannot hold
         return None
     if date.tzinfo is None:
         date = date.replace(tzinfo=UTC)  # "-0000" and asctime's form: both mean UTC here

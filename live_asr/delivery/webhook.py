@@ -48,6 +48,8 @@ MOST_PER_RECEIVER = 6
 """Tries at once to one receiver, so that one that hangs leaves room for the others."""
 GRACE = 3.0
 """Seconds that tries in flight get to end when the server is told to stop."""
+OUR_FAULT = "The server failed to send it; its log says why."
+"""All that is said of a fault of our own where somebody else may read it."""
 GONE = 410
 """The one status by which a receiver says that it wants no more."""
 
@@ -145,6 +147,10 @@ class WebhookSender:
                 if error.message != self._fault:  # once, not every second
                     log.error("the outbox cannot be read, webhooks wait: %s", error)
                 self._fault = error.message
+            except Exception as error:  # a fault of ours must not end the sender, which nobody would notice
+                if repr(error) != self._fault:
+                    log.exception("the outbox cannot be read, webhooks wait")
+                self._fault = repr(error)
             with suppress(TimeoutError):
                 async with asyncio.timeout(POLL):
                     await self._wanted.wait()
@@ -176,8 +182,17 @@ class WebhookSender:
     # One try --------------------------------------------------------------------------------------
 
     async def _try(self, delivery: Delivery) -> None:
-        outcome = await self._send(delivery)
-        state, next_at = self._decide(delivery, outcome)
+        """Make a try and keep what became of it, whatever that is.
+
+        A try that is not kept would be due again at once, and the receiver be called without end.
+        """
+        try:
+            outcome = await self._send(delivery)
+            state, next_at = self._decide(delivery, outcome)
+        except Exception:
+            log.exception("webhook %s: a fault of the server cost it a try", delivery.id)
+            outcome = Outcome(error=OUR_FAULT)
+            state, next_at = self._decide_plainly(delivery)
         tried = await self._record(delivery, outcome, state, next_at)
         if tried is None:
             return  # the session was erased meanwhile
@@ -194,7 +209,7 @@ class WebhookSender:
         self._on_tried(tried)
 
     async def _send(self, delivery: Delivery) -> Outcome:
-        """Make the try; whatever happens is an outcome."""
+        """Make the try; whatever the receiver does is an outcome."""
         assert self._tls is not None
         now = self._clock()
         headers = signed_headers(self._secret, delivery.id, delivery.body, now)
@@ -220,9 +235,6 @@ class WebhookSender:
             return Outcome(error="It closed the connection before it answered.")
         except httpcore.ProtocolError:
             return Outcome(error="It did not answer in HTTP.")
-        except Exception:  # a fault of ours must cost a try, not the sender
-            log.exception("webhook %s could not be sent", delivery.id)
-            return Outcome(error="The server failed to send it; its log says why.")
         return read_answer(answer.status, answer.retry_after, self._clock())
 
     def _decide(self, delivery: Delivery, outcome: Outcome) -> tuple[str, float]:
@@ -235,6 +247,11 @@ class WebhookSender:
         )
         return (DEAD, now) if outcome.hopeless or delay is None else (PENDING, now + delay)
 
+    def _decide_plainly(self, delivery: Delivery) -> tuple[str, float]:
+        """Do the same after a fault of ours, by nothing that may be at fault."""
+        left = self._delays[delivery.tries :]
+        return (PENDING, self._clock() + left[0]) if left else (DEAD, self._clock())
+
     async def _record(
         self, delivery: Delivery, outcome: Outcome, state: str, next_at: float
     ) -> Delivery | None:
@@ -242,6 +259,7 @@ class WebhookSender:
 
         Until it is kept the delivery counts as in flight: else it would be sent again every second.
         """
+        status, reason = outcome.status, outcome.error
         while True:
             try:
                 return await asyncio.to_thread(
@@ -249,13 +267,17 @@ class WebhookSender:
                     delivery.id,
                     state=state,
                     next_at=next_at,
-                    last_status=outcome.status,
-                    last_error=outcome.error,
+                    last_status=status,
+                    last_error=reason,
                     due_at=delivery.next_at,
                 )
             except StorageError as error:
                 log.error("what became of webhook %s cannot be kept yet: %s", delivery.id, error)
-                await asyncio.sleep(POLL)
+            except Exception:
+                log.exception("what became of webhook %s cannot be kept yet", delivery.id)
+                # Perhaps it is what was to be kept that cannot be: a text that is none to the database.
+                status, reason = None, None if state == DELIVERED else OUR_FAULT
+            await asyncio.sleep(POLL)
 
     async def _look_up(self, host: str, port: int) -> list[str]:
         found = await asyncio.get_running_loop().run_in_executor(
