@@ -37,6 +37,8 @@ LAG_INTERVAL = 2.0
 HEARTBEAT = 15.0
 """Seconds of silence after which something is said, so that nobody between takes the line for dead."""
 HEARTBEAT_CHUNK = b": here\n\n"
+WAITING_HELD = 5.0
+"""Seconds for which what was read of a session that waits to be taken up serves all its viewers."""
 RECENT = 256
 """Kept messages that are held for viewers who come back, while nobody watches."""
 LARGEST_CHUNK_BYTES = 64 * 1024
@@ -326,6 +328,8 @@ class Viewers:
         self._count = count
         self._watching = 0
         self._ended: WeakValueDictionary[str, Audience] = WeakValueDictionary()
+        self._waiting: dict[str, tuple[float, Audience]] = {}
+        """Sessions that wait to be taken up, as they were last read, and until when that is good enough."""
 
     @contextmanager
     def seat(self) -> Iterator[None]:
@@ -367,6 +371,10 @@ class Viewers:
         live = self._live(session_id)
         if live is not None:
             return live
+        now = asyncio.get_running_loop().time()
+        self._waiting = {key: value for key, value in self._waiting.items() if value[0] > now}
+        if session_id in self._waiting:
+            return self._waiting[session_id][1]
         known = self._ended.get(session_id)
         if known is not None:
             return known
@@ -378,11 +386,14 @@ class Viewers:
         audience = Audience.of_past(events, error or None, is_ended=stored.state in OVER)
         if audience.is_ended:
             self._ended[session_id] = audience
+        else:  # its viewers come again and again; reading it once for all of them is enough
+            self._waiting[session_id] = now + WAITING_HELD, audience
         return audience
 
     def forget(self, session_id: str) -> None:
         """Hold nothing any more of a session that was erased. Idempotent."""
         self._ended.pop(session_id, None)
+        self._waiting.pop(session_id, None)
 
 
 def kept_events(store: SpoolStore, session_id: str) -> list[bytes]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from live_asr.core.messages import Ack, Commit, Partial, Speech, Stopped, encode
 from live_asr.errors import LiveAsrError, Unavailable
 from live_asr.sessions import viewers
-from live_asr.sessions.viewers import Audience, Viewer, event_of
+from live_asr.sessions.viewers import Audience, Viewer, Viewers, event_of
+from live_asr.storage.database import Database
+from live_asr.storage.spool import SpoolStore
 
 PATIENCE = 10.0
 
@@ -156,3 +159,35 @@ async def test_a_session_that_is_taken_up_by_another_run_goes_on_for_its_viewers
     publish(audience, commit(3))
     audience.close()
     assert await all_of(viewer) == event(commit(3))
+
+
+async def test_a_session_that_waits_to_be_taken_up_is_read_once_for_all_who_watch_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(f"sqlite:///{tmp_path}/live-asr.db")
+    database.prepare()
+    store = SpoolStore(tmp_path)
+    await store.start()
+    spool = await store.open("a1", {}, lambda _: None, lambda _: None)
+    spool.append_message(encode(commit(1)))
+    await store.close()
+    database.add_session("a1", {"type": "start"}, created_at=0.0)
+    reads: list[str] = []
+    read = viewers.kept_events
+
+    def counted(store: SpoolStore, session_id: str) -> list[bytes]:
+        reads.append(session_id)
+        return read(store, session_id)
+
+    monkeypatch.setattr(viewers, "kept_events", counted)
+    desk = Viewers(lambda _: None, store, database, most=10)
+    for _ in range(3):
+        watching = await desk.watch("a1", 0)
+        assert watching is not None
+        assert await all_of(watching) == event(commit(1))
+        watching.leave()
+    assert reads == ["a1"]
+    desk.forget("a1")
+    assert await desk.watch("a1", 0) is not None
+    assert reads == ["a1", "a1"]
+    database.close()
