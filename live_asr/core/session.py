@@ -366,18 +366,20 @@ class Session:
     def _tell_words(self, words: tuple[Word, ...]) -> None:
         """Commit words; where another speaker begins, the utterance ends and another one opens."""
         labelled = self._labels.label(words) if self._labels is not None else words
+        # As the labels stand by now: words may have been committed without. So it may hold two speakers, and
+        # then ends with the next word whose speaker is known, whoever of them that is.
+        _, said = self.transcript.open_utterance
+        speakers = {word.speaker for word in said if word.speaker is not None}
         begun = 0
         for index, word in enumerate(labelled):
-            if self._is_change(word):
-                self._tell_commit(labelled[begun:index])
-                self._tell_utterance(self._captioner.language)
-                begun = index
+            if word.speaker is not None:
+                if speakers - {word.speaker}:
+                    self._tell_commit(labelled[begun:index])
+                    self._tell_utterance(self._captioner.language)
+                    begun = index
+                speakers = {word.speaker}
             self._spoken.append(word)
         self._tell_commit(labelled[begun:])
-
-    def _is_change(self, word: Word) -> bool:
-        last = next((spoken.speaker for spoken in reversed(self._spoken) if spoken.speaker), None)
-        return word.speaker is not None and last is not None and word.speaker != last
 
     def _tell_commit(self, words: tuple[Word, ...]) -> None:
         if words:

@@ -64,6 +64,65 @@ def test_a_change_of_speaker_without_a_pause_ends_the_utterance() -> None:
     assert [u.utterance for u in utterances] == [0, 1, 2]
 
 
+class Withholding(Driver):
+    """Tells nothing of speakers while it withholds, and does so late."""
+
+    withholds = False
+
+    def tell_speakers(self) -> bool:
+        return not self.withholds and super().tell_speakers()
+
+
+def hold_late(*spoken_by: tuple[str, str], start: float, end: float) -> list[tuple[str | None, str]]:
+    """Have a session hear words of 0.3 s by `S1` and `S2`, on end; return its utterances.
+
+    What tells speakers apart is withheld between two seconds. Both have been heard for 2.7 s before.
+    """
+    known = (
+        ("S1", "good morning and welcome to all of you here"),
+        ("S2", "thank you it is good to be here today"),
+    )
+    words, turns, at = [], [], 1.0
+    for speaker, text in (*known, *spoken_by):
+        said = spoken(text, at)
+        words += said
+        turns.append(Turn(said[0].start_sample, said[-1].end_sample, speaker))
+        at += 0.3 * len(said)
+        if (speaker, text) in known:
+            at += 1.3
+    audio = VOICES.audio_of(turns, samples(at + 1.0))
+    session = session_with()
+    driver = Withholding(session, ScriptedRecognizer(numbered(words)))
+    for position in range(0, len(audio), samples(0.1)):
+        driver.withholds = samples(start) <= position < samples(end)
+        driver.hear(audio[position : position + samples(0.1)])
+    session.receive_stop()
+    driver.work()
+    utterances = [m for m in session.messages() if isinstance(m, UtteranceMessage)]
+    return [(u.speaker, u.text) for u in utterances][len(known) :]
+
+
+def test_words_that_are_labelled_after_their_commit_end_with_their_speaker_too() -> None:
+    one, other = "then let us begin with the first one", "which is the second as we all know"
+    assert hold_late(("S1", one), ("S2", other), start=8.9, end=12.5) == [("S1", one), ("S2", other)]
+
+
+def test_who_goes_on_after_an_interjection_that_is_labelled_late_begins_an_utterance() -> None:
+    one, other, then = (
+        "then let us begin with the first of them",
+        "yes by all means",
+        "it is the one we know best",
+    )
+    found = hold_late(("S1", one), ("S2", other), ("S1", then), start=11.6, end=14.0)
+    assert found == [("S1", f"{one} {other}"), ("S1", then)]
+
+
+def test_who_is_labelled_late_within_an_utterance_ends_it_by_going_on() -> None:
+    one, other = "then let us begin with the first of them", "which is the second as we all know"
+    found = hold_late(("S1", one), ("S2", other), start=11.6, end=13.4)
+    assert found == [("S1", f"{one} which is"), ("S2", "the second as we all know")]
+
+
 def test_a_commit_never_holds_words_of_two_utterances() -> None:
     messages = hold(session_with())
     open_utterance = 0
