@@ -109,7 +109,8 @@ def instants(seed: int, count: int) -> list[Instant]:
     drawn = []
     for number, phase in enumerate(chosen):
         victim = OTHER_VICTIM.get(phase, "server") if number % 4 == 3 else "server"
-        drawn.append(Instant(phase, victim, chance.random(), comes_back=number % 2 == 0))
+        comes_back = (number + number // 4) % 2 == 0  # whoever the victim is, half of the clients
+        drawn.append(Instant(phase, victim, chance.random(), comes_back))
     chance.shuffle(drawn)
     return drawn
 
