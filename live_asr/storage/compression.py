@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from live_asr.core.audio import SAMPLE_BYTES, alaw_table, mulaw_table
 from live_asr.core.messages import AudioFormat
-from live_asr.storage.files import AUDIO_FILE, CHECKS_FILE, format_of, sync_folder
+from live_asr.storage.files import AUDIO_FILE, CHECKS_FILE, format_of, sync_file, sync_folder
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def compress(folder: Path, pause: Pause) -> bool:
         if unfinished.stat().st_size >= size_bytes:
             unfinished.unlink()
             return False
-        _sync(unfinished)
+        sync_file(unfinished)
         unfinished.replace(target)
         sync_folder(folder)
     (folder / CHECKS_FILE).unlink(missing_ok=True)  # FLAC has checksums of its own
@@ -133,11 +133,6 @@ def _read_back(path: Path, pause: Pause) -> int:
 def _rest(began: float, pause: Pause) -> None:
     if pause(time.monotonic() - began):
         raise GivenUp
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
 
 
 class Compressor:

@@ -146,6 +146,12 @@ def read_turns(path: Path) -> tuple[Turn, ...]:
         return ()
 
 
+def sync_file(path: Path) -> None:
+    """Sync what is written in a file, by whomever. Blocks. Raises OSError."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
 def sync_folder(folder: Path) -> None:
     """Sync which files there are in a folder. Blocks. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY)

@@ -25,6 +25,7 @@ from live_asr.storage.files import (
     SPAN,
     check_of,
     format_of,
+    sync_file,
     sync_folder,
     unsealed,
 )
@@ -41,11 +42,18 @@ class Sound:
 
 
 def mend(folder: Path) -> Sound:
-    """Cut a session's messages and its audio behind the last of each that is sound. Blocks.
+    """Cut a session's messages and its audio behind the last of each that is sound, and sync them. Blocks.
 
     Afterwards both can be added to; doing it again changes nothing. Raises OSError.
     """
-    return Sound(_mend_audio(folder), _mend_messages(folder / MESSAGES_FILE))
+    sound = Sound(_mend_audio(folder), _mend_messages(folder / MESSAGES_FILE))
+    # A server that was killed may have written what it did not get to sync: it is read, and would be
+    # acknowledged, but a power cut now would take it.
+    for file in (AUDIO_FILE, CHECKS_FILE, MESSAGES_FILE):
+        if (folder / file).exists():
+            sync_file(folder / file)
+    sync_folder(folder)
+    return sound
 
 
 def _mend_messages(path: Path) -> int:
@@ -142,7 +150,6 @@ def _make_checks(audio: Path, checks: Path) -> None:
 
 
 def _cut(path: Path, size_bytes: int, sound_bytes: int) -> None:
-    # Not synced: what is added next is, and until then another crash finds the same to be cut.
     if sound_bytes < size_bytes:
         log.warning("%s: the last %d bytes cannot be believed and are cut", path, size_bytes - sound_bytes)
         os.truncate(path, sound_bytes)

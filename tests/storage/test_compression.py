@@ -130,7 +130,7 @@ class Killed(BaseException):
     """The process dies here."""
 
 
-STEPS = ["_encode", "_read_back", "_sync", "sync_folder", *(f"unlink {number}" for number in range(2))]
+STEPS = ["_encode", "_read_back", "sync_file", "sync_folder", *(f"unlink {number}" for number in range(2))]
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -119,7 +120,8 @@ class Session:
 @contextmanager
 def written(batches: Sequence[bytes], message_count: int = 3) -> Iterator[Session]:
     """Have files as the spool writes them; that they are, `test_a_batch_is_written…` checks."""
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as place, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "fsync", lambda _: None)  # hundreds of sessions, none of which outlives its test
         session = Session(Path(place), batches, MESSAGES[:message_count])
         (session.folder / AUDIO_FILE).write_bytes(session.audio)
         spans = list(pairwise(session.ends))
@@ -226,6 +228,41 @@ def test_a_power_cut_leaves_all_that_was_synced(batches: list[bytes], data: st.D
         assert sound.audio_bytes == session.ends[synced]
         session.check_is_sound(sound)
         session.check_goes_on()
+
+
+@contextmanager
+def unsynced(folder: Path, count_bytes: int) -> Iterator[Callable[[], None]]:
+    """Have a disk that has got only so much of each file so far; what is yielded cuts its power."""
+    platter = {path: path.read_bytes()[:count_bytes] for path in folder.iterdir()}
+    fsync = os.fsync
+
+    def sync(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        if path.is_file():
+            platter[path] = path.read_bytes()
+        fsync(descriptor)
+
+    def cut_power() -> None:
+        for path, data in platter.items():
+            path.write_bytes(data)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "fsync", sync)
+        yield cut_power
+
+
+@pytest.mark.parametrize("garbage", [b"", b"torn"])
+def test_what_a_killed_server_had_not_synced_is_on_the_disk_once_it_is_believed(garbage: bytes) -> None:
+    """Else it would be acknowledged from memory, and gone with the power."""
+    with written([b"first batch", b"second", b"third"]) as session:
+        for file in (AUDIO_FILE, CHECKS_FILE, MESSAGES_FILE):
+            with (session.folder / file).open("ab") as writing:
+                writing.write(garbage)
+        with unsynced(session.folder, 20) as cut_power:
+            sound = mend(session.folder)
+            assert (sound.audio_bytes, sound.message_count) == (len(session.audio), len(session.messages))
+            cut_power()
+        assert mend(session.folder) == sound
 
 
 def test_a_batch_is_written_as_these_tests_write_it(tmp_path: Path) -> None:
