@@ -333,7 +333,8 @@ class Database:
         another try in the meantime: then a failure leaves it due.
         """
         with self._writing() as connection:
-            row = connection.execute(_one(delivery_id)).first()
+            # Locked, where reading alone does not do that: a `retry` in between would be overwritten.
+            row = connection.execute(_one(delivery_id).with_for_update()).first()
             if row is None:
                 return None
             before = _delivery(row)

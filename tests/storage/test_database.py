@@ -7,66 +7,17 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 import sqlalchemy
 
 from live_asr.config import StorageSettings
 from live_asr.errors import ConfigError, StorageError
-from live_asr.storage.database import Database, Delivery, NewDelivery, database_url, receiver_of, sqlite_url
-from tests.postgres import postgres
-
-START = {"type": "start", "metadata": {"jobId": 123, "room": "Saal Ä\u0000"}, "language": None}
-SPEAKER = {"label": "SPEAKER_00", "live_labels": ["S1"], "duration": 4.5, "turns": 2}
-NEWS = NewDelivery("https://hooks.example.com/done", b'{"sessionId":"a1"}')
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """A PostgreSQL server; its URL with a gap for the database's name."""
-    with postgres() as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty database."""
-    if request.param == "sqlite":
-        return sqlite_url(tmp_path / "deep" / "live-asr.db")
-    server: str = request.getfixturevalue("server")
-    name = f"test_{uuid4().hex}"
-    admin = sqlalchemy.create_engine(server.format(name="postgres"), isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    admin.dispose()
-    return server.format(name=name)
-
-
-@pytest.fixture
-def database(url: str) -> Iterator[Database]:
-    """The database, prepared."""
-    database = Database(url)
-    database.prepare()
-    yield database
-    database.close()
-
-
-def finish(
-    database: Database, session_id: str, delivery: NewDelivery | None = NEWS, at: float = 50.0
-) -> None:
-    """Open a session and end it well."""
-    database.add_session(session_id, START, created_at=at - 10)
-    database.finish_session(session_id, state="done", ended_at=at, delivery=delivery)
-
-
-def delivery_of(database: Database, session_id: str) -> Delivery:
-    (found,) = database.deliveries(session_id=session_id)
-    return found
-
+from live_asr.storage.database import Database, NewDelivery, database_url, receiver_of, sqlite_url
+from tests.storage.stored import NEWS, SPEAKER, START, delivery_of, finish
 
 # Sessions ---------------------------------------------------------------------------------------------
 
