@@ -14,6 +14,7 @@ RESERVED = frozenset(
     {
         "sessionId",
         "revision",
+        "labels",
         "status",
         "error",
         "transcript",
@@ -45,6 +46,7 @@ def webhook_body(
     body: dict[str, Any] = {
         "sessionId": session_id,
         "revision": final.revision if final is not None else 0,
+        "labels": final.labels if final is not None else None,
         "status": "success" if error is None else "failed",
     }
     body.update((key, value) for key, value in start.metadata.items() if key not in RESERVED)

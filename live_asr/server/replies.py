@@ -38,7 +38,7 @@ class Summary(BaseModel):
     created: str = Field(description="When it was opened: ISO 8601, UTC.")
     duration: float | None = Field(description="Seconds of audio, so far; null where that is not known.")
     language: str | None = Field(description="Language spoken, as Whisper spells it.")
-    revision: int = Field(description="0: the live transcript; 1: the full pass's.")
+    revision: int = Field(description="1: the result; 0: the live transcript, while there is none.")
     labels: str | None = Field(description="Where the speakers come from: full, live, or null for none.")
     links: dict[str, str] = Field(description="Its transcript, by format.")
 

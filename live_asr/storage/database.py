@@ -46,7 +46,7 @@ class StoredSession:
     """Seconds of audio; None while it is not over."""
     language: str | None
     revision: int
-    """0 for the live record, 1 for the full pass's."""
+    """1 for the result; 0 for the live record of a session that goes on, or failed."""
     labels: str | None
     """Where the speakers come from: `full`, `live` or None."""
     speakers: Sequence[Mapping[str, Any]]

@@ -39,6 +39,7 @@ def test_the_payload_that_is_shown_has_the_names_and_types_of_the_one_that_is_se
         segments=(FinalSegment(0.5, 2.3, "SPEAKER_00", "Good", (word,)),),
         speakers=(FinalSpeaker("SPEAKER_00", (), 1.8, 1),),
         links={},
+        labels="full",
     )
     sent = webhook_body(
         session_id="a1",
