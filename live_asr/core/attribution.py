@@ -125,6 +125,16 @@ def turns_of(words: Iterable[Word]) -> tuple[Turn, ...]:
     return tuple(sorted(turns, key=lambda turn: (turn.start_sample, turn.end_sample, turn.speaker)))
 
 
+def with_unheard(turns: Sequence[Turn], words: Sequence[Word]) -> tuple[Turn, ...]:
+    """Return turns as heard, and for each speaker of words who was never heard, those of these words.
+
+    A label may come from a word's neighbours alone. In order of their start.
+    """
+    heard = {turn.speaker for turn in turns}
+    missing = [turn for turn in turns_of(words) if turn.speaker not in heard]
+    return tuple(sorted([*turns, *missing], key=lambda turn: turn.start_sample))
+
+
 def live_to_final(
     live_words: Iterable[Word], spoken: Iterable[Turn | Word]
 ) -> Mapping[SpeakerLabel, SpeakerLabel]:

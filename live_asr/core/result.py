@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from live_asr.core.attribution import attribute, final_segments, live_to_final, turns_of
+from live_asr.core.attribution import attribute, final_segments, live_to_final, with_unheard
 from live_asr.core.messages import Final, FinalSegment, FinalSpeaker, wire_word
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import Segment, SpeakerLabel, Turn, Word, seconds
@@ -41,8 +41,9 @@ def make_result(
     if turns:
         renamed = live_to_final(live_words, turns)
     else:
-        renamed = {label: final_label(number) for number, label in enumerate(_in_use(live_words))}
-        heard = [turn for turn in live_turns if turn.speaker in renamed] or turns_of(live_words)
+        in_use = {word.speaker for word in live_words}
+        heard = with_unheard([turn for turn in live_turns if turn.speaker in in_use], live_words)
+        renamed = {label: final_label(number) for number, label in enumerate(_speakers_of(heard))}
         turns = [replace(turn, speaker=renamed[turn.speaker]) for turn in heard]
         labels = "live" if turns else None
     if words or labels == "full":
@@ -76,9 +77,9 @@ def final_label(number: int) -> SpeakerLabel:
     return f"SPEAKER_{number:02}"
 
 
-def _in_use(words: Iterable[Word]) -> list[SpeakerLabel]:
-    """Return the labels of these words, in the order of their first word."""
-    return list(dict.fromkeys(word.speaker for word in words if word.speaker is not None))
+def _speakers_of(turns: Iterable[Turn]) -> list[SpeakerLabel]:
+    """Return the labels of these turns, in the order of their first one."""
+    return list(dict.fromkeys(turn.speaker for turn in turns))
 
 
 def _relabelled(words: Iterable[Word], names: Mapping[SpeakerLabel, SpeakerLabel]) -> tuple[Word, ...]:

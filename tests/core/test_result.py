@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from live_asr.core.messages import Commit, Label, Stopped, UtteranceMessage, wire_word
 from live_asr.core.result import Result, make_result
 from live_asr.core.transcript import Transcript
@@ -135,3 +138,57 @@ def test_labels_that_took_words_from_each_other_are_mapped_all_the_same() -> Non
 def test_an_empty_session_has_an_empty_result() -> None:
     result = make_result(Live().stop(0.0), {})
     assert (result.final.text, result.final.segments, result.final.speakers) == ("", (), ())
+
+
+def test_who_has_words_and_was_never_heard_is_a_speaker_with_the_turns_of_the_words() -> None:
+    live = conversation()
+    heard = (turn(0.0, 1.2, "S1"), turn(4.0, 5.0, "S3"))  # S3 has no words
+    result = make_result(live.stop(), LINKS, live_turns=heard)
+    assert said_by(result) == [("SPEAKER_00", "one two"), ("SPEAKER_01", "three four")]
+    assert who(result) == [("SPEAKER_00", ("S1",), 1.2, 1), ("SPEAKER_01", ("S2",), 1.0, 1)]
+    assert result.turns == (turn(0.0, 1.2, "SPEAKER_00"), turn(2.0, 3.0, "SPEAKER_01"))
+
+
+LABELS = ["S1", "S2", "S3", "S4"]
+some_label = st.sampled_from(LABELS)
+some_utterance = st.tuples(st.integers(1, 4), st.none() | some_label)
+some_change = st.tuples(st.integers(0, 20), st.integers(0, 20), some_label)
+some_turn = st.tuples(st.integers(0, 20), st.integers(0, 6), some_label)
+some_turns = st.lists(some_turn, max_size=5)
+
+
+@given(
+    utterances=st.lists(some_utterance, max_size=5),
+    changes=st.lists(some_change, max_size=3),
+    heard=some_turns,
+    found=some_turns,
+    pass_words=st.integers(0, 10),
+)
+def test_every_label_of_a_word_became_one_speaker_and_every_speaker_of_a_segment_is_told(
+    utterances: list[tuple[int, str | None]],
+    changes: list[tuple[int, int, str]],
+    heard: list[tuple[int, int, str]],
+    found: list[tuple[int, int, str]],
+    pass_words: int,
+) -> None:
+    live, at = Live(), 0.0
+    for number, (count, speaker) in enumerate(utterances):
+        live.say(number, "word " * count, at, speaker)
+        at += 0.5 * count + 0.5
+    for first, last, speaker in changes:
+        live.label(first / 2, last / 2, speaker)
+    result = make_result(
+        live.stop(),
+        LINKS,
+        live_turns=[turn(start / 2, (start + length) / 2, who) for start, length, who in heard],
+        turns=[turn(start / 2, (start + length) / 2, f"SPEAKER_0{who[1]}") for start, length, who in found],
+        words=words("other " * pass_words, 0.0),
+    )
+    speakers = result.final.speakers
+    claimed = [label for speaker in speakers for label in speaker.live_labels]
+    assert len(claimed) == len(set(claimed))
+    assert {word.speaker for word in live.transcript.words} - {None} <= set(claimed)
+    assert {segment.speaker for segment in result.final.segments} - {None} <= {s.label for s in speakers}
+    assert {one.speaker for one in result.turns} == {s.label for s in speakers}
+    if speakers:
+        assert set(claimed) == set(live.transcript.live_labels)
