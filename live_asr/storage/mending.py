@@ -79,7 +79,10 @@ def _seq_of(text: bytes) -> object:
 
 
 def _mend_audio(folder: Path) -> int:
-    """Cut behind the last batch that is as it was written; return how many bytes there are."""
+    """Cut behind the last batch that is as it was written; return how many bytes there are.
+
+    Where nothing tells which are, all of it is believed.
+    """
     audio, checks = folder / AUDIO_FILE, folder / CHECKS_FILE
     size_bytes = audio.stat().st_size if audio.exists() else 0
     if not checks.exists():  # of a version that made none: its audio is believed
@@ -91,6 +94,12 @@ def _mend_audio(folder: Path) -> int:
     if size_bytes:
         with audio.open("rb") as reading:
             sound_bytes, sound_count = _sound_audio(reading, size_bytes, kept, folder)
+        if not sound_count:
+            # The disk lost the checks, or a crash came before the first one: then it is the beginning of a
+            # batch that nobody was told of, some noise at worst. Acknowledged audio is nowhere else by now.
+            log.warning("%s: no check matches any of %d bytes, which stay, unchecked", audio, size_bytes)
+            _make_checks(audio, checks)
+            return size_bytes
     _cut(audio, size_bytes, sound_bytes)
     _cut(checks, len(kept), sound_count * CHECK.size)
     return sound_bytes

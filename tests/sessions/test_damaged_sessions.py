@@ -34,11 +34,11 @@ def cut(folder: Path) -> None:
     os.truncate(folder / AUDIO_FILE, CUT_BYTES)
 
 
-def unchecked(folder: Path) -> None:
-    os.truncate(folder / CHECKS_FILE, 0)
+def emptied(folder: Path) -> None:
+    os.truncate(folder / AUDIO_FILE, 0)
 
 
-@pytest.mark.parametrize(("damage", "left_bytes"), [(cut, CUT_BYTES), (unchecked, 0)])
+@pytest.mark.parametrize(("damage", "left_bytes"), [(cut, CUT_BYTES), (emptied, 0)])
 async def test_a_session_with_less_audio_than_its_messages_tell_of_gets_it_again_and_says_nothing_twice(
     tmp_path: Path, damage: object, left_bytes: int
 ) -> None:
@@ -56,7 +56,7 @@ async def test_a_session_with_less_audio_than_its_messages_tell_of_gets_it_again
     assert text_of(second) == TEXT
 
 
-@pytest.mark.parametrize("damage", [cut, unchecked])
+@pytest.mark.parametrize("damage", [cut, emptied])
 async def test_a_session_that_lost_audio_and_its_client_ends_by_itself_with_what_was_said(
     tmp_path: Path, damage: object
 ) -> None:
@@ -72,6 +72,18 @@ async def test_a_session_that_lost_audio_and_its_client_ends_by_itself_with_what
     assert said
     assert text_of(record) == said
     assert record.kept[-1]["text"] == said
+
+
+async def test_a_session_whose_checks_are_lost_keeps_all_of_its_audio(tmp_path: Path) -> None:
+    first = await left_behind(tmp_path / "now", tmp_path / "later")
+    os.truncate(tmp_path / "later" / "sessions" / first.opened.id / CHECKS_FILE, 0)
+    async with running(tmp_path / "later") as heir:
+        await heir.has(first.opened.id)
+        second = Client(await heir.registry.resume(first.resume()))
+        assert second.opened.received_bytes == len(pcm())
+        second.runner.receive(Stop())
+        assert (await second.until("final"))["duration"] == SECONDS
+    assert text_of(first, second) == TEXT
 
 
 async def test_a_click_in_the_middle_loses_nothing_that_was_acknowledged_behind_it(tmp_path: Path) -> None:

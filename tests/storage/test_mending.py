@@ -169,17 +169,23 @@ DAMAGE = st.builds(
 
 
 def expected_audio(session: Session, damage: Damage, position: int) -> bytes:
-    """Return the audio that is to be left: up to the last batch that neither file says was changed."""
-    if damage.how == "garbage" or damage.file == MESSAGES_FILE or not session.batches:
+    """Return the audio that is to be left: up to the last batch that neither file says was changed.
+
+    Where no such batch is left, all of it is.
+    """
+    left = session.left(AUDIO_FILE)
+    if damage.file == MESSAGES_FILE or not session.batches:
+        return left
+    if damage.how == "garbage":
         return session.audio
     if damage.file == AUDIO_FILE:
         struck = max(index for index, end in enumerate(session.ends[:-1]) if end <= position)
     else:
         struck = position // CHECK.size
     is_last = struck == len(session.batches) - 1
-    if damage.how == "cut" or is_last:
+    if struck > 0 and (damage.how == "cut" or is_last):
         return session.audio[: session.ends[struck]]
-    return (session.folder / AUDIO_FILE).read_bytes()  # a click, with sound audio behind it
+    return left  # a click with sound audio behind it, or nothing that tells what is sound
 
 
 @settings(deadline=None, max_examples=400)
@@ -225,7 +231,8 @@ def test_a_power_cut_leaves_all_that_was_synced(batches: list[bytes], data: st.D
         (session.folder / AUDIO_FILE).write_bytes(session.audio[:audio_bytes])
         (session.folder / CHECKS_FILE).write_bytes(session.left(CHECKS_FILE)[:checks_bytes])
         sound = mend(session.folder)
-        assert sound.audio_bytes == session.ends[synced]
+        # Of the first batch it cannot be told whether its check was lost or never there.
+        assert sound.audio_bytes == (session.ends[synced] or audio_bytes)
         session.check_is_sound(sound)
         session.check_goes_on()
 
@@ -322,6 +329,19 @@ def test_audio_of_a_version_that_made_no_checks_is_believed_and_checked_from_the
         (session.folder / AUDIO_FILE).write_bytes(changed)
         assert mend(session.folder).audio_bytes == len(changed)
         assert f"bytes 0 to {PIECE_BYTES}" in caplog.text
+
+
+@pytest.mark.parametrize("left", [b"", b"torn", bytes(3 * CHECK.size)], ids=["empty", "torn", "zeros"])
+def test_audio_whose_checks_are_lost_is_believed_and_checked_from_then_on(
+    left: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    with written([b"a" * 100, b"b" * 100, b"c" * 100]) as session:
+        (session.folder / CHECKS_FILE).write_bytes(left)
+        sound = mend(session.folder)
+        assert (sound.audio_bytes, session.left(AUDIO_FILE)) == (300, session.audio)
+        assert "300 bytes" in caplog.text and "unchecked" in caplog.text
+        session.check_is_sound(sound)
+        session.check_goes_on()
 
 
 def test_an_hour_of_audio_is_not_read_into_memory_at_once(tmp_path: Path) -> None:
