@@ -19,8 +19,9 @@ from __future__ import annotations
 
 from live_asr.client.connection import DEFAULT_URL, SessionError, SessionFailed, SessionRefused, stream_url
 from live_asr.client.files import transcribe_file
+from live_asr.client.opening import connect
 from live_asr.client.resuming import Reconnecting, Resumed, SessionMessage
-from live_asr.client.session import LiveSession, Pace, connect
+from live_asr.client.session import LiveSession, Pace
 from live_asr.client.transcripts import fetch_transcript
 
 __all__ = [

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from live_asr.client.connection import DEFAULT_URL
 from live_asr.client.media import PCM_BYTES_PER_SECOND, MediaFile
+from live_asr.client.opening import connect
 from live_asr.client.resuming import SessionMessage
-from live_asr.client.session import FRAME_BYTES, LiveSession, Pace, connect
+from live_asr.client.session import FRAME_BYTES, LiveSession, Pace
 from live_asr.errors import LiveAsrError
 
 

@@ -1,0 +1,68 @@
+"""Opening a session."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+from live_asr.client.connection import DEFAULT_URL, open_socket, stream_url
+from live_asr.client.session import LiveSession, Pace
+from live_asr.core.messages import AudioFormat, Scalar, Start, Webhook, client_from_dict, to_dict
+
+
+@asynccontextmanager
+async def connect(
+    url: str = DEFAULT_URL,
+    *,
+    token: str | None = None,
+    encoding: str = "pcm_s16le",
+    sample_rate: int = 16_000,
+    channels: int = 1,
+    language: str | None = None,
+    task: str = "transcribe",
+    vocabulary: Sequence[str] = (),
+    interim: bool = True,
+    pace: Pace = "realtime",
+    diarize: bool = True,
+    min_speakers: int | None = None,
+    max_speakers: int | None = None,
+    final_pass: bool = True,
+    webhook: str | None = None,
+    metadata: Mapping[str, Scalar] | None = None,
+    reconnect_for: float = 120.0,
+) -> AsyncIterator[LiveSession]:
+    """Open a session on the server at `url` (http, https, ws or wss), and close its socket at the end.
+
+    The keywords are the fields of the protocol's `start`; `sample_rate` is in hertz, `token` is the
+    server's access token where it wants one. Leaving the block without `stop` loses nothing: the server
+    finishes a session whose client is gone, once nobody can resume it any more.
+
+    A connection that is lost is made again, for at most `reconnect_for` seconds (0: not at all), and the
+    session goes on where it was; who iterates is told by `Reconnecting` and `Resumed`.
+
+    Raises SessionRefused when there is no server or it does not take the session (`retry_after` tells
+    when to come back), ClientError `bad_message` for a field that has no allowed value.
+    """
+    start = Start(
+        audio=AudioFormat(encoding, sample_rate, channels),
+        language=language,
+        task=task,
+        vocabulary=tuple(vocabulary),
+        diarize=diarize,
+        min_speakers=min_speakers,
+        max_speakers=max_speakers,
+        interim=interim,
+        pace=pace,
+        final_pass=final_pass,
+        webhook=Webhook(webhook) if webhook is not None else None,
+        metadata=dict(metadata or {}),
+    )
+    client_from_dict(to_dict(start))  # wrong values are refused here, before anything is sent
+    address = stream_url(url)
+    socket = await open_socket(address, token)
+    session = LiveSession(socket, lambda: open_socket(address, token), pace, reconnect_for)
+    try:
+        await session._begin(start)
+        yield session
+    finally:
+        await session.close()
