@@ -158,10 +158,10 @@ some_turns = st.lists(some_turn, max_size=5)
 
 
 @given(
-    utterances=st.lists(some_utterance, max_size=5),
+    utterances=st.lists(some_utterance, min_size=1, max_size=5),
     changes=st.lists(some_change, max_size=3),
     heard=some_turns,
-    found=some_turns,
+    found=st.just([]) | some_turns,
     pass_words=st.integers(0, 10),
 )
 def test_every_label_of_a_word_became_one_speaker_and_every_speaker_of_a_segment_is_told(
