@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from live_asr.core.attribution import turns_of
+from live_asr.core.attribution import turns_of, with_unheard
 from live_asr.core.cues import cues
 from live_asr.core.passages import LONG_PAUSE_SAMPLES, columns_of, ends_sentence, passages
 from live_asr.core.transcript import Transcript
@@ -50,23 +50,25 @@ class Record:
         turns: Sequence[Turn] = (),
         live_turns: Sequence[Turn] = (),
         names: Mapping[SpeakerLabel, str] | None = None,
+        received_samples: int = 0,
     ) -> Record:
         """Make the record of a session's transcript as it stands: its best revision, or the live one.
 
         `turns` are the full pass's, `live_turns` those heard live; without them they are those of the words.
         `names` may hold live labels and final ones: a name given to one counts for what became of it, unless
-        that has its own.
+        that has its own. `received_samples` is how much audio there is of a session that was not stopped.
         """
         is_live = live or transcript.final is None
         segments = transcript.live_segments() if is_live else transcript.segments()
-        own_turns = tuple(live_turns if is_live else turns)
+        words = [word for segment in segments for word in segment.words]
+        own_turns = with_unheard(live_turns, words) if is_live else (tuple(turns) or turns_of(words))
         return cls(
             session=session,
             segments=segments,
-            duration_samples=transcript.duration_samples,
+            duration_samples=max(transcript.duration_samples, received_samples),
             language=transcript.live_language if is_live else transcript.language,
             revision=0 if is_live else transcript.revision,
-            turns=own_turns or turns_of(word for segment in segments for word in segment.words),
+            turns=own_turns,
             names=names_of(transcript, names or {}),
         )
 

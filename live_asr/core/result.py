@@ -28,7 +28,6 @@ def make_result(
     words: Sequence[Word] = (),
     live_turns: Sequence[Turn] = (),
     language: str | None = None,
-    revision: int = 1,
 ) -> Result:
     """Make the result of a session whose live transcript is complete, changing nothing.
 
@@ -36,6 +35,38 @@ def make_result(
     the live words stand, and the live labels, renamed, if there are any, with `live_turns` as heard. Takes a
     tenth of a second for an hour of words: it may be called from another thread once `stopped` is said.
     """
+    return _result(
+        transcript, links, turns=turns, words=words, live_turns=live_turns, language=language, revision=1
+    )
+
+
+def live_result(
+    transcript: Transcript,
+    links: Mapping[str, str],
+    *,
+    live_turns: Sequence[Turn] = (),
+    received_samples: int = 0,
+) -> Result:
+    """Return what there is of a session that failed: revision 0, whose speakers keep their live labels.
+
+    That is what its exports show, and what names are given to. `received_samples` is how much audio there
+    was: a transcript that was never stopped does not tell.
+    """
+    result = _result(transcript, links, live_turns=live_turns, revision=0)
+    duration = max(result.final.duration, seconds(received_samples))
+    return replace(result, final=replace(result.final, duration=duration))
+
+
+def _result(
+    transcript: Transcript,
+    links: Mapping[str, str],
+    *,
+    turns: Sequence[Turn] = (),
+    words: Sequence[Word] = (),
+    live_turns: Sequence[Turn] = (),
+    language: str | None = None,
+    revision: int,
+) -> Result:
     live_words = transcript.words
     labels: str | None = "full"
     if turns:
@@ -43,7 +74,10 @@ def make_result(
     else:
         in_use = {word.speaker for word in live_words}
         heard = with_unheard([turn for turn in live_turns if turn.speaker in in_use], live_words)
-        renamed = {label: final_label(number) for number, label in enumerate(_speakers_of(heard))}
+        renamed = {
+            label: final_label(number) if revision else label
+            for number, label in enumerate(_speakers_of(heard))
+        }
         turns = [replace(turn, speaker=renamed[turn.speaker]) for turn in heard]
         labels = "live" if turns else None
     if words or labels == "full":

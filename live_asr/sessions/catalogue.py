@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from live_asr.core.export import Record
 from live_asr.core.messages import Progress
 from live_asr.core.transcript import Transcript
+from live_asr.core.types import samples
 from live_asr.sessions.finalizer import Finalizer
 from live_asr.sessions.registry import SessionRegistry
 from live_asr.sessions.resumption import read_transcript
@@ -85,6 +86,7 @@ class Catalogue:
                 turns=self._store.turns(session_id),
                 live_turns=self._store.turns(session_id, LIVE_TURNS_FILE),
                 names=names,
+                received_samples=samples((stored.duration if stored is not None else None) or 0.0),
             )
 
         return await asyncio.to_thread(read)

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from live_asr.config import Settings
 from live_asr.core.export import FORMATS
 from live_asr.core.messages import Final, FinalSpeaker, Notice, Progress, ServerMessage, Start, encode
-from live_asr.core.result import Result, make_result
+from live_asr.core.result import Result, live_result, make_result
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import SAMPLE_RATE_HZ, Turn, samples
 from live_asr.delivery.webhook import webhook_body
@@ -28,7 +28,7 @@ from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.progress import PacedProgress
 from live_asr.sessions.recording import write_pcm
 from live_asr.storage.database import Database, NewDelivery
-from live_asr.storage.files import AUDIO_FILE, LIVE_TURNS_FILE
+from live_asr.storage.files import AUDIO_FILE, LIVE_TURNS_FILE, write_turns
 from live_asr.storage.spool import Spool, SpoolStore
 
 log = logging.getLogger(__name__)
@@ -148,13 +148,44 @@ class Finalizer:
             await self._store.compress(session.spool)
         return Finished(final, encoded)
 
-    async def fail(self, session_id: str, start: Start, transcript: Transcript, error: LiveAsrError) -> None:
-        """Note in the database that a session failed, and have its receiver told, with what words it has."""
+    async def fail(
+        self,
+        session_id: str,
+        start: Start,
+        transcript: Transcript,
+        error: LiveAsrError,
+        *,
+        turns: tuple[Turn, ...] = (),
+        received_samples: int = 0,
+    ) -> None:
+        """Note in the database that a session failed, and have its receiver told, with what words it has.
+
+        `turns` are those heard live, `received_samples` is how much audio there was.
+        """
         began = time.monotonic()
-        result = await asyncio.to_thread(make_result, transcript, links_of(session_id), revision=0)
+
+        def make() -> Result:
+            return live_result(
+                transcript,
+                links_of(session_id),
+                live_turns=self._keep_turns_of_failed(session_id, turns),
+                received_samples=received_samples,
+            )
+
+        result = await asyncio.to_thread(make)
         await self._conclude(
             session_id, start, "failed", result.final, result.turns, began=began, error=error
         )
+
+    def _keep_turns_of_failed(self, session_id: str, turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
+        """Put live turns on disk, where exports read them, or return those that are there. Blocks."""
+        try:
+            if not turns:
+                return self._store.turns(session_id, LIVE_TURNS_FILE)
+            write_turns(self._store.folder / session_id / LIVE_TURNS_FILE, turns)
+        except (OSError, KeyError) as error:  # the disk may be what the session failed for
+            log.warning("session %s: who spoke when is not on disk: %s", session_id, error)
+        return turns
 
     # The full pass ---------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from live_asr.core.messages import Commit, Label, Stopped, UtteranceMessage, wire_word
-from live_asr.core.result import Result, make_result
+from live_asr.core.result import Result, live_result, make_result
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import Turn, Word, samples
 
@@ -147,6 +147,20 @@ def test_who_has_words_and_was_never_heard_is_a_speaker_with_the_turns_of_the_wo
     assert said_by(result) == [("SPEAKER_00", "one two"), ("SPEAKER_01", "three four")]
     assert who(result) == [("SPEAKER_00", ("S1",), 1.2, 1), ("SPEAKER_01", ("S2",), 1.0, 1)]
     assert result.turns == (turn(0.0, 1.2, "SPEAKER_00"), turn(2.0, 3.0, "SPEAKER_01"))
+
+
+def test_of_a_session_that_failed_the_live_labels_stand_and_the_audio_counts_that_nobody_spoke_in() -> None:
+    live = conversation()
+    live.say(2, "five", 4.0, "S3")
+    live.label(4.0, 4.5, "S2")
+    result = live_result(
+        live.transcript, LINKS, live_turns=(turn(0.0, 1.2, "S1"),), received_samples=samples(600)
+    )
+    assert said_by(result) == [("S1", "one two"), ("S2", "three four"), ("S2", "five")]
+    assert who(result) == [("S1", ("S1",), 1.2, 1), ("S2", ("S2", "S3"), 1.5, 2)]
+    final = result.final
+    assert (final.revision, final.labels, final.duration, final.language) == (0, "live", 600.0, "en")
+    assert result.turns == (turn(0.0, 1.2, "S1"), turn(2.0, 3.0, "S2"), turn(4.0, 4.5, "S2"))
 
 
 LABELS = ["S1", "S2", "S3", "S4"]
