@@ -8,19 +8,29 @@ anywhere, because a setting that silently does nothing is worse than one that is
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import platformdirs
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
+from live_asr.config_values import (
+    Folder,
+    Items,
+    OptionalDays,
+    OptionalFolder,
+    OptionalSecret,
+    OptionalText,
+    OptionalUrl,
+    shown,
+)
+from live_asr.core.urls import receiver_of
 from live_asr.errors import ConfigError
 
 ENV_PREFIX = "LIVE_ASR_"
@@ -30,27 +40,6 @@ KUBERNETES = re.compile(
     r"LIVE_ASR_(SERVICE_(HOST|PORT(_\w+)?)=.*|PORT(_\d+_(TCP|UDP))?=\w+://.*|PORT_\d+_(TCP|UDP)_(PROTO|PORT|ADDR)=.*)"
 )
 """What Kubernetes itself puts into every container beside a service named `live-asr`; not settings."""
-
-
-def _split(value: object) -> object:
-    """Read a list from an environment variable: items between commas."""
-    return [item.strip() for item in value.split(",") if item.strip()] if isinstance(value, str) else value
-
-
-def _expand(value: object) -> object:
-    return Path(value).expanduser() if isinstance(value, str | Path) else value
-
-
-def _none_if_empty(value: object) -> object:
-    return None if value == "" else value
-
-
-Items = Annotated[tuple[str, ...], BeforeValidator(_split)]
-Folder = Annotated[Path, BeforeValidator(_expand)]
-OptionalFolder = Annotated[Path | None, BeforeValidator(_expand), BeforeValidator(_none_if_empty)]
-OptionalDays = Annotated[float | None, Field(gt=0), BeforeValidator(_none_if_empty)]
-OptionalText = Annotated[str | None, BeforeValidator(_none_if_empty)]
-OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_none_if_empty)]
 
 
 class Section(BaseModel):
@@ -275,8 +264,10 @@ class FinalSettings(Section):
 class WebhookSettings(Section):
     """Where to tell that a session is over."""
 
-    url: OptionalText = Field(
-        default=None, description="Address that is told of every session that names none itself."
+    url: OptionalUrl = Field(
+        default=None,
+        repr=False,  # nor is more of it shown elsewhere than its host
+        description="Address, http or https, that is told of every session that names none itself.",
     )
     secret: OptionalSecret = Field(
         default=None,
@@ -311,10 +302,12 @@ class Loaded:
     """`section.key` → `default`, the file's name, the variable's name, or `flag`."""
 
     def rows(self) -> Iterator[tuple[str, str, str]]:
-        """Yield (`section.key`, value as text, origin) for each setting; secrets are masked."""
-        for key in known_keys():
+        """Yield (`section.key`, value as text, origin) for each setting; what may be secret is masked."""
+        for key, field in known_keys().items():
             section, name = key.split(".")
-            yield key, shown(getattr(getattr(self.settings, section), name)), self.origins[key]
+            value = getattr(getattr(self.settings, section), name)
+            text = shown(value) if field.repr or value is None else f"{receiver_of(value)}/…"
+            yield key, text, self.origins[key]
 
 
 def known_keys() -> dict[str, FieldInfo]:
@@ -422,20 +415,10 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> ConfigError:
     finding = error.errors(include_url=False)[0]
     key = ".".join(str(part) for part in finding["loc"][:2])
     field = known_keys()[key]
-    given = "" if "Secret" in str(field.annotation) else f" {finding['input']!r}"
-    complaint = finding["msg"].replace("Input should be", "it should be")
+    hidden = "Secret" in str(field.annotation) or not field.repr
+    given = "what it is" if hidden else repr(finding["input"])
+    complaint = finding["msg"].removeprefix("Value error, ").replace("Input should be", "it should be")
     return ConfigError(
-        f"{key} cannot be{given}: {complaint[0].lower()}{complaint[1:]} (set by {origins[key]}).",
+        f"{key} cannot be {given}: {complaint[0].lower()}{complaint[1:]} (set by {origins[key]}).",
         f"Meaning: {field.description}",
     )
-
-
-def shown(value: object) -> str:
-    """Write a setting's value for people; secrets are masked."""
-    if isinstance(value, SecretStr):
-        return "********"
-    if value is None:
-        return "unset"
-    if isinstance(value, bool | tuple):
-        return json.dumps(value)
-    return str(value)

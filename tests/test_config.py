@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -87,7 +88,7 @@ def _another_value(key: str) -> str:
     field = known_keys()[key]
     default = field.get_default(call_default_factory=True)
     if default is None:
-        return "7" if "float" in str(field.annotation) else "x"
+        return "7" if "float" in str(field.annotation) else "https://example.com/x"
     return ",".join(default) if isinstance(default, tuple) else str(default)
 
 
@@ -191,6 +192,51 @@ def test_a_wrong_secret_is_not_repeated_in_the_error(tmp_path: Path) -> None:
         load_settings(_file(tmp_path, "[server]\ntoken = 12345678\n"), environment={})
     assert "12345678" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+SECRET_URL = "https://someone:hunter2@hooks.example.com:8443/done/swordfish?token=sesame"
+
+
+def test_of_the_webhooks_url_only_the_host_is_shown() -> None:
+    loaded = load_settings(environment={"LIVE_ASR_WEBHOOK__URL": SECRET_URL})
+    assert loaded.settings.webhook.url == SECRET_URL
+    rows = {key: value for key, value, _ in loaded.rows()}
+    assert rows["webhook.url"] == "https://hooks.example.com:8443/…"
+    shown = f"{rows} {loaded.settings!r} {loaded!r}"
+    assert not any(secret in shown for secret in ("someone", "hunter2", "swordfish", "sesame"))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "hooks.example.com/swordfish",
+        "ftp://hooks.example.com/swordfish",
+        "/swordfish",
+        "https:///swordfish",
+        "https://hooks.example.com:port/swordfish",
+        "https://[hooks.example.com/swordfish",
+        "https://hooks.example.com/sword fish/swordfish",
+        "https://hooks.example.com/swordfish\n",
+        "https://hooks.example.com/swordfish" + "x" * 2048,
+    ],
+)
+def test_a_webhooks_url_that_is_none_is_refused_at_once_and_not_repeated(tmp_path: Path, url: str) -> None:
+    file = _file(tmp_path, f"[webhook]\nurl = {json.dumps(url)}\n")
+    for named, environment in [(file, {}), (None, {"LIVE_ASR_WEBHOOK__URL": url})]:
+        with pytest.raises(ConfigError) as caught:
+            load_settings(named, environment=environment)
+        assert caught.value.message.startswith(
+            "webhook.url cannot be what it is: it should be an absolute http or https URL"
+        )
+        assert ("settings.toml" if named else "LIVE_ASR_WEBHOOK__URL") in caught.value.message
+        assert "swordfish" not in str(caught.value)
+
+
+def test_a_webhooks_url_may_be_empty_and_then_nobody_is_told(tmp_path: Path) -> None:
+    file = _file(tmp_path, f'[webhook]\nurl = "{SECRET_URL}"\n')
+    assert load_settings(file, environment={"LIVE_ASR_WEBHOOK__URL": ""}).settings.webhook.url is None
+    file = _file(tmp_path, '[webhook]\nurl = ""\n')
+    assert load_settings(file, environment={}).settings.webhook.url is None
 
 
 def test_every_setting_says_what_it_means_and_there_are_few() -> None:

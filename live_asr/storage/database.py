@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from sqlalchemy import Connection, Row, Select, and_, func, or_, select
 
 from live_asr.config import StorageSettings
+from live_asr.core.urls import receiver_of
 from live_asr.storage import tables
 from live_asr.storage.tables import deliveries, sessions
 
@@ -108,17 +108,6 @@ def database_url(settings: StorageSettings) -> str:
 def sqlite_url(path: Path) -> str:
     """Return the URL of a SQLite file."""
     return f"sqlite:///{path.absolute()}"
-
-
-def receiver_of(url: str) -> str:
-    """Return scheme, host and port of a URL, without what may be secret; "" for what is no URL."""
-    try:
-        parts = urlsplit(url)
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:
-        return ""
-    host = parts.hostname or ""
-    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}"
 
 
 class Database:

@@ -16,7 +16,7 @@ import sqlalchemy
 
 from live_asr.config import StorageSettings
 from live_asr.errors import ConfigError, StorageError
-from live_asr.storage.database import Database, NewDelivery, database_url, receiver_of, sqlite_url
+from live_asr.storage.database import Database, NewDelivery, database_url, sqlite_url
 from tests.storage.stored import NEWS, SPEAKER, START, delivery_of, finish
 
 # Sessions ---------------------------------------------------------------------------------------------
@@ -436,19 +436,6 @@ def test_no_error_repeats_what_was_to_be_kept(database: Database, caplog: pytest
             row,
         )
     assert "hunter2" not in f"{caught.value} {caught.value.__cause__} {caplog.text}"
-
-
-@pytest.mark.parametrize(
-    ("url", "receiver"),
-    [
-        ("https://user:secret@Hooks.Example.com/a?token=b", "https://hooks.example.com"),
-        ("http://[2001:db8::1]:8080/", "http://[2001:db8::1]:8080"),
-        ("http://[broken", ""),
-        ("http://host:99999/", ""),
-    ],
-)
-def test_a_receiver_is_named_without_what_may_be_secret(url: str, receiver: str) -> None:
-    assert receiver_of(url) == receiver
 
 
 def test_a_reader_sees_what_was_kept_while_another_writes(tmp_path: Path) -> None:
