@@ -130,9 +130,11 @@ def with_unheard(turns: Sequence[Turn], words: Sequence[Word]) -> tuple[Turn, ..
 
     A label may come from a word's neighbours alone. In order of their start.
     """
-    heard = {turn.speaker for turn in turns}
-    missing = [turn for turn in turns_of(words) if turn.speaker not in heard]
-    return tuple(sorted([*turns, *missing], key=lambda turn: turn.start_sample))
+    missing = {word.speaker for word in words} - {turn.speaker for turn in turns} - {None}
+    if not missing:
+        return tuple(turns)
+    added = [turn for turn in turns_of(words) if turn.speaker in missing]
+    return tuple(sorted([*turns, *added], key=lambda turn: turn.start_sample))
 
 
 def live_to_final(

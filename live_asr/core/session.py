@@ -6,7 +6,7 @@ detections and decodes it asks for, and sends the messages it makes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from types import MappingProxyType
 from typing import Literal
@@ -307,6 +307,10 @@ class Session:
     def turns(self) -> tuple[Turn, ...]:
         """Return who spoke when, as heard live."""
         return self._tracker.turns() if self._tracker is not None else ()
+
+    def turns_so_far(self) -> Callable[[], tuple[Turn, ...]]:
+        """Return what gives the turns up to now, for another thread to call: they may be many."""
+        return self._tracker.turns_so_far() if self._tracker is not None else tuple
 
     def messages(self) -> list[ServerMessage]:
         """Return the messages made since the last call, in order."""

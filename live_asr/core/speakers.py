@@ -10,7 +10,7 @@ pause; a run that continues one of the window before is known by that, and liste
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
@@ -204,6 +204,10 @@ class SpeakerTracker:
     def turns(self) -> tuple[Turn, ...]:
         """Return who spoke when so far, overlaps included, in order of their start."""
         return self._timeline.turns()
+
+    def turns_so_far(self) -> Callable[[], tuple[Turn, ...]]:
+        """Return what gives the turns up to now, for another thread to call."""
+        return self._timeline.copy().turns
 
     def label_between(
         self, start_sample: int, end_sample: int, previous: SpeakerLabel | None

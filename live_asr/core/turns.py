@@ -122,6 +122,14 @@ class Timeline:
         turns.extend(self._rows, self.start_frame)
         return turns.all()
 
+    def copy(self) -> Timeline:
+        """Return one that stays as it is: for another thread to read while this one goes on."""
+        other = Timeline(self._memory_frames)
+        other._rows = self._rows  # never written in place
+        other._turns = self._turns.copy()
+        other.start_frame = self.start_frame
+        return other
+
     def _widen(self, columns: int) -> None:
         missing = columns - self._rows.shape[1]
         if missing > 0:

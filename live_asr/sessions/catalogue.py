@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from live_asr.core.export import Record
 from live_asr.core.messages import Progress
 from live_asr.core.transcript import Transcript
-from live_asr.core.types import samples
+from live_asr.core.types import Turn, samples
 from live_asr.sessions.finalizer import Finalizer
 from live_asr.sessions.registry import SessionRegistry
 from live_asr.sessions.resumption import read_transcript
@@ -74,8 +74,15 @@ class Catalogue:
         names = stored.names if stored is not None else {}
         runner = self._registry.runner_of(session_id)
         if runner is not None and runner.session.transcript.final is None:
-            session = runner.session
-            return Record.of(session_id, session.transcript, live_turns=session.turns(), names=names)
+            # Of a long session there is much to go through; what goes on meanwhile must not wait for it.
+            return await asyncio.to_thread(
+                _live_record,
+                session_id,
+                runner.session.transcript.copy(),
+                runner.session.turns_so_far(),
+                names=names,
+                received_samples=runner.session.received_sample,
+            )
 
         def read() -> Record:
             transcript: Transcript = read_transcript(self._store, session_id)
@@ -111,3 +118,16 @@ class Catalogue:
             progress,
             delivery,
         )
+
+
+def _live_record(
+    session_id: str,
+    transcript: Transcript,
+    turns: Callable[[], tuple[Turn, ...]],
+    *,
+    names: Mapping[str, str],
+    received_samples: int,
+) -> Record:
+    return Record.of(
+        session_id, transcript, live_turns=turns(), names=names, received_samples=received_samples
+    )

@@ -115,6 +115,16 @@ def test_an_hour_of_speech_is_kept_in_the_memory_of_a_minute_and_a_half() -> Non
     assert timeline.share(0, samples(1)) is None
 
 
+def test_turns_asked_for_earlier_are_told_as_they_were_then() -> None:
+    tracker = follow(said((0.5, 5, "S1"), (6, 11, "S2")), 12)
+    assert tracker.turns_so_far()() == tracker.turns()
+    timeline = Timeline(memory_frames=100)
+    timeline.write(0, np.tile(np.array([[0.0, 1.0]], np.float32), (150, 1)))
+    copy = timeline.copy()
+    timeline.write(120, np.tile(np.array([[0.0, 0.0, 1.0]], np.float32), (100, 1)))
+    assert copy.turns() == (Turn(0, 150 * FRAME_SAMPLES, "S1"),)
+
+
 def test_work_that_cannot_be_done_costs_labels_and_nothing_else() -> None:
     audio = VOICES.audio_of(said((0, 30, "S1")), samples(30))
     tracker = SpeakerTracker()

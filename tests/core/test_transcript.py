@@ -281,6 +281,28 @@ def test_the_committed_text_only_grows_and_ends_as_the_commits_concatenated(spec
     assert transcript.text == "".join(m.text for m in messages if isinstance(m, Commit))
 
 
+@given(some_session, st.integers(0, 20))
+def test_a_copy_stays_as_it_was_and_can_go_on_by_itself(spec: list, count: int) -> None:
+    messages = session_messages(spec)
+    before, rest = messages[:count], messages[count:]
+    transcript = transcript_of(*before)
+    copy, at_first = transcript.copy(), Record.of("s", transcript)
+    for message in rest:
+        transcript.apply(message)
+    relabelled = Label(transcript.last_seq + 1, 0.0, 1000.0, "S9")
+    transcript.apply(relabelled)
+    assert Record.of("s", copy) == at_first
+    for message in (*rest, relabelled):
+        copy.apply(message)
+    assert Record.of("s", copy) == Record.of("s", transcript)
+    assert (copy.last_seq, copy.language, copy.live_labels, copy.open_utterance) == (
+        transcript.last_seq,
+        transcript.language,
+        transcript.live_labels,
+        transcript.open_utterance,
+    )
+
+
 @given(some_session)
 def test_a_transcript_rebuilt_from_the_kept_messages_is_the_same(spec: list) -> None:
     messages = session_messages(spec)

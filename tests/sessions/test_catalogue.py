@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from threading import current_thread, main_thread
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 from scripted_pass import ScriptedPass, turn, words
 
 from live_asr.config import Settings, StorageSettings
-from live_asr.core.export import to_rttm, to_txt, to_vtt
+from live_asr.core.export import Record, to_rttm, to_txt, to_vtt
 from live_asr.core.messages import Commit, KeptMessage, Label, Start, encode, to_dict, wire_word
+from live_asr.core.session import Session
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import samples
 from live_asr.errors import LiveAsrError
@@ -24,11 +29,14 @@ from live_asr.storage.spool import SpoolStore
 FAULT = LiveAsrError("The server ended before this session did.", code="interrupted")
 
 
-class Nobody:
-    """A registry of which no session is live: stands in for `SessionRegistry` by what is asked of it."""
+class Live:
+    """The live sessions: stands in for `SessionRegistry` by what is asked of it."""
 
-    def runner_of(self, session_id: str) -> None:
-        return None
+    def __init__(self) -> None:
+        self.runners: dict[str, SimpleNamespace] = {}
+
+    def runner_of(self, session_id: str) -> SimpleNamespace | None:
+        return self.runners.get(session_id)
 
 
 class Shelf:
@@ -45,7 +53,8 @@ class Shelf:
             wake=lambda: None,
             metrics=Metrics(),
         )
-        self.catalogue = Catalogue(Nobody(), self.finalizer, self.store, self.database)  # type: ignore[arg-type]
+        self.registry = Live()
+        self.catalogue = Catalogue(self.registry, self.finalizer, self.store, self.database)  # type: ignore[arg-type]
 
     async def live(self, text: str, *speakers: str) -> Transcript:
         """Keep what a live session said, words of half a second, and return it; it never stops."""
@@ -114,3 +123,26 @@ async def test_a_failed_session_whose_folder_takes_nothing_has_its_speakers_all_
     await shelf.finalizer.fail("a1", Start(), transcript, FAULT, turns=(turn(0.0, 0.9, "S1"),))
     status = await shelf.catalogue.status("a1")
     assert [(speaker["label"], speaker["duration"]) for speaker in status.stored.speakers] == [("S1", 0.9)]
+
+
+async def test_what_a_live_session_said_is_gone_through_in_a_thread_and_nothing_that_follows_is_in_it(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transcript = await shelf.live("one two", "S1", "S1")
+    session = Session("a1", Start())
+    session.transcript = transcript
+    session.receive_audio(np.zeros(samples(3.0), np.float32))
+    shelf.registry.runners["a1"] = SimpleNamespace(session=session)
+    seen: list[bool] = []
+    make = Record.of
+
+    def watched(*args: Any, **kwargs: Any) -> Record:
+        seen.append(current_thread() is main_thread())
+        transcript.apply(Label(3, 0.0, 1.0, "S2"))  # the session goes on meanwhile
+        return make(*args, **kwargs)
+
+    monkeypatch.setattr(Record, "of", watched)
+    record = await shelf.catalogue.record("a1")
+    assert seen == [False]
+    assert [(segment.speaker, segment.text) for segment in record.segments] == [("S1", "one two")]
+    assert record.duration_samples == samples(3.0)
