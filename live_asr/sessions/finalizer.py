@@ -28,7 +28,7 @@ from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.progress import PacedProgress
 from live_asr.sessions.recording import write_pcm
 from live_asr.storage.database import Database, NewDelivery
-from live_asr.storage.files import AUDIO_FILE, LIVE_TURNS_FILE, write_turns
+from live_asr.storage.files import AUDIO_FILE, DECODED_FILE, LIVE_TURNS_FILE, write_turns
 from live_asr.storage.spool import Spool, SpoolStore
 
 log = logging.getLogger(__name__)
@@ -39,8 +39,6 @@ MOST_ATTEMPTS = 2
 """A full pass that fails is tried once more; its process is a new one then."""
 MOST_PREPARED = 2
 """Recordings that lie decoded on the disk: the one that is gone over, and the next."""
-PCM_FILE = "full-pass.pcm"
-"""The decoded recording, in the session's folder for as long as the pass takes."""
 LONGEST_BACKOFF = 60.0
 """Seconds between two tries to reach a database that does not answer."""
 
@@ -262,7 +260,7 @@ class Finalizer:
 
     async def _try_pass(self, session: Drained, on_progress: PacedProgress) -> FullPassResult | None:
         folder = session.spool.folder
-        pcm = folder / PCM_FILE
+        pcm = folder / DECODED_FILE
         start = session.start
         try:
             count = await write_pcm(folder / AUDIO_FILE, start.audio, pcm)

@@ -35,6 +35,8 @@ SPAN = struct.Struct("<QI")
 """Where a batch of audio ends in its file, and its length in bytes."""
 CHECK = struct.Struct("<QII")
 """The same, and the CRC-32 of that and of the audio."""
+DECODED_FILE = "audio.pcm"
+"""The recording decoded, for as long as the full pass takes; `erase_audio` finds it if it is left over."""
 MESSAGES_FILE = "messages.jsonl"
 ABOUT_FILE = "session.json"
 TURNS_FILE = "turns.json"

@@ -24,6 +24,7 @@ from live_asr.storage.files import (
     ABOUT_FILE,
     AUDIO_FILE,
     CHECKS_FILE,
+    DECODED_FILE,
     MESSAGES_FILE,
     STATE_FILE,
     TURNS_FILE,
@@ -265,8 +266,13 @@ class SpoolStore:
         Raises KeyError when there is no such session, StorageError when the disk refuses.
         """
         folder = self._folder_of(session_id)
+
+        def make_sound() -> Sound:
+            (folder / DECODED_FILE).unlink(missing_ok=True)  # of a pass that a crash interrupted
+            return mend(folder)
+
         try:
-            sound = await asyncio.to_thread(mend, folder)
+            sound = await asyncio.to_thread(make_sound)
         except OSError as error:
             raise storage_error(error) from error
         spool = Spool(folder, lambda _: None, on_failed, self._wanted.set)
