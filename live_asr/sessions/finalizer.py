@@ -141,6 +141,8 @@ class Finalizer:
             await self._keep(session.spool, encoded, turns)
         keep_audio = self._settings.storage.keep_audio
         await self._store.finish(session.spool, keep_audio=keep_audio)
+        if keep_audio:
+            await self._store.mark_for_compression(session.spool)
         await self._conclude(session.session_id, session.start, "done", final, turns, began=began)
         if keep_audio:
             await self._store.compress(session.spool)

@@ -25,13 +25,18 @@ from numpy.typing import NDArray
 
 from live_asr.core.audio import SAMPLE_BYTES, alaw_table, mulaw_table
 from live_asr.core.messages import AudioFormat
-from live_asr.storage.files import AUDIO_FILE, CHECKS_FILE, format_of, sync_file, sync_folder
+from live_asr.storage.files import (
+    AUDIO_FILE,
+    CHECKS_FILE,
+    FLAC_FILE,
+    UNFINISHED_FILE,
+    format_of,
+    sync_file,
+    sync_folder,
+)
 
 log = logging.getLogger(__name__)
 
-FLAC_FILE = "audio.flac"
-UNFINISHED_FILE = "audio.flac.new"
-"""It is there before the work begins, so that another run finds what is left to do."""
 PIECE_FRAMES = 64 * 1024
 """So much is compressed at a time: a few seconds, in a few milliseconds."""
 LEAST_FREE_BYTES = 256 * 1024 * 1024
@@ -74,6 +79,7 @@ def compress(folder: Path, pause: Pause) -> bool:
         sync_folder(folder)
     (folder / CHECKS_FILE).unlink(missing_ok=True)  # FLAC has checksums of its own
     source.unlink(missing_ok=True)
+    unfinished.unlink(missing_ok=True)  # marked again by a run that did not see the work done
     return True
 
 
@@ -156,9 +162,13 @@ class Compressor:
             await self._worker
             self._worker = None
 
+    async def mark(self, folder: Path) -> bool:
+        """Have the next run compress a session's audio, if it can be; return whether it can."""
+        return await asyncio.to_thread(self._mark, folder)
+
     async def add(self, folder: Path) -> None:
         """Have a session's audio compressed, if it can be, when those before it are; also after a crash."""
-        if await asyncio.to_thread(self._mark, folder):
+        if await self.mark(folder):
             self._waiting.put_nowait(folder)
 
     async def _work(self) -> None:
@@ -182,6 +192,7 @@ class Compressor:
             if compressible(folder) is None:
                 return False
             (folder / UNFINISHED_FILE).touch()
+            sync_folder(folder)
         except OSError as error:
             log.warning("the audio in %s is not compressed: %s", folder, error)
             return False

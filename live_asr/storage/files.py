@@ -35,6 +35,10 @@ SPAN = struct.Struct("<QI")
 """Where a batch of audio ends in its file, and its length in bytes."""
 CHECK = struct.Struct("<QII")
 """The same, and the CRC-32 of that and of the audio."""
+FLAC_FILE = "audio.flac"
+"""Replaces both where audio that is kept is compressed."""
+UNFINISHED_FILE = "audio.flac.new"
+"""Says that the session is done and its audio to be compressed: whoever finds it goes on with that."""
 DECODED_FILE = "audio.pcm"
 """The recording decoded, for as long as the full pass takes; `erase_audio` finds it if it is left over."""
 MESSAGES_FILE = "messages.jsonl"

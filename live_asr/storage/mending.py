@@ -6,6 +6,7 @@ has its own, and audio has those of `CHECKS_FILE`, one for what was written at o
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import zlib
@@ -20,9 +21,11 @@ from live_asr.storage.files import (
     AUDIO_FILE,
     CHECK,
     CHECKS_FILE,
+    FLAC_FILE,
     MESSAGES_FILE,
     PIECE_BYTES,
     SPAN,
+    UNFINISHED_FILE,
     check_of,
     format_of,
     sync_file,
@@ -50,7 +53,7 @@ def mend(folder: Path) -> Sound:
     # A server that was killed may have written what it did not get to sync: it is read, and would be
     # acknowledged, but a power cut now would take it.
     for file in (AUDIO_FILE, CHECKS_FILE, MESSAGES_FILE):
-        if (folder / file).exists():
+        with contextlib.suppress(FileNotFoundError):
             sync_file(folder / file)
     sync_folder(folder)
     return sound
@@ -83,6 +86,8 @@ def _mend_audio(folder: Path) -> int:
 
     Where nothing tells which are, all of it is believed.
     """
+    if (folder / UNFINISHED_FILE).exists() or (folder / FLAC_FILE).exists():
+        return 0  # the session is done, and the compressor may be at its audio at this moment
     audio, checks = folder / AUDIO_FILE, folder / CHECKS_FILE
     size_bytes = audio.stat().st_size if audio.exists() else 0
     if not checks.exists():  # of a version that made none: its audio is believed

@@ -292,6 +292,13 @@ class SpoolStore:
             except OSError as error:
                 log.warning("the audio in %s could not be erased: %s", spool.folder, error)
 
+    async def mark_for_compression(self, spool: Spool) -> None:
+        """Have the next run compress the audio of a finished session, unless `compress` comes before that.
+
+        Call it before the session is said to be done: nobody looks at it from then on.
+        """
+        await self._compressor.mark(spool.folder)
+
     async def compress(self, spool: Spool) -> None:
         """Have the audio that is kept of a finished session compressed in time, by this run or the next."""
         await self._compressor.add(spool.folder)

@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import threading
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -14,6 +15,8 @@ from test_finalizer import HOOK, PATIENCE, opened, wait_for
 
 from live_asr.config import FinalSettings, WebhookSettings
 from live_asr.storage import compression
+from live_asr.storage.database import Database
+from live_asr.storage.files import CHECKS_FILE
 
 
 async def test_audio_that_is_kept_is_compressed_and_erased_with_its_session(
@@ -29,6 +32,54 @@ async def test_audio_that_is_kept_is_compressed_and_erased_with_its_session(
         assert np.concatenate(samples).tobytes() == sample_pcm
         assert desk.store.erase_audio("a1")
         assert desk.files() == kept - {"audio.flac"}
+
+
+async def test_audio_is_compressed_though_the_server_dies_as_soon_as_its_session_is_done(
+    tmp_path: Path, sample_pcm: bytes
+) -> None:
+    class Dying(Database):
+        def finish_session(self, *args: Any, **kwargs: Any) -> None:
+            super().finish_session(*args, **kwargs)
+            raise KeyError("the server dies here")
+
+    async with opened(tmp_path, keep_audio=True, database=Dying) as desk:
+        session = await desk.session(audio=sample_pcm, duration=30.0)
+        with pytest.raises(KeyError):
+            await desk.finalize(session)
+    async with opened(tmp_path, keep_audio=True) as desk:
+        assert desk.database.unfinished() == [], "nobody takes it up again"
+        await wait_for(lambda: desk.files() == {"session.json", "messages.jsonl", "turns.json", "audio.flac"})
+
+
+async def test_a_session_is_brought_to_its_end_while_its_audio_is_compressed(
+    tmp_path: Path, sample_pcm: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It had its result before a server died, and the next one does both at once."""
+
+    class Dying(Database):
+        def finish_session(self, *args: Any, **kwargs: Any) -> None:
+            raise KeyError("the server dies here")
+
+    async with opened(tmp_path, keep_audio=True, database=Dying) as desk:
+        session = await desk.session(audio=sample_pcm, duration=30.0)
+        with pytest.raises(KeyError):
+            await desk.finalize(session)
+    began, may_go_on = threading.Event(), threading.Event()
+    unlink = Path.unlink
+
+    def slowly(path: Path, missing_ok: bool = False) -> None:
+        unlink(path, missing_ok)
+        if path.name == CHECKS_FILE:
+            began.set()
+            assert may_go_on.wait(PATIENCE)
+
+    monkeypatch.setattr(Path, "unlink", slowly)
+    async with opened(tmp_path, keep_audio=True) as desk:
+        assert await asyncio.to_thread(began.wait, PATIENCE)
+        await desk.finalize(await desk.again(session))
+        assert desk.database.session("a1").state == "done"  # type: ignore[union-attr]
+        may_go_on.set()
+        await wait_for(lambda: desk.files() == {"session.json", "messages.jsonl", "turns.json", "audio.flac"})
 
 
 @pytest.mark.parametrize("keep_audio", [False, True])

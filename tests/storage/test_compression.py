@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from live_asr.core.audio import PcmDecoder, alaw_table, mulaw_table
 from live_asr.core.messages import AudioFormat, Start, to_dict
 from live_asr.storage import compression
-from live_asr.storage.compression import FLAC_FILE, UNFINISHED_FILE, GivenUp, compress
-from live_asr.storage.files import AUDIO_FILE, CHECKS_FILE
+from live_asr.storage.compression import GivenUp, compress
+from live_asr.storage.files import AUDIO_FILE, CHECKS_FILE, FLAC_FILE, UNFINISHED_FILE
 from live_asr.storage.spool import Spool, SpoolStore
 
 PATIENCE = 30.0
@@ -130,7 +130,7 @@ class Killed(BaseException):
     """The process dies here."""
 
 
-STEPS = ["_encode", "_read_back", "sync_file", "sync_folder", *(f"unlink {number}" for number in range(2))]
+STEPS = ["_encode", "_read_back", "sync_file", "sync_folder", *(f"unlink {number}" for number in range(3))]
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -22,9 +22,11 @@ from live_asr.storage.files import (
     AUDIO_FILE,
     CHECK,
     CHECKS_FILE,
+    FLAC_FILE,
     MESSAGES_FILE,
     PIECE_BYTES,
     STATE_FILE,
+    UNFINISHED_FILE,
     Batch,
     check_of,
     pieces_of,
@@ -342,6 +344,19 @@ def test_audio_whose_checks_are_lost_is_believed_and_checked_from_then_on(
         assert "300 bytes" in caplog.text and "unchecked" in caplog.text
         session.check_is_sound(sound)
         session.check_goes_on()
+
+
+@pytest.mark.parametrize("gone", [(), (CHECKS_FILE,), (CHECKS_FILE, AUDIO_FILE)])
+@pytest.mark.parametrize("file", [FLAC_FILE, UNFINISHED_FILE])
+def test_audio_that_the_compressor_has_is_left_to_it(gone: tuple[str, ...], file: str) -> None:
+    with written([b"a" * 100, b"b" * 100]) as session:
+        (session.folder / file).write_bytes(b"fLaC")
+        (session.folder / CHECKS_FILE).write_bytes(b"anything")
+        for name in gone:
+            (session.folder / name).unlink()
+        before = {path.name: path.read_bytes() for path in session.folder.iterdir()}
+        assert mend(session.folder).message_count == len(session.messages)
+        assert {path.name: path.read_bytes() for path in session.folder.iterdir()} == before
 
 
 def test_an_hour_of_audio_is_not_read_into_memory_at_once(tmp_path: Path) -> None:
