@@ -246,13 +246,14 @@ def peak_mb() -> float:
 
 def answer(judge: Judge, data: bytes) -> dict[str, Any]:
     """Try one input and say what came of it, how long it took and how much memory there was at most."""
-    began = time.perf_counter()
+    began, cpu_began = time.perf_counter(), time.process_time()
     outcome = tried(judge, data)
     return {
         "kind": outcome.kind,
         "signature": outcome.signature,
         "fault": outcome.fault,
         "seconds": round(time.perf_counter() - began, 6),
+        "cpu_seconds": round(time.process_time() - cpu_began, 6),
         "peak_mb": round(peak_mb(), 3),
     }
 

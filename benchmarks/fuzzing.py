@@ -40,6 +40,8 @@ from live_asr.errors import LiveAsrError
 MINUTES = 60.0
 HANG = 20.0
 """Seconds that one input may take; a hundred times what the slowest does, on a machine that does more."""
+SLOW = 1.0
+"""Seconds of CPU from which on the slowest input is kept, to be looked at; it is no fault."""
 SAMPLE_INTERVAL = 5.0
 """Seconds between two looks at a target's memory, while it waits."""
 WARM_UP = 300.0
@@ -101,7 +103,8 @@ class Fuzzed:
     inputs: int = 0
     kinds: dict[str, int] = field(default_factory=dict)
     signatures: int = 0
-    slowest: float = 0.0
+    slowest_cpu: float = 0.0
+    """Most seconds of one core for one input."""
     greediest_mb: float = 0.0
     """The most by which one input raised the most memory so far, in a process that had warmed up."""
     findings: list[Finding] = field(default_factory=list)
@@ -233,8 +236,7 @@ class Fuzzer:
         self._chance = random.Random(f"{seed} {target.name}")
         self._corpus = Corpus(target.source.seeds)
         self._keep = keep
-        self._stop = stop
-        self._hang = hang
+        self._stop, self._hang = stop, hang
         self._signatures: set[str] = set()
 
     def run(self, seconds: float, say: Callable[[str], None] = lambda _: None) -> Fuzzed:
@@ -284,7 +286,9 @@ class Fuzzer:
         found = self.found
         found.inputs += 1
         found.kinds[answer["kind"]] = found.kinds.get(answer["kind"], 0) + 1
-        found.slowest = max(found.slowest, answer["seconds"])
+        if answer["cpu_seconds"] > max(found.slowest_cpu, SLOW):
+            self._save(f"{found.name}-slowest", data, f"{answer['cpu_seconds']} s of CPU")
+        found.slowest_cpu = max(found.slowest_cpu, answer["cpu_seconds"])
         found.greediest_mb = max(found.greediest_mb, grown_mb)
         if answer["signature"] not in self._signatures:
             self._signatures.add(answer["signature"])
@@ -320,13 +324,15 @@ class Fuzzer:
         alike = sum(
             finding.kind == kind and finding.what[:60] == what[:60] for finding in self.found.findings
         )
-        name = ""
-        if alike < MOST_KEPT:
-            name = f"{self.found.name}-{kind}-{self.found.count(kind):03}"
-            self._keep.mkdir(parents=True, exist_ok=True)
-            (self._keep / name).write_bytes(data)
-            (self._keep / f"{name}.txt").write_text(what + "\n")
+        name = f"{self.found.name}-{kind}-{self.found.count(kind):03}" if alike < MOST_KEPT else ""
+        if name:
+            self._save(name, data, what)
         self.found.findings.append(Finding(kind, what, name))
+
+    def _save(self, name: str, data: bytes, what: str) -> None:
+        self._keep.mkdir(parents=True, exist_ok=True)
+        (self._keep / name).write_bytes(data)
+        (self._keep / f"{name}.txt").write_text(what + "\n")
 
     def _news(self, sample: MemorySample) -> str:
         return (
@@ -345,7 +351,7 @@ def memory_rows(life: Sequence[MemorySample]) -> list[Row]:
     if len(warm) < 3:
         return [limit("growth of memory", float("nan"), SLOPE_MB_PER_HOUR, "MB an hour", 1)]
     first, last = warm[0], warm[-1]
-    grown = slope([sample.at for sample in warm], [sample.memory_mb for sample in warm])
+    grown = slope([one.at for one in warm], [one.memory_mb for one in warm])
     an_input = 1e6 * grown * (last.at - first.at) / 3600.0 / max(1, last.inputs - first.inputs)
     each = {
         "from": f"{first.memory_mb:.1f} MB",
@@ -372,7 +378,7 @@ def table_of(found: Fuzzed, seed: int) -> Table:
         limit("most memory for one input", found.greediest_mb, GREED_MB, "MB", 1),
         fact("inputs", str(found.inputs), {"a second": f"{found.inputs / max(found.seconds, 1e-9):.0f}"}),
         fact("different results", str(found.signatures)),
-        fact("slowest input", f"{1000 * found.slowest:.0f} ms"),
+        fact("slowest input", f"{1000 * found.slowest_cpu:.0f} ms of CPU"),
     ]
     notes = [
         f"seed {seed}",
@@ -401,8 +407,8 @@ def run(options: Options, arguments: argparse.Namespace) -> tuple[list[Table], d
     fuzzers = [Fuzzer(target, seed, arguments.keep, stop) for target in targets(options)]
     with ThreadPoolExecutor(len(fuzzers)) as pool:
         try:
-            running = [pool.submit(one.run, 60.0 * arguments.minutes, options.say) for one in fuzzers]
-            runs = [one.result() for one in running]
+            tasks = [pool.submit(one.run, 60.0 * arguments.minutes, options.say) for one in fuzzers]
+            runs = [task.result() for task in tasks]
         finally:
             stop.set()
     return [table_of(one, seed) for one in runs], {one.name: asdict(one) for one in runs}
