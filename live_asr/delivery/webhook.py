@@ -121,7 +121,9 @@ class WebhookSender:
         self._closing = True
         self._wanted.set()
         if self._work is not None:
-            await self._work
+            await asyncio.wait({self._work}, timeout=GRACE)  # a database that hangs keeps nobody here
+            self._work.cancel()
+            await asyncio.gather(self._work, return_exceptions=True)
             self._work = None
         if self._tries:
             await asyncio.wait(set(self._tries.values()), timeout=GRACE)
@@ -159,7 +161,7 @@ class WebhookSender:
         """Begin a try for all that is due, as far as there is room."""
         while (room := MOST_AT_ONCE - len(self._tries)) > 0 and not self._closing:
             busy = [name for name, count in self._receivers.items() if count >= MOST_PER_RECEIVER]
-            found = await asyncio.to_thread(
+            found = await self._database.call(
                 self._database.due, self._clock(), limit=room, without=tuple(self._tries), receivers=busy
             )
             if not found:
@@ -262,7 +264,7 @@ class WebhookSender:
         status, reason = outcome.status, outcome.error
         while True:
             try:
-                return await asyncio.to_thread(
+                return await self._database.call(
                     self._database.record_try,
                     delivery.id,
                     state=state,

@@ -2,18 +2,21 @@
 
 The end of a session and the delivery that tells of it are written in one transaction, so that neither is
 there without the other, whatever kills the server. Methods block for as long as the disk takes and may be
-called from any thread; off the event loop, that is. All raise StorageError when the database fails.
+called from any thread; on the event loop by `call` alone. All raise StorageError when the database fails.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import secrets
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Row, Select, and_, func, or_, select
 
@@ -24,11 +27,16 @@ from live_asr.storage.tables import deliveries, sessions
 
 FILE = "live-asr.db"
 """SQLite's file in the data folder."""
+THREADS = 4
+"""Calls of the event loop at once; as many connections stay open."""
 OPEN = "open"
 OVER = ("done", "failed")
 """The states that a session does not leave."""
 PENDING, DELIVERED, DEAD = "pending", "delivered", "dead"
 DELIVERY_STATES = (PENDING, DELIVERED, DEAD)
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +128,16 @@ class Database:
     def __init__(self, url: str) -> None:
         self._engine = tables.open_engine(url)
         self._writer = self._engine.execution_options(writes=True)
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="database")
+
+    async def call(self, method: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a method of the database in one of its own threads, and wait for it on the event loop.
+
+        `asyncio.to_thread` has few threads, which also bring audio to the disk: a database that hangs must
+        not take those.
+        """
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, partial(method, *args, **kwargs))
 
     def prepare(self) -> None:
         """Make the tables that are missing. Raises StorageError when the database cannot be reached or
@@ -133,7 +151,8 @@ class Database:
             return tables.is_prepared(self._engine)
 
     def close(self) -> None:
-        """Close all connections. Idempotent."""
+        """Close all connections. Idempotent; nothing is called afterwards."""
+        self._threads.shutdown(wait=False)
         self._engine.dispose()
 
     @contextmanager

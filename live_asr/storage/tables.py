@@ -41,7 +41,8 @@ from live_asr.errors import ConfigError, StorageError
 SCHEMA_VERSION = 1
 """Raised with every change of the tables; the database says which one it has."""
 PATIENCE = 10
-"""Seconds that a statement waits for another process to finish its own."""
+"""Seconds that a statement takes at most, with the wait for another process to finish its own; also those
+after which a server that is not to be reached counts as gone."""
 PREPARING = 0x11FE_A5B
 """Key of the lock under which PostgreSQL's tables are made: two servers may start together."""
 
@@ -107,9 +108,12 @@ def open_engine(url: str) -> Engine:
             f"A database of the kind {parsed.drivername} is not supported.",
             "Name PostgreSQL by its URL, or leave storage.database unset for SQLite.",
         )
-    arguments: dict[str, Any] = {"pool_pre_ping": True, "connect_args": {"connect_timeout": PATIENCE}}
     if parsed.get_backend_name() == "sqlite":
-        arguments = {"connect_args": {"timeout": PATIENCE}}
+        arguments: dict[str, Any] = {"connect_args": {"timeout": PATIENCE}}
+    else:
+        # What the URL says itself stays as it is.
+        limits = {name: value for name, value in _libpq_limits().items() if name not in parsed.query}
+        arguments = {"pool_pre_ping": True, "connect_args": limits}
     try:
         engine = create_engine(parsed, hide_parameters=True, **arguments)
     except (ImportError, NoSuchModuleError):
@@ -119,7 +123,20 @@ def open_engine(url: str) -> Engine:
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+    else:
+        event.listen(engine, "begin", _begin_postgresql)
     return engine
+
+
+def _libpq_limits() -> dict[str, int]:
+    """Return after what time libpq gives up a server that it cannot reach, and one that has vanished."""
+    return {
+        "connect_timeout": PATIENCE,
+        "tcp_user_timeout": PATIENCE * 1000,  # milliseconds; for what was sent
+        "keepalives_idle": PATIENCE,  # for what is waited for
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+    }
 
 
 def prepare(writing: Engine) -> None:
@@ -211,3 +228,9 @@ def _begin_sqlite(connection: Connection) -> None:
     # wait for another writer, SQLite fails it at once.
     writes = connection.get_execution_options().get("writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _begin_postgresql(connection: Connection) -> None:
+    # For this transaction alone: a pooler in between (PgBouncer) refuses it among the parameters of a
+    # connection, and would hand on to others what was set for a whole one.
+    connection.exec_driver_sql(f"SET LOCAL statement_timeout = {PATIENCE * 1000}")
