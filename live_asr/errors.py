@@ -8,6 +8,7 @@ LiveAsrError
 ├── WeightsError     a model's files are missing, unknown or not what they should be
 ├── EngineError      the inference process failed at a piece of work
 └── StorageError     the disk refused
+    └── DiskFull     it has no room: once there is, the same may succeed
 
 An error carries its parts as data; its sentence is built from them. `code` is stable and is what
 programs compare; `message` says what was wrong; `hint` says what to do about it.
@@ -90,3 +91,7 @@ class StorageError(LiveAsrError):
     """The disk refused to keep what was to be kept."""
 
     code = "storage_full"
+
+
+class DiskFull(StorageError):
+    """The disk has no room for what was to be kept; where it can wait, it may be tried again."""

@@ -22,7 +22,7 @@ from live_asr.core.result import Result, live_result, make_result
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import SAMPLE_RATE_HZ, Turn, samples
 from live_asr.delivery.webhook import webhook_body
-from live_asr.errors import EngineError, LiveAsrError, StorageError
+from live_asr.errors import DiskFull, EngineError, LiveAsrError, StorageError
 from live_asr.inference.full_pass import FullPassJob, FullPassResult
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.progress import PacedProgress
@@ -39,6 +39,8 @@ MOST_ATTEMPTS = 2
 """A full pass that fails is tried once more; its process is a new one then."""
 MOST_PREPARED = 2
 """Recordings that lie decoded on the disk: the one that is gone over, and the next."""
+ROOM_INTERVAL = 10.0
+"""Seconds between two looks for room for a recording on a full disk."""
 LONGEST_BACKOFF = 60.0
 """Seconds between two tries to reach a database that does not answer."""
 
@@ -250,8 +252,7 @@ class Finalizer:
         on_progress = PacedProgress(tell)
         on_progress("loading", 0.0)
         try:
-            async with self._prepared:
-                found = await self._try_pass(session, on_progress)
+            found = await self._pass_with_room(session, on_progress)
         except asyncio.CancelledError:
             self._metrics.final_passes.labels("cancelled").inc()
             raise
@@ -260,13 +261,29 @@ class Finalizer:
         self._metrics.final_passes.labels("failed" if found is None else "done").inc()
         return found
 
+    async def _pass_with_room(self, session: Drained, on_progress: PacedProgress) -> FullPassResult | None:
+        """Make the pass as soon as the disk has room for its recording; until then the session waits."""
+        is_told = False
+        while True:
+            try:
+                async with self._prepared:
+                    return await self._try_pass(session, on_progress)
+            except DiskFull as error:
+                if not is_told:
+                    log.warning("session %s: its full pass waits for room: %s", session.session_id, error)
+                    message = "The server's disk is full: the full pass is made once there is room."
+                    session.tell(Notice("final_pass_postponed", message))
+                is_told = True
+            await asyncio.sleep(ROOM_INTERVAL)
+
     async def _try_pass(self, session: Drained, on_progress: PacedProgress) -> FullPassResult | None:
         folder = session.spool.folder
         pcm = folder / DECODED_FILE
         start = session.start
+        heard_samples = _heard_samples(session.transcript)
         try:
-            count = await write_pcm(folder / AUDIO_FILE, start.audio, pcm)
-            if count + SHORTEST_PASS_SAMPLES < _heard_samples(session.transcript):
+            count = await write_pcm(folder / AUDIO_FILE, start.audio, pcm, heard_samples)
+            if count + SHORTEST_PASS_SAMPLES < heard_samples:
                 # A disk that lost audio: words that were said in it would be missing from the result.
                 log.warning("session %s: its recording is shorter than what was heard", session.session_id)
                 return None
@@ -286,7 +303,9 @@ class Finalizer:
                     return await self._full_pass.run(job, on_progress)
                 except EngineError as error:
                     log.warning("session %s: full pass %d failed: %s", session.session_id, attempt, error)
-        except OSError as error:
+        except DiskFull:
+            raise
+        except (OSError, StorageError) as error:
             log.warning("session %s: its recording cannot be read: %s", session.session_id, error)
         finally:
             pcm.unlink(missing_ok=True)

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from live_asr.core.audio import Samples, bounded
 from live_asr.errors import MediaError
 from live_asr.sessions.resampling import Resampler
-from live_asr.storage.files import storage_error
+from live_asr.storage.files import check_room, storage_error
 
 FORMATS = (
     "matroska,webm,ogg,mp3,mov,mp4,m4a,3gp,3g2,mj2,wav,w64,flac,aac,aiff,au,caf,avi,mpegts,mpeg,"
@@ -277,14 +277,16 @@ def spooled(source: ByteSource, directory: Path | None) -> IO[bytes]:
     """Copy all of a source to a temporary file, which vanishes when it is closed.
 
     Raises MediaError where it is longer than a disk should be asked to keep, StorageError where the disk
-    refuses: that is no fault of the file.
+    refuses or has no room for it: that is no fault of the file.
     """
+    folder = directory or Path(tempfile.gettempdir())
     try:
-        file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - the caller closes it
+        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - the caller closes it
     except OSError as error:
         raise storage_error(error) from error
     try:
         while data := source.read(2**18):
+            check_room(folder, len(data))
             file.write(data)
             if file.tell() > MOST_SPOOLED_BYTES:
                 fault = f"The file's index comes after more than {MOST_SPOOLED_BYTES // 2**30} GiB."

@@ -14,55 +14,87 @@ from live_asr.core.messages import AudioFormat
 from live_asr.core.types import SAMPLE_RATE_HZ
 from live_asr.errors import MediaError
 from live_asr.sessions.decoding import AudioDecoder, open_decoder
+from live_asr.storage.files import FULL, check_room, storage_error
 
 log = logging.getLogger(__name__)
 
+SAMPLE_BYTES = 2
 PIECE_BYTES = 256 * 1024
 """So much is decoded at a time: a few seconds of PCM, a minute of what browsers record."""
 
 
-async def write_pcm(source: Path, audio: AudioFormat, target: Path) -> int:
+async def write_pcm(source: Path, audio: AudioFormat, target: Path, expected_samples: int) -> int:
     """Decode `source`, what a client sent as `audio`, into `target`: raw pcm_s16le, 16 kHz, mono.
 
     Returns the number of samples, which are those that the live session heard: any chunking gives the same.
     Works in threads, at most half of the time, since live sessions want the machine too. What cannot be read
-    to its end is written as far as it goes. Raises OSError when the disk refuses.
+    to its end is written as far as it goes. Raises DiskFull when there is no room for what is expected,
+    StorageError or OSError when the disk refuses.
     """
-    loop = asyncio.get_running_loop()
-    decoder = open_decoder(audio, target.parent)
-    count = 0
     try:
+        needed_bytes = SAMPLE_BYTES * expected_samples
+        if audio.encoding == "container":  # one whose index comes last is copied before it is decoded
+            needed_bytes += (await asyncio.to_thread(source.stat)).st_size
+        await asyncio.to_thread(check_room, target.parent, needed_bytes)
         with (
             await asyncio.to_thread(source.open, "rb") as reading,
             await asyncio.to_thread(target.open, "wb") as writing,
         ):
-            is_whole = False
-            while not is_whole:
-                began = loop.time()
-                data = await asyncio.to_thread(reading.read, PIECE_BYTES)
-                is_whole = not data
-                try:
-                    count += await _decode(decoder, data, writing)
-                except MediaError as error:
-                    log.info("%s can be read for %.1f s: %s", source, count / SAMPLE_RATE_HZ, error)
-                    break
-                await asyncio.sleep(loop.time() - began)
+            pcm = _Pcm(writing, target.parent, expected_samples)
+            await _write_all(reading, audio, pcm)
+    except OSError as error:
+        if error.errno in FULL:
+            raise storage_error(error) from error
+        raise
+    return pcm.count
+
+
+class _Pcm:
+    """The recording as far as it is written; what is missing has to have room."""
+
+    def __init__(self, writing: BinaryIO, folder: Path, expected_samples: int) -> None:
+        self._writing = writing
+        self.folder = folder
+        self._expected_samples = expected_samples
+        self.count = 0
+        """Samples so far."""
+
+    def write(self, heard: Samples) -> None:
+        """Add what was decoded. Blocks. Raises DiskFull and OSError."""
+        missing_samples = max(heard.size, self._expected_samples - self.count)
+        check_room(self.folder, SAMPLE_BYTES * missing_samples)
+        self._writing.write(_to_bytes(heard))
+        self.count += heard.size
+
+
+async def _write_all(reading: BinaryIO, audio: AudioFormat, pcm: _Pcm) -> None:
+    loop = asyncio.get_running_loop()
+    decoder = open_decoder(audio, pcm.folder)
+    try:
+        is_whole = False
+        while not is_whole:
+            began = loop.time()
+            data = await asyncio.to_thread(reading.read, PIECE_BYTES)
+            is_whole = not data
+            try:
+                await _decode(decoder, data, pcm)
+            except MediaError as error:
+                log.info("%s can be read for %.1f s: %s", reading.name, pcm.count / SAMPLE_RATE_HZ, error)
+                break
+            await asyncio.sleep(loop.time() - began)
     finally:
         decoder.close()
-    return count
 
 
-async def _decode(decoder: AudioDecoder, data: bytes, writing: BinaryIO) -> int:
-    """Write what the decoder makes of these bytes, none for the end; return the number of samples."""
-    count = 0
-    samples = await (decoder.feed(data) if data else decoder.finish())
+async def _decode(decoder: AudioDecoder, data: bytes, pcm: _Pcm) -> None:
+    """Write what the decoder makes of these bytes, none for the end."""
+    heard = await (decoder.feed(data) if data else decoder.finish())
     while True:
-        count += samples.size
-        await asyncio.to_thread(_write, samples, writing)
+        await asyncio.to_thread(pcm.write, heard)
         if not decoder.has_more:
-            return count
-        samples = await (decoder.feed(b"") if data else decoder.finish())
+            return
+        heard = await (decoder.feed(b"") if data else decoder.finish())
 
 
-def _write(samples: Samples, writing: BinaryIO) -> None:
-    writing.write(np.clip(np.rint(samples * 32768), -32768, 32767).astype("<i2").tobytes())
+def _to_bytes(heard: Samples) -> bytes:
+    return np.clip(np.rint(heard * 32768), -32768, 32767).astype("<i2").tobytes()

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
-import os
-import shutil
 import threading
 import time
 import zlib
@@ -25,11 +22,13 @@ from numpy.typing import NDArray
 
 from live_asr.core.audio import SAMPLE_BYTES, alaw_table, mulaw_table
 from live_asr.core.messages import AudioFormat
+from live_asr.errors import DiskFull
 from live_asr.storage.files import (
     AUDIO_FILE,
     CHECKS_FILE,
     FLAC_FILE,
     UNFINISHED_FILE,
+    check_room,
     format_of,
     sync_file,
     sync_folder,
@@ -39,8 +38,6 @@ log = logging.getLogger(__name__)
 
 PIECE_FRAMES = 64 * 1024
 """So much is compressed at a time: a few seconds, in a few milliseconds."""
-LEAST_FREE_BYTES = 256 * 1024 * 1024
-"""What is left on the disk while there are two copies: sessions that go on need it more."""
 
 TABLES = {"mulaw": mulaw_table, "alaw": alaw_table}
 """G.711's samples, 13 or 14 bits of them, fit into 16."""
@@ -58,7 +55,8 @@ def compress(folder: Path, pause: Pause) -> bool:
     """Replace the raw audio of a session that is over by FLAC; return whether it is by now. Blocks.
 
     Works half of the time. A crash at any instant leaves one good copy, and another call goes on from there.
-    Audio that would not get smaller stays. Raises GivenUp, OSError, and whatever FFmpeg's binding does.
+    Audio that would not get smaller stays. Raises GivenUp, DiskFull, OSError, and whatever FFmpeg's binding
+    does.
     """
     source, target, unfinished = folder / AUDIO_FILE, folder / FLAC_FILE, folder / UNFINISHED_FILE
     if not target.exists():
@@ -66,8 +64,7 @@ def compress(folder: Path, pause: Pause) -> bool:
         if audio is None:
             return False
         size_bytes = source.stat().st_size
-        if shutil.disk_usage(folder).free < size_bytes + LEAST_FREE_BYTES:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        check_room(folder, size_bytes)
         written = _encode(source, unfinished, audio, pause)
         if _read_back(unfinished, pause) != written:
             raise ValueError("what was read back is not what was written")
@@ -206,6 +203,8 @@ class Compressor:
                 log.info("the audio in %s is compressed", folder)
         except GivenUp:
             pass  # its mark stays, for the next run
+        except DiskFull as error:
+            log.warning("the audio in %s is not compressed by this run: %s", folder, error)
         except Exception as error:  # of the disk or of FFmpeg's binding: it is one session's trouble
             with contextlib.suppress(OSError):
                 if (folder / AUDIO_FILE).exists():  # else it was erased meanwhile

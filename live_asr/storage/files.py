@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import re
+import shutil
 import struct
 import tempfile
 import zlib
@@ -18,7 +20,7 @@ import orjson
 
 from live_asr.core.messages import AudioFormat, Start, client_from_dict
 from live_asr.core.types import Turn, samples, seconds
-from live_asr.errors import ClientError, StorageError
+from live_asr.errors import ClientError, DiskFull, StorageError
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +28,10 @@ SEAL = re.compile(rb'\{"crc":"([0-9a-f]{8})",')
 """What the line of a kept message begins with."""
 UNSEALED = b'{"type":'
 """What it began with before there were seals."""
+RESERVE_BYTES = 256 * 1024 * 1024
+"""What work that can wait leaves free on the disk: sessions that go on need it more."""
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What a disk without room says."""
 PIECE_BYTES = 64 * 1024
 """Audio is read back in pieces of this size."""
 AUDIO_FILE = "audio.bin"
@@ -89,6 +95,21 @@ def prepare(folder: Path) -> None:
             f"Nothing can be written in {folder}: {error.strerror or error}.",
             "Name a folder that this user may write, on a disk that has room, with --data.",
         ) from error
+
+
+def check_room(folder: Path, needed_bytes: int) -> None:
+    """Refuse work that can wait where the disk has no room for it beside `RESERVE_BYTES`. Blocks.
+
+    Raises DiskFull, and OSError where it cannot be told.
+    """
+    free_bytes = shutil.disk_usage(folder).free
+    if free_bytes < needed_bytes + RESERVE_BYTES:
+        needed, free, reserve = (round(count / 1e6, 1) for count in (needed_bytes, free_bytes, RESERVE_BYTES))
+        raise DiskFull(
+            f"The server's disk has no room for {needed} MB: {free} MB are free, of which {reserve} are for "
+            "live sessions.",
+            "The operator has to make room.",
+        )
 
 
 def append_synced(path: Path, data: bytes) -> None:
@@ -178,9 +199,10 @@ def erase_audio(folder: Path) -> bool:
 
 
 def storage_error(error: Exception) -> StorageError:
-    """Say for people that the disk refused."""
+    """Say for people that the disk refused; as DiskFull where it has no room."""
     reason = getattr(error, "strerror", None) or str(error)
-    return StorageError(
+    kind = DiskFull if getattr(error, "errno", None) in FULL else StorageError
+    return kind(
         f"The server cannot write its files: {reason}.",
         "The operator has to make room or give the server a folder that it may write (--data).",
     )

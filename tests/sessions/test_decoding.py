@@ -6,7 +6,9 @@ import asyncio
 import gc
 import io
 import random
+import shutil
 import struct
+import tempfile
 import threading
 import wave
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -22,9 +24,10 @@ from hypothesis import strategies as st
 
 from live_asr.core.audio import Samples
 from live_asr.core.messages import AudioFormat
-from live_asr.errors import MediaError, StorageError
+from live_asr.errors import DiskFull, MediaError, StorageError
 from live_asr.sessions import container, media
 from live_asr.sessions.decoding import INLINE_BYTES, AudioDecoder, open_decoder
+from live_asr.storage.files import RESERVE_BYTES
 
 CONTAINER = AudioFormat("container")
 EXCERPT_SECONDS = 8
@@ -398,6 +401,40 @@ async def test_a_disk_that_refuses_to_keep_a_file_is_told_as_such_and_not_as_a_f
     finally:
         decoder.close()
     assert caught.value.code == "storage_full" and caught.value.hint
+
+
+@pytest.mark.parametrize("room_bytes", [10_000, 2**30])
+async def test_a_file_is_kept_only_where_sessions_that_go_on_have_room_beside_it(
+    files: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room_bytes: int
+) -> None:
+    usage, kept = shutil.disk_usage(tmp_path), tempfile.TemporaryFile
+
+    def look(_: Path) -> Any:
+        written = sum(file.tell() for file in opened)
+        return usage._replace(free=RESERVE_BYTES + room_bytes - written)
+
+    def opening(**options: Any) -> Any:
+        opened.append(kept(**options))
+        return opened[-1]
+
+    opened: list[Any] = []
+    monkeypatch.setattr(shutil, "disk_usage", look)
+    monkeypatch.setattr(tempfile, "TemporaryFile", opening)
+    decoder = open_decoder(CONTAINER, tmp_path)
+    data = files["index-last.m4a"]
+    try:
+        if room_bytes > len(data):
+            await decoder.feed(data)
+            assert len(await decoder.finish()) > 0
+            return
+        for start in range(0, 5000, 1000):
+            await decoder.feed(data[start : start + 1000])
+        with pytest.raises(DiskFull, match="MB are free") as caught:
+            await decoder.feed(data[5000:])
+        assert caught.value.code == "storage_full" and caught.value.hint
+        assert opened[0].closed, "what it took is free again"
+    finally:
+        decoder.close()
 
 
 async def test_samples_beyond_all_bounds_are_silence_in_stereo_too() -> None:

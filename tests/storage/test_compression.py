@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from live_asr.core.audio import PcmDecoder, alaw_table, mulaw_table
 from live_asr.core.messages import AudioFormat, Start, to_dict
+from live_asr.errors import DiskFull
 from live_asr.storage import compression
 from live_asr.storage.compression import GivenUp, compress
-from live_asr.storage.files import AUDIO_FILE, CHECKS_FILE, FLAC_FILE, UNFINISHED_FILE
+from live_asr.storage.files import AUDIO_FILE, CHECKS_FILE, FLAC_FILE, RESERVE_BYTES, UNFINISHED_FILE
 from live_asr.storage.spool import Spool, SpoolStore
 
 PATIENCE = 30.0
@@ -297,11 +298,31 @@ def test_a_disk_that_is_nearly_full_is_left_to_those_who_speak(
 ) -> None:
     folder = session(tmp_path, AudioFormat(), sample_pcm)
     usage = shutil.disk_usage(folder)
-    little = compression.LEAST_FREE_BYTES + len(sample_pcm) - 1
+    little = RESERVE_BYTES + len(sample_pcm) - 1
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=little))
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(DiskFull):
         compress(folder, never)
     assert names(folder) == {AUDIO_FILE, CHECKS_FILE}
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=little + 1))
+    assert compress(folder, never)
+
+
+async def test_what_a_nearly_full_disk_has_no_room_for_the_next_run_compresses(
+    tmp_path: Path, sample_pcm: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    store = SpoolStore(tmp_path)
+    await store.start()
+    with monkeypatch.context() as full:
+        full.setattr(shutil, "disk_usage", lambda _: usage._replace(free=RESERVE_BYTES))
+        spool = await finished(store, sample_pcm)
+        await store.compress(spool)
+        await eventually(lambda: "not compressed by this run" in caplog.text)
+        await store.close()
+    heir = SpoolStore(tmp_path)
+    await heir.start()
+    await eventually(lambda: names(spool.folder) == {FLAC_FILE})
+    await heir.close()
 
 
 async def test_audio_that_is_erased_while_it_is_compressed_is_gone_and_nobody_complains(
