@@ -55,6 +55,7 @@ def _serve(settings: Settings, brought: Brought) -> None:
     prepare(sessions_folder(settings))
     database = Database(database_url(settings.storage))
     database.prepare()
+    database.hold()
     _raise_file_limit()
     return_freed_memory()
     listener = listen(settings.server.host, settings.server.port)

@@ -128,6 +128,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self._engine = tables.open_engine(url)
         self._writer = self._engine.execution_options(writes=True)
+        self._held: Connection | None = None
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="database")
 
     async def call(self, method: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -145,6 +146,11 @@ class Database:
         with tables.sentences(self._engine):
             tables.prepare(self._writer)
 
+    def hold(self) -> None:
+        """Hold the database for this server alone until `close`. Raises StorageError where another does."""
+        with tables.sentences(self._engine):
+            self._held = tables.hold(self._engine)
+
     def is_prepared(self) -> bool:
         """Tell whether a server has made the tables, without making anything."""
         with tables.sentences(self._engine):
@@ -153,6 +159,9 @@ class Database:
     def close(self) -> None:
         """Close all connections. Idempotent; nothing is called afterwards."""
         self._threads.shutdown(wait=False)
+        if self._held is not None:
+            self._held.close()
+            self._held = None
         self._engine.dispose()
 
     @contextmanager

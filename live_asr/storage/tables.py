@@ -34,7 +34,7 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, SQLAlchemyError
 
 from live_asr.errors import ConfigError, StorageError
 
@@ -45,6 +45,11 @@ PATIENCE = 10
 after which a server that is not to be reached counts as gone."""
 PREPARING = 0x11FE_A5B
 """Key of the lock under which PostgreSQL's tables are made: two servers may start together."""
+
+SERVING = 0x11FE_A5C
+"""Key of the lock that a server holds on its database for as long as it runs."""
+LOCK_NOT_AVAILABLE = "55P03"
+"""PostgreSQL's `sqlstate` where a lock was waited for in vain."""
 
 metadata = MetaData()
 
@@ -159,6 +164,31 @@ def prepare(writing: Engine) -> None:
                 "Run the version of live-asr that made them, or a newer one, or name another database.",
                 code="database",
             )
+
+
+def hold(engine: Engine) -> Connection | None:
+    """Take a database for one server alone, as long as the connection that is returned stays open.
+
+    None for SQLite, whose file lies in a data folder that is held. Raises StorageError where another server
+    holds it: two would take each other's sessions for those of a run that died.
+    """
+    if engine.dialect.name == "sqlite":
+        return None
+    connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+    try:
+        # One that was killed a moment ago lets go when the database notices.
+        connection.execute(text(f"SET lock_timeout = '{PATIENCE}s'"))
+        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": SERVING})
+    except OperationalError as error:
+        connection.close()
+        if getattr(error.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE:
+            raise
+        raise StorageError(
+            f"Another live-asr uses the database {_shown(engine.url)}.",
+            "Give each server a database of its own by storage.database.",
+            code="database",
+        ) from None
+    return connection
 
 
 def is_prepared(engine: Engine) -> bool:

@@ -16,6 +16,7 @@ import sqlalchemy
 
 from live_asr.config import StorageSettings
 from live_asr.errors import ConfigError, StorageError
+from live_asr.storage import tables
 from live_asr.storage.database import Database, NewDelivery, database_url, sqlite_url
 from tests.storage.stored import NEWS, SPEAKER, START, delivery_of, finish
 
@@ -334,6 +335,22 @@ def test_an_end_that_the_database_refuses_leaves_no_half_behind(database: Databa
     with pytest.raises(StorageError):
         database.finish_session("b2", state="done", ended_at=2.0, delivery=NEWS)
     assert [session.id for session in database.unfinished()] == ["b2"]
+
+
+@pytest.mark.parametrize("url", ["postgresql"], indirect=True)
+def test_a_database_serves_one_server_until_that_lets_go(
+    database: Database, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "PATIENCE", 1)
+    database.hold()
+    second = Database(url)
+    with pytest.raises(StorageError, match="Another live-asr uses the database") as refusal:
+        second.hold()
+    assert "secret" not in str(refusal.value)
+    second.add_session("a1", START, created_at=1.0)  # who only looks, or mends, needs no hold
+    database.close()
+    second.hold()
+    second.close()
 
 
 # Where it is, and what it says when it is not there ----------------------------------------------------
