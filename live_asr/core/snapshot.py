@@ -20,6 +20,14 @@ ROUNDING_SAMPLES = samples(0.001)
 
 
 @dataclass(frozen=True, slots=True)
+class Models:
+    """Which models a session is heard by; None where there is none."""
+
+    recognizer: str | None = None
+    speaker_encoder: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """A session's memory beyond its record."""
 
@@ -33,6 +41,8 @@ class Snapshot:
     """The last committed words, with their tokens: what the decoder is told before it goes on."""
     voices: tuple[tuple[float, ...], ...] = ()
     """The centroid of each live speaker's voice, weighted; S1's first."""
+    models: Models = Models()
+    """Whose tokens and whose voices these are."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as a JSON object."""
@@ -45,12 +55,14 @@ class Snapshot:
                 for word in self.words
             ],
             "voices": self.voices,
+            "models": [self.models.recognizer, self.models.speaker_encoder],
         }
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Snapshot:
         """Read it back; an empty one where that is not possible."""
         try:
+            recognizer, speaker_encoder = value["models"]
             return cls(
                 last_seq=int(value["last_seq"]),
                 safe_sample=int(value["safe_sample"]),
@@ -60,9 +72,23 @@ class Snapshot:
                     for text, start, end, probability, tokens in value["words"]
                 ),
                 voices=tuple(tuple(map(float, voice)) for voice in value["voices"]),
+                models=Models(recognizer, speaker_encoder),
             )
         except (KeyError, TypeError, ValueError):
             return cls()
+
+    def made_by(self, models: Models) -> Snapshot:
+        """Return it with the names of the models that it was made with."""
+        return replace(self, models=models)
+
+    def for_models(self, models: Models) -> Snapshot:
+        """Return what of it holds for these models: tokens and voices mean nothing to others."""
+        held = self.made_by(models)
+        if models.recognizer != self.models.recognizer:
+            held = replace(held, words=(), language=None)  # which it may not know
+        if models.speaker_encoder != self.models.speaker_encoder:
+            held = replace(held, voices=())
+        return held
 
     def beside(self, transcript: Transcript) -> Snapshot:
         """Return what of it holds beside a record: all, where it was written with its last message.

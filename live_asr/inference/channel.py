@@ -51,6 +51,8 @@ class Loaded:
     detector_name: str
     voice_indifference: float | None = None
     """`SpeakerEncoder.indifference`; None where speakers are not told apart."""
+    speaker_encoder_name: str | None = None
+    """Its folder's; None where speakers are not told apart."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,8 @@ def main(descriptor: int) -> None:
         connection.sendall(pack(LoadFailed(f"{type(error).__name__}: {error}")))
         return
     indifference = models.encoder.indifference if models.encoder is not None else None
-    connection.sendall(pack(Loaded(models.recognizer.info, load.detector_name, indifference)))
+    encoder_name = load.encoder_file.parent.name if load.encoder_file is not None else None
+    connection.sendall(pack(Loaded(models.recognizer.info, load.detector_name, indifference, encoder_name)))
     Worker(connection, models, load.workers).serve()
 
 

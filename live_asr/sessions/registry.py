@@ -16,7 +16,7 @@ from typing import Any
 from live_asr.config import Settings
 from live_asr.core.messages import Resume, Start, client_from_dict, to_dict
 from live_asr.core.session import Session
-from live_asr.core.snapshot import Snapshot
+from live_asr.core.snapshot import Models, Snapshot
 from live_asr.core.transcript import Transcript
 from live_asr.core.voices import SpeakerOptions
 from live_asr.errors import ClientError, LiveAsrError, MediaError, StorageError, Unavailable
@@ -278,7 +278,7 @@ class SessionRegistry:
     async def _go_on(self, session_id: str, start: Start, place: contextlib.ExitStack) -> None:
         """Go on with a session whose audio had not ended: wait for its client, then end it as if stopped."""
         loaded = await self._engine.wait()
-        runner = await self._rebuilt(session_id, start, _speaker_options(loaded))
+        runner = await self._rebuilt(session_id, start, loaded)
         place.close()
         self._metrics.sessions.inc()
         self._live[session_id] = runner
@@ -301,16 +301,17 @@ class SessionRegistry:
         finally:
             await self._store.finish(runner.spool, keep_audio=True)
 
-    async def _rebuilt(self, session_id: str, start: Start, speakers: SpeakerOptions | None) -> SessionRunner:
+    async def _rebuilt(self, session_id: str, start: Start, loaded: Loaded | None) -> SessionRunner:
         """Make a session again of what is on disk of it. Raises KeyError and StorageError as `reopen`."""
         spool = await self._store.reopen(session_id)
         try:
             transcript = await asyncio.to_thread(read_transcript, self._store, session_id)
             snapshot = Snapshot.from_dict(await asyncio.to_thread(self._store.state, session_id))
+            snapshot = snapshot.for_models(_models(loaded))
             session = Session.taken_up(
-                session_id, start, transcript, snapshot, self._options, speakers=speakers
+                session_id, start, transcript, snapshot, self._options, speakers=_speaker_options(loaded)
             )
-            runner = self._runner_of(session)
+            runner = self._runner_of(session, loaded)
         except BaseException:
             await self._store.finish(spool, keep_audio=True)
             raise
@@ -344,13 +345,14 @@ class SessionRegistry:
 
     def _new_runner(self, session_id: str, start: Start, loaded: Loaded) -> SessionRunner:
         start = self._in_language(start)
-        return self._runner_of(Session(session_id, start, self._options, speakers=_speaker_options(loaded)))
+        session = Session(session_id, start, self._options, speakers=_speaker_options(loaded))
+        return self._runner_of(session, loaded)
 
     def _in_language(self, start: Start) -> Start:
         given = self._settings.streaming.language
         return start if start.language is not None or given is None else replace(start, language=given)
 
-    def _runner_of(self, session: Session) -> SessionRunner:
+    def _runner_of(self, session: Session, loaded: Loaded | None) -> SessionRunner:
         return SessionRunner(
             session,
             decoder=open_decoder(session.start.audio, self._store.folder),
@@ -360,6 +362,7 @@ class SessionRegistry:
             max_unacked_bytes=self._settings.server.max_unacked_bytes,
             finalize=self._finalize,
             resume_window=self._settings.server.resume_window,
+            models=_models(loaded),
         )
 
     async def _keep_opening(self, runner: SessionRunner, start: dict[str, Any], token: str) -> None:
@@ -424,8 +427,12 @@ class SessionRegistry:
             self._metrics.sessions.dec()
 
 
-def _speaker_options(loaded: Loaded) -> SpeakerOptions | None:
-    indifference = loaded.voice_indifference
+def _models(loaded: Loaded | None) -> Models:
+    return Models() if loaded is None else Models(loaded.recognizer.name, loaded.speaker_encoder_name)
+
+
+def _speaker_options(loaded: Loaded | None) -> SpeakerOptions | None:
+    indifference = None if loaded is None else loaded.voice_indifference
     return None if indifference is None else SpeakerOptions.of_encoder(indifference)
 
 

@@ -27,6 +27,7 @@ from live_asr.core.messages import (
     encode,
 )
 from live_asr.core.session import Session, SessionEvent, SessionState
+from live_asr.core.snapshot import Models
 from live_asr.core.types import samples
 from live_asr.errors import ClientError, LiveAsrError, MediaError, StorageError
 from live_asr.inference.engine import Engine
@@ -75,6 +76,7 @@ class SessionRunner:
         max_unacked_bytes: int,
         finalize: Callable[[SessionRunner], Awaitable[None]],
         resume_window: float = 0.0,
+        models: Models | None = None,
     ) -> None:
         self.session = session
         self.audience = Audience(session.transcript.last_seq)
@@ -85,6 +87,7 @@ class SessionRunner:
         self.heard_speech = False
         """Whether anything sounded like speech so far, words or not."""
         self._metrics = metrics
+        self._models = models or Models()
         self._max_unacked_bytes = max_unacked_bytes
         self._finalize = finalize
         self._spool_or_none: Spool | None = None
@@ -426,8 +429,8 @@ class SessionRunner:
             self._tell(message)
         if self._state_count != self.spool.appended_count:
             self._state_count = self.spool.appended_count
-            state = {**self.session.snapshot().to_dict(), "received_bytes": self.received_bytes}
-            self.spool.set_state(orjson.dumps(state))
+            snapshot = self.session.snapshot().made_by(self._models)
+            self.spool.set_state(orjson.dumps({**snapshot.to_dict(), "received_bytes": self.received_bytes}))
 
     def _tell(self, message: ServerMessage) -> None:
         encoded = encode(message)

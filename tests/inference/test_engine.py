@@ -21,9 +21,11 @@ from numpy.typing import NDArray
 from live_asr.core.types import DecodeRequest, samples
 from live_asr.errors import EngineError
 from live_asr.inference.channel import Load, Recognized
+from live_asr.inference.conversion import converted
 from live_asr.inference.engine import MOST_ATTEMPTS, Engine
 from live_asr.inference.interfaces import SpeechState
 from live_asr.inference.scheduler import FINAL_BUDGET, STEP_BUDGET
+from live_asr.inference.weights import resolve
 
 Audio = NDArray[np.float32]
 PATIENCE = 60.0
@@ -330,6 +332,18 @@ async def test_closing_leaves_no_process_and_refuses_more_work(load: Load, ask: 
         with pytest.raises(EngineError, match="not running"):
             await engine.detect(np.zeros(512, np.float32), SpeechState.initial())
         assert engine.waiting_count == 0
+
+
+async def test_a_process_says_which_models_it_has_loaded(
+    load: Load, encoder_file: Path, models_dir: Path
+) -> None:
+    segmentation_file = converted(resolve("segmentation-3.0", models_dir=models_dir))
+    telling = replace(load, segmentation_file=segmentation_file, encoder_file=encoder_file)
+    for wanted, encoder in ((load, None), (telling, "campplus")):
+        async with running(wanted) as engine:
+            assert engine.loaded is not None
+            names = engine.loaded.recognizer.name, engine.loaded.speaker_encoder_name
+            assert names == ("tiny.en", encoder)
 
 
 async def test_closing_while_models_load_ends_the_wait_for_them(load: Load) -> None:
