@@ -18,6 +18,7 @@ from typing import Any
 from benchmarks import (
     diarization,
     endurance,
+    fuzzing,
     passing,
     resilience,
     rows,
@@ -57,6 +58,7 @@ SUITES = {
     "webhooks": Suite(webhooks.run),
     "resilience": Suite(resilience.run),
     "viewers": Suite(viewers.run),
+    "fuzz": Suite(fuzzing.run),
     "hour": Suite(endurance.run_hour),
     "silence": Suite(endurance.run_silence),
     "startup": Suite(startup.run),
@@ -91,12 +93,15 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--parts", default=None, help="pass, resilience: comma-separated; all by default")
     result.add_argument("--kills", type=int, default=None, help="webhooks (30), resilience (100): how many")
     result.add_argument(
-        "--seed", type=int, default=None, help="webhooks, resilience: of kills, cuts, answers"
+        "--seed",
+        type=int,
+        default=None,
+        help="webhooks, resilience, fuzz: of all chance; drawn where not given",
     )
     result.add_argument("--models-dir", type=Path, default=None, help="where the weights are")
     result.add_argument("--name", default=None, help="of the files in benchmarks/results")
     result.add_argument("--strict", action="store_true", help="exit with 1 where a target was missed")
-    for suite in (rows, passing, resilience, viewers):
+    for suite in (rows, passing, resilience, viewers, fuzzing):
         suite.add_arguments(result)
     return result
 
