@@ -75,7 +75,8 @@ class Life:
     """Seconds from the phase's beginning to the kill."""
     state: str = ""
     kept_bytes: int = 0
-    revision: int = 0
+    labels: str | None = None
+    """Where the speakers of the transcript come from: `full` only after a full pass that went well."""
     segments: list[tuple[str, str | None, float, float]] = field(default_factory=list)
     """Text, speaker, start and end of each, of the best revision."""
     webhook: str = ""
@@ -244,7 +245,7 @@ class Trial:
             life.state = f"HTTP {status}"
             return
         told = json.loads(body)
-        life.state, life.revision = told["state"], told["revision"]
+        life.state, life.labels = told["state"], told["labels"]
         life.webhook = (told["webhook"] or {}).get("state", "none")
         life.kept_bytes = 2 * round((told["duration"] or 0.0) * RATE_HZ)
         if life.state == "done" and not life.segments:
@@ -335,7 +336,7 @@ def table_of(model: str, runs: KillRuns) -> Table:
         limit("final transcripts unlike the unkilled session's", len(unequal), 0, digits=0),
         limit(
             "final transcripts without the full pass",
-            sum(life.revision != 1 for life in (*peace, *whole)),
+            sum(life.labels != "full" for life in (*peace, *whole)),
             0,
             digits=0,
         ),
@@ -353,7 +354,7 @@ def table_of(model: str, runs: KillRuns) -> Table:
     notes += [f"**webhooks {name}**: {value}" for name, value in wrong.items()]
     told = {id(life): life for life in (*unequal, *cut_short, *refused)}
     told |= {id(life): life for life in opened if life.state != "done"}
-    told |= {id(life): life for life in whole if life.revision != 1}
+    told |= {id(life): life for life in whole if life.labels != "full"}
     told |= {id(life): life for life in opened if lost[life.number] > 0}
     notes += [_story(life) for life in told.values()]
     return Table(f"{model}: {len(deaths)} kills", rows, notes)
@@ -391,7 +392,7 @@ def _story(life: Life) -> str:
     when = f"killed in {instant.phase} + {life.after:.3f} s ({life.killed})" if instant else "in peace"
     client = "came back" if instant is None or instant.comes_back else "was gone"
     return (
-        f"session {life.number}, {when}, its client {client}: {life.state}, revision {life.revision}, "
+        f"session {life.number}, {when}, its client {client}: {life.state}, labels {life.labels}, "
         f"{life.heard.acked_bytes} bytes acknowledged, {life.kept_bytes} kept, "
         f"{life.heard.failure or 'no error'}; {life.text!r}"
     )

@@ -109,8 +109,8 @@ def pass_of(log: SessionLog, cpu_seconds: float, others_cores: float) -> Pass:
     """Read the time of the full pass from a session; one that ends without its result has failed."""
     clip, stopped, final = log.clip, log.first("stopped"), log.first("final")
     failure = log.failure
-    if failure is None and final is not None and final.message.get("revision") != 1:
-        failure = f"no full pass: final is revision {final.message.get('revision')}"
+    if failure is None and final is not None and final.message.get("labels") != "full":
+        failure = f"no full pass: the labels of final are {final.message.get('labels')}"
     took = nan if failure or stopped is None or final is None else final.time - stopped.time
     return Pass(clip.name, clip.duration, took, cpu_seconds, others_cores, failure)
 

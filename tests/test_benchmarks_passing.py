@@ -34,7 +34,7 @@ from benchmarks.webhooks import WebhookRuns, instants, judge
 from benchmarks.webhooks import table_of as table_of_webhooks
 
 STOPPED: dict[str, Any] = {"type": "stopped"}
-FINAL: dict[str, Any] = {"type": "final", "revision": 1}
+FINAL: dict[str, Any] = {"type": "final", "revision": 1, "labels": "full"}
 
 
 def log_of(*messages: tuple[float, dict[str, Any]], sent: tuple[float, ...] = ()) -> SessionLog:
@@ -62,9 +62,9 @@ def test_a_pass_lasts_from_stopped_to_final() -> None:
 
 
 def test_a_session_that_ends_with_its_live_transcript_has_no_pass_however_fast_it_was() -> None:
-    found = pass_of(log_of((5.0, STOPPED), (5.1, {"type": "final", "revision": 0})), 0.0, 0.0)
+    found = pass_of(log_of((5.0, STOPPED), (5.1, FINAL | {"labels": "live"})), 0.0, 0.0)
     assert isnan(found.factor)
-    assert found.failure == "no full pass: final is revision 0"
+    assert found.failure == "no full pass: the labels of final are live"
 
 
 def test_a_failed_session_has_no_pass() -> None:

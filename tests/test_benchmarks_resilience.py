@@ -163,7 +163,7 @@ def life(number: int, instant: kills.Instant | None, **changes: Any) -> kills.Li
     given: dict[str, Any] = {
         "state": "done",
         "kept_bytes": BYTES,
-        "revision": 1,
+        "labels": "full",
         "segments": [("well then", "SPEAKER_00", 0.0, 1.0)],
         "webhook": "delivered",
         "killed": "" if instant is None else instant.victim,
@@ -193,7 +193,7 @@ def test_kills_that_cost_nothing_miss_nothing() -> None:
     [
         ({"state": "streaming"}, ["sessions stuck"]),
         ({"state": "failed"}, ["sessions failed"]),
-        ({"revision": 0}, ["final transcripts without the full pass"]),
+        ({"labels": "live"}, ["final transcripts without the full pass"]),
         (
             {"segments": [("well", "SPEAKER_00", 0.0, 1.0)]},
             ["final transcripts unlike the unkilled session's"],
