@@ -30,7 +30,6 @@ class Heard:
     """Committed words, each with its label as it stood in the end."""
     duration: float | None = None
     """As `final` says; None where there was none."""
-    revision: int | None = None
     seqs: list[int] = field(default_factory=list)
     """Numbers of the kept messages, as they came."""
     notices: list[str] = field(default_factory=list)
@@ -121,7 +120,6 @@ class Talk:
                         self.stopped.set()
                     case Final():
                         heard.text, heard.duration = message.text, message.duration
-                        heard.revision = message.revision
                         self.over.set()
                 if isinstance(message, Commit | Label | UtteranceMessage | Stopped | Final):
                     heard.seqs.append(message.seq)
