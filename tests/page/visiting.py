@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SCREENSHOTS = ROOT / "test-results" / "screenshots"
-WORKING = 60_000
+WORKING = 180_000
 """Milliseconds that the page may take for anything that needs the models, on a machine with other work."""
 
 FAINT_TEXTS = """() => {
