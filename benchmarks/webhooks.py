@@ -1,7 +1,8 @@
 """The suite `webhooks`: a server killed again and again around delivery tells of each session once.
 
 A real server is ended by SIGKILL and started anew on the same data, while a receiver that remembers ids
-answers 200 and 500 and resets connections, by chance. In the end each session has had one effect. What the
+answers 200 and 500 and resets connections, and now and then asks for time, wants no more, redirects or
+hangs, by chance. In the end each session has had one effect. What the
 receiver answers and when a kill is due come from one seed.
 """
 
@@ -22,7 +23,7 @@ from benchmarks.options import Options, seed_of
 from benchmarks.processes import BenchServer, ServerFailedError
 from benchmarks.report import Table, fact, limit
 from benchmarks.streaming import Recorder
-from benchmarks.webhook_receiver import Receiver, Request, receiving
+from benchmarks.webhook_receiver import ALL_ANSWERS, FOLLOWED, Receiver, Request, receiving
 
 CLIP = "sample"
 """Comes with the models, so that this suite needs no speech folder; two people speak."""
@@ -84,7 +85,9 @@ class Verdict:
     changed: list[str]
     """Deliveries whose body was another one on another try."""
     open: list[str]
-    """Sessions whose delivery the server does not call delivered."""
+    """Sessions whose delivery is not in the state that the receiver's answers ask for."""
+    followed: int
+    """Requests to where a redirect led."""
 
 
 # Chance and judgement -----------------------------------------------------------------------------
@@ -99,6 +102,7 @@ def instants(seed: int, count: int) -> list[Instant]:
 def judge(sessions: Sequence[str], requests: Sequence[Request], states: Mapping[str, str]) -> Verdict:
     """Compare the effects with the sessions that there were."""
     effects = Counter(request.session for request in requests if request.effect)
+    refused = {request.session for request in requests if request.answer == "410"}
     digests: dict[str, set[str]] = {}
     for request in requests:
         digests.setdefault(request.webhook_id, set()).add(request.digest)
@@ -108,7 +112,12 @@ def judge(sessions: Sequence[str], requests: Sequence[Request], states: Mapping[
         strange=[session for session in effects if session not in set(sessions)],
         forged=sum(not request.session for request in requests),
         changed=[webhook_id for webhook_id, bodies in digests.items() if len(bodies) > 1],
-        open=[session for session in sessions if states.get(session) != "delivered"],
+        open=[
+            session
+            for session in sessions
+            if states.get(session) != ("dead" if session in refused else "delivered")
+        ],
+        followed=sum(request.answer == FOLLOWED for request in requests),
     )
 
 
@@ -187,14 +196,14 @@ class Trial:
         self.runs.left_behind += await asyncio.to_thread(self.server.kill)
 
     async def settle(self) -> None:
-        """Wait until the server says of all sessions that they are delivered, or patience ends."""
+        """Wait until the server says of all sessions that they are delivered or dead, or patience ends."""
         began = time.monotonic()
         waiting = list(self.runs.sessions)
         while waiting and time.monotonic() - began < SETTLE_TIMEOUT:
             for session in tuple(waiting):
                 state = await asyncio.to_thread(delivery_state, self.server, session)
                 self.runs.states[session] = state
-                if state == "delivered":
+                if state in ("delivered", "dead"):
                     waiting.remove(session)
             await asyncio.sleep(0.5)
         self.runs.settled_after = time.monotonic() - began
@@ -203,7 +212,7 @@ class Trial:
 async def trial(model: str, options: Options, seed: int, kills: int) -> WebhookRuns:
     """Run a server through all its deaths, and wait until it has told of everything."""
     secret = "whsec_" + base64.b64encode(random.Random(f"{seed} key").randbytes(32)).decode()
-    receiver, runs = Receiver(secret, seed), WebhookRuns(seed)
+    receiver, runs = Receiver(secret, seed, ALL_ANSWERS), WebhookRuns(seed)
     settings = {"LIVE_ASR_WEBHOOK__SECRET": secret, "LIVE_ASR_WEBHOOK__ALLOW_PRIVATE": "true"}
     server = BenchServer(model, models_dir=options.models_dir, settings=settings)
     async with receiving(receiver) as url:
@@ -241,13 +250,16 @@ def table_of(model: str, runs: WebhookRuns) -> Table:
         limit("effects of sessions that there were not", len(verdict.strange), 0, digits=0),
         limit("signatures that the library refuses", verdict.forged, 0, digits=0),
         limit("deliveries whose body changed between tries", len(verdict.changed), 0, digits=0),
-        limit("deliveries that the server does not call delivered", len(verdict.open), 0, digits=0),
+        limit("deliveries neither delivered nor, after a 410, dead", len(verdict.open), 0, digits=0),
+        limit("redirects that were followed", verdict.followed, 0, digits=0),
         limit("processes that outlived their server", len(runs.left_behind), 0, digits=0),
         limit("failures", len(runs.failures), 0, digits=0),
         fact("sessions", str(len(runs.sessions))),
         fact("kills", str(len(runs.kills)), {f"after {name}": str(count) for name, count in anchors.items()}),
         fact("requests", str(len(runs.requests)), {name: str(count) for name, count in answers.items()}),
-        fact("sessions told of with the full pass's result", str(sum(one.revision == 1 for one in effects))),
+        fact(
+            "sessions told of with the full pass's result", str(sum(one.labels == "full" for one in effects))
+        ),
         fact("from `stopped` to `final` in peace", f"{runs.pass_seconds:.1f} s"),
         fact("from the last start until all was delivered", f"{runs.settled_after:.0f} s"),
     ]

@@ -29,7 +29,7 @@ from benchmarks.passing import (
 )
 from benchmarks.speech import RATE_HZ, Clip
 from benchmarks.streaming import Arrival, SessionLog
-from benchmarks.webhook_receiver import ANSWERS, MOST_FAILURES, Request, answer_to
+from benchmarks.webhook_receiver import ALL_ANSWERS, FOLLOWED, MOST_FAILURES, Request, answer_to
 from benchmarks.webhooks import WebhookRuns, instants, judge
 from benchmarks.webhooks import table_of as table_of_webhooks
 
@@ -178,8 +178,10 @@ def test_a_recording_of_under_half_an_hour_shows_nothing_about_growth() -> None:
 # Webhooks ------------------------------------------------------------------------------------------------
 
 
-def request(session: str, webhook_id: str = "", effect: bool = True, digest: str = "d") -> Request:
-    return Request(webhook_id or f"msg_{session}", session, "200", effect, digest, 1)
+def request(
+    session: str, webhook_id: str = "", effect: bool = True, digest: str = "d", answer: str = "200"
+) -> Request:
+    return Request(webhook_id or f"msg_{session}", session, answer, effect, digest, 1)
 
 
 def test_one_effect_for_each_session_is_what_must_be() -> None:
@@ -212,6 +214,16 @@ def test_a_delivery_that_the_server_still_means_to_make_is_open() -> None:
     assert judge(["a", "b"], [], {"a": "pending"}).open == ["a", "b"]
 
 
+def test_a_delivery_that_was_refused_for_good_must_be_dead_and_no_other() -> None:
+    requests = [request("a", answer="410"), request("b", answer="410"), request("c")]
+    found = judge(["a", "b", "c"], requests, {"a": "dead", "b": "delivered", "c": "dead"})
+    assert (found.open, found.lost) == (["b", "c"], [])
+
+
+def test_a_redirect_that_was_followed_is_seen() -> None:
+    assert judge(["a"], [request("a", effect=False, answer=FOLLOWED), request("a")], {}).followed == 1
+
+
 def test_the_table_of_a_run_without_all_its_effects_misses_and_names_them() -> None:
     table = table_of_webhooks("tiny.en", WebhookRuns(7, sessions=["a"]))
     missed = [row.metric for row in table.rows if row.passed is False]
@@ -225,5 +237,5 @@ def test_the_same_seed_kills_and_answers_in_the_same_way() -> None:
 
 
 def test_a_receiver_fails_in_every_way_at_first_and_takes_everything_later() -> None:
-    assert {answer_to(1, number, 0)[0] for number in range(100)} == set(ANSWERS)
-    assert {answer_to(1, number, MOST_FAILURES)[0] for number in range(100)} == {"200"}
+    assert {answer_to(1, number, 0, ALL_ANSWERS)[0] for number in range(200)} == set(ALL_ANSWERS)
+    assert {answer_to(1, number, MOST_FAILURES, ALL_ANSWERS)[0] for number in range(200)} == {"200"}
