@@ -8,8 +8,7 @@ import subprocess
 import sys
 import time
 import wave
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -21,36 +20,7 @@ from live_asr.config import load_settings
 from live_asr.inference.conversion import converted
 from live_asr.inference.diarization import LocalPipeline
 from live_asr.inference.weights import resolve
-
-ROOT = Path(__file__).resolve().parent.parent
-MODEL = "tiny.en"
-SETTINGS = {"LIVE_ASR_SERVER__RESUME_WINDOW": "0"}
-"""Nobody comes back but in tests of just that: what a test leaves behind takes no place from the next."""
-
-
-@dataclass(frozen=True)
-class Server:
-    """A running `live-asr serve`."""
-
-    url: str
-    process: subprocess.Popen[bytes]
-    data: Path
-    log: Path
-
-    @property
-    def stream(self) -> str:
-        """The address of its WebSocket."""
-        return self.url.replace("http", "ws", 1) + "/v1/stream"
-
-    def metric(self, name: str) -> float:
-        """Return the value of one of its metrics."""
-        for line in httpx.get(f"{self.url}/metrics").text.splitlines():
-            if line.startswith(f"{name} "):
-                return float(line.split()[-1])
-        raise KeyError(name)
-
-
-StartServer = Callable[..., Server]
+from tests.started import MODEL, ROOT, SETTINGS, Server, StartServer
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,10 @@ import wave
 from io import BytesIO
 from pathlib import Path
 
-from conftest import Server
 from playwright.sync_api import Browser, expect
 from visiting import WORKING, OpenPage, Visit, unlabelled
+
+from tests.started import Server
 
 pytest_plugins = ["browsers"]
 

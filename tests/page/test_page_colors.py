@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Server
 from playwright.sync_api import Browser
 from visiting import OpenPage
+
+from tests.started import Server
 
 pytest_plugins = ["browsers"]
 

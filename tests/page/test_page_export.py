@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Server
 from playwright.sync_api import Browser, Page, expect
 from scripted_server import ScriptedServer
 from visiting import OpenPage
+
+from tests.started import Server
 
 pytest_plugins = ["browsers"]
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import Server
 from playwright.sync_api import Browser, expect
 from scripted_server import ScriptedServer
 from visiting import CUT_OFF, FAINT_TEXTS, OpenPage, Visit
+
+from tests.started import Server
 
 pytest_plugins = ["browsers"]
 

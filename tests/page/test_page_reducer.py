@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import Server
 from playwright.sync_api import Browser, Page
 from reducing import ASKED, LIVE, OPENED, READY, commit, reduced, word
+
+from tests.started import Server
 
 pytest_plugins = ["browsers"]
 

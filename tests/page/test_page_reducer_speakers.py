@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import Server
 from playwright.sync_api import Browser, Page
 from reducing import LIVE, commit, reduced, word
 from scripted_server import segment
+
+from tests.started import Server
 
 pytest_plugins = ["browsers"]
 

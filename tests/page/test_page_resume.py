@@ -1,13 +1,17 @@
-"""A session whose socket is lost goes on over another one, and nothing is lost: the server is a script."""
+"""A session whose socket is lost goes on over another one, and nothing is lost."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from conftest import Server
+import pytest
 from playwright.sync_api import Browser, expect
 from scripted_server import ScriptedServer
+from standing_between import standing_between
 from visiting import OpenPage, Visit
+
+from benchmarks.cutting import CUTS, Cut
+from tests.started import Server, StartServer
 
 pytest_plugins = ["browsers"]
 
@@ -108,3 +112,40 @@ def test_a_session_that_the_server_no_longer_has_is_lost(
     scripted.say(type="error", code="session_unknown", message="There is no such session.", hint="")
     scripted.lose(1008)
     opened.expect_phase("lost")
+
+
+@pytest.fixture(scope="module")
+def waiting(launch: StartServer) -> Server:
+    """A server that waits for those who are lost."""
+    return launch(LIVE_ASR_SERVER__RESUME_WINDOW="120")
+
+
+@pytest.mark.parametrize("how", CUTS)
+def test_a_line_that_is_cut_in_mid_speech_costs_no_word_no_colour_and_no_name(
+    talking_browser: Browser, waiting: Server, visit: OpenPage, how: Cut
+) -> None:
+    with standing_between(waiting.url) as between:
+        opened = visit(talking_browser, between.url, tolerated=("WebSocket connection",))
+        page = opened.page
+        opened.start()
+        opened.wait_for("() => document.querySelector('#transcript .speaker')")
+        page.locator("#transcript .speaker").first.click()
+        page.keyboard.type("Diane")
+        page.keyboard.press("Enter")
+        opened.wait_for("() => document.getElementById('elapsed').textContent >= '0:15'")
+        address = page.locator("#save-menu > [data-format=json]").get_attribute("href")
+        between.accept(False)
+        between.cut(how)
+        expect(page.locator("#phase")).to_have_text("Reconnecting")
+        expect(page.locator("#advice")).to_contain_text("Nothing is lost")
+        between.accept(True)
+        expect(page.locator("#phase")).to_have_text("Live", timeout=20_000)
+        opened.wait_for("() => document.getElementById('elapsed').textContent >= '0:31'")
+        page.get_by_role("button", name="Stop").click()
+        opened.expect_phase("done")
+        assert page.locator("#save-menu > [data-format=json]").get_attribute("href") == address
+        record = page.request.get(f"{waiting.url}{address}?revision=0").json()
+        assert record["duration"] >= 30
+        heard = record["text"].lower()
+        assert all(word in heard for word in ("diane", "chicago", "yankee")), heard
+        assert page.locator("#lanes .speaker").first.text_content() == "Diane"

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Server
 from playwright.sync_api import Browser, Page, Route, expect
 from scripted_server import ScriptedServer
 from visiting import CUT_OFF, FAINT_TEXTS, OpenPage, Visit
+
+from tests.started import Server
 
 pytest_plugins = ["browsers"]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from conftest import Server, StartServer
 from playwright.sync_api import Browser, expect
 from visiting import LaunchBrowser, OpenPage, Visit, unlabelled
+
+from tests.started import Server, StartServer
 
 pytest_plugins = ["browsers"]
 

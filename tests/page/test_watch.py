@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from conftest import Server, StartServer
 from playwright.sync_api import Browser, expect
 from standing_between import standing_between
 from visiting import CUT_OFF, FAINT_TEXTS, WORKING, OpenPage, Visit
 from websockets.sync.client import ClientConnection, connect
+
+from tests.started import Server, StartServer
 
 pytest_plugins = ["browsers"]
 

@@ -19,13 +19,13 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from conftest import Server, StartServer
 from talking import PATIENCE, Caller, Message, call, eventually, finished_record, likeness, plain_words
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
 
 from live_asr.storage.database import FILE as DATABASE_FILE
+from tests.started import Server, StartServer
 
 START_TIMEOUT = 3
 MIB = 1024 * 1024

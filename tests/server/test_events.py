@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from conftest import Server, StartServer
 from scripted_pass import ScriptedPass, found
 from serving import Served, serving
 from talking import Caller, call, eventually
@@ -21,6 +20,7 @@ from watching import watch
 
 from live_asr.core.messages import Lag
 from live_asr.server.sharing import watch_token
+from tests.started import Server, StartServer
 
 SECOND_BYTES = 32_000
 SPEECH = slice(14 * SECOND_BYTES, 22 * SECOND_BYTES)

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import MODEL, Server, StartServer
 from talking import Caller, Message, call, eventually, finished_record, likeness, plain_words
 from test_resume import check_record, record, resumed
 
 from benchmarks.cutting import proxy
+from tests.started import MODEL, Server, StartServer
 
 SECOND_BYTES = 32_000
 SAID = plain_words(

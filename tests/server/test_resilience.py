@@ -15,8 +15,9 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from conftest import MODEL, ROOT, Server, StartServer
 from talking import Caller, call, eventually, finished_record, likeness, plain_words
+
+from tests.started import MODEL, ROOT, Server, StartServer
 
 SECOND_BYTES = 32_000
 SAID = plain_words(

@@ -9,10 +9,11 @@ from xml.etree import ElementTree
 
 import httpx
 import pytest
-from conftest import Server, StartServer
 from prometheus_client.parser import text_string_to_metric_families
 from talking import Message, call, eventually
 from websockets.asyncio.client import connect
+
+from tests.started import Server, StartServer
 
 SECOND_BYTES = 32_000
 FORMATS = {

@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from conftest import Server, StartServer
 from talking import PATIENCE, Caller, Message, call, eventually, finished_record
 
 from benchmarks.cutting import CUTS, Cut, Proxy, proxy
+from tests.started import Server, StartServer
 
 SECOND_BYTES = 32_000
 SPEECH = slice(14 * SECOND_BYTES, 24 * SECOND_BYTES)

@@ -17,12 +17,12 @@ from typing import Any
 import httpx
 import pytest
 import webvtt
-from conftest import ROOT
 from scripted_pass import ScriptedPass, found, turn
 from serving import Served, serving
 from talking import PATIENCE, Caller, Message, call, plain_words
 
 from live_asr.errors import EngineError
+from tests.started import ROOT
 
 SECOND_BYTES = 32_000
 SPEECH = slice(14 * SECOND_BYTES, 18 * SECOND_BYTES)

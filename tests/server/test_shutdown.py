@@ -13,8 +13,9 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import MODEL, ROOT, Server, StartServer
 from talking import PATIENCE, Caller, call, finished_record
+
+from tests.started import MODEL, ROOT, Server, StartServer
 
 SECOND_BYTES = 32_000
 

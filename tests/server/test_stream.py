@@ -14,12 +14,12 @@ import httpx
 import numpy as np
 import pytest
 import soxr
-from conftest import Server
 from numpy.typing import NDArray
 from talking import Caller, Message, call, likeness, plain_words
 
 from live_asr import __version__
 from live_asr.core.audio import alaw_table, mulaw_table
+from tests.started import Server
 
 Samples = NDArray[np.float32]
 SECOND_BYTES = 32_000
