@@ -212,11 +212,11 @@ class SpeakerTracker:
     def label_between(
         self, start_sample: int, end_sample: int, previous: SpeakerLabel | None
     ) -> SpeakerLabel | None:
-        """Return who speaks most between two samples; None where nobody does, or nobody known yet.
+        """Return who speaks most in a word between two samples; None where nobody does, or nobody known yet.
 
         Of two who speak as much, `previous` is preferred: who speaks goes on.
         """
-        shares = self._timeline.share(start_sample, end_sample)
+        shares = self._timeline.share_of_word(start_sample, end_sample)
         if shares is None:
             return None
         if previous is not None and shares[int(previous[1:])] > 0:

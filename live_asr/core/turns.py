@@ -17,6 +17,8 @@ UNKNOWN = 0
 """Column of the timeline for somebody who is not told yet; speaker n has column n + 1."""
 SHORTEST_PAUSE_SAMPLES = samples(0.2)
 """A shorter one does not end a turn."""
+LEAST_OF_WORD_SAMPLES = samples(0.1)
+"""So much that is heard before a pause is a word; less is what was left of the one before it."""
 
 
 class TurnList:
@@ -54,6 +56,22 @@ class TurnList:
         """Return the turns, in order of their start."""
         turns = self._done + [_turn(column, *begun) for column, begun in self._open.items()]
         return tuple(sorted(turns, key=lambda turn: (turn.start_sample, turn.speaker)))
+
+
+def _before_pause(rows: FloatArray) -> FloatArray:
+    """Return the rows before the first pause behind something that was said; all where there is none."""
+    spoken = rows.sum(axis=1) > 0.5
+    heard = silent = 0
+    for index, is_spoken in enumerate(spoken.tolist()):
+        if is_spoken:
+            heard, silent = heard + 1, 0
+            continue
+        silent += 1
+        if silent * FRAME_SAMPLES >= SHORTEST_PAUSE_SAMPLES:
+            if heard * FRAME_SAMPLES >= LEAST_OF_WORD_SAMPLES:
+                return rows[: index + 1]
+            heard = 0
+    return rows
 
 
 def _turn(column: int, first: int, last: int) -> Turn:
@@ -95,13 +113,17 @@ class Timeline:
         self._widen(columns)
         return self._rows[kept]
 
-    def share(self, start_sample: int, end_sample: int) -> FloatArray | None:
-        """Return each column's mean between two samples; None where that is not kept."""
+    def share_of_word(self, start_sample: int, end_sample: int) -> FloatArray | None:
+        """Return each column's mean during a word; None where that is not kept.
+
+        Nobody pauses inside a word: the aligner lets it run on through the pause that follows, and into what
+        is said next. What is heard behind a pause does not count.
+        """
         first = start_sample // FRAME_SAMPLES
         last = max(-(-end_sample // FRAME_SAMPLES), first + 1)
         if first < self.start_frame or first >= self.end_frame:
             return None
-        rows = self._rows[first - self.start_frame : last - self.start_frame]
+        rows = _before_pause(self._rows[first - self.start_frame : last - self.start_frame])
         return np.asarray(rows.mean(axis=0), np.float32)
 
     def write(self, start_frame: int, rows: FloatArray) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -121,6 +122,34 @@ def test_who_is_labelled_late_within_an_utterance_ends_it_by_going_on() -> None:
     one, other = "then let us begin with the first of them", "which is the second as we all know"
     found = hold_late(("S1", one), ("S2", other), start=11.6, end=13.4)
     assert found == [("S1", f"{one} which is"), ("S2", "the second as we all know")]
+
+
+def test_the_last_word_before_a_pause_is_its_speaker_s_however_long_it_is_taken_for() -> None:
+    """Aligners let it end where the next word begins, which may be after somebody else has begun."""
+    script = [
+        *spoken("good morning and welcome to all of you here", 1.0),
+        *spoken("thank you it is good to be here today", 5.0),
+        *spoken("then let us begin", 10.0),
+        *spoken("which is the second as we all know", 12.1),
+    ]
+    begin = script.index(next(word for word in script if word.text == " begin"))
+    script[begin] = replace(script[begin], end_sample=samples(12.1))
+    turns = [
+        Turn(samples(start), samples(end), speaker)
+        for start, end, speaker in (
+            (1.0, 3.7, "S1"),
+            (5.0, 7.7, "S2"),
+            (10.0, 11.2, "S1"),
+            (11.5, 14.5, "S2"),  # 0.6 s before its first word
+        )
+    ]
+    session = session_with()
+    driver = Driver(session, ScriptedRecognizer(numbered(script)))
+    driver.hear(VOICES.audio_of(turns, samples(16.0)))
+    session.receive_stop()
+    driver.work()
+    said = [(segment.speaker, segment.text) for segment in session.transcript.live_segments()]
+    assert said[2:] == [("S1", "then let us begin"), ("S2", "which is the second as we all know")]
 
 
 def test_a_commit_never_holds_words_of_two_utterances() -> None:

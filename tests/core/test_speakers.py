@@ -87,6 +87,26 @@ def test_of_two_who_speak_at_once_each_has_a_turn() -> None:
     assert len(both) == 2
 
 
+def test_a_word_that_runs_on_through_a_pause_is_not_whose_is_said_behind_it() -> None:
+    tracker = follow(said((1, 6, "S1"), (6.5, 11, "S2")), 12)
+    last, next_one = (samples(5.7), samples(7.2)), (samples(6.5), samples(7.2))
+    assert tracker.label_between(*last, "S1") == "S1"
+    assert tracker.label_between(*last, None) == "S1"
+    assert tracker.label_between(*next_one, "S1") == "S2"
+
+
+def test_a_word_that_begins_with_what_was_left_of_the_one_before_is_whose_is_said_behind_the_pause() -> None:
+    tracker = follow(said((1, 6, "S1"), (6.5, 11, "S2")), 12)
+    assert tracker.label_between(samples(5.94), samples(6.9), None) == "S2"
+    assert tracker.label_between(samples(6.1), samples(6.9), None) == "S2"
+
+
+def test_a_word_without_a_pause_is_whose_most_of_it_is() -> None:
+    tracker = follow(said((1, 6, "S1"), (6.1, 11, "S2")), 12)
+    assert tracker.label_between(samples(5.8), samples(6.6), None) == "S2"
+    assert tracker.label_between(samples(5.4), samples(6.2), None) == "S1"
+
+
 def test_more_speakers_than_there_may_be_are_never_told() -> None:
     turns = said((1, 6, "S1"), (7, 12, "S2"), (13, 18, "S3"), (19, 24, "S4"))
     found = follow(turns, 25, max_speakers=2).turns()
@@ -112,7 +132,7 @@ def test_an_hour_of_speech_is_kept_in_the_memory_of_a_minute_and_a_half() -> Non
         timeline.write(start, np.tile(np.array([[0.0, 1.0]], np.float32), (60, 1)))
     assert timeline.end_frame - timeline.start_frame == 100
     assert timeline.turns() == (Turn(0, 5010 * FRAME_SAMPLES, "S1"),)
-    assert timeline.share(0, samples(1)) is None
+    assert timeline.share_of_word(0, samples(1)) is None
 
 
 def test_turns_asked_for_earlier_are_told_as_they_were_then() -> None:
