@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -15,6 +17,8 @@ DEFAULT_URL = "http://localhost:8765"
 _STREAM_PATH = "/v1/stream"
 _LARGEST_MESSAGE_BYTES = 64 * 1024 * 1024
 """`final` holds every word of the session; this is some three days of speech."""
+CLOSE_PATIENCE = 5.0
+"""Seconds that what was sent has to get out, and the other side to say goodbye, when a socket is closed."""
 
 
 class SessionError(LiveAsrError):
@@ -115,6 +119,21 @@ async def open_socket(url: str, token: str | None) -> ClientConnection:
             f"No server answers at {url} ({error.strerror or error}).",
             "Start one with `live-asr serve`, or check host and port.",
         ) from None
+
+
+async def close_socket(socket: ClientConnection) -> None:
+    """Close a socket in good order, or all the same where that takes too long; idempotent.
+
+    Where this is cancelled it is closed at once.
+    """
+    try:
+        with suppress(TimeoutError):
+            # websockets' own bound does not count while the network takes no more bytes.
+            async with asyncio.timeout(CLOSE_PATIENCE):
+                await socket.close()
+    finally:
+        socket.transport.abort()
+        await socket.wait_closed()
 
 
 def _refused(url: str, status: int, retry_after: str | None) -> SessionRefused:

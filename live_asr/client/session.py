@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from live_asr.client.connection import SessionError, SessionFailed, SessionRefused
+from live_asr.client.connection import SessionError, SessionFailed, SessionRefused, close_socket
 from live_asr.client.inbox import Inbox
 from live_asr.client.outgoing import Outgoing
 from live_asr.client.resuming import (
@@ -170,12 +170,24 @@ class LiveSession:
         return self._final
 
     async def close(self) -> None:
-        """Close the socket; idempotent. A session that was not stopped stays on the server."""
-        self._is_closing = True
-        self._wake()
-        await self._socket.close()
+        """Close the socket, within seconds whatever state it is in; idempotent.
+
+        A session that was not stopped stays on the server. Where this is cancelled, the socket is closed
+        without a word to the server.
+        """
         if self._keeper is not None:
-            await asyncio.wait([self._keeper])
+            if not self._is_closing:
+                self._is_closing = True
+                self._wake()
+                self._keeper.cancel()
+            try:
+                await asyncio.wait([self._keeper])
+            except asyncio.CancelledError:
+                self._socket.transport.abort()  # there is no time left for good order
+                raise
+        await close_socket(self._socket)
+        self._is_over = True
+        self._wake()
 
     def __aiter__(self) -> LiveSession:
         return self
@@ -231,13 +243,13 @@ class LiveSession:
             raise SessionFailed(
                 "stopped", "The session has been stopped; it takes no more audio.", "Open another one."
             )
-        if self._is_over:
+        if self._is_over or self._is_closing:
             raise self._failure or self._lost("The connection was closed.")
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         """Wait for something that only a message of the server can make true."""
         while not condition():
-            if self._is_over:
+            if self._is_over or self._is_closing:
                 raise self._failure or self._lost("The connection was closed.")
             await self._change()
 
@@ -251,7 +263,7 @@ class LiveSession:
     # Connections ----------------------------------------------------------------------------------
 
     async def _keep(self) -> None:
-        """Keep the session connected until it is over."""
+        """Keep the session connected until it is over, or this is cancelled."""
         now = asyncio.get_running_loop().time
         pausing, deadline = pauses(), float("inf")
         try:
@@ -268,23 +280,20 @@ class LiveSession:
                 pause = next(pausing)
                 if now() + pause > deadline:
                     break
-                await self._pause(max(pause, min(error.retry_after or 0.0, LONGEST_PAUSE)))
+                await asyncio.sleep(max(pause, min(error.retry_after or 0.0, LONGEST_PAUSE)))
                 began = now()
-                error = await self._come_back(error)
+                error = await self._come_back()
             self._failure = error
         finally:
             self._is_over = True
             self._wake()
 
     def _is_worth_another(self, error: SessionError) -> bool:
-        may_wait = self._ready is not None and self._reconnect_for > 0 and not self._is_closing
-        return may_wait and is_resumable(error)
+        return self._ready is not None and self._reconnect_for > 0 and is_resumable(error)
 
-    async def _come_back(self, error: SessionError) -> SessionError | None:
+    async def _come_back(self) -> SessionError | None:
         """Try to take the session up again, and serve it; return why it ended, None for a good end."""
         self._has_resumed = False
-        if self._is_closing:
-            return error
         self._attempts += 1
         resume = Resume(self.ready.session, self.ready.token, self.transcript.last_seq)
         try:
@@ -292,13 +301,6 @@ class LiveSession:
         except SessionError as refusal:
             return refusal
         return await self._serve(Start(resume=resume))
-
-    async def _pause(self, duration: float) -> None:
-        """Wait, unless the session is closed meanwhile."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(duration):
-                while not self._is_closing:
-                    await self._change()
 
     async def _serve(self, start: Start) -> SessionError | None:
         """Open or resume the session over the socket at hand; return why it ended, None for a good end."""
@@ -310,7 +312,7 @@ class LiveSession:
             async for frame in self._socket:
                 if isinstance(frame, str):
                     self._receive(frame)
-            is_done = self._socket.close_code == 1000 or self._final is not None or self._is_closing
+            is_done = self._socket.close_code == 1000 or self._final is not None
             return self._error or (None if is_done else self._lost("The server went away."))
         except ConnectionClosed as closed:
             if self._final is not None and self._error is None:
@@ -322,10 +324,12 @@ class LiveSession:
             return self._error_of("bad_server_message", f"The server sent: {error.message}", error.hint)
         finally:
             self._is_connected = False
-            writing.cancel()
-            await asyncio.gather(writing, return_exceptions=True)
-            await self._socket.close()
             self._wake()
+            writing.cancel()
+            try:
+                await asyncio.gather(writing, return_exceptions=True)
+            finally:
+                await close_socket(self._socket)
 
     # Receiving ------------------------------------------------------------------------------------
 
