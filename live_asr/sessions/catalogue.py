@@ -50,27 +50,27 @@ class Catalogue:
 
         With them comes the id to go on from; None where these were the last ones.
         """
-        found = await asyncio.to_thread(self._database.sessions, limit=limit + 1, before=before)
+        found = await self._database.call(self._database.sessions, limit=limit + 1, before=before)
         shown = found[:limit]
         return [self._status(stored) for stored in shown], shown[-1].id if len(found) > limit else None
 
     async def status(self, session_id: str) -> Status:
         """Return all that is known of one session but its words. Raises KeyError when there is none."""
         stored = await self._stored(session_id)
-        deliveries = await asyncio.to_thread(self._database.deliveries, session_id=session_id, limit=1)
+        deliveries = await self._database.call(self._database.deliveries, session_id=session_id, limit=1)
         return self._status(stored, next(iter(deliveries), None))
 
     async def set_names(self, session_id: str, names: Mapping[str, str]) -> None:
         """Replace the names of a session's speakers. Raises KeyError when there is no such session."""
         await self._stored(session_id)
-        await asyncio.to_thread(self._database.set_names, session_id, names)
+        await self._database.call(self._database.set_names, session_id, names)
 
     async def record(self, session_id: str, *, live_revision: bool = False) -> Record:
         """Return the transcript of a session, live or over, as far as it is known.
 
         Raises KeyError when there is no such session.
         """
-        stored = await asyncio.to_thread(self._database.session, session_id)
+        stored = await self._database.call(self._database.session, session_id)
         names = stored.names if stored is not None else {}
         runner = self._registry.runner_of(session_id)
         if runner is not None and runner.session.transcript.final is None:
@@ -99,7 +99,7 @@ class Catalogue:
         return await asyncio.to_thread(read)
 
     async def _stored(self, session_id: str) -> StoredSession:
-        stored = await asyncio.to_thread(self._database.session, session_id)
+        stored = await self._database.call(self._database.session, session_id)
         if stored is None:
             raise KeyError(session_id)
         return stored

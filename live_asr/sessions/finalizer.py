@@ -323,7 +323,7 @@ class Finalizer:
 
     async def _note_state(self, session_id: str) -> None:
         try:
-            await asyncio.to_thread(self._database.set_state, session_id, "finalizing")
+            await self._database.call(self._database.set_state, session_id, "finalizing")
         except StorageError as error:  # it is for people to look at; the end of the session is written below
             log.warning("session %s: its state is not in the database: %s", session_id, error)
 
@@ -374,7 +374,7 @@ class Finalizer:
         backoff = 1.0
         while True:
             try:
-                await asyncio.to_thread(write)
+                await self._database.call(write)
                 return
             except StorageError as error:
                 log.error("the end of a session waits for the database: %s", error)

@@ -209,7 +209,7 @@ class SessionRegistry:
             await asyncio.wait({task})
             self._erased.discard(session_id)
         was_kept = await asyncio.to_thread(self._store.condemn, session_id)
-        was_known = await asyncio.to_thread(self._database.delete_session, session_id)
+        was_known = await self._database.call(self._database.delete_session, session_id)
         await asyncio.to_thread(self._store.erase, session_id)
         return was_kept or was_known
 
@@ -221,9 +221,9 @@ class SessionRegistry:
         Call it before the first session is opened. Raises StorageError when disk or database refuse.
         """
         for session_id in await asyncio.to_thread(self._store.condemned):
-            await asyncio.to_thread(self._database.delete_session, session_id)
+            await self._database.call(self._database.delete_session, session_id)
             await asyncio.to_thread(self._store.erase, session_id)
-        unfinished = await asyncio.to_thread(self._database.unfinished)
+        unfinished = await self._database.call(self._database.unfinished)
         if unfinished:
             log.info("%d sessions of an earlier run are taken up", len(unfinished))
         self._opening += len(unfinished)  # places, until it is known whether they take one
@@ -254,7 +254,7 @@ class SessionRegistry:
     async def _take_up_with_room(self, session_id: str) -> None:
         """Take up a session that was left because the disk was full, once it is not."""
         await self._room.wait()
-        stored = await asyncio.to_thread(self._database.session, session_id)
+        stored = await self._database.call(self._database.session, session_id)
         if stored is not None:
             self._opening += 1
             await self._take_up(stored)
@@ -372,7 +372,7 @@ class SessionRegistry:
         spool = await self._store.open(session_id, about, runner.acknowledge, runner.fail, runner.release)
         runner.attach_spool(spool)
         try:
-            await asyncio.to_thread(self._database.add_session, session_id, start, created_at=time.time())
+            await self._database.call(self._database.add_session, session_id, start, created_at=time.time())
         except BaseException:
             await self._store.finish(spool, keep_audio=True)
             await asyncio.to_thread(self._store.condemn, session_id)

@@ -95,7 +95,7 @@ class Resumption:
 
     async def _look_back(self, wanted: Resume, loaded: Loaded) -> OpenSession:
         """Hand out what was said in a session that is complete."""
-        stored = await asyncio.to_thread(self._database.session, wanted.session)
+        stored = await self._database.call(self._database.session, wanted.session)
         if stored is None or stored.state == "failed":
             raise unknown_session()
         if stored.state not in OVER:

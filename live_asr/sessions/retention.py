@@ -77,7 +77,7 @@ class Retention:
         found: list[str] = []
         after: tuple[float, str] | None = None
         while True:
-            page = await asyncio.to_thread(self._database.ended, before=before, after=after, limit=PAGE)
+            page = await self._database.call(self._database.ended, before=before, after=after, limit=PAGE)
             found += [session_id for session_id, _ in page]
             if len(page) < PAGE:
                 return found

@@ -378,7 +378,7 @@ class Viewers:
         known = self._ended.get(session_id)
         if known is not None:
             return known
-        stored = await asyncio.to_thread(self._database.session, session_id)
+        stored = await self._database.call(self._database.session, session_id)
         if stored is None:
             raise KeyError(session_id)
         events = await asyncio.to_thread(kept_events, self._store, session_id)
