@@ -242,21 +242,22 @@ async def test_a_fast_client_waits_at_the_windows_end() -> None:
 async def test_a_live_client_that_gets_too_far_ahead_is_told_and_may_go_on() -> None:
     async def script(peer: Peer) -> None:
         await peer.open()
-        await peer.audio_of(WINDOW_BYTES - 10)
+        await peer.audio_of(10)
+        await peer.say(Lag(1.0, 0.0, 1.0))
+        while len(peer.audio) < HELD_BYTES + 10:
+            await peer.audio_of(min(len(peer.audio) + WINDOW_BYTES // 2, HELD_BYTES + 10))
+            await peer.say(Ack(len(peer.audio)))
         await peer.message()
-        await peer.say(Ack(WINDOW_BYTES - 10), Finalized(1.0))
-        await peer.message()
-        assert len(peer.audio) == WINDOW_BYTES + 10
         await peer.finish()
 
     async with peer(script) as url, connect(url) as session:
-        await session.send(bytes(WINDOW_BYTES - 10))
-        with pytest.raises(SessionFailed, match="window of 100000") as overrun:
-            await session.send(bytes(20))
+        await session.send(bytes(10))
+        assert isinstance(await anext(session), Lag)
+        with pytest.raises(SessionFailed, match=f"bound of {HELD_BYTES}") as overrun:
+            await session.send(bytes(HELD_BYTES))
         assert overrun.value.code == "overrun"
-        assert session.sent_bytes == WINDOW_BYTES - 10
-        await session.finalize()
-        await session.send(bytes(20))
+        assert session.sent_bytes == 10
+        await session.send(bytes(HELD_BYTES), may_wait=True)
         await session.stop()
 
 

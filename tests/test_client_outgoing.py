@@ -94,6 +94,21 @@ def test_the_window_is_kept_and_what_waits_is_held() -> None:
     assert outgoing.next(100) == bytes(60)
 
 
+def test_a_window_that_has_shrunk_since_the_audio_was_put_in_is_kept_too() -> None:
+    outgoing = Outgoing()
+    outgoing.add(b"abcdefg")
+    outgoing.add(b"hi")
+    received = b""
+    while len(received) < 9:
+        item = outgoing.next(3)
+        assert isinstance(item, bytes)
+        received += item
+        assert outgoing.sent_bytes - outgoing.acked_bytes <= 3
+        outgoing.acknowledge(len(received))
+    assert received == b"abcdefghi"
+    assert outgoing.unacked_bytes == 0
+
+
 def test_a_server_that_has_less_than_it_acknowledged_is_an_error_and_no_gap() -> None:
     outgoing = Outgoing()
     outgoing.add(bytes(10))

@@ -79,7 +79,7 @@ async def _send_chunks(
                 with suppress(TimeoutError):
                     async with asyncio.timeout(begun + sent_bytes / PCM_BYTES_PER_SECOND - now()):
                         await enough.wait()
-            await session.send(chunk)
+            await session.send(chunk, may_wait=True)
         await session.stop()
     except LiveAsrError:
         await session.close()  # else the server would wait for the rest, and the reader for the server

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from live_asr.client.connection import DEFAULT_URL, open_socket, stream_url
+from live_asr.client.resuming import LOST_AFTER
 from live_asr.client.session import LiveSession, Pace
 from live_asr.core.messages import AudioFormat, Scalar, Start, Webhook, client_from_dict, to_dict
 
@@ -30,6 +31,7 @@ async def connect(
     webhook: str | None = None,
     metadata: Mapping[str, Scalar] | None = None,
     reconnect_for: float = 120.0,
+    lost_after: float = LOST_AFTER,
 ) -> AsyncIterator[LiveSession]:
     """Open a session on the server at `url` (http, https, ws or wss), and close its socket at the end.
 
@@ -38,7 +40,8 @@ async def connect(
     finishes a session whose client is gone, once nobody can resume it any more.
 
     A connection that is lost is made again, for at most `reconnect_for` seconds (0: not at all), and the
-    session goes on where it was; who iterates is told by `Reconnecting` and `Resumed`.
+    session goes on where it was; who iterates is told by `Reconnecting` and `Resumed`. One over which audio
+    is sent and nothing comes back for `lost_after` seconds is lost, too.
 
     Raises SessionRefused when there is no server or it does not take the session (`retry_after` tells
     when to come back), ClientError `bad_message` for a field that has no allowed value.
@@ -60,7 +63,7 @@ async def connect(
     client_from_dict(to_dict(start))  # wrong values are refused here, before anything is sent
     address = stream_url(url)
     socket = await open_socket(address, token)
-    session = LiveSession(socket, lambda: open_socket(address, token), pace, reconnect_for)
+    session = LiveSession(socket, lambda: open_socket(address, token), pace, reconnect_for, lost_after)
     try:
         await session._begin(start)
         yield session

@@ -66,11 +66,12 @@ class Outgoing:
         if self._next_frame == len(self._frames):
             return None
         frame = self._frames[self._next_frame]
-        data = frame.data[self.sent_bytes - frame.start_bytes :]
+        # A server's next run may have a smaller window than the one that the frame was made for.
+        data = frame.data[self.sent_bytes - frame.start_bytes :][:window_bytes]
         if self.sent_bytes + len(data) - self.acked_bytes > window_bytes:
             return None
-        self._next_frame += 1
-        self.sent_bytes = frame.end_bytes
+        self.sent_bytes += len(data)
+        self._next_frame += self.sent_bytes == frame.end_bytes
         return data
 
     def acknowledge(self, position_bytes: int) -> None:

@@ -13,10 +13,12 @@ from live_asr.core.messages import ServerMessage
 RESUMABLE = ("connection_lost", "cannot_connect", "shutting_down", "slow_client", "loading", "server_full")
 """After an error with one of these codes it is worth coming back; all else stays as it is."""
 HELD_BYTES = 8 * 1024 * 1024
-"""Audio that is held while there is no connection: four minutes of 16 kHz PCM."""
+"""Live audio that is held while it cannot be sent: four minutes of 16 kHz PCM."""
 FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 10.0
 """Seconds between two tries."""
+LOST_AFTER = 10.0
+"""Seconds without a word from the server, while one is due every second, after which a connection is lost."""
 STABLE = 5.0
 """Seconds after which a connection counts as made."""
 

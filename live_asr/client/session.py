@@ -17,6 +17,7 @@ from live_asr.client.outgoing import Outgoing
 from live_asr.client.resuming import (
     HELD_BYTES,
     LONGEST_PAUSE,
+    LOST_AFTER,
     STABLE,
     Reconnecting,
     Resumed,
@@ -48,6 +49,10 @@ Pace: TypeAlias = Literal["realtime", "fast"]
 FRAME_BYTES = 64 * 1024
 """Largest frame sent: the protocol allows 1 MiB, and small ones keep captions flowing on slow lines."""
 _READY_TIMEOUT = 30.0
+_LIVE_PATIENCE = 0.1
+"""Seconds that the network may keep somebody waiting who speaks; then audio is held, and goes as it can."""
+_LOOKS = 8
+"""How often a connection is looked at before it is given up as silent."""
 
 
 class LiveSession:
@@ -63,6 +68,7 @@ class LiveSession:
         open_another: Callable[[], Awaitable[ClientConnection]],
         pace: Pace,
         reconnect_for: float,
+        lost_after: float = LOST_AFTER,
     ) -> None:
         self.transcript = Transcript()
         """What the session's messages add up to so far."""
@@ -70,6 +76,7 @@ class LiveSession:
         self._open_another = open_another
         self._pace = pace
         self._reconnect_for = reconnect_for
+        self._lost_after = lost_after
         self._ready: Ready | None = None
         self._is_connected = False
         self._is_closing = False
@@ -87,6 +94,7 @@ class LiveSession:
         self._keeper: asyncio.Task[None] | None = None
         self._is_over = self._has_resumed = False
         self._attempts = 0
+        self._heard_count = 0
 
     @property
     def sent_bytes(self) -> int:
@@ -114,28 +122,28 @@ class LiveSession:
         """Audio sent, or held to be sent, and not yet acknowledged."""
         return self._outgoing.unacked_bytes
 
-    async def send(self, audio: bytes | bytearray | memoryview) -> None:
+    async def send(self, audio: bytes | bytearray | memoryview, *, may_wait: bool = False) -> None:
         """Send audio: any number of bytes, cut anywhere.
 
         At pace `fast`, wait while the server's window (`ready.max_unacked_bytes`) is full. At pace
-        `realtime` a full window means that the connection or the server is seconds behind: nothing of
-        `audio` is sent and SessionFailed `overrun` raised; the session goes on, and the caller may try
-        the same bytes again later. While the connection is being made again, `HELD_BYTES` may wait. Raises
+        `realtime` nobody is kept waiting: audio is held while the connection is slow, or made again. Where
+        `HELD_BYTES` are held nothing of `audio` is taken and SessionFailed `overrun` raised; the session goes
+        on, and the caller may try the same bytes again later, or let this wait by `may_wait`. Raises
         SessionFailed also when the session is over.
         """
         data = memoryview(audio).cast("B")
-        window_bytes = self.ready.max_unacked_bytes
         async with self._sending:
-            is_behind = not self._is_connected or self._outgoing.sent_bytes < self.sent_bytes
-            bound_bytes = max(window_bytes, HELD_BYTES) if is_behind else window_bytes
-            if self._pace == "realtime" and self.in_flight_bytes + len(data) > bound_bytes:
+            await asyncio.sleep(0)  # a program that does nothing but send lets the session work all the same
+            self._check_open()
+            is_too_much = self.in_flight_bytes + len(data) > self._bound_bytes
+            if self._pace == "realtime" and is_too_much and not may_wait:
                 raise SessionFailed(
                     "overrun",
                     f"{self.in_flight_bytes} bytes are not acknowledged yet and {len(data)} more would"
-                    f" exceed the window of {bound_bytes}.",
+                    f" exceed the bound of {self._bound_bytes}.",
                     'Send audio as it is spoken, or open the session with pace="fast" for a recording.',
                 )
-            frame_bytes = min(FRAME_BYTES, window_bytes)
+            frame_bytes = min(FRAME_BYTES, self.ready.max_unacked_bytes)
             for first in range(0, len(data), frame_bytes):
                 await self._send_frame(bytes(data[first : first + frame_bytes]))
 
@@ -216,16 +224,27 @@ class LiveSession:
                 "See the server's log.",
             ) from None
 
-    async def _send_frame(self, frame: bytes) -> None:
+    @property
+    def _bound_bytes(self) -> int:
+        """How much may be held; what is on its way never exceeds the server's window, see `Outgoing.next`."""
         window_bytes = self.ready.max_unacked_bytes
-        if self._pace == "fast":
-            await self._until(lambda: self.in_flight_bytes + len(frame) <= window_bytes)
+        return window_bytes if self._pace == "fast" else max(window_bytes, HELD_BYTES)
+
+    async def _send_frame(self, frame: bytes) -> None:
+        # A server that comes back with a smaller window than the frame was made for gets it in pieces.
+        await self._until(
+            lambda: self.in_flight_bytes + min(len(frame), self._bound_bytes) <= self._bound_bytes
+        )
         self._check_open()
+        is_behind = self._outgoing.sent_bytes < self.sent_bytes
         self._outgoing.add(frame)
         self._wake()
-        # The network's own pace is kept, as long as there is one.
         position = self.sent_bytes
-        await self._until(lambda: self._outgoing.sent_bytes >= position or not self._is_connected)
+        # The network's own pace is kept, as long as there is one; live audio waits for none that is held.
+        patience = None if self._pace == "fast" else 0.0 if is_behind else _LIVE_PATIENCE
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                await self._until(lambda: self._outgoing.sent_bytes >= position or not self._is_connected)
 
     async def _write(self, socket: ClientConnection) -> None:
         """Send what is to be sent, over one connection."""
@@ -305,11 +324,15 @@ class LiveSession:
     async def _serve(self, start: Start) -> SessionError | None:
         """Open or resume the session over the socket at hand; return why it ended, None for a good end."""
         self._error = None
-        writing = asyncio.create_task(self._write(self._socket))
+        beside = [
+            asyncio.create_task(self._write(self._socket)),
+            asyncio.create_task(self._watch(self._socket)),
+        ]
         try:
             with suppress(ConnectionClosed):  # what the server said before it closed is still to be read
                 await self._socket.send(encode(start).decode())
             async for frame in self._socket:
+                self._heard_count += 1
                 if isinstance(frame, str):
                     self._receive(frame)
             is_done = self._socket.close_code == 1000 or self._final is not None
@@ -325,11 +348,36 @@ class LiveSession:
         finally:
             self._is_connected = False
             self._wake()
-            writing.cancel()
+            for task in beside:
+                task.cancel()
             try:
-                await asyncio.gather(writing, return_exceptions=True)
+                await asyncio.gather(*beside, return_exceptions=True)
             finally:
                 await close_socket(self._socket)
+
+    async def _watch(self, socket: ClientConnection) -> None:
+        """Give a connection up over which nothing comes although something must: a dead network says nothing.
+
+        Looks are counted rather than time. While the program or the machine stood still, nobody listened.
+        """
+        silent_looks, heard_count = 0, -1
+        # `ready` may take longer than what follows it: the server reads what was missed first.
+        while silent_looks < (_LOOKS if self._is_connected else 3 * _LOOKS):
+            await asyncio.sleep(self._lost_after / _LOOKS)
+            is_silent = self._heard_count == heard_count and self._is_answer_due(socket)
+            silent_looks = silent_looks + 1 if is_silent else 0
+            heard_count = self._heard_count
+        self._error = self._error or self._lost(f"The server has said nothing for {self._lost_after:g} s.")
+        socket.transport.abort()
+
+    def _is_answer_due(self, socket: ClientConnection) -> bool:
+        """Tell whether a server that is there would say something within a second or two."""
+        if self._ready is None or self._stopped is not None:
+            return False  # opening has a bound of its own, the full pass takes its time
+        if not self._is_connected or socket.transport.get_write_buffer_size() > 0:
+            return True  # it never stops reading
+        # A file is acknowledged as it is worked off, live audio once it is on disk.
+        return self._pace == "realtime" and self._outgoing.sent_bytes > self.acked_bytes
 
     # Receiving ------------------------------------------------------------------------------------
 
