@@ -7,6 +7,7 @@ it, for benchmarks.fuzzing; with files behind the name it tries each of them onc
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import faulthandler
 import gc
 import json
@@ -244,6 +245,27 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
+class _Mallinfo(ctypes.Structure):
+    """What glibc's mallinfo2(3) returns."""
+
+    _fields_ = (
+        *((name, ctypes.c_size_t) for name in ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks")),
+        *((name, ctypes.c_size_t) for name in ("fsmblks", "uordblks", "fordblks", "keepcost")),
+    )
+
+
+def tidied_mb() -> float:
+    """Give back all that is not needed; return how much is in use, nan where there is no glibc that tells."""
+    gc.collect()
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "mallinfo2"):
+        return float("nan")
+    library.malloc_trim(0)
+    library.mallinfo2.restype = _Mallinfo
+    info = library.mallinfo2()
+    return round((info.uordblks + info.hblkhd) / 1e6, 6)
+
+
 def answer(judge: Judge, data: bytes) -> dict[str, Any]:
     """Try one input and say what came of it, how long it took and how much memory there was at most."""
     began, cpu_began = time.perf_counter(), time.process_time()
@@ -261,13 +283,11 @@ def answer(judge: Judge, data: bytes) -> dict[str, Any]:
 def serve(judge: Judge, asked: BinaryIO, answers: BinaryIO) -> None:
     """Answer batches until there are no more: each read as a whole before its first input is tried.
 
-    An empty one is the request to give back what is not needed: what it holds then, it would hold for good.
+    An empty one is the request to give back what is not needed, and to say how much memory is in use then.
     """
     while head := asked.read(NUMBER.size):
         batch = [asked.read(read_number(asked)) for _ in range(NUMBER.unpack(head)[0])]
-        if not batch:
-            gc.collect()
-        body = json.dumps([answer(judge, data) for data in batch]).encode()
+        body = json.dumps([answer(judge, data) for data in batch] or [{"in_use_mb": tidied_mb()}]).encode()
         answers.write(NUMBER.pack(len(body)) + body)
         answers.flush()
 

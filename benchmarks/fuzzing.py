@@ -9,37 +9,28 @@ a folder, to be tried again by `python -m benchmarks.fuzz_target`.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
-import select
 import signal
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any
-
-import psutil
+from typing import Any
 
 from benchmarks.endurance import slope
 from benchmarks.fuzz_inputs import Corpus, Source, containers, messages
-from benchmarks.fuzz_target import NUMBER
+from benchmarks.fuzz_process import HANG, Child, MemorySample, TargetDiedError
 from benchmarks.options import Options
-from benchmarks.report import ROOT, Row, Table, fact, limit, machine, write
+from benchmarks.report import Row, Table, fact, limit, machine, write
 from benchmarks.speech import MissingSpeechError
 from live_asr.errors import LiveAsrError
 
 MINUTES = 60.0
-HANG = 20.0
-"""Seconds that one input may take; a hundred times what the slowest does, on a machine that does more."""
 SLOW = 1.0
 """Seconds of CPU from which on the slowest input is kept, to be looked at; it is no fault."""
 SAMPLE_INTERVAL = 5.0
@@ -81,19 +72,6 @@ class Finding:
     """Its name in the folder; empty where enough of the kind are kept."""
 
 
-@dataclass(frozen=True, slots=True)
-class MemorySample:
-    """A target between two batches."""
-
-    at: float
-    """Seconds since its process began."""
-    inputs: int
-    """That it has had until then."""
-    memory_mb: float
-    descriptors: int
-    threads: int
-
-
 @dataclass(slots=True)
 class Fuzzed:
     """What came of one target."""
@@ -119,107 +97,6 @@ class Fuzzed:
     def longest(self) -> list[MemorySample]:
         """What was seen of the process that lived longest."""
         return max(self.lives, key=len, default=[])
-
-
-class TargetDiedError(Exception):
-    """The target's process is gone or does not answer; its sentence says which, and what it said last."""
-
-    def __init__(self, kind: str, what: str) -> None:
-        super().__init__(what)
-        self.kind = kind
-
-
-# The target's process ----------------------------------------------------------------------------
-
-
-class Child:
-    """One process of a target. Raises RuntimeError where it does not even begin."""
-
-    def __init__(self, command: Sequence[str]) -> None:
-        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  closed with the process
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            bufsize=0,
-            cwd=ROOT,
-        )
-        self._seen = psutil.Process(self._process.pid)
-        self.inputs = 0
-        try:
-            self.ask([], HANG)
-        except TargetDiedError as died:
-            self.end()
-            raise RuntimeError(f"{' '.join(command)}: {died}") from None
-        self.began = time.monotonic()
-
-    def ask(self, batch: Sequence[bytes], patience: float) -> list[dict[str, Any]]:
-        """Have inputs tried. Raises TargetDiedError where no answer comes within so many seconds."""
-        asked = [NUMBER.pack(len(batch)), *(NUMBER.pack(len(data)) + data for data in batch)]
-        assert self._process.stdin is not None
-        try:
-            rest = memoryview(b"".join(asked))
-            while rest:
-                rest = rest[self._process.stdin.write(rest) or 0 :]
-        except BrokenPipeError:
-            raise self._died() from None
-        deadline = time.monotonic() + patience
-        answers: list[dict[str, Any]] = json.loads(
-            self._read(NUMBER.unpack(self._read(4, deadline))[0], deadline)
-        )
-        self.inputs += len(batch)
-        return answers
-
-    def _read(self, size: int, deadline: float) -> bytes:
-        assert self._process.stdout is not None
-        found = b""
-        while len(found) < size:
-            left = max(0.0, deadline - time.monotonic())
-            if not select.select([self._process.stdout], [], [], left)[0]:
-                raise self._hangs()
-            more = self._process.stdout.read(size - len(found))
-            if not more:
-                raise self._died()
-            found += more
-        return found
-
-    def _died(self) -> TargetDiedError:
-        code = self._process.wait()
-        how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
-        return TargetDiedError("crash", f"{how}\n{self._said()}")
-
-    def _hangs(self) -> TargetDiedError:
-        self._process.send_signal(signal.SIGABRT)  # whereupon it says where all its threads are
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(10)
-        self._process.kill()
-        self._process.wait()
-        return TargetDiedError("hang", self._said())
-
-    def _said(self) -> str:
-        self._log.seek(max(0, self._log.seek(0, os.SEEK_END) - 4000))
-        return self._log.read().decode("utf-8", "replace")
-
-    def look(self) -> MemorySample:
-        """Return what the process holds on to. Raises TargetDiedError where it does not answer."""
-        self.ask([], HANG)
-        with self._seen.oneshot():
-            return MemorySample(
-                at=round(time.monotonic() - self.began, 1),
-                inputs=self.inputs,
-                memory_mb=round(self._seen.memory_info().rss / 1e6, 3),
-                descriptors=self._seen.num_fds(),
-                threads=self._seen.num_threads(),
-            )
-
-    def end(self) -> None:
-        """End the process; idempotent."""
-        self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout, self._log):
-            if stream is not None:
-                stream.close()
 
 
 # Fuzzing -----------------------------------------------------------------------------------------
@@ -337,7 +214,7 @@ class Fuzzer:
     def _news(self, sample: MemorySample) -> str:
         return (
             f"{self.found.name}: {self.found.inputs} inputs, {len(self._signatures)} different results, "
-            f"{len(self.found.findings)} findings, {sample.memory_mb:.0f} MB"
+            f"{len(self.found.findings)} findings, {sample.resident_mb:.0f} MB"
         )
 
 
@@ -345,27 +222,34 @@ class Fuzzer:
 
 
 def memory_rows(life: Sequence[MemorySample]) -> list[Row]:
-    """Fit a line through the memory of the process that lived longest, after its warm-up."""
+    """Fit lines through what the process that lived longest held, after its warm-up."""
     lived = life[-1].at if life else 0.0
     warm = [sample for sample in life if sample.at >= min(WARM_UP, lived / 4)]
     if len(warm) < 3:
         return [limit("growth of memory", float("nan"), SLOPE_MB_PER_HOUR, "MB an hour", 1)]
     first, last = warm[0], warm[-1]
-    grown = slope([one.at for one in warm], [one.memory_mb for one in warm])
+    left = [max(0, last.descriptors - first.descriptors), max(0, last.threads - first.threads)]
+    return [
+        growth("growth of memory in use", warm, [one.in_use_mb for one in warm]),
+        growth("growth of resident memory", warm, [one.resident_mb for one in warm]),
+        limit("descriptors and threads left behind", sum(left), 0, digits=0),
+    ]
+
+
+def growth(metric: str, warm: Sequence[MemorySample], held_mb: Sequence[float]) -> Row:
+    """Hold the slope of what a process held against the limit; that of a short life is only shown."""
+    first, last = warm[0], warm[-1]
+    grown = slope([one.at for one in warm], held_mb)
     an_input = 1e6 * grown * (last.at - first.at) / 3600.0 / max(1, last.inputs - first.inputs)
     each = {
-        "from": f"{first.memory_mb:.1f} MB",
-        "to": f"{last.memory_mb:.1f} MB",
+        "from": f"{held_mb[0]:.1f} MB",
+        "to": f"{held_mb[-1]:.1f} MB",
         "a million inputs": f"{an_input:.1f} MB",
         "over": f"{(last.at - first.at) / 60:.0f} min",
     }
-    left = [max(0, last.descriptors - first.descriptors), max(0, last.threads - first.threads)]
-    row = (
-        limit("growth of memory", grown, SLOPE_MB_PER_HOUR, "MB an hour", 1, each)
-        if lived >= LEAST_FOR_SLOPE
-        else fact("growth of memory", f"{grown:.1f} MB an hour", each)
-    )
-    return [row, limit("descriptors and threads left behind", sum(left), 0, digits=0)]
+    if last.at < LEAST_FOR_SLOPE:
+        return fact(metric, f"{grown:.1f} MB an hour", each)
+    return limit(metric, grown, SLOPE_MB_PER_HOUR, "MB an hour", 1, each)
 
 
 def table_of(found: Fuzzed, seed: int) -> Table:
