@@ -318,7 +318,7 @@ class SessionRunner:
     async def _ingest(self) -> None:
         """Work off what arrived: keep it, decode it, hand it to the session."""
         await self._hear_kept_audio()
-        while True:
+        while not self.is_over:
             item = await self._inbox.get()
             await self._hearing.room()
             try:

@@ -440,11 +440,15 @@ async def test_audio_that_follows_stop_is_refused_and_neither_kept_nor_heard(tmp
     assert desk.runner.session.transcript.duration_samples == samples(2.0)
 
 
-async def test_bytes_that_are_no_media_are_the_client_s_fault(tmp_path: Path) -> None:
+async def test_bytes_that_are_no_media_are_the_client_s_fault(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async with bench(tmp_path, Start(audio=AudioFormat("container"), pace="fast")) as desk:
         desk.runner.receive_audio(b"\x89PNG\r\n\x1a\n" + bytes(100))
+        desk.runner.receive_audio(bytes(4 * PIECE_BYTES))
     assert (desk.heard[-1]["code"], desk.outbox.close_code) == ("not_audio", 1003)
     assert desk.runner.session.state is SessionState.FAILED
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 async def test_a_finalize_and_a_stop_that_are_said_again_after_a_loss_end_nobody(tmp_path: Path) -> None:
