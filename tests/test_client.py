@@ -423,19 +423,19 @@ async def test_an_error_of_the_server_reaches_whoever_iterates_sends_or_waits() 
         await peer.open()
         await peer.say(commit(1, " So"))
         await peer.message()
-        await peer.say(Error("storage_full", "The disk is full.", "Make room."))
-        await peer.socket.close(1011)
+        await peer.say(Error("session_erased", "It was erased.", "Open another."))
+        await peer.socket.close(1008)
 
     async with peer(script) as url, connect(url) as session:
-        with pytest.raises(SessionFailed, match=r"The disk is full\. Make room\."):
+        with pytest.raises(SessionFailed, match=r"It was erased\. Open another\."):
             await session.finalize()
         assert await anext(session) == commit(1, " So")
         with pytest.raises(SessionFailed) as failed:
             await anext(session)
-        assert failed.value.code == "storage_full"
-        with pytest.raises(SessionFailed, match="disk"):
+        assert failed.value.code == "session_erased"
+        with pytest.raises(SessionFailed, match="erased"):
             await session.send(b"1234")
-        with pytest.raises(SessionFailed, match="disk"):
+        with pytest.raises(SessionFailed, match="erased"):
             await session.stop()
         assert session.transcript.text == " So"
 

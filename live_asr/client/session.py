@@ -15,15 +15,15 @@ from live_asr.client.connection import SessionError, SessionFailed, SessionRefus
 from live_asr.client.inbox import Inbox
 from live_asr.client.outgoing import Outgoing
 from live_asr.client.resuming import (
+    FAULTS,
     HELD_BYTES,
-    LONGEST_PAUSE,
     LOST_AFTER,
-    STABLE,
+    NETWORK,
+    Patience,
     Reconnecting,
     Resumed,
     SessionMessage,
     is_resumable,
-    pauses,
 )
 from live_asr.core.fields import parse_json
 from live_asr.core.messages import (
@@ -92,8 +92,10 @@ class LiveSession:
         self._changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._start: Start | None = None
         self._keeper: asyncio.Task[None] | None = None
-        self._is_over = self._has_resumed = False
+        self._is_over = False
         self._attempts = 0
+        self._resumed_at: float | None = None
+        """When the connection at hand took the session up; None where it has not."""
         self._heard_count = 0
 
     @property
@@ -284,25 +286,27 @@ class LiveSession:
     async def _keep(self) -> None:
         """Keep the session connected until it is over, or this is cancelled."""
         now = asyncio.get_running_loop().time
-        pausing, deadline = pauses(), float("inf")
         try:
             assert self._start is not None
             error = await self._serve(self._start)
-            self._has_resumed, began = True, now() - STABLE
+            patience, fault, position = Patience(self._reconnect_for, now()), None, (-1, -1)
             while error is not None and self._is_worth_another(error):
-                if self._has_resumed:
+                if self._resumed_at is not None:
                     self._deliver(Reconnecting(error.message))
                     self._attempts = 0
-                    # One that is lost again at once is no better than none: patience goes on running out.
-                    if now() - began >= STABLE:
-                        pausing, deadline = pauses(), now() + self._reconnect_for
-                pause = next(pausing)
-                if now() + pause > deadline:
+                    last, position = position, (self.acked_bytes, self.transcript.last_seq)
+                    is_idle = error.code in NETWORK and not self.in_flight_bytes
+                    patience.lose(now(), now() - self._resumed_at, got_on=position != last or is_idle)
+                if self._resumed_at is not None or error.code in FAULTS:
+                    fault = error if error.code in FAULTS else None
+                pause = patience.pause(now(), error)
+                if pause is None:
                     break
-                await asyncio.sleep(max(pause, min(error.retry_after or 0.0, LONGEST_PAUSE)))
-                began = now()
+                await asyncio.sleep(pause)
                 error = await self._come_back()
-            self._failure = error
+            # A session that a fault has ended is not there any more: what ended it says more than that.
+            is_gone = error is not None and error.code == "session_unknown"
+            self._failure = fault if fault is not None and is_gone else error
         finally:
             self._is_over = True
             self._wake()
@@ -312,7 +316,7 @@ class LiveSession:
 
     async def _come_back(self) -> SessionError | None:
         """Try to take the session up again, and serve it; return why it ended, None for a good end."""
-        self._has_resumed = False
+        self._resumed_at = None
         self._attempts += 1
         resume = Resume(self.ready.session, self.ready.token, self.transcript.last_seq)
         try:
@@ -407,8 +411,8 @@ class LiveSession:
 
     def _greet(self, ready: Ready) -> None:
         is_first, self._ready = self._ready is None, ready
+        self._resumed_at = asyncio.get_running_loop().time()
         if not is_first:
-            self._has_resumed = True
             if self._stopped is None:
                 self._outgoing.go_on_from(ready.received_bytes)
             self._deliver(Resumed(self._attempts))
