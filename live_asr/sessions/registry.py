@@ -11,15 +11,16 @@ import logging
 import secrets
 import time
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from live_asr.config import Settings
-from live_asr.core.messages import Resume, Start, client_from_dict, to_dict
+from live_asr.core.messages import Resume, Start, to_dict
 from live_asr.core.session import Session
 from live_asr.core.snapshot import Models, Snapshot
 from live_asr.core.transcript import Transcript
 from live_asr.core.voices import SpeakerOptions
-from live_asr.errors import ClientError, LiveAsrError, MediaError, StorageError, Unavailable
+from live_asr.errors import ClientError, DiskFull, LiveAsrError, MediaError, StorageError, Unavailable
 from live_asr.inference.channel import Loaded
 from live_asr.inference.engine import Engine
 from live_asr.sessions.admission import check_start
@@ -36,6 +37,7 @@ from live_asr.sessions.resumption import (
     new_token,
     read_transcript,
     shutting_down,
+    start_of,
 )
 from live_asr.sessions.room import Room, disk_full
 from live_asr.sessions.runner import SessionRunner
@@ -156,8 +158,19 @@ class SessionRegistry:
 
     def _leave_all(self) -> None:
         for runner in list(self._live.values()):
-            runner.dismiss(disk_full())
-            runner.leave()
+            self._leave(runner)
+
+    @staticmethod
+    def _leave(runner: SessionRunner) -> None:
+        runner.dismiss(disk_full())
+        runner.leave()
+
+    def _refused(self, runner: SessionRunner, error: StorageError) -> None:
+        """Take note that the disk does not take what a session wrote."""
+        if isinstance(error, DiskFull):
+            self._leave(runner)
+        if not runner.is_left:
+            runner.fail(error)
 
     # The end of the server, and of a session ---------------------------------------------------------
 
@@ -236,7 +249,7 @@ class SessionRegistry:
         place = contextlib.ExitStack()
         place.callback(self._give_reservation_back)
         try:
-            start = self._in_language(_start_of(stored))
+            start = self._in_language(start_of(stored))
             if not (await asyncio.to_thread(read_transcript, self._store, stored.id)).is_stopped:
                 await self._go_on(stored.id, start, place)
                 return
@@ -265,7 +278,7 @@ class SessionRegistry:
     async def _give_up(self, stored: StoredSession) -> None:
         """Have it noted and told that a session of an earlier run cannot be taken up."""
         try:
-            start = _start_of(stored)
+            start = start_of(stored)
         except LiveAsrError:
             start = Start()
         try:
@@ -315,7 +328,7 @@ class SessionRegistry:
         except BaseException:
             await self._store.finish(spool, keep_audio=True)
             raise
-        spool.tell(runner.acknowledge, runner.fail, runner.release)
+        spool.tell(runner.acknowledge, partial(self._refused, runner), runner.release)
         runner.attach_spool(spool)
         runner.take_up(spool.folder / AUDIO_FILE)
         return runner
@@ -369,7 +382,8 @@ class SessionRegistry:
         """Put on disk, then in the database, that there is such a session. Raises StorageError."""
         session_id = runner.session.id
         about = {"session": session_id, "start": start, "token": digest_of(token)}
-        spool = await self._store.open(session_id, about, runner.acknowledge, runner.fail, runner.release)
+        refused = partial(self._refused, runner)
+        spool = await self._store.open(session_id, about, runner.acknowledge, refused, runner.release)
         runner.attach_spool(spool)
         try:
             await self._database.call(self._database.add_session, session_id, start, created_at=time.time())
@@ -434,11 +448,3 @@ def _models(loaded: Loaded | None) -> Models:
 def _speaker_options(loaded: Loaded | None) -> SpeakerOptions | None:
     indifference = None if loaded is None else loaded.voice_indifference
     return None if indifference is None else SpeakerOptions.of_encoder(indifference)
-
-
-def _start_of(stored: StoredSession) -> Start:
-    """Return what a session was opened with. Raises LiveAsrError where this version cannot read it."""
-    start = client_from_dict(stored.start)
-    if not isinstance(start, Start):
-        raise LiveAsrError(f"Session {stored.id} was opened with a `{start.type}`.")
-    return start

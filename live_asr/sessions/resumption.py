@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 import orjson
 
-from live_asr.core.messages import Resume, decode_server
+from live_asr.core.messages import Resume, Start, client_from_dict, decode_server
 from live_asr.core.transcript import Transcript
 from live_asr.errors import ClientError, LiveAsrError, Unavailable
 from live_asr.inference.channel import Loaded
 from live_asr.sessions.outbox import Outbox
 from live_asr.sessions.runner import SessionRunner
-from live_asr.storage.database import OVER, Database
+from live_asr.storage.database import OVER, Database, StoredSession
 from live_asr.storage.spool import SpoolStore
 
 log = logging.getLogger(__name__)
@@ -188,3 +188,11 @@ def read_transcript(store: SpoolStore, session_id: str) -> Transcript:
             log.warning("session %s can be read only in part: %s", session_id, error)
             break
     return transcript
+
+
+def start_of(stored: StoredSession) -> Start:
+    """Return what a session was opened with. Raises LiveAsrError where this version cannot read it."""
+    start = client_from_dict(stored.start)
+    if not isinstance(start, Start):
+        raise LiveAsrError(f"Session {stored.id} was opened with a `{start.type}`.")
+    return start

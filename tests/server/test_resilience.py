@@ -16,6 +16,7 @@ import httpx
 import psutil
 import pytest
 from talking import Caller, call, eventually, finished_record, likeness, plain_words
+from test_resume import check_record, record, resumed
 
 from tests.started import MODEL, ROOT, Server, StartServer
 
@@ -194,24 +195,22 @@ def fill(disk: Path) -> Path:
     return ballast
 
 
-async def test_a_disk_that_is_full_ends_who_writes_and_takes_nobody_new_until_there_is_room(
+async def test_sessions_on_a_disk_that_is_full_wait_and_go_on_when_there_is_room(
     small_disk: Path, start_server: StartServer, speech: bytes
 ) -> None:
-    server = start_server("--data", str(small_disk / "data"))
+    server = start_server("--data", str(small_disk / "data"), LIVE_ASR_SERVER__RESUME_WINDOW="60")
     async with call(server.stream) as quiet, call(server.stream) as caller:
-        await quiet.start()
-        session = (await caller.start())["session"]
+        opened = [await quiet.start(final_pass=False), await caller.start(final_pass=False)]
         speaking = asyncio.create_task(caller.speak(speech))
         await caller.until("commit")
         ballast = fill(small_disk)
-        assert await caller.closed() == 1011
+        for one in (caller, quiet):
+            assert await one.closed() == 1011
+            error = one.heard[-1]
+            assert (error["type"], error["code"], bool(error["hint"])) == ("error", "storage_full", True)
         with contextlib.suppress(Exception):  # the socket is closed under it
             await speaking
-        error = caller.heard[-1]
-        assert (error["type"], error["code"]) == ("error", "storage_full")
-        assert "No space left" in error["message"]
-        assert error["hint"]
-        kept = (small_disk / "data" / "sessions" / session / "audio.bin").read_bytes()
+        kept = (small_disk / "data" / "sessions" / opened[1]["session"] / "audio.bin").read_bytes()
         assert caller.acks[-1][0] <= len(kept)
         assert kept == speech[: len(kept)]
 
@@ -221,9 +220,12 @@ async def test_a_disk_that_is_full_ends_who_writes_and_takes_nobody_new_until_th
             assert await late.closed() == 1011
 
         ballast.unlink()
-        # Whoever wrote nothing meanwhile has lost nothing, and there is room for others again.
-        await quiet.send(speech[: 6 * SECOND_BYTES])
-        assert (await quiet.finished())["text"]
+        for one, ready in zip((quiet, caller), opened, strict=True):
+            async with resumed(server.stream, ready, one.heard) as (again, found):
+                assert found["received_bytes"] >= (one.acks[-1][0] if one.acks else 0)
+                await again.send(speech[found["received_bytes"] :])
+                assert (await again.finished())["duration"] == len(speech) / SECOND_BYTES
+            check_record(record(one, again))
     async with call(server.stream) as later:
         assert (await later.start())["type"] == "ready"
     await eventually(lambda: server.metric("live_asr_sessions") == 0)

@@ -145,7 +145,9 @@ def test_the_openapi_description_names_every_route(client: httpx.Client) -> None
         "/metrics",
         "/v1/sessions",
         "/v1/sessions/{session_id}",
+        "/v1/sessions/{session_id}/events",
         "/v1/sessions/{session_id}/names",
+        "/v1/sessions/{session_id}/qr.svg",
         "/v1/sessions/{session_id}/transcript.{extension}",
     }
     for path in description["paths"].values():
