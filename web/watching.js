@@ -8,6 +8,8 @@
 /** How long to wait before the next try, and the most that it grows to. */
 const FIRST_PAUSE_MS = 1_000;
 const LONGEST_PAUSE_MS = 20_000;
+/** How long the server may take to answer at all: a connection that the browser had kept may be dead. */
+const ANSWER_MS = 8_000;
 /** The server says every 15 s at least that it is there: a line that is silent for so long is dead. */
 const SILENCE_MS = 35_000;
 
@@ -61,11 +63,11 @@ export class Watching {
   /** Hand on what the server says, until the line ends. @param {AbortController} line */
   async #read(line) {
     let silence = 0;
-    const heard = () => {
+    const waitFor = (/** @type {number} */ most_ms) => {
       clearTimeout(silence);
-      silence = setTimeout(() => line.abort(), SILENCE_MS);
+      silence = setTimeout(() => line.abort(), most_ms);
     };
-    heard();
+    waitFor(ANSWER_MS);
     try {
       const headers = {
         ...(this.#token && { authorization: `Bearer ${this.#token}` }),
@@ -76,12 +78,13 @@ export class Watching {
       if (!response.ok || !response.body) return;
       this.#pause_ms = FIRST_PAUSE_MS;
       this.#events.changed("open");
+      waitFor(SILENCE_MS);
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
       let rest = "";
       while (!this.#isOver) {
         const { done, value = "" } = await reader.read();
         if (done) return;
-        heard();
+        waitFor(SILENCE_MS);
         const events = (rest + value).split("\n\n");
         rest = events.pop() ?? "";
         for (const event of events) this.#received(event);

@@ -148,4 +148,4 @@ def test_a_line_that_is_cut_in_mid_speech_costs_no_word_no_colour_and_no_name(
         assert record["duration"] >= 30
         heard = record["text"].lower()
         assert all(word in heard for word in ("diane", "chicago", "yankee")), heard
-        assert page.locator("#lanes .speaker").first.text_content() == "Diane"
+        assert "Diane" in page.locator("#lanes .speaker").all_text_contents()
