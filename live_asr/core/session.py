@@ -131,7 +131,9 @@ class Session:
         )
         self._tracker: SpeakerTracker | None = None
         if speakers is not None and start.diarize:
-            self._tracker = SpeakerTracker(speakers, max_speakers=start.max_speakers)
+            self._tracker = SpeakerTracker(
+                speakers, min_speakers=start.min_speakers, max_speakers=start.max_speakers
+            )
         self._labels = LiveLabels(self._tracker) if self._tracker else None
         self._utterance = 0
         self._spoken: list[Word] = []

@@ -86,9 +86,15 @@ class SpeakerTracker:
     that any chunking gives the same labels.
     """
 
-    def __init__(self, options: SpeakerOptions | None = None, *, max_speakers: int | None = None) -> None:
+    def __init__(
+        self,
+        options: SpeakerOptions | None = None,
+        *,
+        min_speakers: int | None = None,
+        max_speakers: int | None = None,
+    ) -> None:
         self.options = options or SpeakerOptions()
-        self._clusters = SpeakerClusters(max_speakers)
+        self._clusters = SpeakerClusters(max_speakers, min_speakers=min_speakers)
         self._buffer = AudioBuffer()
         self._speech: list[int] = []
         self._judged_sample = 0
@@ -331,13 +337,16 @@ class SpeakerTracker:
             distances[speaker] += 1.0  # who speaks at the same time is somebody else
         distances -= options.trust * self._expected(window, run)
         best = int(distances.argmin()) if len(distances) else None
-        if best is not None and (distances[best] < options.delta_new or self._clusters.is_full):
+        nearness = self._nearness_to_new(best)
+        if best is not None and (distances[best] < nearness * options.delta_new or self._clusters.is_full):
             if run.speaker is None or distances[best] < distances[run.speaker] - options.delta_switch:
                 run.speaker = best
             ranked = np.sort(distances)
             if len(ranked) < 2 or ranked[1] - ranked[0] >= options.delta_sure:
                 self._clusters.update(best, embedding, weight)
-        elif listened_samples >= self._wanted_for_new(run, distances) and not self._clusters.is_full:
+        elif (
+            listened_samples >= self._wanted_for_new(run, distances / nearness) and not self._clusters.is_full
+        ):
             run.speaker = self._clusters.add(embedding, weight)
         if run.speaker is not None:
             self._heard_frames.update((run.listened + window.start_frame).tolist())
@@ -364,6 +373,13 @@ class SpeakerTracker:
             return best if expected[best] >= 0.3 else None
         alike = self._clusters.distance_between(best, run.speaker) < self.options.delta_alike
         return best if alike and expected[best] >= 0.5 else None
+
+    def _nearness_to_new(self, nearest: int | None) -> float:
+        """Return how much nearer than otherwise a new speaker may be to who is nearest, as a factor."""
+        options, clusters = self.options, self._clusters
+        if nearest is None or not clusters.lacks_speakers:
+            return 1.0
+        return options.eager if clusters.seconds_alike(nearest) >= options.well_known else 1.0
 
     def _wanted_for_new(self, run: _Run, distances: FloatArray) -> float:
         """Return how much of a voice makes it a new speaker, by how far it is from all known ones."""

@@ -45,6 +45,11 @@ class SpeakerOptions:
     """A voice that is farther from all known ones is somebody new."""
     delta_far: float = 0.8
     """One that is as far as this is so beyond doubt."""
+    eager: float = 0.75
+    """While fewer speakers are known than there are, both distances are taken as so much of themselves."""
+    well_known: float = 2.5
+    """Seconds of the nearest voice, as far as they sound alike, from which that holds: one of which less is
+    known may sound different from itself."""
     delta_switch: float = 0.15
     """A voice that goes on is somebody else's if it is nearer to theirs by so much."""
     delta_sure: float = 0.15
@@ -77,10 +82,14 @@ class SpeakerOptions:
 
 
 class SpeakerClusters:
-    """Speakers 0, 1, 2 …: one centroid each. `max_speakers` bounds how many there may be."""
+    """Speakers 0, 1, 2 …: one centroid each.
 
-    def __init__(self, max_speakers: int | None = None) -> None:
+    `max_speakers` bounds how many there may be, `min_speakers` says how many there are at least.
+    """
+
+    def __init__(self, max_speakers: int | None = None, *, min_speakers: int | None = None) -> None:
         self._max_speakers = max_speakers
+        self._min_speakers = min_speakers or 0
         self._sums: list[FloatArray] = []
 
     def __len__(self) -> int:
@@ -114,6 +123,15 @@ class SpeakerClusters:
     def update(self, number: int, embedding: FloatArray, weight: float) -> None:
         """Move a centroid towards what its speaker sounds like now; `weight` is in seconds of it."""
         self._sums[number] = self._sums[number] + embedding * weight
+
+    def seconds_alike(self, number: int) -> float:
+        """Return how many seconds are known of a voice, as far as they sound alike."""
+        return float(np.linalg.norm(self._sums[number]))
+
+    @property
+    def lacks_speakers(self) -> bool:
+        """Whether there are more speakers than those."""
+        return len(self._sums) < self._min_speakers
 
     @property
     def is_full(self) -> bool:

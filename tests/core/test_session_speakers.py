@@ -196,6 +196,41 @@ def test_no_more_speakers_are_told_than_the_client_allows() -> None:
     assert {word.speaker for word in session.transcript.words} == {"S1"}
 
 
+def test_as_many_speakers_are_looked_for_as_the_client_says_there_are() -> None:
+    """Their voices are at a distance of 0.5, which is too little otherwise."""
+    one = spoken("good morning and welcome to all of you here then let us begin with the first of them", 1.0)
+    other = spoken(
+        "thank you it is good to be here today which is the second one", one[-1].end_sample / 16_000
+    )
+    turns = [
+        Turn(one[0].start_sample, one[-1].end_sample, "S1"),
+        Turn(other[0].start_sample, other[-1].end_sample, "S2"),
+    ]
+    audio = VOICES.audio_of(turns, other[-1].end_sample + samples(1.0))
+
+    class Alike(Driver):
+        def tell_speakers(self) -> bool:
+            wanted = session.wanted_of_speakers()
+            if wanted is None:
+                return False
+            kind, heard = wanted
+            if kind == "segmentation":
+                session.receive_activity(VOICES.segment(heard))
+            else:
+                first, second, *_ = VOICES.embed(heard)
+                mixed = np.array([first + 0.5 * second, second * 0.75**0.5], np.float32)
+                session.receive_embedding(mixed / np.linalg.norm(mixed))
+            return True
+
+    for least, speakers in ((None, {"S1"}), (2, {"S1", "S2"})):
+        session = session_with(min_speakers=least)
+        driver = Alike(session, ScriptedRecognizer(numbered([*one, *other])))
+        driver.hear(audio)
+        session.receive_stop()
+        driver.work()
+        assert {word.speaker for word in session.transcript.words} == speakers
+
+
 def test_who_spoke_when_is_known_in_the_end() -> None:
     session = session_with()
     hold(session)

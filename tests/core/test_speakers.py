@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from live_asr.core.speakers import CHUNK_SAMPLES, SpeakerTracker
 from live_asr.core.turns import FRAME_SAMPLES, Timeline
 from live_asr.core.types import Turn, samples
-from live_asr.core.voices import SpeakerClusters
+from live_asr.core.voices import FloatArray, SpeakerClusters
 from live_asr.inference.scripted import ScriptedVoices
 
 VOICES = ScriptedVoices()
@@ -22,14 +22,26 @@ def said(*stretches: tuple[float, float, str]) -> tuple[Turn, ...]:
     return tuple(Turn(samples(start), samples(end), speaker) for start, end, speaker in stretches)
 
 
-def answer(tracker: SpeakerTracker) -> None:
+class AlikeVoices(ScriptedVoices):
+    """Voices that are all at one cosine distance from each other."""
+
+    def __init__(self, distance: float) -> None:
+        alike = np.full((self.dimension, self.dimension), 1 - distance) + distance * np.eye(self.dimension)
+        self._axes = np.linalg.cholesky(alike).astype(np.float32)
+
+    def embed(self, samples: FloatArray) -> FloatArray:
+        mixed = super().embed(samples) @ self._axes
+        return np.asarray(mixed / np.linalg.norm(mixed), np.float32)
+
+
+def answer(tracker: SpeakerTracker, voices: ScriptedVoices = VOICES) -> None:
     """Compute all that the tracker wants."""
     while (wanted := tracker.wanted()) is not None:
         kind, audio = wanted
         if kind == "segmentation":
-            tracker.receive_activity(VOICES.segment(audio))
+            tracker.receive_activity(voices.segment(audio))
         else:
-            tracker.receive_embedding(VOICES.embed(audio))
+            tracker.receive_embedding(voices.embed(audio))
 
 
 def follow(
@@ -37,11 +49,13 @@ def follow(
     duration: float,
     *,
     chunks: Iterator[int] | None = None,
+    min_speakers: int | None = None,
     max_speakers: int | None = None,
+    voices: ScriptedVoices = VOICES,
 ) -> SpeakerTracker:
     """Have a tracker hear turns to their end."""
     audio = VOICES.audio_of(turns, samples(duration))
-    tracker = SpeakerTracker(max_speakers=max_speakers)
+    tracker = SpeakerTracker(min_speakers=min_speakers, max_speakers=max_speakers)
     position = judged = 0
     while position < len(audio):
         end = min(len(audio), position + (next(chunks) if chunks else 4096))
@@ -51,9 +65,9 @@ def follow(
         loud = np.abs(audio[judged:whole]).reshape(-1, CHUNK_SAMPLES).max(axis=1) > 0
         tracker.receive_probabilities(loud.astype(float).tolist())
         judged = whole
-        answer(tracker)
+        answer(tracker, voices)
     tracker.finish()
-    answer(tracker)
+    answer(tracker, voices)
     return tracker
 
 
@@ -111,6 +125,35 @@ def test_more_speakers_than_there_may_be_are_never_told() -> None:
     turns = said((1, 6, "S1"), (7, 12, "S2"), (13, 18, "S3"), (19, 24, "S4"))
     found = follow(turns, 25, max_speakers=2).turns()
     assert {turn.speaker for turn in found} == {"S1", "S2"}
+
+
+IN_TURN = said((1, 6, "S1"), (7, 12, "S2"), (13, 18, "S1"), (19, 24, "S2"))
+
+
+def test_two_voices_that_are_alike_are_told_apart_where_there_are_to_be_two() -> None:
+    alike = AlikeVoices(0.5)
+    assert shares(follow(IN_TURN, 25, voices=alike), IN_TURN) == ["S1", "S1", "S1", "S1"]
+    assert shares(follow(IN_TURN, 25, voices=alike, min_speakers=2), IN_TURN) == ["S1", "S2", "S1", "S2"]
+
+
+def test_once_as_many_are_known_as_there_are_to_be_a_voice_that_is_alike_makes_no_other() -> None:
+    turns = (*IN_TURN, *said((25, 30, "S3"), (31, 36, "S3")))
+    found = follow(turns, 37, voices=AlikeVoices(0.5), min_speakers=2).turns()
+    assert {turn.speaker for turn in found} == {"S1", "S2"}
+
+
+def test_one_who_is_alone_is_not_made_two_because_there_are_to_be_two() -> None:
+    alone = said(
+        (1, 6, "S1"), (7, 12, "S2"), (13, 14.5, "S1"), (16, 24, "S2")
+    )  # with two voices, hardly different
+    found = follow(alone, 25, voices=AlikeVoices(0.3), min_speakers=2).turns()
+    assert {turn.speaker for turn in found} == {"S1"}
+
+
+def test_a_voice_that_is_hardly_known_yet_is_no_reason_to_found_another_one_sooner() -> None:
+    brief = said((1, 2.6, "S1"), (3.2, 7, "S2"))
+    found = follow(brief, 8, voices=AlikeVoices(0.5), min_speakers=2).turns()
+    assert {turn.speaker for turn in found} == {"S1"}
 
 
 def test_a_cough_of_half_a_second_makes_no_new_speaker() -> None:
