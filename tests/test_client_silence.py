@@ -8,12 +8,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import pytest
-from scripted_peer import READY, WINDOW_BYTES, Peer, peer
+from scripted_peer import READY, WINDOW_BYTES, Peer, final, peer
 
 from benchmarks.cutting import proxy
 from live_asr.client import LiveSession, Reconnecting, Resumed, SessionMessage, connect
 from live_asr.client.resuming import HELD_BYTES
-from live_asr.core.messages import Ack, Final, Start
+from live_asr.core.messages import Ack, Final, Start, Stopped
 
 SOON = 0.8
 """Seconds after which a connection over which nothing comes is lost here."""
@@ -119,6 +119,29 @@ async def test_a_server_that_does_not_answer_who_comes_back_is_given_up_and_trie
         assert [type(message) for message in await heard(session)][:2] == [Reconnecting, Resumed]
     assert server.connections == 3
     assert server.audio == sound(100)
+
+
+async def test_a_server_that_does_not_answer_who_waits_for_the_result_is_tried_again() -> None:
+    connections = 0
+
+    async def script(peer: Peer) -> None:
+        nonlocal connections
+        connections += 1
+        await peer.message()
+        if connections == 1:
+            await peer.say(READY)
+            await peer.message()
+            await peer.say(Stopped(1, 1.0, ""))
+            await peer.socket.close(1012)
+        elif connections == 2:
+            await peer.socket.wait_closed()
+        else:
+            await peer.say(replace(READY, last_seq=1), final(2))
+            await peer.socket.close(1000)
+
+    async with peer(script) as url, connect(url, lost_after=SOON / 4) as session:
+        assert await session.stop() == final(2)
+    assert connections == 3
 
 
 async def test_a_file_whose_network_takes_no_more_is_sent_over_another_connection() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from scripted_peer import Peer, commit, final, peer, write_tone
+from scripted_peer import READY, Peer, commit, final, peer, write_tone
 from websockets.http11 import Request
 
 from live_asr.core.messages import (
@@ -26,6 +26,7 @@ from live_asr.core.messages import (
     FinalSpeaker,
     Label,
     Lag,
+    Notice,
     Partial,
     Progress,
     Start,
@@ -344,16 +345,51 @@ async def test_an_output_folder_that_cannot_be_is_said_before_anything_is_sent(t
 
 async def test_what_was_heard_before_the_server_failed_is_written(talk: Path) -> None:
     async def script(peer: Peer) -> None:
-        await peer.open()
-        await peer.say(Commit(1, (WireWord(" Hello", 0.0, 0.4, 0.9, None),), " Hello", 0))
-        await peer.say(Error("internal", "The server has lost its mind.", "Try again."))
+        start = await peer.message()
+        assert isinstance(start, Start)
+        if start.resume is not None:
+            await peer.say(Error("session_unknown", "There is none.", "Open another."))
+        else:
+            await peer.say(READY, Commit(1, (WireWord(" Hello", 0.0, 0.4, 0.9, None),), " Hello", 0))
+            await peer.say(Error("internal", "The server has lost its mind.", "Try again."))
         await peer.socket.close(1011)
 
     async with peer(script) as url:
         ran = await replay(talk, "--url", url)
     assert ran.status == 1
+    assert "Reconnecting: The server has lost its mind." in ran.errors
     assert f"Error: {talk}: The server has lost its mind. Try again." in ran.errors
     assert talk.with_suffix(".txt").read_text() == "Hello\n"
+
+
+async def test_a_file_whose_session_ended_while_the_server_was_out_of_reach_is_written_and_an_error(
+    tmp_path: Path,
+) -> None:
+    talk = write_tone(tmp_path / "talk.wav", duration=30.0)
+
+    async def script(peer: Peer) -> None:
+        start = await peer.message()
+        assert isinstance(start, Start)
+        if start.resume is None:
+            await peer.say(READY)
+            await peer.audio_of(1)
+            peer.socket.transport.abort()
+            return
+        await peer.say(READY)
+        await peer.audio_of(1)
+        await peer.say(Notice("audio_dropped", "What came later was not heard."))
+        await peer.say(commit(1, " Hello"), Stopped(2, 1.0, " Hello"), final(3, " Hello"))
+        await peer.socket.close(1000)
+
+    async with peer(script) as url:
+        ran = await replay(talk, "--url", url)
+    assert ran.status == 1
+    said = ["Reconnecting: The connection was lost", "Connected again.", "What came later was not heard."]
+    places = [
+        ran.errors.index(sentence) for sentence in [*said, f"Error: {talk}: The server was out of reach"]
+    ]
+    assert places == sorted(places)
+    assert talk.with_suffix(".json").exists()
 
 
 async def test_a_model_for_a_server_that_has_its_own_is_said_to_do_nothing(talk: Path) -> None:

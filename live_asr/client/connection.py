@@ -25,8 +25,8 @@ class SessionError(LiveAsrError):
     """A session could not be opened or did not end well.
 
     `code` is the server's where the server said why (docs/protocol.md lists them), else `cannot_connect`,
-    `connection_lost`, `bad_server_message`, `overrun` or `stopped`. `retry_after` is in seconds, where
-    coming back later makes sense.
+    `connection_lost`, `bad_server_message`, `audio_lost`, `overrun`, `stopped` or `unexpected_message`.
+    `retry_after` is in seconds, where coming back later makes sense.
     """
 
     def __init__(self, code: str, message: str, hint: str = "", retry_after: float | None = None) -> None:

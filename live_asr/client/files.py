@@ -7,11 +7,11 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from live_asr.client.connection import DEFAULT_URL
+from live_asr.client.connection import DEFAULT_URL, SessionFailed
 from live_asr.client.media import PCM_BYTES_PER_SECOND, MediaFile
 from live_asr.client.opening import connect
 from live_asr.client.resuming import SessionMessage
-from live_asr.client.session import FRAME_BYTES, LiveSession, Pace
+from live_asr.client.session import ENDED, FRAME_BYTES, LiveSession, Pace
 from live_asr.errors import LiveAsrError
 
 
@@ -34,7 +34,8 @@ async def transcribe_file(
 
     At pace `realtime` the sound is sent as a microphone would deliver it, at `fast` as fast as the server
     can work. Set `enough` to stop sending early; what was sent is still finished. Raises MediaError for a
-    file without readable audio, SessionRefused and SessionFailed as `connect` and `LiveSession` do.
+    file without readable audio, SessionRefused and SessionFailed as `connect` and `LiveSession` do; behind
+    `final` where the session has ended before the file did, because the server could not be reached.
     """
     media = await asyncio.to_thread(MediaFile.probe, path)
     as_file = pace == "fast" and media.is_streamable
@@ -81,6 +82,13 @@ async def _send_chunks(
                         await enough.wait()
             await session.send(chunk, may_wait=True)
         await session.stop()
-    except LiveAsrError:
+    except LiveAsrError as error:
+        if error.code == ENDED:
+            await session.stop()  # what was heard comes all the same
+            raise SessionFailed(
+                ENDED,
+                "The server was out of reach for so long that the session ended before the file did.",
+                "Send the file again.",
+            ) from None
         await session.close()  # else the server would wait for the rest, and the reader for the server
         raise

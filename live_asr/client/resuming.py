@@ -37,7 +37,7 @@ MOST_FRUITLESS = 5
 
 @dataclass(frozen=True, slots=True)
 class Reconnecting:
-    """The connection is lost and is being made again; audio is held meanwhile, nothing is lost."""
+    """The connection is lost and is being made again; audio is held meanwhile."""
 
     type: ClassVar[str] = "reconnecting"
     reason: str

@@ -25,6 +25,7 @@ from live_asr.client.resuming import (
     SessionMessage,
     is_resumable,
 )
+from live_asr.client.silence import until_silent
 from live_asr.core.fields import parse_json
 from live_asr.core.messages import (
     SERVER_TYPES,
@@ -48,11 +49,11 @@ Pace: TypeAlias = Literal["realtime", "fast"]
 
 FRAME_BYTES = 64 * 1024
 """Largest frame sent: the protocol allows 1 MiB, and small ones keep captions flowing on slow lines."""
+ENDED = "unexpected_message"
+"""What `send` says, as the server would, where the session has ended and this side has not asked for it."""
 _READY_TIMEOUT = 30.0
 _LIVE_PATIENCE = 0.1
 """Seconds that the network may keep somebody waiting who speaks; then audio is held, and goes as it can."""
-_LOOKS = 8
-"""How often a connection is looked at before it is given up as silent."""
 
 
 class LiveSession:
@@ -131,7 +132,8 @@ class LiveSession:
         `realtime` nobody is kept waiting: audio is held while the connection is slow, or made again. Where
         `HELD_BYTES` are held nothing of `audio` is taken and SessionFailed `overrun` raised; the session goes
         on, and the caller may try the same bytes again later, or let this wait by `may_wait`. Raises
-        SessionFailed also when the session is over.
+        SessionFailed also when the session is over: `unexpected_message` where that is because the client was
+        away for longer than the server waits, and `stop` returns the result nevertheless.
         """
         data = memoryview(audio).cast("B")
         async with self._sending:
@@ -226,6 +228,10 @@ class LiveSession:
                 "See the server's log.",
             ) from None
 
+    def _has_room(self, size_bytes: int) -> bool:
+        # A server that comes back with a smaller window than a frame was made for gets it in pieces.
+        return self.in_flight_bytes + min(size_bytes, self._bound_bytes) <= self._bound_bytes
+
     @property
     def _bound_bytes(self) -> int:
         """How much may be held; what is on its way never exceeds the server's window, see `Outgoing.next`."""
@@ -233,10 +239,7 @@ class LiveSession:
         return window_bytes if self._pace == "fast" else max(window_bytes, HELD_BYTES)
 
     async def _send_frame(self, frame: bytes) -> None:
-        # A server that comes back with a smaller window than the frame was made for gets it in pieces.
-        await self._until(
-            lambda: self.in_flight_bytes + min(len(frame), self._bound_bytes) <= self._bound_bytes
-        )
+        await self._until(lambda: self._has_room(len(frame)) or self._stopped is not None)
         self._check_open()
         is_behind = self._outgoing.sent_bytes < self.sent_bytes
         self._outgoing.add(frame)
@@ -246,13 +249,17 @@ class LiveSession:
         patience = None if self._pace == "fast" else 0.0 if is_behind else _LIVE_PATIENCE
         with suppress(TimeoutError):
             async with asyncio.timeout(patience):
-                await self._until(lambda: self._outgoing.sent_bytes >= position or not self._is_connected)
+                await self._until(lambda: self._outgoing.sent_bytes >= position or not self._takes_audio)
+
+    @property
+    def _takes_audio(self) -> bool:
+        return self._is_connected and self._stopped is None
 
     async def _write(self, socket: ClientConnection) -> None:
         """Send what is to be sent, over one connection."""
         with suppress(ConnectionClosed):  # who reads knows why
             while True:
-                item = self._outgoing.next(self.ready.max_unacked_bytes) if self._is_connected else None
+                item = self._outgoing.next(self.ready.max_unacked_bytes) if self._takes_audio else None
                 if item is None:
                     await self._change()
                     continue
@@ -263,6 +270,12 @@ class LiveSession:
         if self._is_stopping:
             raise SessionFailed(
                 "stopped", "The session has been stopped; it takes no more audio.", "Open another one."
+            )
+        if self._stopped is not None:
+            raise SessionFailed(
+                ENDED,
+                "The session has ended while its client was away; it takes no more audio.",
+                "What was heard is there: `stop` returns it. Open another session for the rest.",
             )
         if self._is_over or self._is_closing:
             raise self._failure or self._lost("The connection was closed.")
@@ -360,28 +373,22 @@ class LiveSession:
                 await close_socket(self._socket)
 
     async def _watch(self, socket: ClientConnection) -> None:
-        """Give a connection up over which nothing comes although something must: a dead network says nothing.
-
-        Looks are counted rather than time. While the program or the machine stood still, nobody listened.
-        """
-        silent_looks, heard_count = 0, -1
-        # `ready` may take longer than what follows it: the server reads what was missed first.
-        while silent_looks < (_LOOKS if self._is_connected else 3 * _LOOKS):
-            await asyncio.sleep(self._lost_after / _LOOKS)
-            is_silent = self._heard_count == heard_count and self._is_answer_due(socket)
-            silent_looks = silent_looks + 1 if is_silent else 0
-            heard_count = self._heard_count
+        """Give a connection up over which nothing comes although something must."""
+        await until_silent(self._lost_after, lambda: self._heard_count, lambda: self._patience(socket))
         self._error = self._error or self._lost(f"The server has said nothing for {self._lost_after:g} s.")
         socket.transport.abort()
 
-    def _is_answer_due(self, socket: ClientConnection) -> bool:
-        """Tell whether a server that is there would say something within a second or two."""
-        if self._ready is None or self._stopped is not None:
-            return False  # opening has a bound of its own, the full pass takes its time
-        if not self._is_connected or socket.transport.get_write_buffer_size() > 0:
-            return True  # it never stops reading
-        # A file is acknowledged as it is worked off, live audio once it is on disk.
-        return self._pace == "realtime" and self._outgoing.sent_bytes > self.acked_bytes
+    def _patience(self, socket: ClientConnection) -> int:
+        """Return how many times as long as usual the server may say nothing now; 0 is for ever."""
+        if self._ready is None:
+            return 0  # opening has a bound of its own
+        if not self._is_connected:
+            return 3  # it reads what was missed first
+        if self._stopped is not None:
+            return 0  # the full pass takes its time
+        # It never stops reading. Live audio it acknowledges once it is on disk, a file as it is worked off.
+        is_due = self._pace == "realtime" and self._outgoing.sent_bytes > self.acked_bytes
+        return int(is_due or socket.transport.get_write_buffer_size() > 0)
 
     # Receiving ------------------------------------------------------------------------------------
 
@@ -407,16 +414,22 @@ class LiveSession:
                 self._final = message
             case Error():
                 self._error = self._error_of(message.code, message.message, message.hint, message.retry_after)
+        self._go_on()
         self._deliver(message)
 
     def _greet(self, ready: Ready) -> None:
         is_first, self._ready = self._ready is None, ready
         self._resumed_at = asyncio.get_running_loop().time()
         if not is_first:
-            if self._stopped is None:
-                self._outgoing.go_on_from(ready.received_bytes)
             self._deliver(Resumed(self._attempts))
-        self._is_connected = True
+
+    def _go_on(self) -> None:
+        """Send on, once all that was missed is there: that the session has ended may be part of it."""
+        is_greeted = self._resumed_at is not None
+        if is_greeted and not self._is_connected and self.transcript.last_seq >= self.ready.last_seq:
+            if self._stopped is None:
+                self._outgoing.go_on_from(self.ready.received_bytes)
+            self._is_connected = True
 
     def _deliver(self, message: SessionMessage) -> None:
         if not isinstance(message, Ready | Error):  # these are handed out otherwise

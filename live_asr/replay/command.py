@@ -127,7 +127,7 @@ async def _replay(
                     if isinstance(message, Ready):
                         session = message.session
                     if isinstance(message, Reconnecting):
-                        view.say(f"Reconnecting, nothing is lost: {message.reason}")
+                        view.say(f"Reconnecting: {message.reason}")
                         continue
                     if isinstance(message, Resumed):
                         view.say("Connected again.")
