@@ -208,7 +208,6 @@ def test_a_viewer_whose_line_is_cut_comes_back_by_itself_and_misses_nothing(
         expect_line(opened, "open")
         presenter.speak(sample_pcm[SPEECH])
         expect(opened.page.locator("#transcript")).to_contain_text("Chicago", timeout=WORKING)
-        before = opened.captions()
         between.accept(False)
         if how == "silent":
             between.silence()
@@ -217,11 +216,13 @@ def test_a_viewer_whose_line_is_cut_comes_back_by_itself_and_misses_nothing(
             between.cut(how)  # type: ignore[arg-type]
         expect_line(opened, "reconnecting")
         expect(opened.page.locator("#phase")).to_have_text("Reconnecting, nothing is lost")
-        assert opened.captions() == before
+        assert "Chicago" in opened.captions(), "what was there stays"
         presenter.stop()
         between.accept(True)
         for _ in range(40):  # connections that the browser keeps are silent too: each costs a try
             opened.page.clock.fast_forward("00:25")
             opened.page.wait_for_timeout(200)
         expect_line(opened, "over")
-        assert opened.captions() == before
+        fresh = visit(browser, f"{server.url}/watch/{presenter.session}")
+        expect_line(fresh, "over")
+        assert opened.captions() == fresh.captions()
