@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from talking import Caller, Message, call, eventually, finished_record, likeness, plain_words
+from talking import PATIENCE, Caller, Message, call, eventually, finished_record, likeness, plain_words
 from test_resume import check_record, record, resumed
 
 from benchmarks.cutting import proxy
@@ -206,3 +206,31 @@ async def test_the_python_client_comes_back_by_itself_through_cuts_and_a_restart
     assert session.acked_bytes == len(speech)
     assert [type(m) for m in others].count(Resumed) == 2
     assert "".join(commit.text for commit in commits) == session.transcript.text
+
+
+async def test_the_python_client_that_comes_back_too_late_reads_on_to_the_end(
+    start_server: StartServer, speech: bytes
+) -> None:
+    from live_asr.client import Resumed, SessionFailed, connect
+    from live_asr.core.messages import Final
+
+    server = start_server(**SHORT)
+    async with proxy(server.url) as between, connect(between.url, final_pass=False) as session:
+        await session.send(speech)
+        async with asyncio.timeout(PATIENCE):
+            while session.acked_bytes < len(speech):
+                await anext(session)
+        between.accepts = False
+        await between.cut("reset")
+        done = await finished_record(server.url, session.session)
+        await session.send(speech)
+        between.accepts = True
+        final = await session.stop()
+        messages = [message async for message in session]
+        with pytest.raises(SessionFailed, match="stopped"):
+            await session.send(speech)
+    assert any(isinstance(message, Resumed) for message in messages)
+    assert isinstance(messages[-1], Final)
+    assert final.text.strip() == done["text"]
+    assert final.duration == len(speech) / SECOND_BYTES
+    assert "Traceback" not in server.log.read_text()
