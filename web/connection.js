@@ -12,17 +12,33 @@ const FIRST_PAUSE_MS = 250;
 const LONGEST_PAUSE_MS = 10_000;
 /** A server acknowledges every second: where it says nothing for so long although it was sent sound, nobody is there. */
 const SILENCE_MS = 15_000;
+/** The same once all is sent: a full pass that waits for another's turn may say nothing for a while. */
+const SILENCE_AFTER_STOP_MS = 60_000;
 const LOOK_MS = 2_000;
 /** After so long without the server there is nothing to come back to: it waits for two minutes, if not told otherwise. */
 const GIVE_UP_MS = 180_000;
-/** After an error with one of these codes the session goes on over another socket. */
-const RESUMABLE = new Set(["shutting_down", "slow_client", "overrun", "loading", "server_full"]);
+/** A socket that is lost sooner was as good as none: the pauses go on growing. */
+const STABLE_MS = 5_000;
+/** The server will take the session up, and only then begins to count how long it waits. */
+const NOT_YET = new Set(["loading", "server_full"]);
+/** After an error with one of these codes the session goes on over another socket. As `live_asr/client/resuming.py`. */
+const RESUMABLE = new Set([
+  ...NOT_YET,
+  "internal",
+  "storage_full",
+  "shutting_down",
+  "start_timeout",
+  "slow_client",
+  "overrun",
+]);
 
 /**
  * @typedef {Uint8Array<ArrayBuffer>} Bytes
  *
+ * @typedef {{type: string, [field: string]: any}} Message
+ *
  * @typedef {object} ConnectionEvents
- * @property {(message: {type: string, [field: string]: any}) => void} received
+ * @property {(message: Message) => void} received
  * @property {() => void} interrupted  the socket is gone; this side tries to come back
  * @property {() => void} resumed  it is back, and what was missed follows
  * @property {() => void} closed  the socket is gone for good, and this side did not ask for it
@@ -50,10 +66,14 @@ export class Connection {
   #lastSeq = 0;
   /** Nothing follows: `final` has come, or an error that ends the session. */
   #isOver = false;
+  /** The server's last error, while it is not known whether the session survives it. @type {Message | null} */
+  #trouble = null;
   #pause_ms = FIRST_PAUSE_MS;
   #timer = 0;
   #heardAt = 0;
-  /** When the session's socket was lost; null while it has one. @type {number | null} */
+  /** When the session was opened over this socket; null while it is not. @type {number | null} */
+  #readyAt = null;
+  /** When the session's last socket that was worth something was lost; null while it has one. @type {number | null} */
   #lostAt = null;
   #looking;
   /** @type {(() => void)[]} */
@@ -136,10 +156,16 @@ export class Connection {
   #lost(code) {
     this.#drop();
     this.#window_bytes = 0;
+    if (this.#readyAt !== null && performance.now() - this.#readyAt > STABLE_MS) {
+      this.#lostAt = null;
+      this.#pause_ms = FIRST_PAUSE_MS;
+    }
+    this.#readyAt = null;
     this.#lostAt ??= performance.now();
     const isHopeless = performance.now() - this.#lostAt > GIVE_UP_MS;
     if (!this.#session || this.#isOver || isHopeless || code === 1000) {
       this.#letGo();
+      if (this.#trouble) this.#events.received(this.#trouble);
       this.#events.closed();
       return;
     }
@@ -153,7 +179,9 @@ export class Connection {
   #look() {
     const isWaiting = this.#window_bytes > 0 && this.#sent_bytes > this.#acked_bytes && this.#start.pace !== "fast";
     const isOpening = this.#socket !== null && this.#window_bytes === 0;
-    if ((isWaiting || isOpening) && performance.now() - this.#heardAt > SILENCE_MS) this.#lost(1006);
+    const silence_ms = performance.now() - this.#heardAt;
+    const isSilent = (isWaiting || isOpening) && silence_ms > SILENCE_MS;
+    if (isSilent || (this.#stopSent && this.#socket && silence_ms > SILENCE_AFTER_STOP_MS)) this.#lost(1006);
   }
 
   /** @param {string} text */
@@ -167,9 +195,13 @@ export class Connection {
     if (message.type === "ack") this.#acknowledged(message.bytes);
     if (message.type === "final") this.#isOver = true;
     if (message.type === "error" && this.#session) {
-      if (RESUMABLE.has(message.code)) return; // the close that follows is one to come back from
+      if (NOT_YET.has(message.code)) this.#lostAt = null;
+      if (RESUMABLE.has(message.code)) {
+        this.#trouble = message;
+        return; // the close that follows is one to come back from
+      }
       this.#isOver = true;
-      if (message.code === "session_unknown") return; // the window is over: then the close says enough
+      if (message.code === "session_unknown") return; // the close says enough, or what went wrong before
     }
     this.#lastSeq = Math.max(this.#lastSeq, message.seq ?? 0);
     this.#pump();
@@ -180,21 +212,33 @@ export class Connection {
   #ready(message) {
     const isResumed = this.#session !== null;
     this.#session = { session: message.session, token: message.token };
-    this.#pause_ms = FIRST_PAUSE_MS;
-    this.#lostAt = null;
-    if (isResumed) {
-      // What the server has not received is sent again, before all that waits.
-      this.#acknowledged(message.received_bytes);
-      this.#queue.unshift(...this.#unacked.splice(0));
-      this.#queued_bytes += this.#unacked_bytes;
-      this.#unacked_bytes = 0;
-      this.#stopSent = false;
-    }
-    this.#acked_bytes = this.#sent_bytes = message.received_bytes;
+    this.#readyAt = performance.now();
+    this.#trouble = null;
+    if (isResumed) this.#goOnFrom(message.received_bytes);
     this.#window_bytes = message.max_unacked_bytes;
     if (isResumed) this.#events.resumed();
     else this.#events.received(message);
     this.#pump();
+  }
+
+  /** Send again, before all that waits, what the server has not received. @param {number} received_bytes */
+  #goOnFrom(received_bytes) {
+    // What it has received and not yet put on disk stays here too.
+    let has_bytes = received_bytes - (this.#sent_bytes - this.#unacked_bytes);
+    const held = this.#unacked.splice(0);
+    this.#unacked_bytes = 0;
+    const again = [];
+    for (const piece of held) {
+      const here_bytes = Math.min(Math.max(has_bytes, 0), piece.byteLength);
+      has_bytes -= piece.byteLength;
+      if (here_bytes > 0) this.#hold(piece.subarray(0, here_bytes));
+      if (here_bytes < piece.byteLength) again.push(piece.subarray(here_bytes));
+    }
+    this.#queue.unshift(...again);
+    for (const piece of again) this.#queued_bytes += piece.byteLength;
+    this.#sent_bytes = received_bytes;
+    this.#acked_bytes = Math.min(this.#acked_bytes, received_bytes);
+    this.#stopSent = false;
   }
 
   /** Let go of what the server has on disk. @param {number} position_bytes */
@@ -226,8 +270,7 @@ export class Connection {
       if (head.byteLength > fits_bytes) this.#unshift(head.subarray(fits_bytes));
       const frame = head.subarray(0, fits_bytes);
       socket.send(frame);
-      this.#unacked.push(frame);
-      this.#unacked_bytes += frame.byteLength;
+      this.#hold(frame);
       this.#sent_bytes += frame.byteLength;
     }
     for (const resolve of this.#waiting.splice(0)) resolve();
@@ -235,6 +278,12 @@ export class Connection {
       this.#stopSent = true;
       socket.send(JSON.stringify({ type: "stop" }));
     }
+  }
+
+  /** Keep what the server has, until it is on its disk. @param {Bytes} piece */
+  #hold(piece) {
+    this.#unacked.push(piece);
+    this.#unacked_bytes += piece.byteLength;
   }
 
   #shift() {

@@ -51,6 +51,15 @@ class ScriptedServer:
         assert self._route is not None
         self._route.close(code=code)
 
+    def fail(self, message: str) -> None:
+        """Fail, and have no such session when the page comes back to it."""
+        known = len(self.starts)
+        self.say(type="error", code="internal", message=message, hint="")
+        self.lose(1011)
+        self.wait_until(lambda: len(self.starts) > known)
+        self.say(type="error", code="session_unknown", message="There is no such session.", hint="")
+        self.lose(1008)
+
     @property
     def starts(self) -> list[dict[str, Any]]:
         """The `start` messages that the page has sent, of all its sockets."""

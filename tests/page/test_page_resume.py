@@ -10,7 +10,7 @@ from scripted_server import ScriptedServer
 from standing_between import standing_between
 from visiting import OpenPage, Visit
 
-from benchmarks.cutting import CUTS, Cut
+from benchmarks.cutting import CUTS
 from tests.started import Server, StartServer
 
 pytest_plugins = ["browsers"]
@@ -114,33 +114,70 @@ def test_a_session_that_the_server_no_longer_has_is_lost(
     opened.expect_phase("lost")
 
 
+def test_what_the_server_has_but_not_on_disk_is_held_on(
+    talking_browser: Browser, server: Server, visit: OpenPage
+) -> None:
+    _, scripted = opened_session(talking_browser, server, visit)
+    sent = b"".join(message for message in scripted.heard if isinstance(message, bytes))
+    for received_bytes in (20_000, 4_000):  # the second time it is another process, after a crash
+        scripted.heard.clear()
+        scripted.lose()
+        scripted.wait_until(lambda: bool(scripted.starts))
+        rest = sent[received_bytes:]
+        scripted.say(**READY, received_bytes=received_bytes)
+        scripted.wait_until(lambda rest=rest: scripted.heard_bytes > len(rest))  # type: ignore[misc]
+        again = b"".join(message for message in scripted.heard if isinstance(message, bytes))
+        assert again[: len(rest)] == rest
+
+
+def test_a_session_that_fails_each_time_is_come_back_to_ever_more_slowly(
+    talking_browser: Browser, server: Server, visit: OpenPage
+) -> None:
+    opened, scripted = opened_session(talking_browser, server, visit)
+    now = "() => performance.now()"
+    for _ in range(4):
+        scripted.heard.clear()
+        lost_at = opened.page.evaluate(now)
+        scripted.say(type="error", code="overrun", message="Too much.", hint="")
+        scripted.lose(1008)
+        scripted.wait_until(lambda: bool(scripted.starts))
+        paused_ms = opened.page.evaluate(now) - lost_at
+        scripted.say(**READY, received_bytes=0)
+        expect(opened.page.locator("#phase")).to_have_text("Live")
+    assert paused_ms > 900  # at least a half of 250 ms, doubled three times
+
+
 @pytest.fixture(scope="module")
 def waiting(launch: StartServer) -> Server:
     """A server that waits for those who are lost."""
     return launch(LIVE_ASR_SERVER__RESUME_WINDOW="120")
 
 
-@pytest.mark.parametrize("how", CUTS)
 def test_a_line_that_is_cut_in_mid_speech_costs_no_word_no_colour_and_no_name(
-    talking_browser: Browser, waiting: Server, visit: OpenPage, how: Cut
+    talking_browser: Browser, waiting: Server, visit: OpenPage
 ) -> None:
     with standing_between(waiting.url) as between:
         opened = visit(talking_browser, between.url, tolerated=("WebSocket connection",))
         page = opened.page
+
+        def spoken(seconds: int) -> None:
+            opened.wait_for(f"() => document.getElementById('elapsed').textContent >= '0:{seconds:02}'")
+
         opened.start()
         opened.wait_for("() => document.querySelector('#transcript .speaker')")
         page.locator("#transcript .speaker").first.click()
         page.keyboard.type("Diane")
         page.keyboard.press("Enter")
-        opened.wait_for("() => document.getElementById('elapsed').textContent >= '0:15'")
         address = page.locator("#save-menu > [data-format=json]").get_attribute("href")
-        between.accept(False)
-        between.cut(how)
-        expect(page.locator("#phase")).to_have_text("Reconnecting")
-        expect(page.locator("#advice")).to_contain_text("Nothing is lost")
-        between.accept(True)
-        expect(page.locator("#phase")).to_have_text("Live", timeout=20_000)
-        opened.wait_for("() => document.getElementById('elapsed').textContent >= '0:31'")
+        for n, how in enumerate(CUTS):
+            spoken(12 + 4 * n)
+            between.accept(False)
+            between.cut(how)
+            expect(page.locator("#phase")).to_have_text("Reconnecting", timeout=30_000)
+            expect(page.locator("#advice")).to_contain_text("Nothing is lost")
+            between.accept(True)
+            expect(page.locator("#phase")).to_have_text("Live", timeout=20_000)
+        spoken(31)
         page.get_by_role("button", name="Stop").click()
         opened.expect_phase("done")
         assert page.locator("#save-menu > [data-format=json]").get_attribute("href") == address
