@@ -322,13 +322,18 @@ class Session:
     def lag(self, unheard_samples: int = 0) -> Lag:
         """Say how far the captions are behind what was received, with audio that has not got here yet."""
         settled = self._captioner.settled_sample
-        received = self._captioner.received_sample + unheard_samples
+        received = max(self._captioner.received_sample, self.heard_sample + unheard_samples)
         return Lag(seconds(received), seconds(settled), seconds(max(0, received - settled)))
 
     @property
     def received_sample(self) -> int:
         """One past the last sample that was received."""
         return self._captioner.received_sample
+
+    @property
+    def heard_sample(self) -> int:
+        """The same of this run, which is given all audio again where there was an earlier one."""
+        return self._received_sample
 
     @property
     def backlog_samples(self) -> int:

@@ -1,10 +1,13 @@
-"""What a session may ask of the models that a server has."""
+"""What a session may ask of the models that a server has, and the refusal where it has no place."""
 
 from __future__ import annotations
 
 from live_asr.core.messages import Start
-from live_asr.errors import ClientError
+from live_asr.errors import ClientError, Unavailable
 from live_asr.inference.interfaces import RecognizerInfo
+
+RETRY_AFTER = 15.0
+"""Seconds after which a refused client may try again: talks end at any time."""
 
 
 def check_start(start: Start, recognizer: RecognizerInfo) -> None:
@@ -22,3 +25,13 @@ def check_start(start: Start, recognizer: RecognizerInfo) -> None:
             f"The model {recognizer.name} knows only English and translates nothing.",
             "Ask for `transcribe`, or run the server with a multilingual model.",
         )
+
+
+def server_full(places: int) -> Unavailable:
+    """Return the refusal of a server whose places are taken."""
+    return Unavailable(
+        "server_full",
+        f"All {places} places are taken.",
+        f"Try again in {RETRY_AFTER:.0f} seconds.",
+        retry_after=RETRY_AFTER,
+    )

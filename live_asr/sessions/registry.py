@@ -10,25 +10,24 @@ import contextlib
 import logging
 import secrets
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from live_asr.config import Settings
 from live_asr.core.messages import Resume, Start, to_dict
-from live_asr.core.session import Session
-from live_asr.core.snapshot import Models, Snapshot
-from live_asr.core.transcript import Transcript
-from live_asr.core.voices import SpeakerOptions
-from live_asr.errors import ClientError, DiskFull, LiveAsrError, MediaError, StorageError, Unavailable
+from live_asr.core.session import Session, SessionState
+from live_asr.core.snapshot import Snapshot
+from live_asr.errors import ClientError, DiskFull, LiveAsrError, MediaError, StorageError
 from live_asr.inference.channel import Loaded
 from live_asr.inference.engine import Engine
-from live_asr.sessions.admission import check_start
+from live_asr.sessions.admission import check_start, server_full
 from live_asr.sessions.cadence import Cadence
 from live_asr.sessions.decoding import open_decoder
 from live_asr.sessions.finalizer import Drained, Finalizer, Postponed
 from live_asr.sessions.metrics import Metrics
-from live_asr.sessions.policy import caption_options
+from live_asr.sessions.policy import caption_options, models_of, speaker_options_of
 from live_asr.sessions.resumption import (
     OpenSession,
     Resumption,
@@ -36,6 +35,7 @@ from live_asr.sessions.resumption import (
     loading,
     new_token,
     read_transcript,
+    remains_of,
     shutting_down,
     start_of,
 )
@@ -48,8 +48,8 @@ from live_asr.storage.spool import SpoolStore
 
 log = logging.getLogger(__name__)
 
-RETRY_AFTER = 15.0
-"""Seconds after which a refused client may try again: talks end at any time."""
+TRY_AGAIN_AFTER = 30.0
+"""Seconds until a session is taken up again that disk or database did not let be taken up."""
 MOST_COMPLETED = 8
 """Stopped sessions of an earlier run that are taken up at once; their transcripts are held in memory."""
 
@@ -108,7 +108,10 @@ class SessionRegistry:
         try:
             if not await self.has_disk():
                 raise disk_full()
-            runner = self._new_runner(session_id, start, loaded)
+            session = Session(
+                session_id, self._in_language(start), self._options, speakers=speaker_options_of(loaded)
+            )
+            runner = self._runner_of(session, loaded)
             outbox = runner.outbox
             assert outbox is not None, "nobody has had it yet"
             try:
@@ -129,7 +132,7 @@ class SessionRegistry:
         self._metrics.sessions.inc()
         if self._draining:  # it began while the disk was at work: the drain has not seen this one
             self._send_away(runner)
-        self._follow(session_id, asyncio.create_task(self._run(runner), name=f"session {session_id}"))
+        self._follow(session_id, partial(self._run, runner))
 
     @staticmethod
     def _send_away(runner: SessionRunner) -> None:
@@ -158,17 +161,15 @@ class SessionRegistry:
 
     def _leave_all(self) -> None:
         for runner in list(self._live.values()):
-            self._leave(runner)
-
-    @staticmethod
-    def _leave(runner: SessionRunner) -> None:
-        runner.dismiss(disk_full())
-        runner.leave()
+            runner.dismiss(disk_full())
+            runner.leave()
 
     def _refused(self, runner: SessionRunner, error: StorageError) -> None:
         """Take note that the disk does not take what a session wrote."""
         if isinstance(error, DiskFull):
-            self._leave(runner)
+            self._room.refuse()
+            runner.dismiss(disk_full())
+            runner.leave(even_stopped=True)
         if not runner.is_left:
             runner.fail(error)
 
@@ -241,54 +242,49 @@ class SessionRegistry:
             log.info("%d sessions of an earlier run are taken up", len(unfinished))
         self._opening += len(unfinished)  # places, until it is known whether they take one
         for stored in unfinished:
-            task = asyncio.create_task(self._take_up(stored), name=f"session {stored.id}")
-            self._follow(stored.id, task)
+            self._follow(stored.id, partial(self._take_up, stored.id))
 
-    async def _take_up(self, stored: StoredSession) -> None:
-        """Go on with a session of an earlier run, to its end. Never raises but when it is cancelled."""
+    async def _take_up(self, session_id: str) -> bool:
+        """Go on with a session of which there is something, to its end, in a place that is reserved.
+
+        Never raises but when it is cancelled; returns whether it has to be taken up again.
+        """
         place = contextlib.ExitStack()
         place.callback(self._give_reservation_back)
+        stored: StoredSession | None = None
         try:
+            stored = await self._database.call(self._database.session, session_id)
+            if stored is None:
+                return False
             start = self._in_language(start_of(stored))
-            if not (await asyncio.to_thread(read_transcript, self._store, stored.id)).is_stopped:
-                await self._go_on(stored.id, start, place)
-                return
+            if not (await asyncio.to_thread(read_transcript, self._store, session_id)).is_stopped:
+                return await self._go_on(session_id, start, place)
             place.close()
             async with self._completing:
-                await self._complete(stored.id, start)
-        except StorageError as error:  # the next run may find the disk or the database in better order
-            log.error("session %s could not be taken up: %s", stored.id, error)
+                return await self._complete(session_id, start)
+        except (StorageError, OSError) as error:  # disk or database may be in better order in a while
+            log.error("session %s could not be taken up, and will be tried again: %s", session_id, error)
+            place.close()
+            await asyncio.sleep(TRY_AGAIN_AFTER)
+            return True
         except Exception:  # one session's trouble keeps no other from being taken up
-            log.exception("session %s cannot be taken up", stored.id)
-            await self._give_up(stored)
+            log.exception("session %s cannot be taken up", session_id)
+            if stored is not None:
+                await self._give_up(stored)
+            return False
         finally:
             place.close()
-
-    async def _take_up_with_room(self, session_id: str) -> None:
-        """Take up a session that was left because the disk was full, once it is not."""
-        await self._room.wait()
-        stored = await self._database.call(self._database.session, session_id)
-        if stored is not None:
-            self._opening += 1
-            await self._take_up(stored)
 
     def _give_reservation_back(self) -> None:
         self._opening -= 1
 
     async def _give_up(self, stored: StoredSession) -> None:
-        """Have it noted and told that a session of an earlier run cannot be taken up."""
-        try:
-            start = start_of(stored)
-        except LiveAsrError:
-            start = Start()
-        try:
-            transcript = await asyncio.to_thread(read_transcript, self._store, stored.id)
-        except KeyError:
-            transcript = Transcript()
+        """Have it noted and told that a session cannot be taken up."""
+        start, transcript = await asyncio.to_thread(remains_of, self._store, stored)
         fault = LiveAsrError("The server ended before this session did.", code="interrupted")
         await self._finalizer.fail(stored.id, start, transcript, fault)
 
-    async def _go_on(self, session_id: str, start: Start, place: contextlib.ExitStack) -> None:
+    async def _go_on(self, session_id: str, start: Start, place: contextlib.ExitStack) -> bool:
         """Go on with a session whose audio had not ended: wait for its client, then end it as if stopped."""
         loaded = await self._engine.wait()
         runner = await self._rebuilt(session_id, start, loaded)
@@ -297,15 +293,14 @@ class SessionRegistry:
         self._live[session_id] = runner
         if self._draining:
             self._send_away(runner)
-        await self._run(runner)
+        return await self._run(runner)
 
-    async def _complete(self, session_id: str, start: Start) -> None:
+    async def _complete(self, session_id: str, start: Start) -> bool:
         """Have the result made of a session that had said `stopped`."""
         runner = await self._rebuilt(session_id, start, None)
         if runner.session.transcript.final is None:
             self._finalizing[session_id] = runner
-            await self._run(runner)
-            return
+            return await self._run(runner)
         runner.close()
         session = runner.session
         try:
@@ -313,6 +308,8 @@ class SessionRegistry:
                 await self._finalizer.finalize(Drained(session.id, start, session.transcript, runner.spool))
         finally:
             await self._store.finish(runner.spool, keep_audio=True)
+        await self._finalizer.compress(runner.spool)
+        return False
 
     async def _rebuilt(self, session_id: str, start: Start, loaded: Loaded | None) -> SessionRunner:
         """Make a session again of what is on disk of it. Raises KeyError and StorageError as `reopen`."""
@@ -320,9 +317,9 @@ class SessionRegistry:
         try:
             transcript = await asyncio.to_thread(read_transcript, self._store, session_id)
             snapshot = Snapshot.from_dict(await asyncio.to_thread(self._store.state, session_id))
-            snapshot = snapshot.for_models(_models(loaded))
+            snapshot = snapshot.for_models(models_of(loaded))
             session = Session.taken_up(
-                session_id, start, transcript, snapshot, self._options, speakers=_speaker_options(loaded)
+                session_id, start, transcript, snapshot, self._options, speakers=speaker_options_of(loaded)
             )
             runner = self._runner_of(session, loaded)
         except BaseException:
@@ -343,23 +340,13 @@ class SessionRegistry:
         loaded = self._loaded()
         check_start(start, loaded.recognizer)
         if not self.has_room:
-            raise Unavailable(
-                "server_full",
-                f"All {self._settings.server.max_sessions} places are taken.",
-                f"Try again in {RETRY_AFTER:.0f} seconds.",
-                retry_after=RETRY_AFTER,
-            )
+            raise server_full(self._settings.server.max_sessions)
         return loaded
 
     def _loaded(self) -> Loaded:
         if self._engine.loaded is None:
             raise loading("The models are still being loaded.")
         return self._engine.loaded
-
-    def _new_runner(self, session_id: str, start: Start, loaded: Loaded) -> SessionRunner:
-        start = self._in_language(start)
-        session = Session(session_id, start, self._options, speakers=_speaker_options(loaded))
-        return self._runner_of(session, loaded)
 
     def _in_language(self, start: Start) -> Start:
         given = self._settings.streaming.language
@@ -375,7 +362,7 @@ class SessionRegistry:
             max_unacked_bytes=self._settings.server.max_unacked_bytes,
             finalize=self._finalize,
             resume_window=self._settings.server.resume_window,
-            models=_models(loaded),
+            models=models_of(loaded),
         )
 
     async def _keep_opening(self, runner: SessionRunner, start: dict[str, Any], token: str) -> None:
@@ -393,12 +380,21 @@ class SessionRegistry:
             await asyncio.to_thread(self._store.erase, session_id)
             raise
 
-    def _follow(self, session_id: str, task: asyncio.Task[None]) -> None:
-        """Remember who works for a session, for as long as it does."""
-        self._tasks[session_id] = task
+    def _follow(self, session_id: str, work: Callable[[], Awaitable[bool]]) -> None:
+        """Have it worked for a session, for as long as that says that there is more to do."""
+
+        async def to_its_end() -> None:
+            more = await work()
+            while more and not self._draining:
+                await self._room.wait()
+                self._opening += 1
+                more = await self._take_up(session_id)
+
+        task = self._tasks[session_id] = asyncio.create_task(to_its_end(), name=f"session {session_id}")
         task.add_done_callback(lambda _: self._tasks.pop(session_id, None))
 
-    async def _run(self, runner: SessionRunner) -> None:
+    async def _run(self, runner: SessionRunner) -> bool:
+        """Work for a session until it is over. Never raises; returns whether it was left to be taken up."""
         session_id = runner.session.id
         try:
             try:
@@ -407,16 +403,23 @@ class SessionRegistry:
                 # Without its result, the audio is all that there is of what was acknowledged.
                 await self._store.finish(runner.spool, keep_audio=not isinstance(runner.fault, MediaError))
             if runner.fault is not None and session_id not in self._erased:
-                transcript = runner.session.transcript
-                await self._finalizer.fail(session_id, runner.session.start, transcript, runner.fault)
-            if runner.is_left and not self._draining:
-                self._give_place_back(runner)
-                await self._take_up_with_room(session_id)
+                session = runner.session
+                await self._finalizer.fail(
+                    session_id,
+                    session.start,
+                    session.transcript,
+                    runner.fault,
+                    turns=session.turns(),
+                    received_samples=session.received_sample,
+                )
         except Exception:  # nobody awaits this task; the place is given back whatever happens
             log.exception("session %s could not be finished", session_id)
         finally:
             self._give_place_back(runner)
             self._finalizing.pop(session_id, None)
+        if runner.session.state is SessionState.DONE:
+            await self._finalizer.compress(runner.spool)
+        return runner.is_left and session_id not in self._erased
 
     async def _finalize(self, runner: SessionRunner) -> None:
         """Have the result of a session made, and say it: what the runner asks for at its end."""
@@ -432,19 +435,13 @@ class SessionRegistry:
             runner.heard_speech,
             runner.tell,
         )
-        with contextlib.suppress(Postponed):
-            finished = await self._finalizer.finalize(drained)
-            runner.finish(finished.final, finished.encoded)
+        try:
+            with contextlib.suppress(Postponed):
+                finished = await self._finalizer.finalize(drained)
+                runner.finish(finished.final, finished.encoded)
+        except DiskFull as error:
+            self._refused(runner, error)
 
     def _give_place_back(self, runner: SessionRunner) -> None:
         if self._live.pop(runner.session.id, None) is not None:
             self._metrics.sessions.dec()
-
-
-def _models(loaded: Loaded | None) -> Models:
-    return Models() if loaded is None else Models(loaded.recognizer.name, loaded.speaker_encoder_name)
-
-
-def _speaker_options(loaded: Loaded | None) -> SpeakerOptions | None:
-    indifference = None if loaded is None else loaded.voice_indifference
-    return None if indifference is None else SpeakerOptions.of_encoder(indifference)

@@ -196,3 +196,15 @@ def start_of(stored: StoredSession) -> Start:
     if not isinstance(start, Start):
         raise LiveAsrError(f"Session {stored.id} was opened with a `{start.type}`.")
     return start
+
+
+def remains_of(store: SpoolStore, stored: StoredSession) -> tuple[Start, Transcript]:
+    """Return what can be read of a session that cannot be taken up. Blocks."""
+    try:
+        start = start_of(stored)
+    except LiveAsrError:
+        start = Start()
+    try:
+        return start, read_transcript(store, stored.id)
+    except (KeyError, OSError):
+        return start, Transcript()

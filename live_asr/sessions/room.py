@@ -6,7 +6,8 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from live_asr.errors import StorageError, Unavailable
+from live_asr.errors import DiskFull, StorageError, Unavailable
+from live_asr.storage.files import check_write
 from live_asr.storage.spool import SpoolStore
 
 log = logging.getLogger(__name__)
@@ -15,6 +16,8 @@ LOOK_INTERVAL = 1.0
 """Seconds between two looks: in that time all sessions together write a fraction of what is kept free."""
 LEAST_FREE_BYTES = 64 * 1024 * 1024
 """With less room on the disk no session goes on: it could not be kept."""
+PROBE_BYTES = 1024 * 1024
+"""What a disk that refused has to take before it counts as having room again."""
 
 
 class Room:
@@ -24,10 +27,26 @@ class Room:
         self._store = store
         self._is_there = asyncio.Event()
         self._is_there.set()
+        self._has_refused = False
 
     async def look(self) -> bool:
         """Tell whether the disk has room for a session. Raises StorageError when that is not known."""
-        return await asyncio.to_thread(self._store.free_bytes) >= LEAST_FREE_BYTES
+        if await asyncio.to_thread(self._store.free_bytes) < LEAST_FREE_BYTES:
+            return False
+        if self._has_refused:
+            try:
+                await asyncio.to_thread(check_write, self._store.folder, PROBE_BYTES)
+            except DiskFull:
+                return False
+            self._has_refused = False
+        return True
+
+    def refuse(self) -> None:
+        """Take note that the disk did not take something, whatever is free: quotas and inodes end, too."""
+        if not self._has_refused:
+            log.error("the disk takes nothing more: sessions wait")
+        self._has_refused = True
+        self._is_there.clear()
 
     async def wait(self) -> None:
         """Wait until there is room."""

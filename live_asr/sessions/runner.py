@@ -155,6 +155,7 @@ class SessionRunner:
             return
         if self._stop_asked:
             raise after_stop("audio")
+        self._audio_since_lag = True
         self.spool.append_audio(data)
         self._inbox.put_audio(data, self.received_bytes)
         self.received_bytes += len(data)
@@ -193,7 +194,8 @@ class SessionRunner:
         self._kept_audio = kept_audio
         self.received_bytes = self._acked_bytes = self.spool.safe_bytes
         self.heard_speech = True  # or not; this errs on the side of looking once more
-        self._stop_asked = self.session.state is SessionState.FINALIZING
+        # Whether that was stopped or given up is not known, so that its client may have more audio.
+        self._stop_asked = self._given_up = self.session.state is SessionState.FINALIZING
         self._presence.lose()
 
     def lose_client(self, outbox: Outbox | None = None) -> None:
@@ -205,7 +207,7 @@ class SessionRunner:
             self._presence.lose()
 
     def _end_as_if_stopped(self) -> None:
-        self._given_up = not self._stop_asked
+        self._given_up = self._given_up or not self._stop_asked
         self._stop_asked = True
         self._inbox.put("lost")
 
@@ -218,12 +220,11 @@ class SessionRunner:
                 Notice("audio_dropped", f"The session ended while you were away: audio {where} is not taken.")
             )
 
-    def leave(self) -> None:
-        """Stop working for a session that waits for audio, as it is, to be taken up again.
-
-        One that has all its audio goes on to its end.
-        """
-        if not self._stop_asked and self.session.state in (SessionState.OPEN, SessionState.STREAMING):
+    def leave(self, *, even_stopped: bool = False) -> None:
+        """Stop working for a session that waits for audio, or for any, as it is, to be taken up again."""
+        waits = not self._stop_asked and self.session.state in (SessionState.OPEN, SessionState.STREAMING)
+        is_unfinished = not self._finishing and self.session.state is not SessionState.FAILED
+        if waits or (even_stopped and is_unfinished):
             self.is_left = True
             self._ended.set()
 
@@ -308,7 +309,7 @@ class SessionRunner:
 
     def _account_for(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
-        if error is not None:
+        if error is not None and not self.is_left:
             if isinstance(error, StorageError):
                 self.fail(error)
                 return
@@ -388,7 +389,7 @@ class SessionRunner:
         """Return how much audio waits to be decoded, going by what was: containers do not tell."""
         heard_bytes = self._hearing.heard_bytes
         waiting_bytes = self.received_bytes - heard_bytes
-        return waiting_bytes * self.session.received_sample // heard_bytes if heard_bytes else 0
+        return waiting_bytes * self.session.heard_sample // heard_bytes if heard_bytes else 0
 
     async def _finish(self) -> None:
         """Have the session finalized once it is drained and all it heard and said is on disk."""

@@ -12,6 +12,7 @@ import struct
 import tempfile
 import zlib
 from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,10 +77,11 @@ class Batch:
                 append_synced(self.folder / CHECKS_FILE, check_of(self.audio, self.position_bytes))
             if self.messages:
                 append_synced(self.folder / MESSAGES_FILE, self.messages)
-            if self.state is not None:
-                replace_file(self.folder / STATE_FILE, self.state)
         except OSError as error:
             return error
+        if self.state is not None:
+            with suppress(OSError):  # an older one does, and whatever else is wrong the next batch will meet
+                replace_file(self.folder / STATE_FILE, self.state)
         return None
 
 
@@ -95,6 +97,17 @@ def prepare(folder: Path) -> None:
             f"Nothing can be written in {folder}: {error.strerror or error}.",
             "Name a folder that this user may write, on a disk that has room, with --data.",
         ) from error
+
+
+def check_write(folder: Path, size_bytes: int) -> None:
+    """Refuse where so much cannot be written now. Blocks. Raises DiskFull or another StorageError."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(size_bytes))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise storage_error(error) from error
 
 
 def check_room(folder: Path, needed_bytes: int) -> None:

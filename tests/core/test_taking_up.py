@@ -114,6 +114,17 @@ def test_a_session_says_what_it_would_have_said_whenever_its_servers_die(
     assert [m.seq for m in messages] == list(range(1, len(messages) + 1))  # type: ignore[union-attr]
 
 
+def test_audio_that_is_heard_again_is_not_counted_twice() -> None:
+    life = Life(MONOLOGUE, MONOLOGUE_AUDIO)
+    life.hear_until(samples(14.0))
+    life.die()
+    assert life.session.lag(samples(14.0)).received == 14.0
+    life.hear_until(samples(3.0))
+    assert life.session.lag(samples(11.0)).received == 14.0
+    life.hear_until(samples(16.0))
+    assert life.session.lag().received == 16.0
+
+
 @settings(deadline=None, max_examples=25)
 @given(st.lists(st.integers(samples(6.5), samples(17.0)), min_size=1, max_size=2).map(sorted))
 def test_speakers_are_called_what_they_were_called_before(deaths: list[int]) -> None:

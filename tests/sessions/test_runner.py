@@ -483,6 +483,19 @@ async def test_a_client_that_comes_back_too_late_is_told_so_and_hears_the_end(tm
     assert (tmp_path / "a1" / "audio.bin").stat().st_size == len(pcm())
 
 
+async def test_a_client_that_comes_back_too_late_twice_is_not_refused_the_second_time(tmp_path: Path) -> None:
+    async with bench(tmp_path, resume_window=0.0) as desk:
+        desk.runner.receive_audio(pcm())
+        desk.engine.may_work.clear()
+        for _ in range(2):
+            desk.runner.lose_client()
+            desk.come_back()
+            desk.runner.receive_audio(bytes(SECOND_BYTES))
+        desk.engine.may_work.set()
+        await desk.until("final")
+    assert ("error" in desk.types, desk.outbox.close_code) == (False, 1000)
+
+
 async def test_a_session_that_is_cancelled_leaves_no_task_and_no_open_box(tmp_path: Path) -> None:
     before = asyncio.all_tasks()
     async with bench(tmp_path) as desk:
