@@ -227,7 +227,8 @@ async def test_sessions_on_a_disk_that_is_full_wait_and_go_on_when_there_is_room
                 assert (await again.finished())["duration"] == len(speech) / SECOND_BYTES
             check_record(record(one, again))
     async with call(server.stream) as later:
-        assert (await later.start())["type"] == "ready"
+        assert (await later.start(final_pass=False))["type"] == "ready"
+        await later.finished()
     await eventually(lambda: server.metric("live_asr_sessions") == 0)
 
 
