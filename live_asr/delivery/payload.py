@@ -14,7 +14,6 @@ RESERVED = frozenset(
     {
         "sessionId",
         "revision",
-        "labels",
         "status",
         "error",
         "transcript",
@@ -46,7 +45,6 @@ def webhook_body(
     body: dict[str, Any] = {
         "sessionId": session_id,
         "revision": final.revision if final is not None else 0,
-        "labels": final.labels if final is not None else None,
         "status": "success" if error is None else "failed",
     }
     body.update((key, value) for key, value in start.metadata.items() if key not in RESERVED)
@@ -64,6 +62,7 @@ def webhook_body(
             "duration": round(final.duration, 3) if final is not None else 0.0,
             "audioFormat": start.audio.encoding,
             "processingTime": round(processing_time, 3),
+            "labels": final.labels if final is not None else None,
         },
     }
     text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

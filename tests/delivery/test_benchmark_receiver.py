@@ -12,7 +12,7 @@ from live_asr.delivery.post import Patience
 from live_asr.storage.database import Database, Delivery
 from tests.delivery.running_sender import SECRET, Sending, sending
 
-BODY = json.dumps({"sessionId": "a1", "number": 7, "revision": 1, "labels": "full"}).encode()
+BODY = json.dumps({"sessionId": "a1", "number": 7, "revision": 1, "metadata": {"labels": "full"}}).encode()
 
 
 async def first_try_and_end(run: Sending, url: str) -> tuple[Delivery, Delivery]:

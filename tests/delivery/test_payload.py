@@ -63,7 +63,6 @@ def test_a_session_that_went_well_is_told_as_the_protocol_writes_it() -> None:
     assert body(Start(metadata={"jobId": 123, "presentationId": 456}), turns=turns) == {
         "sessionId": "a1",
         "revision": 1,
-        "labels": "full",
         "status": "success",
         "jobId": 123,
         "presentationId": 456,
@@ -93,6 +92,7 @@ def test_a_session_that_went_well_is_told_as_the_protocol_writes_it() -> None:
             "duration": 205.8,
             "audioFormat": "pcm_s16le",
             "processingTime": 45.235,
+            "labels": "full",
         },
     }
 
@@ -118,14 +118,14 @@ def test_turns_of_one_speaker_that_overlap_count_once_and_a_silent_speaker_is_li
 def test_a_session_without_speakers_has_null_labels_and_no_diarization() -> None:
     final = Final(1, 0, 1.0, None, " Hi.", (FinalSegment(0, 1, None, "Hi.", BEN),), (), {})
     told = body(final=final)
-    assert (told["revision"], told["labels"]) == (0, None)
+    assert (told["revision"], told["metadata"]["labels"]) == (0, None)
     assert told["segments"][0]["speakerLabel"] is None
     assert told["diarization"] == []
 
 
 def test_a_result_says_of_which_pass_its_speakers_are() -> None:
     told = body(final=replace(FINAL, labels="live"))
-    assert (told["revision"], told["labels"]) == (1, "live")
+    assert (told["revision"], told["metadata"]["labels"]) == (1, "live")
 
 
 def test_a_session_that_failed_says_why_and_what_was_heard() -> None:
@@ -138,7 +138,8 @@ def test_a_session_that_failed_before_a_word_has_an_empty_transcript() -> None:
     start = Start(audio=AudioFormat(encoding="mulaw"), language="de")
     told = body(start, final=None, error=("internal", "It broke."))
     assert (told["transcript"], told["segments"], told["diarization"]) == ("", [], [])
-    assert (told["revision"], told["labels"], told["metadata"]["duration"]) == (0, None, 0.0)
+    assert told["revision"] == 0
+    assert (told["metadata"]["labels"], told["metadata"]["duration"]) == (None, 0.0)
     assert (told["metadata"]["language"], told["metadata"]["audioFormat"]) == ("de", "mulaw")
 
 
@@ -146,8 +147,8 @@ def test_metadata_that_clashes_with_a_name_of_ours_goes_below_client_metadata() 
     told = body(
         Start(metadata={"status": "paid", "clientMetadata": 7, "room": "A1", "error": None, "labels": "x"})
     )
-    assert (told["status"], told["room"]) == ("success", "A1")
-    assert told["clientMetadata"] == {"status": "paid", "clientMetadata": 7, "error": None, "labels": "x"}
+    assert (told["status"], told["room"], told["labels"]) == ("success", "A1", "x")
+    assert told["clientMetadata"] == {"status": "paid", "clientMetadata": 7, "error": None}
     assert "error" not in told
 
 
