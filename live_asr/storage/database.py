@@ -34,6 +34,8 @@ OVER = ("done", "failed")
 """The states that a session does not leave."""
 PENDING, DELIVERED, DEAD = "pending", "delivered", "dead"
 DELIVERY_STATES = (PENDING, DELIVERED, DEAD)
+LONGEST_WAIT = 1.2 * 24 * 3600.0
+"""Seconds: no try is put off by more, so what lies further ahead was put off by a clock that was wrong."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -323,13 +325,16 @@ class Database:
     ) -> list[Delivery]:
         """Return the pending deliveries whose time has come, the longest due first.
 
+        A first try is due at once, whatever its time: the clock may have been ahead when that was written.
         `without` names deliveries, and `receivers` receivers, that have enough of attention already.
         """
+        at = deliveries.c.next_at
         wanted = (
             select(deliveries)
-            .where(deliveries.c.state == PENDING, deliveries.c.next_at <= now)
+            .where(deliveries.c.state == PENDING)
+            .where(or_(at <= now, at > now + LONGEST_WAIT, deliveries.c.tries == 0))
             .where(deliveries.c.id.not_in(without), deliveries.c.receiver.not_in(receivers))
-            .order_by(deliveries.c.next_at)
+            .order_by(at)
             .limit(limit)
         )
         return self._deliveries(wanted)

@@ -46,7 +46,11 @@ def add(database: Database, session_id: str, state: str, error: str | None = Non
     database.finish_session(session_id, state="done", ended_at=2.0, delivery=NewDelivery(URL, b"{}"))
     (delivery,) = database.deliveries(session_id=session_id)
     tried = database.record_try(
-        delivery.id, state=state, next_at=9e9, last_status=500 if error else 200, last_error=error
+        delivery.id,
+        state=state,
+        next_at=time.time() + 3600,
+        last_status=500 if error else 200,
+        last_error=error,
     )
     assert tried is not None
     return tried
