@@ -114,8 +114,8 @@ class FullPass:
     async def run(self, job: FullPassJob, on_progress: OnProgress) -> FullPassResult:
         """Do one job and return what it found, telling how far it is.
 
-        Raises EngineError when the process dies or cannot do it: it may be asked again, but what failed
-        twice will fail a third time. Cancelling the caller kills the process.
+        Raises EngineError when the process cannot be started, dies or cannot do it: it may be asked again,
+        but what failed twice will fail a third time. Cancelling the caller kills the process.
         """
         self._waiting_count += 1
         try:
@@ -175,11 +175,15 @@ class FullPass:
             on_progress(answer.stage, done)
 
     async def _start(self) -> None:
-        self._process, self._reader, self._writer = await spawn(
-            "live_asr.inference.full_pass_worker",
-            stdout=asyncio.subprocess.DEVNULL,  # pyannote prints there what concerns nobody
-            env=self._environment(),
-        )
+        try:
+            self._process, self._reader, self._writer = await spawn(
+                "live_asr.inference.full_pass_worker",
+                stdout=asyncio.subprocess.DEVNULL,  # pyannote prints there what concerns nobody
+                env=self._environment(),
+            )
+        except OSError as error:  # no memory, process or descriptor is left: for a while, perhaps
+            reason = error.strerror or error
+            raise EngineError(f"The process of the full pass cannot be started: {reason}.") from error
         self._writer.write(pack(self._load))
 
     def _environment(self) -> dict[str, str]:

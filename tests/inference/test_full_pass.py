@@ -220,6 +220,16 @@ async def test_a_process_that_is_killed_is_an_error_and_the_next_job_has_another
     assert "New Jersey" in text(await full_pass.run(job, untold))
 
 
+async def test_a_process_that_cannot_be_started_is_an_error_and_the_next_job_has_one(
+    full_pass: FullPass, job: FullPassJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", str(tmp_path / "no-python"))
+        with pytest.raises(EngineError, match="cannot be started: No such file"):
+            await full_pass.run(job, untold)
+    assert "New Jersey" in text(await full_pass.run(job, untold))
+
+
 async def test_who_no_longer_wants_the_result_ends_the_process(full_pass: FullPass, job: FullPassJob) -> None:
     asked = Asked(full_pass, job)
     process_id = await asked.process()
