@@ -63,6 +63,8 @@ class Stream:
         self._settings = settings
         self._registry = registry
         self._metrics = metrics
+        self._is_gone = False
+        """Whether nothing can be sent any more."""
 
     async def run(self) -> None:
         """Serve the connection. Never raises: a broken peer is nobody else's trouble."""
@@ -141,6 +143,9 @@ class Stream:
             await asyncio.wait([sending, *others], return_when=asyncio.FIRST_COMPLETED)
             # Whatever ended it: what was said to the client is to reach it, if it takes it within reason.
             await asyncio.wait([sending], timeout=SEND_PATIENCE)
+            if self._is_gone and others:
+                # What it had said by then may still wait to be read, its `stop` perhaps, and its end behind.
+                await asyncio.wait(others[:1], timeout=SEND_PATIENCE)
         finally:
             if runner is not None:
                 runner.lose_client(outbox)
@@ -194,9 +199,9 @@ class Stream:
                 runner.dismiss(slow, outbox)
             outbox.failure = outbox.failure or slow
         except (WebSocketDisconnect, ConnectionError, RuntimeError):
-            # RuntimeError is what starlette raises for a socket that was closed meanwhile.
-            if runner is not None:
-                runner.lose_client(outbox)
+            # RuntimeError is what starlette raises for a socket that was closed meanwhile. Who reads takes
+            # note of it, in order with what the client said before.
+            self._is_gone = True
 
     async def _send(self, text: bytes) -> None:
         async with asyncio.timeout(SEND_PATIENCE):
