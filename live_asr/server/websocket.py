@@ -1,19 +1,21 @@
 """The WebSocket protocol of `/v1/stream`: uvicorn's, with an end that tells the client why.
 
 Frames that are too large, or are no frames, never reach the application: the protocol refuses them by
-itself. Here it says so in an `error` message first, as for any other refusal, and it lets go of peers
-that read nothing instead of waiting for them.
+itself, and when the server ends it closes what is still open. Here it says so in an `error` message first, as
+for any other refusal, and it lets go of peers that read nothing instead of waiting for them.
 """
 
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode, Frame, Opcode
 
 from live_asr.core.messages import encode, error_message
-from live_asr.errors import ClientError
+from live_asr.errors import ClientError, LiveAsrError
+from live_asr.sessions.resumption import shutting_down
 
 MAX_FRAME_BYTES = 1024 * 1024
 QUIET = 0.5
@@ -24,6 +26,8 @@ class StreamProtocol(WebSocketsSansIOProtocol):
     """One connection, whose memory is bounded whatever the peer sends or does not read."""
 
     _failed = False
+    _is_answered = False
+    """Whether the application has sent anything: `ready`, or why there is none."""
     _abort_timer: asyncio.TimerHandle | None = None
     _quiet_timer: asyncio.TimerHandle | None = None
 
@@ -39,12 +43,32 @@ class StreamProtocol(WebSocketsSansIOProtocol):
             self.close_sent = True
             self.transport.close()
             return
+        self._refuse(_fault(close.code, close.reason), close.reason)
+
+    def shutdown(self) -> None:
+        """Close what is open while the server ends; a peer that has heard nothing yet is told why."""
+        if self.transport.is_closing():  # the peer has closed it: there is nothing to be said
+            return
+        if self.close_sent or not self.handshake_complete or self._is_answered:
+            super().shutdown()
+            return
+        error = shutting_down("Come back in a moment, here or to another server.", close_code=1013)
+        self.conn.send_close(error.close_code)
+        self._refuse(error)
+
+    async def send(self, message: Any) -> None:
+        """Pass on what the application sends."""
+        await super().send(message)
+        self._is_answered = self._is_answered or message["type"] == "websocket.send"
+
+    def _refuse(self, error: LiveAsrError, reason: str = "") -> None:
+        """Say why the connection ends, then send the close frame that waits to be sent."""
         self.stop_keepalive()
-        self.queue.put_nowait({"type": "websocket.disconnect", "code": close.code, "reason": close.reason})
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": error.close_code, "reason": reason})
         self.close_sent = True
-        error = encode(error_message(_fault(close.code, close.reason)))
         closing = b"".join(self.conn.data_to_send())
-        self.transport.write(Frame(Opcode.TEXT, error).serialize(mask=False) + closing)
+        text = Frame(Opcode.TEXT, encode(error_message(error))).serialize(mask=False)
+        self.transport.write(text + closing)
         self._linger()
 
     def handle_cont(self, event: Frame) -> None:
