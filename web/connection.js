@@ -12,8 +12,8 @@ const FIRST_PAUSE_MS = 250;
 const LONGEST_PAUSE_MS = 10_000;
 /** A server acknowledges every second: where it says nothing for so long although it was sent sound, nobody is there. */
 const SILENCE_MS = 15_000;
-/** The same once all is sent: a full pass that waits for another's turn may say nothing for a while. */
-const SILENCE_AFTER_STOP_MS = 60_000;
+/** The same for a file, which is acknowledged as it is worked off, and for a full pass that waits for another's turn. */
+const LONG_SILENCE_MS = 60_000;
 const LOOK_MS = 2_000;
 /** After so long without the server there is nothing to come back to: it waits for two minutes, if not told otherwise. */
 const GIVE_UP_MS = 180_000;
@@ -41,6 +41,9 @@ const RESUMABLE = new Set([
  * @property {(message: Message) => void} received
  * @property {() => void} interrupted  the socket is gone; this side tries to come back
  * @property {() => void} resumed  it is back, and what was missed follows
+ * @property {(lost_bytes: number) => void} damaged  the server no longer has so much of what it had acknowledged
+ * @property {(untaken_bytes: number, taken_bytes: number) => void} cut  the server has ended the session by itself: it has
+ *   the first `taken_bytes` of the audio, and takes none of what follows
  * @property {() => void} closed  the socket is gone for good, and this side did not ask for it
  */
 
@@ -57,10 +60,14 @@ export class Connection {
   #unacked_bytes = 0;
   #sent_bytes = 0;
   #acked_bytes = 0;
-  /** Zero until `ready` says how much may be on its way. */
+  /** What this socket's `ready` said; null before it. @type {import("./messages.js").Ready | null} */
+  #greeting = null;
+  /** How much may be on its way; zero until all that was missed is here. */
   #window_bytes = 0;
   #stopping = false;
   #stopSent = false;
+  /** No more audio is taken: `stopped` has come. */
+  #hasEnded = false;
   /** Whom to take up; null before the first `ready`. @type {{session: string, token: string} | null} */
   #session = null;
   #lastSeq = 0;
@@ -112,10 +119,15 @@ export class Connection {
     return new Promise((resolve) => this.#waiting.push(resolve));
   }
 
-  /** Leave out the oldest audio that waits, until at most `limit_bytes` do. @param {number} limit_bytes */
+  /**
+   * Leave out the oldest audio that waits, until at most `limit_bytes` do; all of it once none is taken any more.
+   *
+   * @param {number} limit_bytes
+   * @returns {number} how much was left out
+   */
   dropOldest(limit_bytes) {
     let dropped_bytes = 0;
-    while (this.#queued_bytes > limit_bytes) dropped_bytes += this.#shift().byteLength;
+    while (this.#queued_bytes > (this.#hasEnded ? 0 : limit_bytes)) dropped_bytes += this.#shift().byteLength;
     return dropped_bytes;
   }
 
@@ -155,6 +167,7 @@ export class Connection {
   /** @param {number} code that the socket was closed with */
   #lost(code) {
     this.#drop();
+    this.#greeting = null;
     this.#window_bytes = 0;
     if (this.#readyAt !== null && performance.now() - this.#readyAt > STABLE_MS) {
       this.#lostAt = null;
@@ -177,11 +190,13 @@ export class Connection {
 
   /** A connection may be dead without a word: then nothing is acknowledged. */
   #look() {
-    const isWaiting = this.#window_bytes > 0 && this.#sent_bytes > this.#acked_bytes && this.#start.pace !== "fast";
-    const isOpening = this.#socket !== null && this.#window_bytes === 0;
+    if (!this.#socket) return;
+    const isOpening = this.#window_bytes === 0;
+    const isWaiting = !this.#hasEnded && this.#sent_bytes > this.#acked_bytes;
+    const isDueSoon = isOpening || (isWaiting && this.#start.pace !== "fast");
+    const isDue = isDueSoon || isWaiting || this.#stopSent || this.#hasEnded;
     const silence_ms = performance.now() - this.#heardAt;
-    const isSilent = (isWaiting || isOpening) && silence_ms > SILENCE_MS;
-    if (isSilent || (this.#stopSent && this.#socket && silence_ms > SILENCE_AFTER_STOP_MS)) this.#lost(1006);
+    if (isDue && silence_ms > (isDueSoon ? SILENCE_MS : LONG_SILENCE_MS)) this.#lost(1006);
   }
 
   /** @param {string} text */
@@ -194,6 +209,11 @@ export class Connection {
     }
     if (message.type === "ack") this.#acknowledged(message.bytes);
     if (message.type === "final") this.#isOver = true;
+    if (message.type === "stopped" || message.type === "final") this.#end(this.#stopSent);
+    if (message.type === "notice" && message.code === "audio_dropped") {
+      this.#end(false); // who reads is told in seconds, not in bytes
+      return;
+    }
     if (message.type === "error" && this.#session) {
       if (NOT_YET.has(message.code)) this.#lostAt = null;
       if (RESUMABLE.has(message.code)) {
@@ -204,7 +224,7 @@ export class Connection {
       if (message.code === "session_unknown") return; // the close says enough, or what went wrong before
     }
     this.#lastSeq = Math.max(this.#lastSeq, message.seq ?? 0);
-    this.#pump();
+    this.#goOn();
     this.#events.received(message);
   }
 
@@ -214,10 +234,20 @@ export class Connection {
     this.#session = { session: message.session, token: message.token };
     this.#readyAt = performance.now();
     this.#trouble = null;
-    if (isResumed) this.#goOnFrom(message.received_bytes);
-    this.#window_bytes = message.max_unacked_bytes;
+    this.#greeting = message;
+    this.#stopSent = false;
     if (isResumed) this.#events.resumed();
     else this.#events.received(message);
+    this.#goOn();
+  }
+
+  /** Send on, once all that was missed is here: that the session has ended may be part of it. */
+  #goOn() {
+    const ready = this.#greeting;
+    if (ready && this.#window_bytes === 0 && this.#lastSeq >= ready.last_seq) {
+      if (!this.#hasEnded) this.#goOnFrom(ready.received_bytes);
+      this.#window_bytes = ready.max_unacked_bytes;
+    }
     this.#pump();
   }
 
@@ -225,9 +255,11 @@ export class Connection {
   #goOnFrom(received_bytes) {
     // What it has received and not yet put on disk stays here too.
     let has_bytes = received_bytes - (this.#sent_bytes - this.#unacked_bytes);
+    const lost_bytes = Math.max(0, -has_bytes);
     const held = this.#unacked.splice(0);
     this.#unacked_bytes = 0;
-    const again = [];
+    // After half a sample all that follows would be noise.
+    const again = lost_bytes & 1 ? [new Uint8Array(1)] : [];
     for (const piece of held) {
       const here_bytes = Math.min(Math.max(has_bytes, 0), piece.byteLength);
       has_bytes -= piece.byteLength;
@@ -238,7 +270,17 @@ export class Connection {
     for (const piece of again) this.#queued_bytes += piece.byteLength;
     this.#sent_bytes = received_bytes;
     this.#acked_bytes = Math.min(this.#acked_bytes, received_bytes);
-    this.#stopSent = false;
+    if (lost_bytes > 0) this.#events.damaged(lost_bytes);
+  }
+
+  /** No more audio is taken: where this side has not asked for that, some is missing. @param {boolean} wasAsked */
+  #end(wasAsked) {
+    if (this.#hasEnded) return;
+    this.#hasEnded = true;
+    const taken_bytes = Math.max(this.#greeting?.received_bytes ?? 0, this.#acked_bytes);
+    const untaken_bytes = this.#sent_bytes + this.#queued_bytes - taken_bytes;
+    this.#forget();
+    if (!wasAsked) this.#events.cut(untaken_bytes, taken_bytes);
   }
 
   /** Let go of what the server has on disk. @param {number} position_bytes */
@@ -257,7 +299,7 @@ export class Connection {
 
   #pump() {
     const socket = this.#socket;
-    if (this.#window_bytes === 0 || socket?.readyState !== WebSocket.OPEN) return;
+    if (this.#window_bytes === 0 || this.#hasEnded || socket?.readyState !== WebSocket.OPEN) return;
     while (this.#queue.length > 0) {
       const room_bytes = this.#window_bytes - (this.#sent_bytes - this.#acked_bytes);
       const [head] = this.#queue;
@@ -303,6 +345,11 @@ export class Connection {
     clearTimeout(this.#timer);
     clearInterval(this.#looking);
     removeEventListener("online", this.#comeBackNow);
+    this.#forget();
+  }
+
+  /** Hold no audio any more, sent or not. */
+  #forget() {
     this.#queue = [];
     this.#queued_bytes = 0;
     this.#unacked = [];

@@ -4,6 +4,7 @@ import { Connection } from "./connection.js";
 import { nameOf } from "./export.js";
 import { Microphone, reasonOf } from "./microphone.js";
 import { replay } from "./replay.js";
+import { amount } from "./words.js";
 
 /**
  * Seconds of sound kept while the network stalls or is away: longer than a server waits for its clients. Beyond it the
@@ -24,6 +25,8 @@ export class Session {
   #microphone = null;
   /** @type {Connection | null} */
   #connection = null;
+  /** How large the recording is; 0 where it is the microphone. */
+  #file_bytes = 0;
   #released = new AbortController();
 
   /**
@@ -51,6 +54,7 @@ export class Session {
   /** Caption a recording. @param {File} file @param {Choices} choices */
   async replay(file, choices) {
     this.#dispatch({ type: "page.file_chosen", name: file.name, size: file.size });
+    this.#file_bytes = file.size;
     const start = { ...spoken(choices), audio: { encoding: "container" }, pace: "fast" };
     const connection = this.#connect(start);
     try {
@@ -129,6 +133,8 @@ export class Session {
       received: (message) => this.#dispatch(message),
       interrupted: () => this.#dispatch({ type: "page.connection_interrupted" }),
       resumed: () => this.#dispatch({ type: "page.connection_resumed" }),
+      damaged: (lost_bytes) => this.#damaged(lost_bytes),
+      cut: (untaken_bytes, taken_bytes) => this.#cut(untaken_bytes, taken_bytes),
       closed: () => this.#dispatch({ type: "page.connection_closed" }),
     });
     this.#connection = connection;
@@ -141,11 +147,39 @@ export class Session {
     this.#dispatch({ type: "page.sound_captured", duration, level: Math.max(...levels) });
     if (!this.#connection || !this.#microphone) return;
     this.#connection.send(bytes);
-    const bytesPerSecond = this.#microphone.rate_hz * BYTES_PER_SAMPLE;
-    const dropped_bytes = this.#connection.dropOldest(KEPT * bytesPerSecond);
+    const dropped_bytes = this.#connection.dropOldest(KEPT * this.#microphone.rate_hz * BYTES_PER_SAMPLE);
     if (dropped_bytes > 0) {
-      this.#dispatch({ type: "page.sound_dropped", duration: dropped_bytes / bytesPerSecond });
+      this.#dispatch({ type: "page.sound_dropped", duration: secondsOf(dropped_bytes, this.#microphone) });
     }
+  }
+
+  /** The server no longer has all that it had. @param {number} lost_bytes */
+  #damaged(lost_bytes) {
+    const message = this.#microphone
+      ? `The server has lost ${amount(secondsOf(lost_bytes, this.#microphone))} of the sound that it had already. ` +
+        "What you have read stays; the recording goes on without it."
+      : "The server has lost some of the recording that it had already. Add it again afterwards to have all of it.";
+    this.#dispatch({ type: "page.noticed", code: "audio_lost", message });
+  }
+
+  /**
+   * The server waited for this page no longer, and takes no more sound.
+   *
+   * @param {number} untaken_bytes
+   * @param {number} taken_bytes
+   */
+  #cut(untaken_bytes, taken_bytes) {
+    // What has not been read of a recording is missing too, unless nobody wants it.
+    const isUnread = this.#file_bytes > 0 && !this.#released.signal.aborted;
+    const missing_bytes = isUnread ? this.#file_bytes - taken_bytes : untaken_bytes;
+    if (missing_bytes <= 0) return;
+    if (this.#microphone) {
+      this.#dispatch({ type: "page.sound_dropped", duration: secondsOf(missing_bytes, this.#microphone) });
+    } else {
+      this.#dispatch({ type: "page.file_cut", share: missing_bytes / this.#file_bytes });
+    }
+    const message = "The connection was away for longer than the server waits: it has ended the session.";
+    this.#dispatch({ type: "page.noticed", code: "ended_while_away", message });
   }
 
   #unplugged() {
@@ -168,6 +202,11 @@ async function openOrDefault(choices, events) {
     if (choices.deviceId === "" || reasonOf(error) !== "no_device") throw error;
     return Microphone.open({ ...choices, deviceId: "" }, events);
   }
+}
+
+/** How long a piece of the microphone's sound is. @param {number} size_bytes @param {Microphone} microphone */
+function secondsOf(size_bytes, microphone) {
+  return size_bytes / (microphone.rate_hz * BYTES_PER_SAMPLE);
 }
 
 /** The fields of `start` that say what is spoken. @param {Choices} choices */

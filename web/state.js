@@ -46,8 +46,8 @@
  * @property {number} captured  seconds of sound taken from the microphone
  * @property {number} quiet  seconds since the microphone last gave any sound
  * @property {number} unanswered  seconds of sound since the server last said anything
- * @property {number} dropped  seconds of sound that had to be left out because the network was too slow
- * @property {{name: string, size: number, fraction: number} | null} file
+ * @property {number} dropped  seconds of sound that had to be left out because the network was too slow, or away
+ * @property {{name: string, size: number, fraction: number, missing?: number} | null} file  `missing`: the share not taken
  * @property {number} acked  bytes of audio that the server has on disk
  * @property {boolean} complete  the server has sent `stopped`: every word is here
  * @property {{stage: string, fraction: number} | null} progress  of the full pass
@@ -125,8 +125,7 @@ export function initialState() {
 export function reduce(state, message) {
   if (Object.hasOwn(FROM_PAGE, message.type)) return FROM_PAGE[message.type](state, message);
   const heard = state.unanswered === 0 ? state : { ...state, unanswered: 0 };
-  if (Object.hasOwn(FROM_SERVER, message.type)) return FROM_SERVER[message.type](heard, message);
-  return heard;
+  return Object.hasOwn(FROM_SERVER, message.type) ? FROM_SERVER[message.type](heard, message) : heard;
 }
 
 /** @typedef {(state: State, message: any) => State} Step */
@@ -158,7 +157,7 @@ const FROM_SERVER = {
   },
 
   partial(state, message) {
-    return { ...state, tail: message.words ?? tailOf(message) };
+    return { ...state, tail: message.words?.length ? message.words : tailOf(message) };
   },
 
   commit(state, message) {
@@ -268,6 +267,7 @@ const FROM_PAGE = {
   }),
 
   "page.sound_dropped": (state, { duration }) => ({ ...state, dropped: state.dropped + duration }),
+  "page.file_cut": (state, { share }) => ({ ...state, file: state.file && { ...state.file, missing: share } }),
 
   "page.stop_requested"(state) {
     if (state.phase === "asking") return ended(state, "idle");

@@ -54,8 +54,12 @@ const WORDS = {
     tone: "busy",
   }),
   live: (state) => (state.source === "file" ? replaying() : listening(state)),
-  finishing: (state) => ({ title: "Finishing", detail: state.complete ? pass(state) : "Writing the last words.", tone: "busy" }),
-  done: (state) => ({ title: "Done", detail: summary(state), tone: "good" }),
+  finishing: (state) => ({ title: "Finishing", detail: finishing(state), tone: "busy" }),
+  done: (state) => ({
+    title: loss(state) ? "Done, in part" : "Done",
+    detail: summary(state),
+    tone: loss(state) ? "bad" : "good",
+  }),
   full: (state) => ({
     title: "Server full",
     detail: `All places are taken. Trying again ${state.retryIn ? `in ${state.retryIn} s` : "now"}.`,
@@ -151,6 +155,11 @@ export function seconds(duration) {
   return duration < 59.5 ? `${Math.round(duration)} s` : clock(Math.round(duration));
 }
 
+/** Some seconds, with tenths where they are few. @param {number} duration seconds */
+export function amount(duration) {
+  return duration < 9.95 ? `${duration.toFixed(1)} s` : seconds(duration);
+}
+
 /** @param {number} fraction 0 to 1 */
 export function percent(fraction) {
   return `${Math.floor(fraction * 100)} %`;
@@ -188,9 +197,22 @@ function trouble(state) {
     return `No answer from the server for ${Math.floor(state.unanswered)} s. The sound is kept and will be sent.`;
   if (state.quiet >= QUIET_AFTER)
     return `No sound for ${Math.floor(state.quiet)} s. Is the microphone muted, or is another one meant?`;
-  if (state.dropped > 0)
-    return `The network was too slow: ${state.dropped.toFixed(1)} s of sound had to be left out.`;
+  return loss(state);
+}
+
+/** What is missing of the sound; empty where nothing is. @param {State} state */
+function loss({ dropped, file }) {
+  const missing = Math.ceil(100 * (file?.missing ?? 0));
+  if (missing > 0)
+    return `The connection was away for too long: the last ${missing} % of the recording had to be left out.`;
+  if (dropped > 0)
+    return `The connection was away for too long, or too slow: ${amount(dropped)} of sound had to be left out.`;
   return "";
+}
+
+/** @param {State} state */
+function finishing(state) {
+  return [loss(state), state.complete ? pass(state) : "Writing the last words."].filter(Boolean).join(" ");
 }
 
 /** @returns {Words} */
@@ -210,13 +232,12 @@ function pass({ progress, links }) {
 /** @param {State} state */
 function summary(state) {
   const words = wordCount(state);
-  if (words === 0) return "No words were recognised. Is it speech, and in the chosen language?";
+  if (words === 0) return loss(state) || "No words were recognised. Is it speech, and in the chosen language?";
   const speakers = state.cast.speakers.length;
   const counted = words === 1 ? "1 word" : `${words.toLocaleString("en")} words`;
   const by = speakers > 1 ? ` by ${speakers} speakers` : "";
-  return [`${counted}${by} in ${clock(elapsed(state))}.`, shortfall(state), "Copy or save them, or start anew."]
-    .filter(Boolean)
-    .join(" ");
+  const sum = `${counted}${by} in ${clock(elapsed(state))}.`;
+  return [sum, loss(state), shortfall(state), "Copy or save them, or start anew."].filter(Boolean).join(" ");
 }
 
 /** What the full pass did not give. @param {State} state */

@@ -60,11 +60,35 @@ class ScriptedServer:
         self.say(type="error", code="session_unknown", message="There is no such session.", hint="")
         self.lose(1008)
 
+    def come_back(self, received_bytes: int, last_seq: int = 0) -> None:
+        """Lose the page's socket, forget what it has sent, and answer when it takes the session up again."""
+        self.heard.clear()
+        self.lose()
+        self.wait_until(lambda: bool(self.starts))
+        self.heard.clear()
+        self.greet(received_bytes, last_seq)
+
+    def greet(self, received_bytes: int = 0, last_seq: int = 0, window_bytes: int = 2**20) -> None:
+        """Answer that the session is open."""
+        self.say(
+            type="ready",
+            session="abc",
+            token="t",
+            received_bytes=received_bytes,
+            last_seq=last_seq,
+            max_unacked_bytes=window_bytes,
+        )
+
     @property
     def starts(self) -> list[dict[str, Any]]:
         """The `start` messages that the page has sent, of all its sockets."""
         told = [json.loads(message) for message in self.heard if isinstance(message, str)]
         return [message for message in told if message["type"] == "start"]
+
+    @property
+    def audio(self) -> bytes:
+        """The audio that the page has sent."""
+        return b"".join(message for message in self.heard if isinstance(message, bytes))
 
     @property
     def heard_bytes(self) -> int:
@@ -80,13 +104,16 @@ class ScriptedServer:
         """Press Start and answer that the session is open."""
         self._visit.page.get_by_role("button", name="Start").click()
         self.wait_until(lambda: bool(self.heard))
-        self.say(
-            type="ready", session="abc", token="t", received_bytes=0, last_seq=0, max_unacked_bytes=2**20
-        )
+        self.greet()
         self._visit.expect_phase("live")
 
     def commit(
-        self, utterance: int, text: str, speaker: str | None = None, start: float | None = None
+        self,
+        utterance: int,
+        text: str,
+        speaker: str | None = None,
+        start: float | None = None,
+        seq: int = 1,
     ) -> None:
         """Commit this text, a second for each word."""
         begin = 60 * utterance if start is None else start
@@ -94,7 +121,7 @@ class ScriptedServer:
             {"text": f" {word}", "start": begin + n, "end": begin + n + 0.9, "speaker": speaker}
             for n, word in enumerate(text.split())
         ]
-        self.say(type="commit", seq=1, utterance=utterance, words=words, text=f" {text}")
+        self.say(type="commit", seq=seq, utterance=utterance, words=words, text=f" {text}")
 
     def label(self, speaker: str, start: float, end: float) -> None:
         """Tell who said the words between these times."""
@@ -103,6 +130,7 @@ class ScriptedServer:
     def stop(self, duration: float) -> None:
         """Press Stop, and answer that every word is there."""
         self._visit.page.get_by_role("button", name="Stop").click()
+        self.wait_until(lambda: '{"type":"stop"}' in self.heard)
         self.say(type="stopped", seq=1, duration=duration, text="")
 
     def conclude(self, *turns: Turn, live_labels: Mapping[str, Sequence[str]], labels: str = "full") -> None:

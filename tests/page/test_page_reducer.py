@@ -120,7 +120,13 @@ def test_a_server_that_says_nothing_for_long_is_mentioned_until_it_speaks(page: 
 
 def test_sound_that_had_to_be_left_out_is_admitted(page: Page) -> None:
     dropped = {"type": "page.sound_dropped", "duration": 0.75}
-    assert "1.5 s of sound had to be left out" in reduced(page, *LIVE, dropped, dropped)["words"]["detail"]
+    stopped, final = {"type": "stopped", "duration": 1, "text": ""}, {"type": "final", "duration": 1}
+    spoken = commit(0, word(" Hello", 0, 1))
+    story = [*LIVE, spoken, dropped, dropped, stopped, final]
+    for n in range(len(LIVE) + 3, len(story) + 1):
+        words = reduced(page, *story[:n])["words"]
+        assert "1.5 s of sound had to be left out" in words["detail"]
+    assert (words["title"], words["tone"]) == ("Done, in part", "bad")
 
 
 def test_an_interrupted_connection_is_said_to_lose_nothing_until_it_is_back(page: Page) -> None:
@@ -135,8 +141,9 @@ def test_an_interrupted_connection_is_said_to_lose_nothing_until_it_is_back(page
 
 def test_a_tail_without_words_is_shown_as_it_is(page: Page) -> None:
     tail = {"type": "partial", "text": " as viewers get it", "start": 1.0, "end": 2.0}
-    assert [w["text"] for w in reduced(page, *LIVE, tail)["tail"]] == [" as viewers get it"]
-    assert reduced(page, *LIVE, tail, {**tail, "text": ""})["tail"] == []
+    for without in (tail, {**tail, "words": []}):
+        assert [w["text"] for w in reduced(page, *LIVE, without)["tail"]] == [" as viewers get it"]
+        assert reduced(page, *LIVE, tail, {**without, "text": ""})["tail"] == []
 
 
 def test_a_closed_connection_is_lost_only_while_words_are_missing(page: Page) -> None:

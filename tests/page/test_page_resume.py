@@ -93,6 +93,21 @@ def test_a_stop_that_the_server_may_have_missed_is_said_again(
     opened.expect_phase("done")
 
 
+def test_nothing_is_sent_before_all_that_was_missed_is_here(
+    talking_browser: Browser, server: Server, visit: OpenPage
+) -> None:
+    opened, scripted = opened_session(talking_browser, server, visit)
+    sent = scripted.audio
+    scripted.come_back(10_000, last_seq=2)
+    scripted.commit(0, "said meanwhile", seq=1)
+    expect(opened.page.locator("#transcript")).to_contain_text("said meanwhile")
+    assert scripted.heard_bytes == 0
+    scripted.commit(1, "and this", seq=2)
+    rest = sent[10_000:]
+    scripted.wait_until(lambda: scripted.heard_bytes > len(rest))
+    assert scripted.audio.startswith(rest)
+
+
 def test_a_restarting_server_is_come_back_to(
     talking_browser: Browser, server: Server, visit: OpenPage
 ) -> None:
