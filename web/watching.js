@@ -8,6 +8,8 @@
 /** How long to wait before the next try, and the most that it grows to. */
 const FIRST_PAUSE_MS = 1_000;
 const LONGEST_PAUSE_MS = 20_000;
+/** A line that is lost sooner, and brought nothing new, was as good as none: the pauses go on growing. */
+const STABLE_MS = 5_000;
 /** How long the server may take to answer at all: a connection that the browser had kept may be dead. */
 const ANSWER_MS = 8_000;
 /** The server says every 15 s at least that it is there: a line that is silent for so long is dead. */
@@ -30,6 +32,8 @@ export class Watching {
   #events;
   #lastId = "";
   #pause_ms = FIRST_PAUSE_MS;
+  /** When the server answered; infinite while it has not. */
+  #openedAt = Infinity;
   /** Counts down to the next try; 0 while there is a line. */
   #timer = 0;
   #isOver = false;
@@ -76,7 +80,7 @@ export class Watching {
       const response = await fetch(this.#address, { headers, cache: "no-store", signal: line.signal });
       if (Object.hasOwn(REFUSALS, response.status)) return this.#end(REFUSALS[response.status]);
       if (!response.ok || !response.body) return;
-      this.#pause_ms = FIRST_PAUSE_MS;
+      this.#openedAt = performance.now();
       this.#events.changed("open");
       waitFor(SILENCE_MS);
       const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -98,7 +102,10 @@ export class Watching {
   #received(event) {
     const field = (/** @type {string} */ name) =>
       event.split("\n").find((line) => line.startsWith(name))?.slice(name.length) ?? "";
-    this.#lastId = field("id: ") || this.#lastId;
+    if (field("id: ")) {
+      this.#lastId = field("id: ");
+      this.#pause_ms = FIRST_PAUSE_MS; // the record grows; the speakers' names come every time
+    }
     if (!field("data: ")) return; // the server is there, and no more
     const message = JSON.parse(field("data: "));
     this.#events.received(message);
@@ -113,6 +120,8 @@ export class Watching {
 
   #lost() {
     this.#events.changed("reconnecting");
+    if (performance.now() - this.#openedAt > STABLE_MS) this.#pause_ms = FIRST_PAUSE_MS;
+    this.#openedAt = Infinity;
     const wait_ms = this.#pause_ms * (0.5 + Math.random() / 2); // a hall must not come back as one
     this.#pause_ms = Math.min(2 * this.#pause_ms, LONGEST_PAUSE_MS);
     this.#timer = setTimeout(() => this.#open(), wait_ms);

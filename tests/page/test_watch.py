@@ -156,6 +156,21 @@ def test_a_label_that_is_corrected_is_corrected_for_the_audience(
     expect(opened.page.locator("#transcript .speaker")).to_have_text(["Speaker 1"])
 
 
+def test_the_audience_sees_how_a_speaker_is_called_as_soon_as_the_presenter_says_it(
+    browser: Browser, server: Server, presenter: Presenter, visit: OpenPage, sample_pcm: bytes
+) -> None:
+    presenter.speak(sample_pcm[SPEECH])
+    opened = visit(browser, f"{server.url}/watch/{presenter.session}")
+    name = opened.page.locator("#transcript .speaker").first
+    expect(name).to_have_text("Speaker 1", timeout=WORKING)
+    address = f"{server.url}/v1/sessions/{presenter.session}/names"
+    assert opened.page.request.put(address, data={"S1": "Ada"}).ok
+    expect(name).to_have_text("Ada")
+    opened.page.goto(f"{server.url}/overlay/{presenter.session}")
+    expect(name).to_have_text("Ada")
+    presenter.stop()
+
+
 def test_what_is_erased_is_erased_for_the_audience_too(
     browser: Browser, server: Server, presenter: Presenter, visit: OpenPage, sample_pcm: bytes
 ) -> None:
@@ -174,6 +189,26 @@ def test_a_session_that_there_is_not_is_said_to_be_unknown(
     opened = visit(browser, f"{server.url}/watch/{'0' * 24}", tolerated=("Failed to load resource",))
     expect_line(opened, "unknown")
     expect(opened.page.locator("#hero-detail")).to_contain_text("no such session")
+
+
+ANSWERED_IN_VAIN = """window.asked_at = [];
+window.fetch = async () => {
+    window.asked_at.push(performance.now());
+    return new Response(': here\\n\\ndata: {"type":"names","names":{"S1":"Ada"}}\\n\\n');
+};"""
+
+
+def test_a_session_that_waits_to_be_taken_up_is_asked_for_ever_more_rarely(
+    browser: Browser, server: Server, visit: OpenPage
+) -> None:
+    page = visit(browser, "about:blank").page
+    page.clock.install()
+    page.add_init_script(ANSWERED_IN_VAIN)
+    page.goto(f"{server.url}/watch/abc")
+    while page.evaluate("asked_at.length") < 8:
+        page.clock.run_for(1_000)
+    pauses_ms = page.evaluate("asked_at.slice(1).map((at, n) => at - asked_at[n])")
+    assert pauses_ms[-1] >= 10_000, pauses_ms  # the longest, less up to a half of it
 
 
 def test_a_presenter_shares_a_link_that_lets_others_watch_and_nothing_else(
