@@ -123,6 +123,7 @@ def test_a_dead_line_is_noticed_while_a_recording_is_sent(
     scripted = uploading(opened, server)
     expect(opened.page.locator("#phase")).to_have_text("Transcribing")
     opened.page.clock.fast_forward("01:05")
+    expect(opened.page.locator("#phase")).to_have_text("Reconnecting")
     scripted.wait_until(lambda: len(scripted.starts) == 2)
 
 
