@@ -79,8 +79,9 @@ async def events(
 ) -> Response:
     """Answer the kept messages, then live ones, each as one event; `final` or `error` is the last.
 
-    Kept messages have their `seq` as `id`. Between them come `partial` (without words), `speech`, `lag` and
-    `progress`, the newest of each. A comment every 15 s says that the line is alive.
+    Kept messages have their `seq` as `id`. Between them come `partial` (its `words` empty), `speech`, `lag`
+    and `progress`, the newest of each, and `names`, which people gave to the speakers. A comment every 15 s
+    says that the line is alive.
     """
     after_seq = _seq(last_event_id) or _seq(from_query) or 0
     try:

@@ -223,6 +223,7 @@ async def name_speakers(session_id: SessionId, request: Request, state: State) -
         await state.catalogue.set_names(session_id, names)
     except KeyError:
         raise unknown_session(session_id) from None
+    state.viewers.name(session_id, names)
     return Names(names=names)
 
 

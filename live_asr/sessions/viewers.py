@@ -7,8 +7,9 @@ one costs no memory: it skips what is not kept, and catches up with what is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from weakref import WeakValueDictionary
 
 import orjson
@@ -26,7 +27,7 @@ from live_asr.core.messages import (
     encode,
     error_message,
 )
-from live_asr.errors import LiveAsrError, Unavailable
+from live_asr.errors import LiveAsrError, StorageError, Unavailable
 from live_asr.storage.database import OVER, Database
 from live_asr.storage.spool import SpoolStore
 
@@ -69,6 +70,8 @@ class Audience:
         """What is not kept and holds now."""
         self._standing = b""
         """That as it was at the last flush: for those who come in the middle."""
+        self.names: bytes | None = None
+        """The speakers' names as an event, empty where none was ever given; None while that is not known."""
         self._round = 0
         self._shared: tuple[int, bytes] = (last_seq + 1, b"")
         """What was flushed last: the `seq` it begins with, and its text."""
@@ -94,7 +97,8 @@ class Audience:
         audience._flushed_seq = audience.last_seq
         audience._round = 1
         if error is not None:
-            audience._standing = event_of(encode(error_message(error)))
+            # With an id, so that who has had it is not told again, which they would come back for.
+            audience._standing = event_of(encode(error_message(error)), audience.last_seq + 1)
         audience._is_over = True
         audience.is_ended = is_ended
         return audience
@@ -103,6 +107,10 @@ class Audience:
     def last_seq(self) -> int:
         """`seq` of the last kept message; 0 before the first."""
         return self._first_seq + len(self._events) - 1
+
+    def is_all(self, last_id: int) -> bool:
+        """Tell whether nothing follows the event with this id, ever: `final`, or why the session failed."""
+        return self.is_ended and last_id >= max(self.last_seq + bool(self._standing), 1)
 
     @property
     def held_count(self) -> int:
@@ -123,7 +131,8 @@ class Audience:
         if self._is_over or not isinstance(message, KEPT + PASSING):
             return
         if self._unsafe or not is_safe:
-            self._unsafe = [one for one in self._unsafe if not _replaces(message, one[0])]
+            if isinstance(message, PASSING):
+                self._unsafe = [one for one in self._unsafe if type(one[0]) is not type(message)]
             self._unsafe.append((message, encoded))
             if is_safe and isinstance(message, KEPT):
                 self.release(message.seq)
@@ -154,6 +163,13 @@ class Audience:
             self._newest[type(message)] = event
         self._pending.append((type(message), event))
         self._schedule(LAG_INTERVAL if isinstance(message, Lag) else FLUSH_INTERVAL)
+
+    def name(self, names: Mapping[str, str]) -> None:
+        """Take the names that people gave to the speakers; who watches is told."""
+        event = event_of(orjson.dumps({"type": "names", "names": dict(names)}))
+        self.names = event if names or self.names else b""
+        if self.names and not self._is_over:
+            self._schedule(FLUSH_INTERVAL)
 
     def close(self, error: LiveAsrError | None = None) -> None:
         """Say why the session failed, if it did, and end all streams. Idempotent."""
@@ -219,6 +235,9 @@ class Audience:
     async def next_of(self, viewer: Viewer) -> bytes | None:
         """Wait for what `viewer` has not had yet; None when that was all."""
         while True:
+            told, viewer.names = viewer.names, self.names
+            if self.names and self.names is not told:
+                return self.names  # before the record: `final`, which may be in it, is the last event
             first_seq, text = self._shared
             if viewer.round == self._round - 1 and viewer.next_seq == first_seq:
                 viewer.round, viewer.next_seq = self._round, self._flushed_seq + 1
@@ -272,10 +291,7 @@ class Audience:
         loop = asyncio.get_running_loop()
         if loop.time() - self._flushed_at >= HEARTBEAT and self._timer is None:
             self._send(self._flushed_seq + 1, HEARTBEAT_CHUNK)
-        self._beat = loop.call_at(
-            max(self._flushed_at + HEARTBEAT, loop.time() + 1.0),
-            self._say_something,
-        )
+        self._beat = loop.call_at(max(self._flushed_at + HEARTBEAT, loop.time() + 1.0), self._say_something)
 
     def _send(self, first_seq: int, text: bytes) -> None:
         if self._timer is not None:
@@ -291,12 +307,13 @@ class Audience:
 class Viewer:
     """One who watches: where they are in the record."""
 
-    __slots__ = ("_audience", "next_seq", "round")
+    __slots__ = ("_audience", "names", "next_seq", "round")
 
     def __init__(self, audience: Audience, next_seq: int) -> None:
         self._audience = audience
         self.next_seq = next_seq
         """`seq` of the first kept message that they have not had."""
+        self.names: bytes | None = None  # as they were told
         self.round = -2
         """The last flush that they have had; none yet."""
 
@@ -359,7 +376,12 @@ class Viewers:
         """
         self._check_room()
         audience = await self._audience(session_id)
-        if audience.is_ended and after_seq >= max(audience.last_seq, 1):
+        if audience.names is None:  # nobody has watched it since the server began
+            with suppress(StorageError):  # what is said can be followed without them
+                stored = await self._database.call(self._database.session, session_id)
+                if audience.names is None and stored is not None:
+                    audience.name(stored.names)
+        if audience.is_all(after_seq):
             return None
 
         async def load() -> Sequence[bytes]:
@@ -390,6 +412,13 @@ class Viewers:
             self._waiting[session_id] = now + WAITING_HELD, audience
         return audience
 
+    def name(self, session_id: str, names: Mapping[str, str]) -> None:
+        """Tell those who watch a session how its speakers are called from now on."""
+        _, waiting = self._waiting.get(session_id, (0.0, None))
+        for audience in (self._live(session_id), self._ended.get(session_id), waiting):
+            if audience is not None:
+                audience.name(names)
+
     def forget(self, session_id: str) -> None:
         """Hold nothing any more of a session that was erased. Idempotent."""
         self._ended.pop(session_id, None)
@@ -397,10 +426,7 @@ class Viewers:
 
 
 def kept_events(store: SpoolStore, session_id: str) -> list[bytes]:
-    """Read the kept messages of a session as events, from the first one on. Blocks.
-
-    Raises KeyError when there is no such session.
-    """
+    """Read the kept messages of a session as events. Blocks; raises KeyError when there is no such one."""
     events: list[bytes] = []
     for line in store.messages(session_id):
         message = line.strip()
@@ -419,13 +445,6 @@ def event_of(text: bytes, seq: int | None = None) -> bytes:
     return b"data: %b\n\n" % text if seq is None else b"id: %d\ndata: %b\n\n" % (seq, text)
 
 
-def _replaces(message: ServerMessage, older: ServerMessage) -> bool:
-    return isinstance(message, PASSING) and type(message) is type(older)
-
-
 def _event_of_passing(message: ServerMessage, encoded: bytes) -> bytes:
-    """Return what is not kept as viewers get it: the tail without its words' times, which is most of it."""
-    if not isinstance(message, Partial):
-        return event_of(encoded)
-    tail = {"type": "partial", "text": message.text, "start": message.start, "end": message.end}
-    return event_of(orjson.dumps(tail))
+    """Return what is not kept as viewers get it: the tail without its words, which are most of it."""
+    return event_of(encode(replace(message, words=())) if isinstance(message, Partial) else encoded)

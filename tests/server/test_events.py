@@ -75,7 +75,8 @@ async def test_a_viewer_sees_the_tail_while_it_changes_and_neither_token_nor_ack
             await speaking
             await caller.finished()
             await viewer.ended()
-    assert set(partial) == {"type", "text", "start", "end"}
+    assert set(partial) == {"type", "text", "words", "start", "end"}
+    assert partial["words"] == []
     allowed = {"commit", "label", "utterance", "stopped", "final", "partial", "speech", "lag", "progress"}
     assert {event.message["type"] for event in viewer.seen} <= allowed
 
@@ -225,3 +226,26 @@ async def test_a_token_is_asked_for_and_a_link_for_viewers_opens_one_session_alo
     assert "/events?token=********" in log
     assert "geheim-123" not in log
     assert own not in log
+
+
+async def test_viewers_are_told_how_the_speakers_are_called(server: Server, sample_pcm: bytes) -> None:
+    def naming(names: dict[str, str]) -> dict[str, object]:
+        return {"type": "names", "names": names}
+
+    async with speaking(server.url, sample_pcm[SPEECH]) as (caller, session), httpx.AsyncClient() as http:
+        address = f"{server.url}/v1/sessions/{session}/names"
+        async with watch(server.url, session) as early:
+            await early.until_type("commit")
+            assert not any(event.message["type"] == "names" for event in early.seen)
+            await http.put(address, json={"S1": "Ada"})
+            assert await early.until_type("names") == naming({"S1": "Ada"})
+            await http.put(address, json={})
+            await early.until(lambda message: message == naming({}))
+        await http.put(address, json={"S1": "Bea"})
+        async with watch(server.url, session) as late:
+            await late.until_type("commit")
+            assert late.seen[0].message == naming({"S1": "Bea"})
+        await caller.finished()
+    async with watch(server.url, session) as last:
+        await last.ended()
+    assert [last.seen[0].message, last.seen[-1].message["type"]] == [naming({"S1": "Bea"}), "final"]
