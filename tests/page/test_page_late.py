@@ -7,9 +7,10 @@ import re
 import pytest
 from playwright.sync_api import Browser, expect
 from scripted_server import ScriptedServer
+from standing_between import standing_between
 from visiting import OpenPage, Visit
 
-from tests.started import Server
+from tests.started import Server, StartServer
 
 pytest_plugins = ["browsers"]
 
@@ -140,3 +141,27 @@ def test_a_server_that_has_lost_what_it_had_gets_what_is_left_and_the_loss_is_to
     assert scripted.audio.startswith(rest)
     expect(opened.page.locator("#notices")).to_contain_text("The server has lost 0.3 s of the sound")
     expect(opened.page.locator("#phase")).to_have_text("Live")
+
+
+def test_who_comes_back_to_a_session_that_is_over_reads_its_end_and_what_is_missing(
+    talking_browser: Browser, start_server: StartServer, visit: OpenPage
+) -> None:
+    server = start_server(LIVE_ASR_SERVER__RESUME_WINDOW="1")
+    with standing_between(server.url) as between:
+        opened = visit(talking_browser, between.url, tolerated=("WebSocket connection",))
+        page = opened.page
+        opened.start()
+        opened.wait_for("() => document.querySelector('#transcript .committed')")
+        address = page.locator("#save-menu > [data-format=json]").get_attribute("href")
+        assert address is not None
+        session = server.url + address.removesuffix("/transcript.json")
+        between.accept(False)
+        between.cut("reset")
+        while page.request.get(session).json()["state"] != "done":
+            page.wait_for_timeout(100)
+        assert page.locator("#phase").inner_text() == "Reconnecting"
+        between.accept(True)
+        expect(page.locator("#phase")).to_have_text("Done, in part", timeout=20_000)
+        expect(page.locator("#advice")).to_have_text(re.compile(r"\d s of sound had to be left out"))
+        record = page.request.get(server.url + address).json()
+        assert record["text"].split() == opened.captions().split()

@@ -110,7 +110,7 @@ def test_the_stage_shows_only_the_last_lines_large_and_tells_the_audience_of_tro
     assert size >= 60
     opened.page.keyboard.press("+")
     assert lines.last.evaluate("(line) => parseFloat(getComputedStyle(line).fontSize)") > size
-    scripted.say(type="error", code="internal", message="The recogniser broke.", hint="Start again.")
+    scripted.fail("The recogniser broke.")
     expect(opened.page.locator("#stage-state")).to_contain_text("Something broke on the server.")
 
 
@@ -218,7 +218,8 @@ def test_all_text_stands_out_from_its_background(
     opened.page.get_by_role("button", name="Settings").click()
     assert opened.page.evaluate(FAINT_TEXTS) == []
     opened.photograph(f"settings-{scheme}")
-    scripted.say(type="error", code="internal", message="The recogniser broke.", hint="Start again.")
+    scripted.fail("The recogniser broke.")
+    opened.expect_phase("failed")
     expect(opened.page.locator("#advice")).to_be_visible()
     assert opened.page.evaluate(FAINT_TEXTS) == []
 
