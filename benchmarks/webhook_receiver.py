@@ -123,7 +123,13 @@ class Receiver:
         if effect:
             self._settled[webhook_id] = "410" if answer == "410" else "200"
         found = Request(
-            webhook_id, told["sessionId"], answer, effect, digest, told["revision"], told.get("metadata", {}).get("labels")
+            webhook_id,
+            told["sessionId"],
+            answer,
+            effect,
+            digest,
+            told["revision"],
+            told.get("metadata", {}).get("labels"),
         )
         self.requests.append(found)
         return answer, hold
