@@ -305,7 +305,10 @@ class Database:
     def delete_session(self, session_id: str) -> bool:
         """Erase a session and its delivery, a pending one too; return False when there is none."""
         with self._writing() as connection:
-            return connection.execute(sessions.delete().where(sessions.c.id == session_id)).rowcount > 0
+            found = connection.execute(sessions.delete().where(sessions.c.id == session_id)).rowcount > 0
+        with tables.sentences(self._engine):
+            tables.empty_log(self._engine)
+        return found
 
     # The outbox -------------------------------------------------------------------------------------
 

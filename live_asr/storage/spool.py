@@ -238,7 +238,7 @@ class SpoolStore:
         folder = self.folder / session_id
 
         def make() -> None:
-            folder.mkdir(parents=True)
+            folder.mkdir(mode=0o700, parents=True)  # it holds what people said
             try:
                 # The files exist from the start, so that appending never has to sync the folder again.
                 for name in (AUDIO_FILE, CHECKS_FILE, MESSAGES_FILE):

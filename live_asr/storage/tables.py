@@ -253,6 +253,19 @@ def _set_up_sqlite(connection: sqlite3.Connection, _: object) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
+def empty_log(engine: Engine) -> None:
+    """Take out of SQLite's log what the database has by now: text that was erased is still written there.
+
+    Where somebody reads at this moment it stays until the next time.
+    """
+    if engine.dialect.name == "sqlite":
+        connection = engine.raw_connection()
+        try:
+            connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        finally:
+            connection.close()
+
+
 def _begin_sqlite(connection: Connection) -> None:
     # A transaction that will write takes the lock first: one that reads first and writes later cannot
     # wait for another writer, SQLite fails it at once.

@@ -368,11 +368,13 @@ def test_sqlite_syncs_every_commit_and_its_file_is_its_owners_alone(tmp_path: Pa
     database.close()
 
 
-def test_what_was_erased_from_sqlite_is_not_in_its_file(tmp_path: Path) -> None:
+def test_what_was_erased_from_sqlite_is_in_none_of_its_files(tmp_path: Path) -> None:
     database = Database(sqlite_url(tmp_path / "live-asr.db"))
     database.prepare()
     finish(database, "a1", NewDelivery(NEWS.url, b"what nobody may read again" * 400))
+    assert any(b"nobody may read" in path.read_bytes() for path in tmp_path.iterdir())
     database.delete_session("a1")
+    assert not any(b"nobody may read" in path.read_bytes() for path in tmp_path.iterdir())
     database.close()  # the last connection carries the journal over and removes it
     assert [path.name for path in tmp_path.iterdir()] == ["live-asr.db"]
     assert b"nobody may read" not in (tmp_path / "live-asr.db").read_bytes()

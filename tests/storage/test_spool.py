@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -61,6 +62,12 @@ async def test_what_is_reported_safe_is_on_disk_and_in_order(tmp_path: Path) -> 
     assert session.safe == sorted(set(session.safe))
     assert session.safe[-1] == spool.safe_bytes == len(expected)
     assert not session.failures
+
+
+async def test_what_people_said_is_for_its_owner_alone(tmp_path: Path) -> None:
+    async with open_store(tmp_path) as store:
+        spool = await Session().open(store)
+        assert stat.S_IMODE(spool.folder.stat().st_mode) == 0o700
 
 
 async def test_messages_are_read_back_as_they_were_appended_and_a_torn_one_is_not(tmp_path: Path) -> None:
