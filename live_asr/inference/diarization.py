@@ -138,7 +138,9 @@ class Diarizer:
                 turns,
                 pcm,
                 self._embed,
+                threshold=self._threshold,
                 min_speakers=min_speakers or 1,
+                max_speakers=max_speakers,
                 on_share=lambda share: on_stage("clustering", 1 - SETTLING_SHARE * (1 - share)),
             )
         on_stage("clustering", 1.0)

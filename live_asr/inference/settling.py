@@ -1,8 +1,8 @@
 """Settle the voices: every stretch of a diarization compared once more with all speakers.
 
 pyannote's segmentation sometimes takes two people who speak in turn for one, if their voices are alike;
-the embedding of such a pair belongs to the one who speaks longer, and the other's turn goes with it. A
-stretch by itself has an embedding of its own.
+the embedding of such a pair belongs to the one who speaks longer, and the other's turn goes with it. Where
+it does so all along, two people become one. A stretch by itself has an embedding of its own.
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ LONGEST_SAMPLES = samples(2.5)
 MARGIN = 0.05
 """So much more a stretch must be like another speaker, in cosine, than like its own."""
 MOST_ROUNDS = 3
+LEAST_SAMPLES = samples(6.0)
+"""So long a voice must be heard in all to be another speaker than the pipeline found."""
+MOST_COMPARED = 1000
+"""Stretches of one speaker that are compared with each other: that takes memory by the square of it."""
 
 
 def settle_voices(
@@ -32,17 +36,18 @@ def settle_voices(
     pcm: NDArray[np.int16],
     embed: Callable[[FloatArray], FloatArray],
     *,
+    threshold: float,
     min_speakers: int = 1,
+    max_speakers: int | None = None,
     on_share: Callable[[float], None] = lambda share: None,
 ) -> tuple[Turn, ...]:
     """Give each stretch of one voice to the speaker whom it sounds like; by start.
 
-    `embed` turns samples in -1 … 1 into a vector of length 1. Stretches in which several speak stay as they
-    are. Where fewer than `min_speakers` would be left, nothing is changed.
+    `embed` turns samples in -1 … 1 into a vector of length 1. Voices of one speaker that are further apart
+    than `threshold` become several, `max_speakers` in all. Stretches in which several speak stay as they are.
+    Where fewer than `min_speakers` would be left, nothing is changed.
     """
     speakers = sorted({turn.speaker for turn in turns})
-    if len(speakers) < 2:
-        return tuple(turns)
     alone, together = _stretches(turns)
     long_enough = [index for index, turn in enumerate(alone) if _length(turn) >= SHORTEST_SAMPLES]
     if not long_enough:
@@ -55,6 +60,8 @@ def settle_voices(
     voices = np.array(embedded, np.float32)
     lengths = np.array([_length(alone[index]) for index in long_enough], np.float32)
     before = np.array([speakers.index(alone[index].speaker) for index in long_enough])
+    before = _divide(voices, lengths, before, len(speakers), threshold, max_speakers)
+    speakers += [f"another {number}" for number in range(len(speakers), int(before.max()) + 1)]
     settled = _settled(voices, lengths, before, len(speakers))
     for index, number in zip(long_enough, settled, strict=True):
         alone[index] = replace(alone[index], speaker=speakers[number])
@@ -62,6 +69,53 @@ def settle_voices(
     return (
         joined if len({turn.speaker for turn in joined}) >= min(min_speakers, len(speakers)) else tuple(turns)
     )
+
+
+def _divide(
+    voices: FloatArray,
+    lengths: FloatArray,
+    speakers: NDArray[np.int64],
+    count: int,
+    threshold: float,
+    most: int | None,
+) -> NDArray[np.int64]:
+    """Number voices that are further than `threshold` from all `count` speakers: the speaker of each."""
+    divided = speakers.copy()
+    others: list[NDArray[np.intp]] = []
+    known: list[FloatArray] = []
+    for speaker in range(count):
+        groups = _groups(voices, lengths, np.flatnonzero(speakers == speaker), threshold)
+        others += groups[1:]  # who is heard longest is the speaker
+        known += [_mean(voices, lengths, group) for group in groups[:1]]
+    for group in others:
+        voice = _mean(voices, lengths, group)
+        is_new = (
+            lengths[group].sum() >= LEAST_SAMPLES and max(other @ voice for other in known) < 1 - threshold
+        )
+        if is_new and (most is None or count < most):
+            known.append(voice)
+            divided[group] = count
+            count += 1
+    return divided
+
+
+def _groups(
+    voices: FloatArray, lengths: FloatArray, own: NDArray[np.intp], threshold: float
+) -> list[NDArray[np.intp]]:
+    """Return which of these stretches sound alike, those first that are heard longest."""
+    from scipy.cluster.hierarchy import fcluster, linkage
+
+    own = own[:: max(1, -(-len(own) // MOST_COMPARED))]
+    if len(own) < 2:
+        return [own] if len(own) else []
+    labels = fcluster(linkage(voices[own], "average", metric="cosine"), threshold, "distance")
+    groups = [own[labels == label] for label in np.unique(labels)]
+    return sorted(groups, key=lambda group: -float(lengths[group].sum()))
+
+
+def _mean(voices: FloatArray, lengths: FloatArray, group: NDArray[np.intp]) -> FloatArray:
+    mean: FloatArray = voices[group].T @ lengths[group]
+    return mean / max(float(np.linalg.norm(mean)), 1e-9)
 
 
 def _settled(
