@@ -146,12 +146,9 @@ class Finalizer:
         if keep_audio:
             await self._store.mark_for_compression(session.spool)
         await self._conclude(session.session_id, session.start, "done", final, turns, began=began)
+        if keep_audio:
+            await self._store.compress(session.spool)
         return Finished(final, encoded)
-
-    async def compress(self, spool: Spool) -> None:
-        """Compress the audio of a session that is done and was told so, where it is kept at all."""
-        if self._settings.storage.keep_audio:
-            await self._store.compress(spool)
 
     async def fail(
         self,

@@ -17,7 +17,7 @@ from typing import Any
 
 from live_asr.config import Settings
 from live_asr.core.messages import Resume, Start, to_dict
-from live_asr.core.session import Session, SessionState
+from live_asr.core.session import Session
 from live_asr.core.snapshot import Snapshot
 from live_asr.errors import ClientError, DiskFull, LiveAsrError, MediaError, StorageError
 from live_asr.inference.channel import Loaded
@@ -308,7 +308,6 @@ class SessionRegistry:
                 await self._finalizer.finalize(Drained(session.id, start, session.transcript, runner.spool))
         finally:
             await self._store.finish(runner.spool, keep_audio=True)
-        await self._finalizer.compress(runner.spool)
         return False
 
     async def _rebuilt(self, session_id: str, start: Start, loaded: Loaded | None) -> SessionRunner:
@@ -417,8 +416,6 @@ class SessionRegistry:
         finally:
             self._give_place_back(runner)
             self._finalizing.pop(session_id, None)
-        if runner.session.state is SessionState.DONE:
-            await self._finalizer.compress(runner.spool)
         return runner.is_left and session_id not in self._erased
 
     async def _finalize(self, runner: SessionRunner) -> None:

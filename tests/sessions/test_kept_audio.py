@@ -25,7 +25,6 @@ async def test_audio_that_is_kept_is_compressed_and_erased_with_its_session(
     async with opened(tmp_path, keep_audio=True) as desk:
         session = await desk.session(audio=sample_pcm, duration=30.0)
         await desk.finalize(session)
-        await desk.finalizer.compress(session.spool)
         kept = {"session.json", "messages.jsonl", "turns.json", "audio.flac"}
         await wait_for(lambda: desk.files() == kept)
         with av.open(str(session.spool.folder / "audio.flac")) as container:

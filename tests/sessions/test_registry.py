@@ -51,10 +51,10 @@ class LoadedEngine(ScriptedEngine):
 class Server:
     """One run of a server, on a folder."""
 
-    def __init__(self, folder: Path, window: float, keep_audio: bool) -> None:
+    def __init__(self, folder: Path, window: float) -> None:
         settings = Settings(
             server=ServerSettings(resume_window=window, max_sessions=2),
-            storage=StorageSettings(data=folder, keep_audio=keep_audio),
+            storage=StorageSettings(data=folder),
             webhook=WebhookSettings(url="http://127.0.0.1:9/hook"),
         )
         self.folder = folder
@@ -88,8 +88,8 @@ class Server:
 
 
 @asynccontextmanager
-async def running(folder: Path, window: float = 60.0, *, keep_audio: bool = False) -> AsyncIterator[Server]:
-    server = Server(folder, window, keep_audio)
+async def running(folder: Path, window: float = 60.0) -> AsyncIterator[Server]:
+    server = Server(folder, window)
     await asyncio.to_thread(server.database.prepare)
     await server.store.start()
     await server.registry.recover()
@@ -237,17 +237,6 @@ async def test_a_server_that_is_told_to_end_leaves_its_sessions_to_the_next_one(
         second.runner.receive(Stop())
         await second.until("final")
     assert text_of(first, second) == TEXT
-
-
-async def test_audio_that_is_kept_is_compressed_once_its_client_has_the_result(tmp_path: Path) -> None:
-    async with running(tmp_path, keep_audio=True) as server:
-        client = Client(await server.registry.open(START))
-        client.runner.receive_audio(pcm())
-        client.runner.receive(Stop())
-        await client.until("final")
-        folder = tmp_path / "sessions" / client.opened.id
-        await eventually((folder / "audio.flac").exists)
-        await eventually(lambda: not (folder / "audio.bin").exists())
 
 
 async def test_a_session_that_waits_keeps_its_place(tmp_path: Path) -> None:
