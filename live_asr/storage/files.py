@@ -89,9 +89,7 @@ def prepare(folder: Path) -> None:
     """Make the folder and try to write in it. Blocks. Raises StorageError when that cannot be done."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(b"live-asr")
-            os.fsync(file.fileno())
+        _try_writing(folder, 8)
     except OSError as error:
         raise StorageError(
             f"Nothing can be written in {folder}: {error.strerror or error}.",
@@ -102,12 +100,16 @@ def prepare(folder: Path) -> None:
 def check_write(folder: Path, size_bytes: int) -> None:
     """Refuse where so much cannot be written now. Blocks. Raises DiskFull or another StorageError."""
     try:
-        with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(bytes(size_bytes))
-            file.flush()
-            os.fsync(file.fileno())
+        _try_writing(folder, size_bytes)
     except OSError as error:
         raise storage_error(error) from error
+
+
+def _try_writing(folder: Path, size_bytes: int) -> None:
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(bytes(size_bytes))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def check_room(folder: Path, needed_bytes: int) -> None:
