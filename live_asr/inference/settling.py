@@ -60,7 +60,7 @@ def settle_voices(
     voices = np.array(embedded, np.float32)
     lengths = np.array([_length(alone[index]) for index in long_enough], np.float32)
     before = np.array([speakers.index(alone[index].speaker) for index in long_enough])
-    before = _divide(voices, lengths, before, len(speakers), threshold, max_speakers)
+    before = _told_apart(voices, lengths, before, len(speakers), threshold, max_speakers)
     speakers += [f"another {number}" for number in range(len(speakers), int(before.max()) + 1)]
     settled = _settled(voices, lengths, before, len(speakers))
     for index, number in zip(long_enough, settled, strict=True):
@@ -71,7 +71,7 @@ def settle_voices(
     )
 
 
-def _divide(
+def _told_apart(
     voices: FloatArray,
     lengths: FloatArray,
     speakers: NDArray[np.int64],
@@ -114,6 +114,7 @@ def _groups(
 
 
 def _mean(voices: FloatArray, lengths: FloatArray, group: NDArray[np.intp]) -> FloatArray:
+    """Return what these stretches sound like together, length 1; all zeros for none."""
     mean: FloatArray = voices[group].T @ lengths[group]
     return mean / max(float(np.linalg.norm(mean)), 1e-9)
 
@@ -124,9 +125,9 @@ def _settled(
     """Move stretches to the speaker nearest to them until none moves: the speaker of each, shape (n,)."""
     now = before
     for _ in range(MOST_ROUNDS):
-        centroids = np.zeros((count, voices.shape[1]), np.float32)
-        np.add.at(centroids, now, voices * lengths[:, None])
-        centroids /= np.maximum(np.linalg.norm(centroids, axis=1, keepdims=True), 1e-9)
+        centroids = np.array(
+            [_mean(voices, lengths, np.flatnonzero(now == number)) for number in range(count)]
+        )
         likeness = voices @ centroids.T
         nearest = likeness.argmax(axis=1)
         rows = np.arange(len(voices))
