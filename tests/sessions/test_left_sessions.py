@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from test_registry import START, Client, Server, eventually, running, text_of
+from test_registry import START, Client, Server, eventually, gone_on, running, text_of
 from test_runner import SECOND_BYTES, SECONDS, TEXT, pcm
 
 from live_asr.core.messages import Stop
@@ -23,7 +23,7 @@ class Quota:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, refused: bytes) -> None:
         self.is_used_up = True
-        self.refusals = 0
+        self.refusals = self._looks = 0
         written = files.append_synced
 
         def append(path: Path, data: bytes) -> None:
@@ -33,12 +33,18 @@ class Quota:
             written(path, data)
 
         def check(folder: Path, size_bytes: int) -> None:
+            self._looks += 1
             if self.is_used_up:
                 raise DiskFull("The server cannot write its files: Disk quota exceeded.")
 
         monkeypatch.setattr(files, "append_synced", append)
         monkeypatch.setattr(room, "check_write", check)
         monkeypatch.setattr(room, "LOOK_INTERVAL", 0.02)
+
+    async def looked_for_room(self) -> None:
+        """Wait until the room has been looked for some times more."""
+        before = self._looks
+        await eventually(lambda: self._looks >= before + 5)
 
 
 @asynccontextmanager
@@ -63,7 +69,7 @@ async def test_a_session_whose_end_a_full_disk_refuses_waits_and_is_completed_on
         assert client.heard[-1]["code"] == "storage_full"
         assert not await server.registry.has_disk()
         await eventually(lambda: server.registry.runner_of(client.opened.id) is None)
-        await asyncio.sleep(0.3)  # in which it would be tried again and again
+        await quota.looked_for_room()
         assert quota.refusals == 1
         assert await asyncio.to_thread(server.state, client.opened.id) in ("open", "finalizing")
         quota.is_used_up = False
@@ -87,14 +93,10 @@ async def test_an_open_session_on_a_used_up_quota_is_not_taken_up_again_and_agai
         first.runner.receive_audio(pcm()[3 * SECOND_BYTES :])
         first.runner.session.receive_finalize()
         assert await first.ended() == 1011
-        await asyncio.sleep(0.3)
+        await quota.looked_for_room()
         assert quota.refusals == 1
         quota.is_used_up = False
-        await server.has(first.opened.id)
-        second = Client(await server.registry.resume(first.resume()))
-        second.runner.receive_audio(pcm()[second.opened.received_bytes :])
-        second.runner.receive(Stop())
-        await second.until("final")
+        second = await gone_on(server, first)
     assert text_of(first, second) == TEXT
 
 
@@ -130,11 +132,7 @@ async def test_a_session_that_the_database_keeps_from_being_taken_up_is_tried_ag
 
     monkeypatch.setattr(registry, "read_transcript", refuse)
     async with running(tmp_path) as heir:
-        await heir.has(first.opened.id)
-        second = Client(await heir.registry.resume(first.resume()))
-        second.runner.receive_audio(pcm()[second.opened.received_bytes :])
-        second.runner.receive(Stop())
-        await second.until("final")
+        second = await gone_on(heir, first)
     assert text_of(first, second) == TEXT
 
 

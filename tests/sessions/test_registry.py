@@ -142,6 +142,16 @@ class Client:
         )
 
 
+async def gone_on(server: Server, first: Client) -> Client:
+    """Take a session up again once it can be, send the rest of its audio, and hear its end."""
+    await server.has(first.opened.id)
+    second = Client(await server.registry.resume(first.resume()))
+    second.runner.receive_audio(pcm()[second.opened.received_bytes :])
+    second.runner.receive(Stop())
+    await second.until("final")
+    return second
+
+
 def text_of(*clients: Client) -> str:
     kept = [message for client in clients for message in client.kept]
     assert [message["seq"] for message in kept] == list(range(1, len(kept) + 1))
@@ -231,11 +241,7 @@ async def test_a_server_that_is_told_to_end_leaves_its_sessions_to_the_next_one(
             await server.registry.resume(first.resume())
         assert await asyncio.to_thread(server.state, first.opened.id) == "open"
     async with running(tmp_path) as heir:
-        await heir.has(first.opened.id)
-        second = Client(await heir.registry.resume(first.resume()))
-        second.runner.receive_audio(pcm()[second.opened.received_bytes :])
-        second.runner.receive(Stop())
-        await second.until("final")
+        second = await gone_on(heir, first)
     assert text_of(first, second) == TEXT
 
 
