@@ -71,6 +71,8 @@ def all_variants() -> dict[str, Variant]:
         "step 1.0": windowed(step_samples=samples(1.0)),
         "no carry": windowed(carry_samples=0),
         "carry 8": windowed(carry_samples=samples(8.0)),
+        "no look back": windowed(look_back_samples=0),
+        "look back 20": windowed(look_back_samples=samples(20.0)),
         "trim above 9": windowed(trim_above_samples=samples(9.0)),
         "window 8 + 1.5": windowed(min_window_samples=samples(8.0), padding_samples=samples(1.5)),
         "end silence 0.8": silent(0.8),

@@ -31,6 +31,7 @@ class CaptionOptions:
 
     @property
     def memory_samples(self) -> int:
-        """Audio kept through silence: what the next utterance may carry, and what it takes to notice it."""
+        """Audio kept through silence: what the next utterance may look back at, and what shows its begin."""
         onset = self.segmenter.onset_chunks * CHUNK_SAMPLES + self.segmenter.pre_roll_samples
-        return self.window.carry_samples + self.window.lead_samples + onset
+        window = self.window
+        return max(window.carry_samples, window.look_back_samples) + window.lead_samples + onset

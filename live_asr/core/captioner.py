@@ -126,7 +126,7 @@ class Captioner:
         self._window.take_up(sample, words)
         self._segmenter.take_up(chunk_sample, sample)
         self._judged_sample = self._consumed_sample = chunk_sample
-        self._buffer = AudioBuffer(min(self._window.start_sample, chunk_sample))
+        self._buffer = AudioBuffer(min(self._window.kept_from_sample, chunk_sample))
         return self._buffer.start_sample
 
     # What arrives ----------------------------------------------------------------------------------
@@ -234,7 +234,7 @@ class Captioner:
     @property
     def carried(self) -> tuple[Word, ...]:
         """The last committed words, with their tokens."""
-        return tuple(self._window.committed)
+        return tuple(self._window.carried)
 
     @property
     def sure_language(self) -> str | None:
@@ -262,7 +262,7 @@ class Captioner:
                 self._consume(self._probabilities.popleft())
             else:
                 break
-        keep = self._window.start_sample
+        keep = self._window.kept_from_sample
         if not (self._segmenter.in_speech or self._ending):
             keep = max(keep, self._consumed_sample - self.options.memory_samples)
         self._buffer.discard_before(min(keep, self._judged_sample, self._consumed_sample))

@@ -3,7 +3,7 @@
 One rule decides how faithful short windows are: an utterance must not start a fresh one. The window
 carries up to 5 s of earlier audio with it, and the words already committed in there are forced on the
 decoder, so that it neither starts cold nor says them again. It is only ever cut at the start of a
-committed word.
+committed word. The last decode of an utterance is the last chance to mend its words: it looks further back.
 """
 
 from __future__ import annotations
@@ -33,6 +33,11 @@ class WindowOptions:
     """Earlier audio taken along into an utterance."""
     carry_gap_samples: int = samples(3.0)
     """A longer pause carries nothing: its words have become another context."""
+    look_back_samples: int = samples(15.0)
+    """Audio that the last decode of an utterance sees, words committed in it forced, or the window where that
+    is longer."""
+    look_back_tokens: int = 120
+    """It looks back no further than so many forced tokens: the rest of the decoder's room is for new ones."""
     lead_samples: int = samples(0.02)
     """The window starts so much before its first word."""
     min_window_samples: int = samples(10.0)
@@ -57,8 +62,12 @@ class RollingWindow:
     def __init__(self, options: WindowOptions | None = None) -> None:
         self._options = options or WindowOptions()
         self._committed: deque[Word] = deque()
+        self._before: deque[Word] = deque()
+        """Committed words that have left the window, and that a last decode may still look back at."""
+        self._horizon_sample = 0
+        """It looks back no further than this, wherever the aligner puts a word."""
         self.start_sample = 0
-        """First sample of the window: nothing before it is needed again."""
+        """First sample of the window."""
         self.next_step_sample = 0
         """The next step is due once so much audio was heard."""
         self.heard_sample = 0
@@ -73,17 +82,21 @@ class RollingWindow:
         self.committed_end_sample = sample
         self.start_sample = words[0].start_sample - self._options.lead_samples if words else sample
         self.start_sample = max(0, self.start_sample)
+        self._forget_before()
 
     def open(self, start_sample: int) -> None:
         """Begin an utterance whose audio starts at `start_sample`, carrying what lies close before it."""
         options = self._options
         if start_sample - self.committed_end_sample > options.carry_gap_samples:
             self._committed.clear()
+            self._before.clear()
         while self._committed and self._committed[0].start_sample < start_sample - options.carry_samples:
-            self._committed.popleft()
+            self._before.append(self._committed.popleft())
         first = self._committed[0].start_sample - options.lead_samples if self._committed else start_sample
-        # Never back: what lies before the last window is gone.
+        # Never back: what the window has left behind it has heard often enough.
         self.start_sample = max(self.start_sample, min(start_sample, first))
+        if not self._before:
+            self._horizon_sample = self.start_sample
         self.heard_sample = start_sample
         self.next_step_sample = start_sample + options.first_step_samples
         self._waiting_for_speech = False
@@ -120,13 +133,15 @@ class RollingWindow:
         """Describe the decode of everything up to `end_sample`."""
         options = self._options
         self.heard_sample = end_sample
-        prefix = tuple(token for word in self._committed for token in word.tokens)
+        earlier = self._looked_back(end_sample) if final and not full_window else ()
+        start_sample = self._start_at(earlier[0]) if earlier else self.start_sample
+        prefix = tuple(token for word in (*earlier, *self._committed) for token in word.tokens)
         new_from = max(self.start_sample, self.committed_end_sample)
         new_samples = max(0, min(end_sample, speech_end_sample + samples(0.2)) - new_from)
         rate = options.english_tokens_per_second if language == "en" else options.tokens_per_second
         cap = min(int(rate * new_samples / samples(1.0)) + options.spare_tokens, options.most_tokens)
         return DecodeRequest(
-            start_sample=self.start_sample,
+            start_sample=start_sample,
             end_sample=end_sample,
             prefix=prefix,
             max_new_tokens=cap,
@@ -142,6 +157,16 @@ class RollingWindow:
         """The committed words inside the window, oldest first."""
         return tuple(self._committed)
 
+    @property
+    def carried(self) -> Sequence[Word]:
+        """The committed words that a decode may still be told, oldest first."""
+        return (*self._before, *self._committed)
+
+    @property
+    def kept_from_sample(self) -> int:
+        """Nothing before this is needed again."""
+        return self._start_at(self._before[0]) if self._before else self.start_sample
+
     def commit(self, words: Sequence[Word], end_sample: int) -> None:
         """Take note of newly committed words, and trim what the window no longer needs."""
         if not words:
@@ -149,11 +174,16 @@ class RollingWindow:
         self._committed.extend(words)
         self.committed_end_sample = words[-1].end_sample
         options = self._options
+        while (
+            self._before
+            and self._before[0].start_sample < self.committed_end_sample - options.look_back_samples
+        ):
+            self._before.popleft()
         if end_sample - self.start_sample <= min(options.trim_above_samples, options.longest_samples):
             return
         keep_from = self.committed_end_sample - options.keep_committed_samples
         while self._committed and self._committed[0].start_sample < keep_from:
-            self._committed.popleft()
+            self._before.append(self._committed.popleft())
         first = self._committed[0].start_sample if self._committed else words[-1].end_sample
         self.start_sample = max(self.start_sample, first - options.lead_samples)
 
@@ -168,3 +198,26 @@ class RollingWindow:
         """
         self._committed.clear()
         self.start_sample = max(self.start_sample, start_sample, self.committed_end_sample)
+        self._forget_before()
+
+    def _start_at(self, word: Word) -> int:
+        """Return where a window starts whose first word is one from before this window."""
+        start_sample = min(word.start_sample - self._options.lead_samples, self.start_sample)
+        return max(self._horizon_sample, start_sample)
+
+    def _forget_before(self) -> None:
+        """Look back no further than this window from now on."""
+        self._before.clear()
+        self._horizon_sample = self.start_sample
+
+    def _looked_back(self, end_sample: int) -> Sequence[Word]:
+        """Return the words before the window that a last decode up to `end_sample` looks back at."""
+        options = self._options
+        room = options.look_back_tokens - sum(len(word.tokens) for word in self._committed)
+        earlier: deque[Word] = deque()
+        for word in reversed(self._before):
+            room -= len(word.tokens)
+            if room < 0 or word.start_sample < end_sample - options.look_back_samples:
+                break
+            earlier.appendleft(word)
+        return earlier

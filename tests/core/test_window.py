@@ -145,6 +145,68 @@ def test_a_trim_that_is_set_beyond_the_bound_of_the_window_comes_at_the_bound() 
     assert len(window.committed) == 6
 
 
+def test_the_last_decode_of_an_utterance_looks_back_at_15_s() -> None:
+    window = opened(0.0)
+    for end in (7.0, 14.0, 18.0):
+        window.commit(words(window.committed_end_sample / samples(1.0), end), samples(end + 0.5))
+    step = window.request(samples(20.0), samples(20.0))
+    last = window.request(samples(20.0), samples(20.0), final=True)
+    assert (seconds(step.start_sample), step.prefix) == (14.98, tuple(range(150, 180, 5)))
+    assert (seconds(last.start_sample), last.prefix) == (4.98, tuple(range(50, 180, 5)))
+    assert seconds(window.kept_from_sample) <= 4.98
+    assert window.request(samples(20.0), samples(20.0)) == step, "it is one exception"
+
+
+def test_the_last_decode_looks_back_at_an_earlier_utterance_too_but_not_over_a_long_pause() -> None:
+    window = opened(0.0)
+    window.commit(words(0.0, 6.0), samples(6.0))
+    window.open(samples(7.0))
+    assert window.request(samples(9.0), samples(9.0), final=True).start_sample == 0
+    window.open(samples(9.1))
+    request = window.request(samples(11.0), samples(11.0), final=True)
+    assert (seconds(request.start_sample), request.prefix) == (9.1, ())
+    assert seconds(window.kept_from_sample) == 9.1
+
+
+def test_the_last_decode_looks_back_no_further_than_a_cut_by_force() -> None:
+    window = opened(0.0)
+    window.commit(words(0.0, 8.0), samples(8.0))
+    window.cut(samples(9.0))
+    window.commit(words(9.0, 17.0), samples(17.0))
+    assert seconds(window.request(samples(17.0), samples(17.0), final=True).start_sample) == 9.0
+    assert seconds(window.kept_from_sample) == 9.0
+
+
+def test_the_last_decode_leaves_room_for_new_tokens() -> None:
+    window = opened(0.0, look_back_tokens=35)
+    window.commit([word(i / 2, (i + 1) / 2, *range(5)) for i in range(14)], samples(7.5))
+    window.commit([word(7.0, 7.5, 9)], samples(8.0))
+    assert len(window.committed) == 7
+    assert len(window.request(samples(8.0), samples(8.0)).prefix) == 31
+    assert len(window.request(samples(8.0), samples(8.0), final=True).prefix) == 31, "one word more were 36"
+
+
+def test_a_last_decode_that_is_done_again_in_the_full_window_looks_back_no_further_than_a_step() -> None:
+    window = opened(0.0)
+    window.commit(words(0.0, 8.0), samples(8.0))
+    step = window.request(samples(9.0), samples(9.0))
+    redo = window.request(samples(9.0), samples(9.0), final=True, full_window=True)
+    assert (redo.start_sample, redo.prefix) == (step.start_sample, step.prefix)
+
+
+def test_a_window_that_was_taken_up_looks_back_at_what_it_was_given() -> None:
+    before = opened(0.0)
+    before.commit(words(0.0, 9.0), samples(9.0))
+    window = RollingWindow()
+    window.take_up(samples(9.0), before.carried)
+    assert window.kept_from_sample == before.kept_from_sample
+    for each in (before, window):
+        each.open(samples(9.5))
+    assert window.request(samples(11.0), samples(11.0), final=True) == before.request(
+        samples(11.0), samples(11.0), final=True
+    )
+
+
 # With what ----------------------------------------------------------------------------------------------
 
 
@@ -198,6 +260,9 @@ def test_the_window_only_moves_forward_and_holds_its_words(
                 window.committed[0].start_sample >= request.start_sample - lead
             )
             assert request.prefix == tuple(token for kept in window.committed for token in kept.tokens)
+            last = window.request(samples(now + 0.5), samples(now), final=True)
+            assert window.kept_from_sample <= last.start_sample <= request.start_sample
+            assert last.prefix[len(last.prefix) - len(request.prefix) :] == request.prefix
         now += 0.5
 
 
