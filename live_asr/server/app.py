@@ -12,6 +12,7 @@ from fastapi import FastAPI, WebSocket
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
+from fastapi_offline import FastAPIOffline
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -52,6 +53,11 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "frame-ancestors 'none'",
     ]
 )
+VIEWER_POLICY = CONTENT_SECURITY_POLICY.replace(
+    "script-src 'self'; style-src 'self'",
+    "script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'",
+)
+"""For `/docs`, whose viewer is started by a script in its page, and styles itself."""
 PAGE_HEADERS = {
     "content-security-policy": CONTENT_SECURITY_POLICY,
     "permissions-policy": "microphone=(self), fullscreen=(self)",
@@ -160,7 +166,8 @@ def create_app(
     It answers at once; its models are loaded beside, and `on_ready` or `on_failed` tells how that ended. With
     the application all parts of `state` end.
     """
-    app = FastAPI(
+    app = FastAPIOffline(
+        redoc_url=None,
         title="live-asr",
         version=__version__,
         summary="Live captions while people speak.",
@@ -195,21 +202,22 @@ def create_app(
 
 
 class GuardHeaders:
-    """Add the page's guarding headers to each response; not to the API's own documentation, which loads
-    its viewer from elsewhere."""
+    """Add the page's guarding headers to each response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
-        if scope["type"] != "http" or scope["path"] in ("/docs", "/redoc"):
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
+                if scope["path"] == "/docs":
+                    headers["content-security-policy"] = VIEWER_POLICY
                 for name, value in PAGE_HEADERS.items():
                     headers.setdefault(name, value)
                 headers.setdefault("cache-control", "no-cache")

@@ -157,7 +157,18 @@ def test_the_openapi_description_names_every_route(client: httpx.Client) -> None
     references = json.dumps(description)
     for name in description["components"]["schemas"]:
         assert f"#/components/schemas/{name}" in references
-    assert client.get("/docs").status_code == 200
+
+
+def test_the_viewer_of_the_description_needs_nothing_from_elsewhere(client: httpx.Client) -> None:
+    viewer = client.get("/docs")
+    assert viewer.status_code == 200
+    assert "://" not in viewer.text.replace("http://www.w3.org/", "")
+    policy = viewer.headers["content-security-policy"]
+    assert "script-src 'self' 'unsafe-inline';" in policy
+    assert "https:" not in policy
+    asked = re.findall(r'(?:src|href)="(/[^"]+)"', viewer.text)
+    assert len(asked) >= 3, "a script, a style and an icon"
+    assert [client.get(path).status_code for path in asked] == [200] * len(asked)
 
 
 # The page -----------------------------------------------------------------------------------------
