@@ -40,7 +40,7 @@ weights: install  ## bring the default models, so that the first start needs no 
 	@$(BIN)/live-asr models pull
 
 test: .venv/.tools chromium  ## all tests, with real models, real sockets and a real browser (ARGS= for pytest)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 check: .venv/.tools  ## lint, types, direction of imports: seconds
 	@$(BIN)/ruff check .
