@@ -39,7 +39,7 @@ install: .venv/.installed  ## the server in .venv
 weights: install  ## bring the default models, so that the first start needs no network
 	@$(BIN)/live-asr models pull
 
-test: .venv/.tools chromium  ## all tests, with real models, real sockets and a real browser (ARGS= for pytest)
+test: .venv/.tools chromium  ## all tests, with real models, real sockets and a real browser (ARGS= for pytest, -n0 for one at a time)
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 check: .venv/.tools  ## lint, types, direction of imports: seconds

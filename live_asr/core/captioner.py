@@ -356,11 +356,11 @@ class Captioner:
             return ()
         # In the full window nothing runs away but loops: there a capped hypothesis is just a long one.
         cut_short = hypothesis.capped and not step.full_window
-        believed = without_loops(hypothesis.words, self._window.committed, capped=cut_short)
+        believed = without_loops(hypothesis.words, self._window.told, capped=cut_short)
         if believed is None:
             return None
         words = drop_after_speech(believed, step.speech_end_sample, step.request.end_sample)
-        words = drop_echo(drop_squeezed(words), self._window.committed)
+        words = drop_echo(drop_squeezed(words), self._window.told)
         return in_order(words, self._window.committed_end_sample, step.request.end_sample)
 
     def _take(self, words: tuple[Word, ...], step: _Step) -> None:

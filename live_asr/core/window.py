@@ -66,6 +66,8 @@ class RollingWindow:
         """Committed words that have left the window, and that a last decode may still look back at."""
         self._horizon_sample = 0
         """It looks back no further than this, wherever the aligner puts a word."""
+        self.told: Sequence[Word] = ()
+        """The committed words that were forced in the last request, oldest first."""
         self.start_sample = 0
         """First sample of the window."""
         self.next_step_sample = 0
@@ -87,7 +89,9 @@ class RollingWindow:
     def open(self, start_sample: int) -> None:
         """Begin an utterance whose audio starts at `start_sample`, carrying what lies close before it."""
         options = self._options
-        if start_sample - self.committed_end_sample > options.carry_gap_samples:
+        # A session that was taken up after a pause has last heard a word before that pause.
+        heard_until = self.carried[-1].end_sample if self.carried else self.committed_end_sample
+        if start_sample - heard_until > options.carry_gap_samples:
             self._committed.clear()
             self._before.clear()
         while self._committed and self._committed[0].start_sample < start_sample - options.carry_samples:
@@ -135,7 +139,8 @@ class RollingWindow:
         self.heard_sample = end_sample
         earlier = self._looked_back(end_sample) if final and not full_window else ()
         start_sample = self._start_at(earlier[0]) if earlier else self.start_sample
-        prefix = tuple(token for word in (*earlier, *self._committed) for token in word.tokens)
+        self.told = (*earlier, *self._committed)
+        prefix = tuple(token for word in self.told for token in word.tokens)
         new_from = max(self.start_sample, self.committed_end_sample)
         new_samples = max(0, min(end_sample, speech_end_sample + samples(0.2)) - new_from)
         rate = options.english_tokens_per_second if language == "en" else options.tokens_per_second
@@ -179,6 +184,8 @@ class RollingWindow:
             and self._before[0].start_sample < self.committed_end_sample - options.look_back_samples
         ):
             self._before.popleft()
+        if not self._before:
+            self._horizon_sample = self.start_sample  # what lies before the window is not kept any more
         if end_sample - self.start_sample <= min(options.trim_above_samples, options.longest_samples):
             return
         keep_from = self.committed_end_sample - options.keep_committed_samples

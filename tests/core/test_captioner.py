@@ -469,6 +469,31 @@ def test_an_echo_of_the_forced_words_is_not_committed_again() -> None:
     assert text_of(events) == written(script)
 
 
+def test_an_echo_of_words_that_only_the_last_decode_was_told_is_not_committed_either() -> None:
+    script = numbered([*talk(12.0), *talk(1.2, start=14.0)])
+    reader = ScriptedRecognizer(script)
+
+    def echoing(request: DecodeRequest) -> Hypothesis:
+        read = reader.recognize(request, np.zeros(request.end_sample - request.start_sample, np.float32))
+        if not request.final:
+            return read
+        copied, length = reader.written(request.prefix[:5]), samples(0.1)
+        begin = read.words[0].start_sample - len(copied) * length
+        copies = [
+            replace(word, start_sample=begin + i * length, end_sample=begin + (i + 1) * length)
+            for i, word in enumerate(copied)
+        ]
+        return replace(read, words=(*copies, *read.words))
+
+    subject = captioner()
+    driver = Driver(subject, Always(echoing))
+    driver.hear(audio_of(script, samples(17.0)))
+    *_, step, last = driver.requests
+    assert last.final
+    assert len(last.prefix) >= len(step.prefix) + 5
+    assert text_of(subject.events()) == written(script)
+
+
 def test_words_that_start_after_the_speech_are_not_committed() -> None:
     script = talk(1.6, start=0.0)
 

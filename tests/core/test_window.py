@@ -194,6 +194,26 @@ def test_a_last_decode_that_is_done_again_in_the_full_window_looks_back_no_furth
     assert (redo.start_sample, redo.prefix) == (step.start_sample, step.prefix)
 
 
+def test_a_window_that_was_taken_up_after_a_long_pause_looks_back_no_further_than_that() -> None:
+    window = RollingWindow()
+    window.take_up(samples(9.5), words(1.0, 2.0))
+    window.open(samples(10.0))
+    request = window.request(samples(11.0), samples(11.0), final=True)
+    assert (seconds(request.start_sample), request.prefix) == (10.0, ())
+
+
+def test_what_is_kept_never_moves_back() -> None:
+    window = opened(0.0, carry_samples=0, trim_above_samples=samples(16.0))
+    window.commit(words(0.2, 1.2), samples(1.3))
+    window.open(samples(3.6))
+    window.commit([word(3.6, 4.0)], samples(4.3))
+    window.commit([word(14.0, 15.8)], samples(16.0))
+    kept_from_sample = window.kept_from_sample
+    window.open(samples(16.2))
+    request = window.request(samples(17.2), samples(17.2), final=True)
+    assert kept_from_sample <= window.kept_from_sample <= request.start_sample
+
+
 def test_a_window_that_was_taken_up_looks_back_at_what_it_was_given() -> None:
     before = opened(0.0)
     before.commit(words(0.0, 9.0), samples(9.0))
@@ -239,12 +259,13 @@ def test_a_window_is_filled_to_ten_seconds_or_for_a_redo_to_thirty() -> None:
 @given(
     st.lists(st.tuples(st.floats(0.1, 4.0), st.integers(0, 30), st.floats(0.1, 4.0)), max_size=8),
     st.sampled_from([0.0, 5.0, 15.0]),
+    st.sampled_from([2.0, 7.0, 16.0]),
 )
 def test_the_window_only_moves_forward_and_holds_its_words(
-    utterances: list[tuple[float, int, float]], carry: float
+    utterances: list[tuple[float, int, float]], carry: float, trim: float
 ) -> None:
-    window = RollingWindow(WindowOptions(carry_samples=samples(carry)))
-    now, start_before = 0.0, 0
+    window = RollingWindow(WindowOptions(carry_samples=samples(carry), trim_above_samples=samples(trim)))
+    now, start_before, kept_before = 0.0, 0, 0
     for pause, count, length in utterances:
         now += pause
         window.open(samples(now))
@@ -262,6 +283,8 @@ def test_the_window_only_moves_forward_and_holds_its_words(
             assert request.prefix == tuple(token for kept in window.committed for token in kept.tokens)
             last = window.request(samples(now + 0.5), samples(now), final=True)
             assert window.kept_from_sample <= last.start_sample <= request.start_sample
+            assert kept_before <= window.kept_from_sample
+            kept_before = window.kept_from_sample
             assert last.prefix[len(last.prefix) - len(request.prefix) :] == request.prefix
         now += 0.5
 
