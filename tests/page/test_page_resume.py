@@ -133,16 +133,12 @@ def test_what_the_server_has_but_not_on_disk_is_held_on(
     talking_browser: Browser, server: Server, visit: OpenPage
 ) -> None:
     _, scripted = opened_session(talking_browser, server, visit)
-    sent = b"".join(message for message in scripted.heard if isinstance(message, bytes))
+    sent = scripted.audio
     for received_bytes in (20_000, 4_000):  # the second time it is another process, after a crash
-        scripted.heard.clear()
-        scripted.lose()
-        scripted.wait_until(lambda: bool(scripted.starts))
         rest = sent[received_bytes:]
-        scripted.say(**READY, received_bytes=received_bytes)
+        scripted.come_back(received_bytes)
         scripted.wait_until(lambda rest=rest: scripted.heard_bytes > len(rest))  # type: ignore[misc]
-        again = b"".join(message for message in scripted.heard if isinstance(message, bytes))
-        assert again[: len(rest)] == rest
+        assert scripted.audio[: len(rest)] == rest
 
 
 def test_a_session_that_fails_each_time_is_come_back_to_ever_more_slowly(
