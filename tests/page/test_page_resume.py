@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from playwright.sync_api import Browser, expect
 from scripted_server import ScriptedServer
@@ -14,14 +12,6 @@ from benchmarks.cutting import CUTS
 from tests.started import Server, StartServer
 
 pytest_plugins = ["browsers"]
-
-READY: dict[str, Any] = {
-    "type": "ready",
-    "session": "abc",
-    "token": "t",
-    "last_seq": 0,
-    "max_unacked_bytes": 2**20,
-}
 
 
 def opened_session(browser: Browser, server: Server, visit: OpenPage) -> tuple[Visit, ScriptedServer]:
@@ -50,7 +40,7 @@ def test_a_lost_socket_is_taken_up_and_what_the_server_did_not_receive_is_sent_a
     }
     scripted.heard.clear()
     received_bytes = 10_000
-    scripted.say(**READY, received_bytes=received_bytes)
+    scripted.greet(received_bytes)
     scripted.wait_until(lambda: scripted.heard_bytes > len(sent))
     again = b"".join(message for message in scripted.heard if isinstance(message, bytes))
     known = len(sent) - received_bytes
@@ -69,7 +59,7 @@ def test_what_was_acknowledged_is_not_held(talking_browser: Browser, server: Ser
     scripted.wait_until(lambda: len(scripted.starts) == 2)
     sent = b"".join(message for message in scripted.heard if isinstance(message, bytes))
     scripted.heard.clear()
-    scripted.say(**READY, received_bytes=received_bytes)
+    scripted.greet(received_bytes)
     scripted.wait_until(lambda: scripted.heard_bytes > len(sent) - received_bytes)
     again = b"".join(message for message in scripted.heard if isinstance(message, bytes))
     rest = sent[received_bytes:]
@@ -86,7 +76,7 @@ def test_a_stop_that_the_server_may_have_missed_is_said_again(
     scripted.lose()
     scripted.wait_until(lambda: len(scripted.starts) == 2)
     scripted.heard.clear()
-    scripted.say(**READY, received_bytes=received_bytes)
+    scripted.greet(received_bytes)
     scripted.wait_until(lambda: '{"type":"stop"}' in scripted.heard)
     scripted.say(type="stopped", seq=1, duration=2, text="")
     scripted.conclude(("SPEAKER_00", 0, "Hello."), live_labels={"SPEAKER_00": []})
@@ -153,7 +143,7 @@ def test_a_session_that_fails_each_time_is_come_back_to_ever_more_slowly(
         scripted.lose(1008)
         scripted.wait_until(lambda: bool(scripted.starts))
         paused_ms = opened.page.evaluate(now) - lost_at
-        scripted.say(**READY, received_bytes=0)
+        scripted.greet()
         expect(opened.page.locator("#phase")).to_have_text("Live")
     assert paused_ms > 900  # at least a half of 250 ms, doubled three times
 
