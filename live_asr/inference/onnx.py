@@ -21,7 +21,7 @@ def open_model(model_file: Path) -> Any:
     # A second thread would only spin beside the recogniser.
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
-    # It would keep a layout of memory for every length of audio that it ever sees: 16 MB after some hundreds.
+    # It would keep a layout of memory for every length of audio that it ever sees, and those are many.
     options.enable_mem_pattern = False
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(str(model_file), options, providers=["CPUExecutionProvider"])
