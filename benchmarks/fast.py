@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from benchmarks.frozen import text_of
 from benchmarks.matching import differences, errors, unlike
@@ -199,6 +200,7 @@ def through(server: BenchServer, clip: Clip, pace: Pace, language: str | None) -
     return Gone(stopped.time - log.sent_times[0], text_of(log)), log
 
 
+@threadpool_limits.wrap(limits=1)  # as in the inference process
 def fast(model: str, options: Options, *, seconds: float | None) -> tuple[Table, dict[str, Any]]:
     """Measure server and engine in turn, then compare what fast and real-time sessions say."""
     clip = options.clip(SOURCE, min(seconds or SECONDS, SECONDS))

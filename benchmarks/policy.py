@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from benchmarks.matching import Errors, errors
 from benchmarks.measure import latencies, percentile
@@ -196,6 +197,7 @@ def _sum(found: list[Errors]) -> Errors:
     return sum(found, Errors(0, 0, 0, 0))
 
 
+@threadpool_limits.wrap(limits=1)  # as in the inference process
 def score(
     names: list[str],
     clips: list[Clip],

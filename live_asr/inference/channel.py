@@ -7,6 +7,7 @@ without a detour.
 from __future__ import annotations
 
 import asyncio
+import os
 import pickle
 import socket
 import struct
@@ -23,6 +24,11 @@ from live_asr.core.types import DecodeRequest, Hypothesis
 from live_asr.inference.interfaces import FloatArray, RecognizerInfo, SpeechState
 
 HEADER = struct.Struct("!I")
+
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+"""Environment of a process that computes. Work is divided among cores by window, not within one: numpy's
+second thread would wait for the next product in a loop, which costs a third as much again as a session, and
+torch's is many times slower beside a busy CTranslate2 than none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +152,11 @@ async def receive(reader: asyncio.StreamReader) -> Any:
 
 
 async def spawn(
-    module: str, *, stdout: int | None = None, env: Mapping[str, str] | None = None
+    module: str, *, stdout: int | None = None, environment: Mapping[str, str] | None = None
 ) -> tuple[asyncio.subprocess.Process, asyncio.StreamReader, asyncio.StreamWriter]:
     """Run a module in a process of its own, which is told the number of its end of a socket.
 
+    It computes with one thread unless it says otherwise itself, and sees `environment` beside the server's.
     Raises OSError where the system allows no further process.
     """
     ours, theirs = socket.socketpair()
@@ -160,7 +167,7 @@ async def spawn(
                 *("-m", module, str(theirs.fileno())),
                 pass_fds=[theirs.fileno()],
                 stdout=stdout,
-                env=env,
+                env={**os.environ, **ONE_THREAD, **(environment or {})},
             )
         return process, *await asyncio.open_connection(sock=ours)
     except BaseException:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,7 +178,7 @@ class FullPass:
             self._process, self._reader, self._writer = await spawn(
                 "live_asr.inference.full_pass_worker",
                 stdout=asyncio.subprocess.DEVNULL,  # pyannote prints there what concerns nobody
-                env=self._environment(),
+                environment=self._environment(),
             )
         except OSError as error:  # no memory, process or descriptor is left: for a while, perhaps
             reason = error.strerror or error
@@ -187,12 +186,8 @@ class FullPass:
         self._writer.write(pack(self._load))
 
     def _environment(self) -> dict[str, str]:
-        """Return the process's environment: what its libraries read when they are imported."""
-        environment = dict(os.environ)
-        # One core is enough for a guest, and torch beside a busy CTranslate2 is many times slower with two.
-        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-            environment[name] = "1"
-        environment["PYANNOTE_METRICS_ENABLED"] = "0"
+        """Return what its libraries read from the environment when they are imported."""
+        environment = {"PYANNOTE_METRICS_ENABLED": "0"}
         if self._load.pipeline is None or self._load.pipeline.is_local:
             environment["HF_HUB_OFFLINE"] = "1"
         return environment

@@ -125,6 +125,12 @@ async def test_it_says_what_it_loaded_and_answers(engine: Engine, ask: Asker) ->
     assert answer.waited >= 0 and answer.took > 0
 
 
+async def test_its_libraries_start_no_threads_that_would_spin_for_work(engine: Engine) -> None:
+    environment = psutil.Process(process_of(engine)).environ()
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        assert environment[name] == "1"
+
+
 async def test_it_judges_speech_with_the_state_of_the_call_before(engine: Engine, ask: Asker) -> None:
     audio = ask.audio[samples(12.4) : samples(12.4) + 64 * 512]
     whole = await engine.detect(audio, SpeechState.initial())
