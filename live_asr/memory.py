@@ -9,7 +9,7 @@ import time
 
 M_ARENA_MAX = -8
 """Parameter of glibc's mallopt(3)."""
-TRIM_INTERVAL = 5.0
+TRIM_INTERVAL = 2.0
 """Seconds between two looks for what can be given back: milliseconds of work each."""
 
 

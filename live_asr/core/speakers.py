@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from live_asr.core.audio import AudioBuffer
-from live_asr.core.turns import FRAME_SAMPLES, UNKNOWN, Timeline
+from live_asr.core.turns import FRAME_SAMPLES, UNKNOWN, Timeline, live_label
 from live_asr.core.types import SpeakerLabel, Turn, samples
 from live_asr.core.voices import SpeakerClusters, SpeakerOptions
 
@@ -228,7 +228,7 @@ class SpeakerTracker:
         if previous is not None and shares[int(previous[1:])] > 0:
             shares[int(previous[1:])] += self.options.inertia
         best = int(shares.argmax())
-        return None if best == UNKNOWN or shares[best] < self.options.least_share else f"S{best}"
+        return None if best == UNKNOWN or shares[best] < self.options.least_share else live_label(best)
 
     # The window at hand ------------------------------------------------------------------------------
 

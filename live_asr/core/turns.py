@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from live_asr.core.types import Turn, samples
+from live_asr.core.types import SpeakerLabel, Turn, samples
 
 FloatArray = NDArray[np.float32]
 
@@ -75,7 +76,13 @@ def _before_pause(rows: FloatArray) -> FloatArray:
 
 
 def _turn(column: int, first: int, last: int) -> Turn:
-    return Turn(first * FRAME_SAMPLES, last * FRAME_SAMPLES, f"S{column}")
+    return Turn(first * FRAME_SAMPLES, last * FRAME_SAMPLES, live_label(column))
+
+
+@cache
+def live_label(column: int) -> SpeakerLabel:
+    """Return the label of a speaker of a live session: one string for all words that a long session keeps."""
+    return f"S{column}"
 
 
 class Timeline:

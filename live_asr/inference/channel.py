@@ -27,7 +27,7 @@ HEADER = struct.Struct("!I")
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 """Environment of a process that computes. Work is divided among cores by window, not within one: numpy's
-second thread would wait for the next product in a loop, which costs a third as much again as a session, and
+second thread would wait in a loop for the next product, and cost half as much again as the decodes, and
 torch's is many times slower beside a busy CTranslate2 than none."""
 
 

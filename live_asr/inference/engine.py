@@ -44,7 +44,9 @@ LONGEST_LOAD = 300.0
 """Seconds that a process may take to load its models before it counts as hung."""
 LONGEST_BACKOFF = 10.0
 WATCH_INTERVAL = 1.0
-
+ENVIRONMENT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "8"}
+"""oneDNN, beneath CTranslate2, would keep code for the last 1024 shapes that it has met. Windows and prefixes
+are of ever other lengths: that grows for an hour, and no decode is faster for it."""
 
 Work = Detect | Recognize | Segment | Embed
 
@@ -190,7 +192,7 @@ class Engine:
 
     async def _run_one(self) -> None:
         """Run one process from its start to its end, whatever ends it."""
-        self._process, reader, writer = await spawn("live_asr.inference.worker")
+        self._process, reader, writer = await spawn("live_asr.inference.worker", environment=ENVIRONMENT)
         watch: asyncio.Task[None] | None = None
         try:
             writer.write(pack(self._load))
