@@ -72,10 +72,13 @@ def all_variants() -> dict[str, Variant]:
         "step 1.0": windowed(step_samples=samples(1.0)),
         "no carry": windowed(carry_samples=0),
         "carry 8": windowed(carry_samples=samples(8.0)),
-        "no look back": windowed(look_back_samples=0),
+        "no look back": windowed(look_back_samples=0, doubt_look_back_samples=0),
+        "no look back in doubt": windowed(doubt_look_back_samples=0),
         "look back 20": windowed(look_back_samples=samples(20.0)),
-        "trim above 9": windowed(trim_above_samples=samples(9.0)),
-        "window 8 + 1.5": windowed(min_window_samples=samples(8.0), padding_samples=samples(1.5)),
+        "trim above 7, keep 3": windowed(
+            trim_above_samples=samples(7.0), keep_committed_samples=samples(3.0)
+        ),
+        "window 10": windowed(min_window_samples=samples(10.0)),
         "end silence 0.8": silent(0.8),
     }
 

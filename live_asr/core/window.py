@@ -3,7 +3,8 @@
 One rule decides how faithful short windows are: an utterance must not start a fresh one. The window
 carries up to 5 s of earlier audio with it, and the words already committed in there are forced on the
 decoder, so that it neither starts cold nor says them again. It is only ever cut at the start of a
-committed word. The last decode of an utterance is the last chance to mend its words: it looks further back.
+committed word. Two kinds of decodes look further back: the last one of an utterance, which is the last
+chance to mend its words, and one that follows on doubt: more context, and another one, settles it.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ class WindowOptions:
     """New audio between two decodes."""
     resume_step_samples: int = samples(0.2)
     """First decode after a pause within an utterance."""
-    trim_above_samples: int = samples(7.0)
+    trim_above_samples: int = samples(6.0)
     """A longer window is trimmed once something was committed."""
-    keep_committed_samples: int = samples(3.0)
+    keep_committed_samples: int = samples(2.0)
     """Committed audio that stays in front after a trim."""
     carry_samples: int = samples(5.0)
     """Earlier audio taken along into an utterance."""
@@ -36,11 +37,13 @@ class WindowOptions:
     look_back_samples: int = samples(15.0)
     """Audio that the last decode of an utterance sees, words committed in it forced, or the window where that
     is longer."""
+    doubt_look_back_samples: int = samples(11.0)
+    """The same for a step that follows on doubt; no more than the last decode's."""
     look_back_tokens: int = 120
-    """It looks back no further than so many forced tokens: the rest of the decoder's room is for new ones."""
+    """They look back at no more than so many forced tokens: the decoder's other room is for new ones."""
     lead_samples: int = samples(0.02)
     """The window starts so much before its first word."""
-    min_window_samples: int = samples(10.0)
+    min_window_samples: int = samples(9.0)
     """Shorter windows run away."""
     padding_samples: int = samples(2.0)
     """Zeros behind the audio: without them the decoder does not find the end."""
@@ -63,9 +66,9 @@ class RollingWindow:
         self._options = options or WindowOptions()
         self._committed: deque[Word] = deque()
         self._before: deque[Word] = deque()
-        """Committed words that have left the window, and that a last decode may still look back at."""
+        """Committed words that have left the window, and that a decode may still look back at."""
         self._horizon_sample = 0
-        """It looks back no further than this, wherever the aligner puts a word."""
+        """No decode looks back further than this, wherever the aligner puts a word."""
         self.told: Sequence[Word] = ()
         """The committed words that were forced in the last request, oldest first."""
         self.start_sample = 0
@@ -131,13 +134,17 @@ class RollingWindow:
         speech_end_sample: int,
         *,
         language: str | None = None,
+        doubted: bool = False,
         final: bool = False,
         full_window: bool = False,
     ) -> DecodeRequest:
-        """Describe the decode of everything up to `end_sample`."""
+        """Describe the decode of everything up to `end_sample`; `doubted` is what is to be heard again."""
         options = self._options
         self.heard_sample = end_sample
-        earlier = self._looked_back(end_sample) if final and not full_window else ()
+        look_back = options.doubt_look_back_samples if doubted else 0
+        if final:
+            look_back = options.look_back_samples
+        earlier = self._looked_back(end_sample - look_back) if not full_window else ()
         start_sample = self._start_at(earlier[0]) if earlier else self.start_sample
         self.told = (*earlier, *self._committed)
         prefix = tuple(token for word in self.told for token in word.tokens)
@@ -217,14 +224,13 @@ class RollingWindow:
         self._before.clear()
         self._horizon_sample = self.start_sample
 
-    def _looked_back(self, end_sample: int) -> Sequence[Word]:
-        """Return the words before the window that a last decode up to `end_sample` looks back at."""
-        options = self._options
-        room = options.look_back_tokens - sum(len(word.tokens) for word in self._committed)
+    def _looked_back(self, from_sample: int) -> Sequence[Word]:
+        """Return the words before the window that a decode looks back at, none from before `from_sample`."""
+        room = self._options.look_back_tokens - sum(len(word.tokens) for word in self._committed)
         earlier: deque[Word] = deque()
         for word in reversed(self._before):
             room -= len(word.tokens)
-            if room < 0 or word.start_sample < end_sample - options.look_back_samples:
+            if room < 0 or word.start_sample < from_sample:
                 break
             earlier.appendleft(word)
         return earlier

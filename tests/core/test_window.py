@@ -66,7 +66,7 @@ def test_the_first_utterance_starts_the_window() -> None:
 
 def test_an_utterance_carries_earlier_audio_with_its_words_forced() -> None:
     window = opened(0.0)
-    window.commit(words(0.0, 6.0), samples(6.5))
+    window.commit(words(0.0, 6.0), samples(6.0))
     window.open(samples(7.0))
     request = window.request(samples(7.8), samples(7.8))
     assert seconds(request.start_sample) == 1.98, "20 ms before the first word within five seconds"
@@ -96,16 +96,16 @@ def test_a_window_without_a_commit_grows() -> None:
 
 def test_a_commit_in_a_short_window_trims_nothing() -> None:
     window = opened(0.0)
-    window.commit(words(0.0, 6.0), samples(7.0))
+    window.commit(words(0.0, 5.0), samples(6.0))
     assert window.start_sample == 0
-    assert len(window.committed) == 12
+    assert len(window.committed) == 10
 
 
-def test_a_commit_in_a_long_window_trims_it_to_three_seconds_before_its_end() -> None:
+def test_a_commit_in_a_long_window_trims_it_to_two_seconds_before_its_end() -> None:
     window = opened(0.0)
     window.commit(words(0.0, 7.0), samples(7.5))
-    assert seconds(window.start_sample) == 3.98
-    assert [seconds(kept.start_sample) for kept in window.committed] == [4.0, 4.5, 5.0, 5.5, 6.0, 6.5]
+    assert seconds(window.start_sample) == 4.98
+    assert [seconds(kept.start_sample) for kept in window.committed] == [5.0, 5.5, 6.0, 6.5]
 
 
 def test_a_window_is_never_cut_inside_a_word() -> None:
@@ -142,7 +142,7 @@ def test_a_trim_that_is_set_beyond_the_bound_of_the_window_comes_at_the_bound() 
     window = opened(0.0, trim_above_samples=samples(20.0))
     window.commit(words(0.0, 16.0), samples(16.5))
     assert not window.is_stuck(samples(16.5))
-    assert len(window.committed) == 6
+    assert len(window.committed) == 4
 
 
 def test_the_last_decode_of_an_utterance_looks_back_at_15_s() -> None:
@@ -151,10 +151,23 @@ def test_the_last_decode_of_an_utterance_looks_back_at_15_s() -> None:
         window.commit(words(window.committed_end_sample / samples(1.0), end), samples(end + 0.5))
     step = window.request(samples(20.0), samples(20.0))
     last = window.request(samples(20.0), samples(20.0), final=True)
-    assert (seconds(step.start_sample), step.prefix) == (14.98, tuple(range(150, 180, 5)))
+    assert (seconds(step.start_sample), step.prefix) == (15.98, tuple(range(160, 180, 5)))
     assert (seconds(last.start_sample), last.prefix) == (4.98, tuple(range(50, 180, 5)))
     assert seconds(window.kept_from_sample) <= 4.98
     assert window.request(samples(20.0), samples(20.0)) == step, "it is one exception"
+
+
+def test_a_step_that_follows_on_doubt_looks_back_at_11_s() -> None:
+    window = opened(0.0)
+    for end in (7.0, 14.0, 18.0):
+        window.commit(words(window.committed_end_sample / samples(1.0), end), samples(end + 0.5))
+    step = window.request(samples(20.0), samples(20.0), doubted=True)
+    assert (seconds(step.start_sample), step.prefix) == (8.98, tuple(range(90, 180, 5)))
+    assert [word.start_sample for word in window.told][0] == samples(9.0)
+    last = window.request(samples(20.0), samples(20.0), doubted=True, final=True)
+    assert seconds(last.start_sample) == 4.98
+    redo = window.request(samples(20.0), samples(20.0), doubted=True, final=True, full_window=True)
+    assert seconds(redo.start_sample) == 15.98
 
 
 def test_the_last_decode_looks_back_at_an_earlier_utterance_too_but_not_over_a_long_pause() -> None:
@@ -181,8 +194,8 @@ def test_the_last_decode_leaves_room_for_new_tokens() -> None:
     window = opened(0.0, look_back_tokens=35)
     window.commit([word(i / 2, (i + 1) / 2, *range(5)) for i in range(14)], samples(7.5))
     window.commit([word(7.0, 7.5, 9)], samples(8.0))
-    assert len(window.committed) == 7
-    assert len(window.request(samples(8.0), samples(8.0)).prefix) == 31
+    assert len(window.committed) == 5
+    assert len(window.request(samples(8.0), samples(8.0)).prefix) == 21
     assert len(window.request(samples(8.0), samples(8.0), final=True).prefix) == 31, "one word more were 36"
 
 
@@ -246,9 +259,9 @@ def test_the_cap_does_not_count_what_is_committed_nor_silence() -> None:
     assert window.request(samples(9.0), samples(5.8)).max_new_tokens == one_second
 
 
-def test_a_window_is_filled_to_ten_seconds_or_for_a_redo_to_thirty() -> None:
+def test_a_window_is_filled_to_nine_seconds_or_for_a_redo_to_thirty() -> None:
     window = opened(0.0)
-    assert seconds(window.request(samples(1.0), samples(1.0)).min_window_samples) == 10.0
+    assert seconds(window.request(samples(1.0), samples(1.0)).min_window_samples) == 9.0
     redo = window.request(samples(1.0), samples(1.0), final=True, full_window=True)
     assert (seconds(redo.min_window_samples), redo.final) == (30.0, True)
 
@@ -281,7 +294,9 @@ def test_the_window_only_moves_forward_and_holds_its_words(
                 window.committed[0].start_sample >= request.start_sample - lead
             )
             assert request.prefix == tuple(token for kept in window.committed for token in kept.tokens)
+            doubted = window.request(samples(now + 0.5), samples(now), doubted=True)
             last = window.request(samples(now + 0.5), samples(now), final=True)
+            assert last.start_sample <= doubted.start_sample <= request.start_sample
             assert window.kept_from_sample <= last.start_sample <= request.start_sample
             assert kept_before <= window.kept_from_sample
             kept_before = window.kept_from_sample
