@@ -192,6 +192,25 @@ def test_one_whose_tail_is_in_doubt_is_decoded_once_more() -> None:
     assert text_of(subject.events()) == written(script)
 
 
+@pytest.mark.parametrize("overloaded", [False, True])
+def test_a_step_that_follows_on_doubt_looks_further_back_where_there_is_time(overloaded: bool) -> None:
+    script = list(talk(16.0))
+    script[30] = replace(script[30], probability=0.5)
+    subject = captioner(overloaded=overloaded)
+    driver = Driver(subject, ScriptedRecognizer(script))
+    driver.hear(audio_of(script, samples(16.0)))
+    further = [
+        after for before, after in pairwise(driver.requests) if after.start_sample < before.start_sample
+    ]
+    doubted = script[30].start_sample
+    assert bool(further) is not overloaded
+    assert all(
+        not request.final and doubted <= request.end_sample <= doubted + samples(3.0) for request in further
+    )
+    assert all(request.end_sample - request.start_sample >= samples(10.0) for request in further)
+    assert text_of(subject.events()) in written(script)
+
+
 def test_the_tail_is_cleared_when_an_utterance_ends() -> None:
     script = talk(3.0)
     events = heard(captioner(), ScriptedRecognizer(script), audio_of(script, samples(5.0)))

@@ -163,7 +163,7 @@ def test_a_step_that_follows_on_doubt_looks_back_at_11_s() -> None:
         window.commit(words(window.committed_end_sample / samples(1.0), end), samples(end + 0.5))
     step = window.request(samples(20.0), samples(20.0), doubted=True)
     assert (seconds(step.start_sample), step.prefix) == (8.98, tuple(range(90, 180, 5)))
-    assert [word.start_sample for word in window.told][0] == samples(9.0)
+    assert window.told[0].start_sample == samples(9.0)
     last = window.request(samples(20.0), samples(20.0), doubted=True, final=True)
     assert seconds(last.start_sample) == 4.98
     redo = window.request(samples(20.0), samples(20.0), doubted=True, final=True, full_window=True)
