@@ -7,6 +7,7 @@ without a detour.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pickle
 import socket
@@ -160,6 +161,7 @@ async def spawn(
     Raises OSError where the system allows no further process.
     """
     ours, theirs = socket.socketpair()
+    process: asyncio.subprocess.Process | None = None
     try:
         with theirs:
             process = await asyncio.create_subprocess_exec(
@@ -171,5 +173,9 @@ async def spawn(
             )
         return process, *await asyncio.open_connection(sock=ours)
     except BaseException:
-        ours.close()  # a process that was started ends with it
+        ours.close()
+        if process is not None:  # whoever asked for it was cancelled meanwhile
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
         raise
