@@ -4,14 +4,17 @@ Each variant of the policy hears the same clips; a decode takes as long on the v
 of CPU. So latencies are those of a machine that does nothing else, and the text is the one that a
 server gives that keeps up: what the policy decides depends on the audio alone.
 
-    python -m benchmarks.policy --model tiny.en --clips talk5_lj --variants recipe "no doubt"
+A change in the last bit of a sample moves a clip's text by a word or two. `--copies` plays each clip several
+times, shifted by a few samples and with its last bit shaken, so that a policy is told from its luck.
+
+    python -m benchmarks.policy --model tiny.en --clips talk5_lj --variants recipe "no doubt" --copies 6
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,7 +24,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks.matching import Errors, errors
 from benchmarks.measure import latencies, percentile
 from benchmarks.options import default_models_dir
-from benchmarks.reference import reference
+from benchmarks.reference import Reference, reference
 from benchmarks.speech import Clip, load_clip
 from benchmarks.streaming import Arrival, SessionLog
 from live_asr.core.caption_options import CaptionOptions
@@ -32,6 +35,8 @@ from live_asr.inference.silero import SileroDetector
 from live_asr.inference.weights import resolve
 from live_asr.inference.whisper import WhisperRecognizer
 
+SHIFTS = (0, 37, 111, 229, 53, 311, 173, 401)
+"""How many samples each copy of a clip starts later; at most 25 ms, so that its words stay the same."""
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
@@ -95,6 +100,16 @@ class Run:
     text: str = ""
     end: float = 0.0
     """When everything was committed, seconds of the virtual clock."""
+
+
+def copies_of(clip: Clip, count: int) -> list[Clip]:
+    """Return the clip, and copies that nobody could tell from it: each shifted, its last bit shaken."""
+    copies = [clip]
+    for seed, shift in enumerate(SHIFTS[1:count], 1):
+        audio = clip.audio[shift:].astype(np.int32)
+        audio += np.random.default_rng(seed).integers(-1, 2, audio.size)
+        copies.append(replace(clip, audio=np.clip(audio, -32768, 32767).astype(np.int16)))
+    return copies
 
 
 def simulate(
@@ -166,22 +181,50 @@ class _Clock:
 class Score:
     """One variant over all clips."""
 
-    live: list[Errors] = field(default_factory=list)
-    offline: list[Errors] = field(default_factory=list)
+    copies: int = 1
+    """Of each clip."""
+    live: dict[tuple[str, int], Errors] = field(default_factory=dict)
+    """What it made of each copy of each clip whose words are known, against those."""
+    offline: dict[str, Errors] = field(default_factory=dict)
+    """What the single pass made of each of these clips."""
     against: list[Errors] = field(default_factory=list)
     commits: list[float] = field(default_factory=list)
     firsts: list[float] = field(default_factory=list)
     cpu: float = 0.0
     seconds: float = 0.0
     decodes: int = 0
-    each: list[str] = field(default_factory=list)
+
+    def add(self, run: Run, offline: Reference, copy: int) -> None:
+        """Take what it made of one copy of a clip, held against the single pass of the clip itself."""
+        clip = run.log.clip
+        self.against.append(errors(run.text, offline.text))
+        if clip.truth:
+            self.live[clip.name, copy] = errors(run.text, clip.truth)
+            self.offline[clip.name] = errors(offline.text, clip.truth)
+        committed, first = latencies(run.log, offline.words)
+        self.commits += committed
+        self.firsts += first
+        self.cpu += run.cpu
+        self.seconds += clip.duration
+        self.decodes += run.decodes
+
+    def over(self, *, clip: str | None = None, copy: int | None = None) -> float:
+        """Return how far the word error rate is over the single pass's, points; of one clip, of one copy."""
+        chosen = {
+            key: found
+            for key, found in self.live.items()
+            if clip in (None, key[0]) and copy in (None, key[1])
+        }
+        offline = _sum(self.offline[name] for name, _ in chosen)
+        return 100 * (_sum(chosen.values()).rate - offline.rate)
 
     def row(self, name: str) -> str:
-        live, offline = _sum(self.live), _sum(self.offline)
         against = _sum(self.against)
+        by_copy = [self.over(copy=copy) for copy in range(self.copies)]
         return (
-            f"| {name} | {100 * live.rate:.1f} | {100 * (live.rate - offline.rate):+.1f} "
-            f"| {' '.join(self.each)} "
+            f"| {name} | {100 * _sum(self.live.values()).rate:.1f} | {self.over():+.1f} "
+            f"| {' '.join(f'{self.over(clip=clip):+.1f}' for clip in self.offline)} "
+            f"| {min(by_copy):+.1f} … {max(by_copy):+.1f} "
             f"| {100 * against.lost / against.words:.1f} | {100 * against.invented / against.words:.1f} "
             f"| {100 * against.changed / against.words:.1f} "
             f"| {percentile(self.commits, 50):.2f} / {percentile(self.commits, 95):.2f} "
@@ -191,12 +234,14 @@ class Score:
 
 
 HEADER = (
-    "| variant | WER | over offline | each clip | lost % | invented % | changed % | commit p50 / p95 "
-    "| first p50 / p95 | CPU/s | decodes/s |\n" + "| --- " * 11 + "|"
+    "| variant | WER | over offline | each clip | least … most of a copy | lost % "
+    "| invented % | changed % | commit p50 / p95 | first p50 / p95 | CPU/s | decodes/s |\n"
+    + "| --- " * 12
+    + "|"
 )
 
 
-def _sum(found: list[Errors]) -> Errors:
+def _sum(found: Iterable[Errors]) -> Errors:
     return sum(found, Errors(0, 0, 0, 0))
 
 
@@ -207,8 +252,12 @@ def score(
     model: str,
     models_dir: Path,
     tell: Callable[[str], None] = print,
+    copies: int = 1,
 ) -> list[str]:
-    """Let each variant hear each clip; return a row of the table for each."""
+    """Let each variant hear each clip in so many copies; return a row of the table for each.
+
+    All copies are held against the single pass of the clip itself.
+    """
     folder = resolve(model, models_dir=models_dir).folder
     variants = all_variants()
     recognizers = {
@@ -218,21 +267,12 @@ def score(
     detector = SileroDetector(resolve("silero-vad", models_dir=models_dir).model_file)
     rows = []
     for name in names:
-        variant, total = variants[name], Score()
+        variant, total = variants[name], Score(copies)
         for clip in clips:
-            run = simulate(clip, recognizers[variant.beam_size], detector, variant.options)
             offline = reference(clip, model, folder, "en")
-            total.against.append(errors(run.text, offline.text))
-            if clip.truth:
-                total.live.append(errors(run.text, clip.truth))
-                total.offline.append(errors(offline.text, clip.truth))
-                total.each.append(f"{100 * (total.live[-1].rate - total.offline[-1].rate):+.1f}")
-            committed, first = latencies(run.log, offline.words)
-            total.commits += committed
-            total.firsts += first
-            total.cpu += run.cpu
-            total.seconds += clip.duration
-            total.decodes += run.decodes
+            for number, copy in enumerate(copies_of(clip, copies)):
+                run = simulate(copy, recognizers[variant.beam_size], detector, variant.options)
+                total.add(run, offline, number)
         rows.append(total.row(name))
         tell(rows[-1])
     return rows
@@ -245,6 +285,7 @@ def main() -> None:
     parser.add_argument("--clips", nargs="+", default=["talk5_lj", "conv2_public", "conv6_public", "libri"])
     parser.add_argument("--seconds", type=float, default=90.0)
     parser.add_argument("--variants", nargs="+", default=list(all_variants()), choices=list(all_variants()))
+    parser.add_argument("--copies", type=int, default=1, choices=range(1, len(SHIFTS) + 1))
     parser.add_argument("--keep", help="name of the file in results/ to write")
     arguments = parser.parse_args()
     models_dir = default_models_dir()
@@ -257,9 +298,12 @@ def main() -> None:
         arguments.model,
         models_dir,
         lambda row: print(row, flush=True),
+        arguments.copies,
     )
     if arguments.keep:
         about = f"{arguments.model}, {arguments.seconds:g} s each of {', '.join(arguments.clips)}"
+        if arguments.copies > 1:
+            about += f", {arguments.copies} copies of each"
         RESULTS.mkdir(exist_ok=True)
         (RESULTS / f"{arguments.keep}.md").write_text(f"{about}\n\n{HEADER}\n" + "\n".join(rows) + "\n")
 
