@@ -30,18 +30,17 @@ class LocalAgreement:
         self._guard_samples = guard_samples
         self._doubt = doubt
         self._earlier: list[tuple[Word, ...]] = []
-        self._limit = 0
         self.tail: tuple[Word, ...] = ()
         """The last hypothesis's words beyond the committed ones."""
 
     def receive(self, words: Sequence[Word], end_sample: int) -> tuple[Word, ...]:
         """Take the next hypothesis of the tail, which heard up to `end_sample`; return what to commit."""
         agreed = 0
-        self._limit = end_sample - self._guard_samples
+        limit = end_sample - self._guard_samples
         for index, word in enumerate(words):
             wanted = self._depth - 1 if word.probability >= self._doubt else self._depth
             earlier = self._earlier[-wanted:]
-            if word.end_sample > self._limit or len(earlier) < wanted:
+            if word.end_sample > limit or len(earlier) < wanted:
                 break
             if not all(_same(other, words, index) for other in earlier):
                 break
@@ -54,11 +53,6 @@ class LocalAgreement:
     def in_doubt(self) -> bool:
         """Whether the tail holds a word that the recogniser doubts."""
         return any(word.probability < self._doubt for word in self.tail)
-
-    @property
-    def in_doubt_of_heard(self) -> bool:
-        """Whether the recogniser doubts a word that it has heard in full: at the edge it doubts most."""
-        return any(word.probability < self._doubt and word.end_sample <= self._limit for word in self.tail)
 
     def conclude(self, words: Sequence[Word]) -> tuple[Word, ...]:
         """Take the last hypothesis of the tail and return it, to be committed as a whole.

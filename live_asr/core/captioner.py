@@ -330,7 +330,7 @@ class Captioner:
             end_sample,
             self._segmenter.speech_end_sample,
             language=language or self._vote.language,
-            doubted=self._agreement.in_doubt_of_heard and not self.overloaded,
+            doubted=self._agreement.in_doubt and not self.overloaded,
             final=final,
             full_window=full_window,
         )

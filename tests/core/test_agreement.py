@@ -160,17 +160,6 @@ def test_a_tail_is_in_doubt_while_one_of_its_words_is() -> None:
     assert not agreed.in_doubt
 
 
-def test_doubt_of_a_word_at_the_edge_is_not_doubt_of_what_was_heard() -> None:
-    agreed = LocalAgreement(guard_samples=500, doubt=0.7)
-    said = words("so it is", probability=0.5)
-    agreed.receive(said[:1], said[0].end_sample + 499)
-    assert agreed.in_doubt and not agreed.in_doubt_of_heard
-    agreed.receive(said[:1], said[0].end_sample + 500)
-    assert agreed.in_doubt_of_heard
-    agreed.receive(words("so it is"), said[2].end_sample)
-    assert not agreed.in_doubt_of_heard
-
-
 def test_what_was_heard_is_kept_where_the_last_hypothesis_stops_a_second_short_of_it() -> None:
     earlier = words(" ".join(f"w{index}" for index in range(20)))
     assert concluded(earlier, words("w0 w1 w2")) == text(earlier)
