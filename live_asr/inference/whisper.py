@@ -17,6 +17,7 @@ import numpy as np
 from live_asr.core.text import normalized
 from live_asr.core.types import SAMPLE_RATE_HZ, DecodeRequest, Hypothesis, Word
 from live_asr.inference.interfaces import FloatArray, RecognizerInfo
+from live_asr.inference.whisper_model import WhisperModel, Written
 
 HOP_SAMPLES = 160
 """One feature frame is 10 ms."""
@@ -25,8 +26,6 @@ FRAME_STEP = 50
 FULL_WINDOW_SAMPLES = 30 * SAMPLE_RATE_HZ
 SAMPLES_PER_TIME_STEP = 320
 """The aligner answers in steps of 20 ms: the encoder halves the frame rate."""
-MOST_TOKENS = 448
-"""The decoder's positions; CTranslate2 leaves at most half of them to the prefix and the new words."""
 INSIST_SAMPLES = SAMPLE_RATE_HZ * 6 // 10
 """With so much new speech, the answer that nothing follows is not taken at once."""
 MAX_VOCABULARY_TOKENS = 160
@@ -54,34 +53,25 @@ class WhisperRecognizer:
         workers: int = 2,
         beam_size: int = 2,
     ) -> None:
-        import ctranslate2
         import tokenizers
         from faster_whisper.feature_extractor import FeatureExtractor
         from faster_whisper.tokenizer import _LANGUAGE_CODES, Tokenizer
 
-        self._storage_view = ctranslate2.StorageView.from_array
-        self._model: Any = ctranslate2.models.Whisper(
-            str(folder),
-            device=device,
-            compute_type=compute_type,
-            intra_threads=1 if device == "cpu" else 0,
-            inter_threads=workers,
+        self._model = WhisperModel(
+            folder, device=device, compute_type=compute_type, workers=workers, beam_size=beam_size
         )
-        self._features: Any = FeatureExtractor(feature_size=self._model.n_mels)
+        self._features: Any = FeatureExtractor(feature_size=self._model.mel_bins)
         self._tokens = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer_class: Any = Tokenizer
         self._tokenizers: dict[tuple[str, str], Any] = {}
         self._lock = threading.Lock()
-        multilingual = bool(self._model.is_multilingual)
         known = [code for code in _LANGUAGE_CODES if self._tokens.token_to_id(f"<|{code}|>") is not None]
         self.info = RecognizerInfo(
             name=name,
-            languages=tuple(sorted(known)) if multilingual else ("en",),
+            languages=tuple(sorted(known)) if self._model.is_multilingual else ("en",),
             device=device,
             compute_type=self._model.compute_type,
         )
-        self._multilingual = multilingual
-        self._beam_size = beam_size
 
     def recognize(self, request: DecodeRequest, samples: FloatArray) -> Hypothesis:
         """Decode one window; see `Recognizer.recognize`."""
@@ -91,40 +81,34 @@ class WhisperRecognizer:
         tokenizer = self._tokenizer(language, request.task)
         prompt = self._prompt(request, tokenizer)
         prefix = request.prefix[-MAX_PREFIX_TOKENS:]
-        limit = len(prefix) + request.max_new_tokens
 
-        def generate(*, insist: bool) -> tuple[list[int], float]:
-            result = self._model.generate(
+        def write(*, insist: bool) -> tuple[list[int], Written]:
+            written = self._model.write(
                 encoded,
-                [[*prompt, *prefix]],
-                beam_size=self._beam_size,
-                # CTranslate2 spends half of `max_length` on the prompt unless it is told twice as much.
-                max_length=min(MOST_TOKENS, max(2 * limit, limit + len(prompt))),
-                return_no_speech_prob=True,
+                prompt,
+                prefix,
+                most_new_tokens=request.max_new_tokens,
                 suppress_blank=insist,
-                suppress_tokens=[-1],
-            )[0]
-            decoded = [token for token in result.sequences_ids[0] if token < tokenizer.eot]
-            new = decoded[len(prefix) :] if decoded[: len(prefix)] == list(prefix) else decoded
-            return new, float(result.no_speech_prob)
+            )
+            return [token for token in written.tokens if token < tokenizer.eot], written
 
         # After a forced full stop the decoder often leaves it at that, whatever is said next: with so much
         # new speech it must write something. At the end of an utterance, where no further hypothesis will
         # contradict, it is asked first.
         speech_follows = request.new_speech_samples >= INSIST_SAMPLES
         insist = not prefix or (speech_follows and not request.final)
-        new, no_speech_probability = generate(insist=insist)
+        new, written = write(insist=insist)
         insisted = not new and not insist and speech_follows
         if insisted:
-            new, no_speech_probability = generate(insist=True)
+            new, written = write(insist=True)
         aligned = self._align(tokenizer, encoded, samples.size, [*prefix, *new]) if new else None
         words, mean_log_probability = self._words(request, tokenizer, aligned, samples.size, prefix, new)
         return Hypothesis(
             words=words,
             end_sample=request.end_sample,
-            no_speech_probability=no_speech_probability,
+            no_speech_probability=written.no_speech_probability,
             mean_log_probability=mean_log_probability,
-            capped=len(new) >= min(request.max_new_tokens, MOST_TOKENS // 2 - len(prefix)),
+            capped=written.cut_short,
             insisted=insisted,
             language=language,
             language_probability=language_probability,
@@ -144,21 +128,14 @@ class WhisperRecognizer:
             raise ValueError("windows decoded at once have one language, task and vocabulary, and no prefix")
         for samples in windows:
             self._check(first, samples)
-        encoded = self._encode_features(
-            [self._features_of(request, samples) for request, samples in zip(requests, windows, strict=True)]
+        encoded = self._model.encode(
+            np.stack([self._features_of(*asked) for asked in zip(requests, windows, strict=True)])
         )
         tokenizer = self._tokenizer(first.language, first.task)
         prompt = self._prompt(first, tokenizer)
-        limit = max(request.max_new_tokens for request in requests)
-        results = self._model.generate(
-            encoded,
-            [prompt] * len(requests),
-            beam_size=self._beam_size,
-            max_length=min(MOST_TOKENS, max(2 * limit, limit + len(prompt))),
-            return_no_speech_prob=True,
-            suppress_tokens=[-1],
-        )
-        new = [[token for token in result.sequences_ids[0] if token < tokenizer.eot] for result in results]
+        most = max(request.max_new_tokens for request in requests)
+        written = self._model.write_all(encoded, prompt, most_new_tokens=most)
+        new = [[token for token in one.tokens if token < tokenizer.eot] for one in written]
         # The aligner wants a token of each window; what it says of one without words is not looked at.
         aligned = self._model.align(
             encoded,
@@ -175,9 +152,9 @@ class WhisperRecognizer:
                 Hypothesis(
                     words=words,
                     end_sample=request.end_sample,
-                    no_speech_probability=float(results[index].no_speech_prob),
+                    no_speech_probability=written[index].no_speech_probability,
                     mean_log_probability=mean_log_probability,
-                    capped=len(new[index]) >= min(limit, MOST_TOKENS // 2),
+                    capped=written[index].cut_short,
                     language=first.language,
                 )
             )
@@ -185,11 +162,10 @@ class WhisperRecognizer:
 
     def detect_language(self, samples: FloatArray) -> dict[str, float]:
         """Return how much each language is believed in, from the first 30 s of `samples`, shape (n,)."""
-        if not self._multilingual:
+        if not self._model.is_multilingual:
             return {"en": 1.0}
         request = DecodeRequest(0, samples.size, (), 0, FULL_WINDOW_SAMPLES, 0)
-        found = self._model.detect_language(self._encode(request, samples[:FULL_WINDOW_SAMPLES]))[0]
-        return {token[2:-2]: float(probability) for token, probability in found}
+        return dict(self._model.detect_language(self._encode(request, samples[:FULL_WINDOW_SAMPLES])))
 
     def _check(self, request: DecodeRequest, samples: FloatArray) -> None:
         if samples.size > FULL_WINDOW_SAMPLES:
@@ -199,10 +175,7 @@ class WhisperRecognizer:
 
     def _encode(self, request: DecodeRequest, samples: FloatArray) -> Any:
         """Compute log-mel features of the zero-padded window and encode them."""
-        return self._encode_features([self._features_of(request, samples)])
-
-    def _encode_features(self, features: Sequence[FloatArray]) -> Any:
-        return self._model.encode(self._storage_view(np.ascontiguousarray(np.stack(features), np.float32)))
+        return self._model.encode(self._features_of(request, samples)[None])
 
     def _features_of(self, request: DecodeRequest, samples: FloatArray) -> FloatArray:
         """Compute log-mel features of the zero-padded window, shape (mel bins, frames)."""
@@ -215,19 +188,18 @@ class WhisperRecognizer:
         return features
 
     def _language(self, request: DecodeRequest, encoded: Any) -> tuple[str, float]:
-        if not self._multilingual:
+        if not self._model.is_multilingual:
             return "en", 1.0
         if request.language is not None:
             return request.language, 1.0
-        token, probability = self._model.detect_language(encoded)[0][0]
-        return token[2:-2], float(probability)
+        return self._model.detect_language(encoded)[0]
 
     def _tokenizer(self, language: str, task: str) -> Any:
         with self._lock:
             key = (language, task)
             if key not in self._tokenizers:
                 self._tokenizers[key] = self._tokenizer_class(
-                    self._tokens, self._multilingual, task=task, language=language
+                    self._tokens, self._model.is_multilingual, task=task, language=language
                 )
             return self._tokenizers[key]
 
@@ -241,7 +213,7 @@ class WhisperRecognizer:
 
     def _align(self, tokenizer: Any, encoded: Any, audio_samples: int, tokens: list[int]) -> Any:
         frames = max(1, audio_samples // HOP_SAMPLES)
-        return self._model.align(encoded, tokenizer.sot_sequence, [tokens], frames)[0]
+        return self._model.align(encoded, tokenizer.sot_sequence, [tokens], [frames])[0]
 
     def _words(
         self,

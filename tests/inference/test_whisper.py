@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from live_asr.core.text import normalized
 from live_asr.core.types import DecodeRequest, Hypothesis, Word, samples
 from live_asr.inference.weights import resolve
-from live_asr.inference.whisper import MOST_TOKENS, WhisperRecognizer, merge_marks
+from live_asr.inference.whisper import WhisperRecognizer, merge_marks
 
 Audio = NDArray[np.float32]
 
@@ -141,13 +141,14 @@ def test_the_decoder_stops_at_the_cap_and_says_so(
     assert len(tokens(hypothesis.words)) == cap
 
 
-def test_a_prefix_that_leaves_no_room_for_the_cap_counts_as_capped(
+def test_a_prompt_that_leaves_no_room_for_the_cap_counts_as_capped(
     tiny: WhisperRecognizer, call: Call
 ) -> None:
     prefix = tokens(call.recognize(tiny, 6.0, 7.5).words[:1]) * 100
     assert len(prefix) == 200
-    hypothesis = call.recognize(tiny, 6.0, 18.0, prefix=prefix)
-    assert len(tokens(hypothesis.words)) <= MOST_TOKENS // 2 - len(prefix)
+    names = tuple(f"Name{index}" for index in range(500))
+    hypothesis = call.recognize(tiny, 6.0, 18.0, prefix=prefix, vocabulary=names)
+    assert 0 < len(tokens(hypothesis.words)) < 100
     assert hypothesis.capped
 
 

@@ -1,0 +1,183 @@
+"""A Whisper model on CTranslate2: encode, write on behind what is already known, align.
+
+Here a forced prefix is computed in one pass, which CTranslate2 does not do by itself: see `trading`. It
+reads off the last token of the first prompt of a batch whether timestamps are wanted, and behind text it
+would want them. So a window of silence goes first, whose prompt is as long and ends as it should. It is
+over after one or two tokens. Everything in and out of here is numbered as the model's tokenizer does it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from live_asr.inference.interfaces import FloatArray
+from live_asr.inference.trading import trade_places
+
+log = logging.getLogger(__name__)
+
+MOST_TOKENS = 448
+"""The decoder's positions; CTranslate2 leaves at most half of them to what it forces or writes one by one."""
+SILENT_FEATURE = -1.5
+"""What Whisper makes of a frame without any sound, in each mel bin of a window without any."""
+OUTSIDE = 0
+"""The one text token that does not lie between the special ones, and what follows it is forced one by one."""
+LENGTH_PENALTY = 0.5
+"""Scores of hypotheses are divided by length to this power. Undivided, an early end wins too often; divided by
+the whole length, one that runs on does, since the forced tokens do not count."""
+PATIENCE = 1.5
+"""The search goes on until so many times the beam have ended: two ends that nobody would believe come early."""
+KEPT_AS_FLOAT32 = frozenset({"int8", "int8_float32", "int16", "float32"})
+"""Arithmetics whose encoder answers in numbers that numpy knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What the decoder wrote on one window."""
+
+    tokens: list[int]
+    """Without those that were forced; special ones may be among them."""
+    no_speech_probability: float
+    cut_short: bool
+    """Whether it was stopped, by the cap or for want of room."""
+
+
+class WhisperModel:
+    """One model; `workers` calls are computed at once, each on one core where `device` is a CPU."""
+
+    def __init__(self, folder: Path, *, device: str, compute_type: str, workers: int, beam_size: int) -> None:
+        import ctranslate2
+
+        self._places: dict[int, int] = {}
+        files = None
+        if device == "cpu" and compute_type in KEPT_AS_FLOAT32:
+            try:
+                traded = trade_places(folder)
+            except (ValueError, OSError) as error:
+                log.warning("prefixes will be slow, the model's files are unusual: %s", error)
+            else:
+                self._places, files = traded.places, traded.files
+        self._model: Any = ctranslate2.models.Whisper(
+            str(folder),
+            device=device,
+            compute_type=compute_type,
+            intra_threads=1 if device == "cpu" else 0,
+            inter_threads=workers,
+            files=files,
+        )
+        self._view = ctranslate2.StorageView.from_array
+        self._beam_size = beam_size
+        self._silence: FloatArray = np.empty((1, 0, 0), np.float32)
+        self.is_multilingual = bool(self._model.is_multilingual)
+        self.mel_bins = int(self._model.n_mels)
+        self.compute_type = str(self._model.compute_type)
+
+    @property
+    def computes_prefixes_at_once(self) -> bool:
+        """Whether a prefix costs one pass; else each of its tokens costs as much as a new one."""
+        return bool(self._places)
+
+    def encode(self, features: FloatArray) -> Any:
+        """Encode log-mel features, shape (windows, mel bins, frames); frames are 10 ms."""
+        return self._model.encode(self._view(np.ascontiguousarray(features, np.float32)))
+
+    def detect_language(self, encoded: Any) -> list[tuple[str, float]]:
+        """Return the languages of the first window and how much each is believed in, the likeliest first."""
+        return [(token[2:-2], float(found)) for token, found in self._model.detect_language(encoded)[0]]
+
+    def write(
+        self,
+        encoded: Any,
+        prompt: Sequence[int],
+        prefix: Sequence[int],
+        *,
+        most_new_tokens: int,
+        suppress_blank: bool,
+    ) -> Written:
+        """Write what follows `prefix` in one window; `prompt` ends in the token that forbids timestamps."""
+        told = self._placed([*prompt, *prefix])
+        prompts, at_once = [told], len(prompt)
+        if self._places:
+            while at_once < len(told) and told[at_once] != OUTSIDE:
+                at_once += 1
+        if at_once > len(prompt):
+            repeated = at_once - len(prompt)
+            prompts = [[*told[: len(prompt)], *[told[len(prompt) - 1]] * repeated], told]
+            encoded = self._behind_silence(encoded)
+        forced = list(prefix[at_once - len(prompt) :])
+        room = min(len(forced) + most_new_tokens, MOST_TOKENS // 2, MOST_TOKENS - at_once)
+        result = self._generate(
+            encoded,
+            prompts,
+            room=room,
+            at_once=at_once,
+            suppress_blank=suppress_blank,
+            length_penalty=LENGTH_PENALTY,
+            patience=PATIENCE,
+        )[-1]
+        tokens = self._placed(result.sequences_ids[0])
+        if tokens[: len(forced)] == forced:
+            tokens = tokens[len(forced) :]
+        cut_short = len(tokens) >= room - len(forced)
+        return Written(tokens, float(result.no_speech_prob), cut_short)
+
+    def write_all(self, encoded: Any, prompt: Sequence[int], *, most_new_tokens: int) -> list[Written]:
+        """Write what is said in each of several windows at once, without prefixes."""
+        room = min(most_new_tokens, MOST_TOKENS // 2, MOST_TOKENS - len(prompt))
+        results = self._generate(
+            encoded,
+            [self._placed(prompt)] * encoded.shape[0],
+            room=room,
+            at_once=len(prompt),
+        )
+        written = []
+        for result in results:
+            tokens = self._placed(result.sequences_ids[0])
+            written.append(Written(tokens, float(result.no_speech_prob), len(tokens) >= room))
+        return written
+
+    def align(
+        self, encoded: Any, start: Sequence[int], tokens: Sequence[Sequence[int]], frames: Sequence[int]
+    ) -> list[Any]:
+        """Return the path and the probabilities of each window's tokens, as CTranslate2 does.
+
+        `start` is what the prompt has before the token that forbids timestamps; `frames` are those of each
+        window that are not padding.
+        """
+        placed = [self._placed(one) for one in tokens]
+        return list(self._model.align(encoded, self._placed(start), placed, list(frames)))
+
+    def _generate(
+        self, encoded: Any, prompts: list[list[int]], *, room: int, at_once: int, **options: Any
+    ) -> list[Any]:
+        return list(
+            self._model.generate(
+                encoded,
+                prompts,
+                beam_size=self._beam_size,
+                # Of `max_length`, CTranslate2 gives the new tokens half, or what the prompt but for its last
+                # token leaves, whichever is less.
+                max_length=min(MOST_TOKENS, max(2 * room, room + at_once - 1)),
+                return_no_speech_prob=True,
+                suppress_tokens=[-1],
+                **options,
+            )
+        )
+
+    def _placed(self, tokens: Sequence[int]) -> list[int]:
+        """Return where tokens are in the model, or which ones are there: they have traded in pairs."""
+        return [self._places.get(token, token) for token in tokens]
+
+    def _behind_silence(self, encoded: Any) -> Any:
+        """Return a batch of two: as much silence, and the window."""
+        window = np.asarray(encoded)
+        steps = window.shape[1]
+        if self._silence.shape[1] < steps:
+            silent = np.full((1, self.mel_bins, 2 * steps), SILENT_FEATURE, np.float32)
+            self._silence = np.array(self.encode(silent))
+        return self._view(np.concatenate([self._silence[:, :steps], window]))
