@@ -28,10 +28,11 @@ SILENT_FEATURE = -1.5
 OUTSIDE = 0
 """The one text token that does not lie between the special ones, and what follows it is forced one by one."""
 LENGTH_PENALTY = 0.5
-"""Scores of hypotheses are divided by length to this power. Undivided, an early end wins too often; divided by
-the whole length, one that runs on does, since the forced tokens do not count."""
+"""Scores of hypotheses are divided by length to this power. Undivided, an early end wins too often; divided
+by the whole length, one that runs on does, since the forced tokens do not count."""
 PATIENCE = 1.5
-"""The search goes on until so many times the beam have ended: two ends that nobody would believe come early."""
+"""The search goes on until so many times the beam have ended: the first two ends may be ones that nobody
+would believe."""
 KEPT_AS_FLOAT32 = frozenset({"int8", "int8_float32", "int16", "float32"})
 """Arithmetics whose encoder answers in numbers that numpy knows."""
 
