@@ -42,10 +42,13 @@ RESULTS = Path(__file__).resolve().parent / "results"
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A policy, and how many hypotheses the decoder follows."""
+    """A policy, and how it is decoded."""
 
     options: CaptionOptions
     beam_size: int = 2
+    """How many hypotheses the decoder follows."""
+    compute_type: str = "int8"
+    """`auto` is the same arithmetic on a CPU, in a model left as its files have it."""
 
 
 def all_variants() -> dict[str, Variant]:
@@ -64,6 +67,7 @@ def all_variants() -> dict[str, Variant]:
 
     return {
         "recipe": Variant(recipe),
+        "prefix token by token": Variant(recipe, compute_type="auto"),
         "greedy": Variant(recipe, beam_size=1),
         "beam 5": Variant(recipe, beam_size=5),
         "no doubt": changed(doubt_probability=0.0),
@@ -261,8 +265,14 @@ def score(
     folder = resolve(model, models_dir=models_dir).folder
     variants = all_variants()
     recognizers = {
-        beam_size: WhisperRecognizer(folder, name=model, workers=1, beam_size=beam_size)
-        for beam_size in {variants[name].beam_size for name in names}
+        (variant.beam_size, variant.compute_type): WhisperRecognizer(
+            folder,
+            name=model,
+            workers=1,
+            beam_size=variant.beam_size,
+            compute_type=variant.compute_type,
+        )
+        for variant in (variants[name] for name in names)
     }
     detector = SileroDetector(resolve("silero-vad", models_dir=models_dir).model_file)
     rows = []
@@ -271,7 +281,8 @@ def score(
         for clip in clips:
             offline = reference(clip, model, folder, "en")
             for number, copy in enumerate(copies_of(clip, copies)):
-                run = simulate(copy, recognizers[variant.beam_size], detector, variant.options)
+                recognizer = recognizers[variant.beam_size, variant.compute_type]
+                run = simulate(copy, recognizer, detector, variant.options)
                 total.add(run, offline, number)
         rows.append(total.row(name))
         tell(rows[-1])

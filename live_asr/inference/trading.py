@@ -10,10 +10,14 @@ from __future__ import annotations
 
 import json
 import mmap
+import os
+import shutil
 import struct
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 VERSION = 6
 """Of CTranslate2's file format: a header, then name, shape, type, size and bytes of each variable."""
@@ -26,48 +30,51 @@ START, NO_TIMESTAMPS = "<|startoftranscript|>", "<|notimestamps|>"
 class Traded:
     """A model whose tokens are elsewhere than its tokenizer puts them."""
 
-    files: dict[str, Any]
-    """Name → bytes or a readable file, as `ctranslate2.models.Whisper` takes them."""
+    folder: Path
+    """Of the files that CTranslate2 loads."""
     places: dict[int, int]
     """Token → its place in the model, and the other way round; only of those that moved."""
 
 
-def trade_places(folder: Path) -> Traded:
-    """Read a model whose special tokens enclose its text.
+@contextmanager
+def traded_places(folder: Path) -> Iterator[Traded]:
+    """Provide a copy of a model whose special tokens enclose its text, until it is loaded.
 
-    Raises ValueError for files that are not as this module knows them, OSError where they cannot be read.
+    Raises ValueError for files that are not as this module knows them, OSError where they cannot be read
+    or copied.
     """
-    vocabulary, config = _vocabulary(folder), json.loads((folder / "config.json").read_text("utf-8"))
-    pairs = [(vocabulary.index(START), 1), (vocabulary.index(NO_TIMESTAMPS), len(vocabulary) - 1)]
-    places = {one: other for pair in pairs for one, other in (pair, pair[::-1])}
-    with (folder / "model.bin").open("rb") as file:
-        # Copied on writing: only the pages with these rows are.
-        model = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    with tempfile.TemporaryDirectory(prefix="live-asr-") as name, _kept_in_memory(Path(name) / "model.bin"):
+        copy = Path(name)
+        tokens, config = _vocabulary(folder), json.loads((folder / "config.json").read_text("utf-8"))
+        pairs = [(tokens.index(START), 1), (tokens.index(NO_TIMESTAMPS), len(tokens) - 1)]
+        places = {one: other for pair in pairs for one, other in (pair, pair[::-1])}
+        shutil.copyfile(folder / "model.bin", copy / "model.bin")
+        with (copy / "model.bin").open("r+b") as file, mmap.mmap(file.fileno(), 0) as model:
+            try:
+                _trade_rows(model, pairs, len(tokens))
+            except (ValueError, struct.error) as error:
+                raise ValueError(f"{folder / 'model.bin'}: {error}") from error
+        for one, other in pairs:
+            tokens[one], tokens[other] = tokens[other], tokens[one]
+        for listed in ("suppress_ids", "suppress_ids_begin"):
+            config[listed] = [places.get(token, token) for token in config.get(listed, [])]
+        (copy / "config.json").write_text(json.dumps(config), "utf-8")
+        (copy / "vocabulary.json").write_text(json.dumps(tokens), "utf-8")
+        yield Traded(copy, places)
+
+
+@contextmanager
+def _kept_in_memory(file: Path) -> Iterator[None]:
+    """Let this file be memory that goes with the process, even with one that is killed, where that can be."""
+    if not hasattr(os, "memfd_create"):
+        yield
+        return
+    number = os.memfd_create(file.name)
     try:
-        rows = [found for name, found in _variables(model).items() if name.startswith(ROWS_OF_TOKENS)]
-    except struct.error as error:
-        raise ValueError(f"{folder / 'model.bin'} ends in the middle of a variable") from error
-    traded = 0
-    for shape, at, size_bytes in rows:
-        if not shape or shape[0] != len(vocabulary):
-            continue
-        row_bytes = size_bytes // shape[0]
-        for pair in pairs:
-            here, there = (slice(at + place * row_bytes, at + (place + 1) * row_bytes) for place in pair)
-            model[here], model[there] = model[there], model[here]
-        traded += 1
-    if not traded:
-        raise ValueError(f"{folder / 'model.bin'} has no row for each of {len(vocabulary)} tokens")
-    for one, other in pairs:
-        vocabulary[one], vocabulary[other] = vocabulary[other], vocabulary[one]
-    for listed in ("suppress_ids", "suppress_ids_begin"):
-        config[listed] = [places.get(token, token) for token in config.get(listed, [])]
-    files = {
-        "model.bin": model,
-        "config.json": json.dumps(config).encode(),
-        "vocabulary.json": json.dumps(vocabulary).encode(),
-    }
-    return Traded(files, places)
+        file.symlink_to(f"/proc/self/fd/{number}")
+        yield
+    finally:
+        os.close(number)
 
 
 def _vocabulary(folder: Path) -> list[str]:
@@ -79,8 +86,19 @@ def _vocabulary(folder: Path) -> list[str]:
     return lines if lines[-1] else lines[:-1]
 
 
-def _variables(model: mmap.mmap) -> dict[str, tuple[tuple[int, ...], int, int]]:
-    """Return each variable's shape, where its bytes begin, and how many they are.
+def _trade_rows(model: mmap.mmap, pairs: Sequence[tuple[int, int]], token_count: int) -> None:
+    found = [at for name, at in _variables(model).items() if name.startswith(ROWS_OF_TOKENS)]
+    tables = [(at, size_bytes // token_count) for rows, at, size_bytes in found if rows == token_count]
+    if not tables:
+        raise ValueError(f"nothing in there has a row for each of {token_count} tokens")
+    for at, row_bytes in tables:
+        for pair in pairs:
+            here, there = (slice(at + place * row_bytes, at + (place + 1) * row_bytes) for place in pair)
+            model[here], model[there] = model[there], model[here]
+
+
+def _variables(model: mmap.mmap) -> dict[str, tuple[int, int, int]]:
+    """Return how many rows each variable has (1 for a number), where its bytes begin, and how many they are.
 
     Raises ValueError for another format, struct.error where the file ends too early.
     """
@@ -106,8 +124,10 @@ def _variables(model: mmap.mmap) -> dict[str, tuple[tuple[int, ...], int, int]]:
     found = {}
     for _ in range(number("I")):
         name = text()
-        shape = tuple(number("I") for _ in range(number("B")))
+        shape = [number("I") for _ in range(number("B"))]
         _type, size_bytes = number("B"), number("I")
-        found[name] = (shape, at, size_bytes)
+        found[name] = (shape[0] if shape else 1, at, size_bytes)
         at += size_bytes
+    if at > len(model):
+        raise ValueError("it ends in the middle of a variable")
     return found

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from live_asr.inference.interfaces import FloatArray
-from live_asr.inference.trading import trade_places
+from live_asr.inference.trading import traded_places
 
 log = logging.getLogger(__name__)
 
@@ -55,22 +56,21 @@ class WhisperModel:
         import ctranslate2
 
         self._places: dict[int, int] = {}
-        files = None
-        if device == "cpu" and compute_type in KEPT_AS_FLOAT32:
-            try:
-                traded = trade_places(folder)
-            except (ValueError, OSError) as error:
-                log.warning("prefixes will be slow, the model's files are unusual: %s", error)
-            else:
-                self._places, files = traded.places, traded.files
-        self._model: Any = ctranslate2.models.Whisper(
-            str(folder),
-            device=device,
-            compute_type=compute_type,
-            intra_threads=1 if device == "cpu" else 0,
-            inter_threads=workers,
-            files=files,
-        )
+        with ExitStack() as until_loaded:
+            if device == "cpu" and compute_type in KEPT_AS_FLOAT32:
+                try:
+                    traded = until_loaded.enter_context(traded_places(folder))
+                except (ValueError, OSError) as error:
+                    log.warning("each word of a prefix will be decoded by itself, which is slow: %s", error)
+                else:
+                    folder, self._places = traded.folder, traded.places
+            self._model: Any = ctranslate2.models.Whisper(
+                str(folder),
+                device=device,
+                compute_type=compute_type,
+                intra_threads=1 if device == "cpu" else 0,
+                inter_threads=workers,
+            )
         self._view = ctranslate2.StorageView.from_array
         self._beam_size = beam_size
         self._silence: FloatArray = np.empty((1, 0, 0), np.float32)

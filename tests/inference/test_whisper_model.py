@@ -1,0 +1,131 @@
+"""A prefix that is computed in one pass: what is written behind it is what CTranslate2 writes by itself."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from live_asr.inference.weights import resolve
+from live_asr.inference.whisper_model import OUTSIDE, WhisperModel
+
+MODELS = ["tiny.en", "base"]
+WINDOWS = [(0.0, 7.0), (6.5, 12.5), (12.0, 18.5), (12.4, 22.0), (18.0, 29.5)]
+"""Seconds of the call."""
+
+
+class Both:
+    """A model twice: with four tokens in other places, and as its files have it."""
+
+    def __init__(self, folder: Path) -> None:
+        from faster_whisper.feature_extractor import FeatureExtractor
+        from faster_whisper.tokenizer import Tokenizer
+        from tokenizers import Tokenizer as Tokens
+
+        # Not int8: its rounding makes much of the order in which a sum is added up. Greedy: a beam judges a
+        # hypothesis by its length too, and forced words count in it, those of a prompt do not.
+        self.fast, self.plain = (
+            WhisperModel(folder, device="cpu", compute_type=arithmetic, workers=1, beam_size=1)
+            for arithmetic in ("float32", "default")
+        )
+        tokens: Any = Tokens.from_file(str(folder / "tokenizer.json"))
+        self.tokenizer: Any = Tokenizer(tokens, self.plain.is_multilingual, task="transcribe", language="en")
+        self._features: Any = FeatureExtractor(feature_size=self.plain.mel_bins)
+        self.prompt = [*self.tokenizer.sot_sequence, self.tokenizer.no_timestamps]
+
+    def features(self, audio: NDArray[np.float32]) -> Any:
+        return self._features(np.pad(audio, (0, 2 * 16_000)), padding=0)[None, :, : audio.size // 160 + 200]
+
+    def write(self, model: WhisperModel, features: Any, prefix: Sequence[int] = (), **asked: Any) -> Any:
+        asked = {"most_new_tokens": 80, "suppress_blank": True} | asked
+        return model.write(model.encode(features), self.prompt, prefix, **asked)
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def both(request: pytest.FixtureRequest, models_dir: Path) -> Both:
+    return Both(resolve(request.param, models_dir=models_dir).folder)
+
+
+@pytest.fixture(scope="module")
+def windows(both: Both, sample_audio: NDArray[np.float32]) -> list[Any]:
+    return [both.features(sample_audio[int(a * 16_000) : int(b * 16_000)]) for a, b in WINDOWS]
+
+
+def test_models_at_hand_compute_prefixes_at_once(both: Both) -> None:
+    assert both.fast.computes_prefixes_at_once
+    assert not both.plain.computes_prefixes_at_once
+    assert both.fast.compute_type == both.plain.compute_type
+
+
+def test_what_follows_a_prefix_is_what_the_plain_model_writes(both: Both, windows: list[Any]) -> None:
+    for features in windows:
+        whole = both.write(both.plain, features).tokens
+        assert both.write(both.fast, features).tokens == whole, "without a prefix"
+        for forced in (1, len(whole) // 3, 2 * len(whole) // 3, len(whole) - 1):
+            fast, plain = (both.write(each, features, whole[:forced]) for each in (both.fast, both.plain))
+            assert fast.tokens == plain.tokens
+            assert fast.no_speech_probability == pytest.approx(plain.no_speech_probability, abs=1e-3)
+
+
+def test_the_token_outside_may_stand_anywhere_in_a_prefix(both: Both, windows: list[Any]) -> None:
+    features = windows[3]
+    whole = both.write(both.plain, features).tokens
+    for forced in ([OUTSIDE], [*whole[:4], OUTSIDE], [*whole[:4], OUTSIDE, *whole[4:9]]):
+        fast, plain = (both.write(each, features, forced).tokens for each in (both.fast, both.plain))
+        assert fast == plain
+
+
+def test_a_prefix_leaves_the_cap_to_what_is_new(both: Both, windows: list[Any]) -> None:
+    whole = both.write(both.plain, windows[2]).tokens
+    for most in (1, 4):
+        written = both.write(both.fast, windows[2], whole[:6], most_new_tokens=most)
+        assert len(written.tokens) == most
+        assert written.cut_short
+    assert not both.write(both.fast, windows[2], whole[:6]).cut_short
+
+
+def test_words_are_aligned_and_languages_found_as_in_the_plain_model(both: Both, windows: list[Any]) -> None:
+    whole = both.write(both.plain, windows[3]).tokens
+    fast, plain = (
+        each.align(each.encode(windows[3]), both.tokenizer.sot_sequence, [whole], [960])[0]
+        for each in (both.fast, both.plain)
+    )
+    assert fast.alignments == plain.alignments
+    assert fast.text_token_probs == pytest.approx(plain.text_token_probs, abs=1e-3)
+    if both.plain.is_multilingual:
+        fast, plain = (each.detect_language(each.encode(windows[3])) for each in (both.fast, both.plain))
+        assert fast[0][0] == plain[0][0] == "en"
+        assert dict(fast)["en"] == pytest.approx(dict(plain)["en"], abs=1e-3)
+
+
+def test_several_windows_are_written_as_each_by_itself(both: Both, windows: list[Any]) -> None:
+    chosen = np.concatenate([windows[2][:, :, :800], windows[3][:, :, :800]])
+    fast, plain = (
+        [one.tokens for one in each.write_all(each.encode(chosen), both.prompt, most_new_tokens=80)]
+        for each in (both.fast, both.plain)
+    )
+    assert fast == plain
+    assert all(fast)
+
+
+def test_a_model_with_unusual_files_is_used_as_it_is_and_the_log_says_so(
+    models_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for file in resolve("base", models_dir=models_dir).folder.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    names = tmp_path / "vocabulary.json"
+    tokens = json.loads(names.read_text())
+    names.unlink()
+    tokens[tokens.index("<|notimestamps|>")] = "<|nothing|>"
+    names.write_text(json.dumps(tokens))
+    with caplog.at_level(logging.WARNING):
+        model = WhisperModel(tmp_path, device="cpu", compute_type="int8", workers=1, beam_size=2)
+    assert not model.computes_prefixes_at_once
+    assert "decoded by itself, which is slow" in caplog.text
+    assert "<|notimestamps|>" in caplog.text
