@@ -16,7 +16,7 @@ from live_asr.inference.weights import resolve
 from live_asr.inference.whisper_model import OUTSIDE, WhisperModel
 
 MODELS = ["tiny.en", "base"]
-WINDOWS = [(0.0, 7.0), (6.5, 12.5), (12.0, 18.5), (12.4, 22.0), (18.0, 29.5)]
+WINDOWS = [(6.5, 12.5), (12.4, 22.0), (18.0, 29.5)]
 """Seconds of the call."""
 
 
@@ -43,7 +43,7 @@ class Both:
         return self._features(np.pad(audio, (0, 2 * 16_000)), padding=0)[None, :, : audio.size // 160 + 200]
 
     def write(self, model: WhisperModel, features: Any, prefix: Sequence[int] = (), **asked: Any) -> Any:
-        asked = {"most_new_tokens": 80, "suppress_blank": True} | asked
+        asked = {"most_new_tokens": 48, "suppress_blank": True} | asked
         return model.write(model.encode(features), self.prompt, prefix, **asked)
 
 
@@ -67,14 +67,14 @@ def test_what_follows_a_prefix_is_what_the_plain_model_writes(both: Both, window
     for features in windows:
         whole = both.write(both.plain, features).tokens
         assert both.write(both.fast, features).tokens == whole, "without a prefix"
-        for forced in (1, len(whole) // 3, 2 * len(whole) // 3, len(whole) - 1):
+        for forced in (1, len(whole) // 2, len(whole) - 1):
             fast, plain = (both.write(each, features, whole[:forced]) for each in (both.fast, both.plain))
             assert fast.tokens == plain.tokens
             assert fast.no_speech_probability == pytest.approx(plain.no_speech_probability, abs=1e-3)
 
 
 def test_the_token_outside_may_stand_anywhere_in_a_prefix(both: Both, windows: list[Any]) -> None:
-    features = windows[3]
+    features = windows[1]
     whole = both.write(both.plain, features).tokens
     for forced in ([OUTSIDE], [*whole[:4], OUTSIDE], [*whole[:4], OUTSIDE, *whole[4:9]]):
         fast, plain = (both.write(each, features, forced).tokens for each in (both.fast, both.plain))
@@ -91,21 +91,21 @@ def test_a_prefix_leaves_the_cap_to_what_is_new(both: Both, windows: list[Any]) 
 
 
 def test_words_are_aligned_and_languages_found_as_in_the_plain_model(both: Both, windows: list[Any]) -> None:
-    whole = both.write(both.plain, windows[3]).tokens
+    whole = both.write(both.plain, windows[1]).tokens
     fast, plain = (
-        each.align(each.encode(windows[3]), both.tokenizer.sot_sequence, [whole], [960])[0]
+        each.align(each.encode(windows[1]), both.tokenizer.sot_sequence, [whole], [960])[0]
         for each in (both.fast, both.plain)
     )
     assert fast.alignments == plain.alignments
     assert fast.text_token_probs == pytest.approx(plain.text_token_probs, abs=1e-3)
     if both.plain.is_multilingual:
-        fast, plain = (each.detect_language(each.encode(windows[3])) for each in (both.fast, both.plain))
+        fast, plain = (each.detect_language(each.encode(windows[1])) for each in (both.fast, both.plain))
         assert fast[0][0] == plain[0][0] == "en"
         assert dict(fast)["en"] == pytest.approx(dict(plain)["en"], abs=1e-3)
 
 
 def test_several_windows_are_written_as_each_by_itself(both: Both, windows: list[Any]) -> None:
-    chosen = np.concatenate([windows[2][:, :, :800], windows[3][:, :, :800]])
+    chosen = np.concatenate([windows[1][:, :, :800], windows[2][:, :, :800]])
     fast, plain = (
         [one.tokens for one in each.write_all(each.encode(chosen), both.prompt, most_new_tokens=80)]
         for each in (both.fast, both.plain)
