@@ -1,0 +1,19 @@
+"""From settings to the streaming policy."""
+
+from __future__ import annotations
+
+from live_asr.config import load_settings
+from live_asr.core.caption_options import CaptionOptions
+from live_asr.core.types import samples
+from live_asr.sessions.policy import caption_options
+
+
+def test_a_server_without_settings_runs_the_recipe_that_was_measured() -> None:
+    assert caption_options(load_settings(environment={}).settings) == CaptionOptions()
+
+
+def test_a_setting_changes_the_policy_and_nothing_else_in_it() -> None:
+    settings = load_settings(environment={"LIVE_ASR_STREAMING__STEP": "1.5"}).settings
+    changed = caption_options(settings)
+    assert changed.window.step_samples == samples(1.5)
+    assert changed.window.trim_above_samples == CaptionOptions().window.trim_above_samples
