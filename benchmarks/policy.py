@@ -5,7 +5,8 @@ of CPU. So latencies are those of a machine that does nothing else, and the text
 server gives that keeps up: what the policy decides depends on the audio alone.
 
 A change in the last bit of a sample moves a clip's text by a word or two. `--copies` plays each clip several
-times, shifted by a few samples and with its last bit shaken, so that a policy is told from its luck.
+times, shifted by a few samples and with its last bit shaken, so that a policy is told from its luck. The
+latencies of copies are too short by the shift.
 
     python -m benchmarks.policy --model tiny.en --clips talk5_lj --variants recipe "no doubt" --copies 6
 """
@@ -36,7 +37,7 @@ from live_asr.inference.weights import resolve
 from live_asr.inference.whisper import WhisperRecognizer
 
 SHIFTS = (0, 37, 111, 229, 53, 311, 173, 401)
-"""How many samples each copy of a clip starts later; at most 25 ms, so that its words stay the same."""
+"""How many samples each copy of a clip starts later; at most 25 ms or so, so that its words stay the same."""
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
@@ -47,8 +48,8 @@ class Variant:
     options: CaptionOptions
     beam_size: int = 2
     """How many hypotheses the decoder follows."""
-    compute_type: str = "int8"
-    """`auto` is the same arithmetic on a CPU, in a model left as its files have it."""
+    prefix_at_once: bool = True
+    """Whether forced words cost one pass, or one for each token."""
 
 
 def all_variants() -> dict[str, Variant]:
@@ -67,7 +68,7 @@ def all_variants() -> dict[str, Variant]:
 
     return {
         "recipe": Variant(recipe),
-        "prefix token by token": Variant(recipe, compute_type="auto"),
+        "prefix token by token": Variant(recipe, prefix_at_once=False),
         "greedy": Variant(recipe, beam_size=1),
         "beam 5": Variant(recipe, beam_size=5),
         "no doubt": changed(doubt_probability=0.0),
@@ -265,12 +266,12 @@ def score(
     folder = resolve(model, models_dir=models_dir).folder
     variants = all_variants()
     recognizers = {
-        (variant.beam_size, variant.compute_type): WhisperRecognizer(
+        (variant.beam_size, variant.prefix_at_once): WhisperRecognizer(
             folder,
             name=model,
             workers=1,
             beam_size=variant.beam_size,
-            compute_type=variant.compute_type,
+            prefix_at_once=variant.prefix_at_once,
         )
         for variant in (variants[name] for name in names)
     }
@@ -281,7 +282,7 @@ def score(
         for clip in clips:
             offline = reference(clip, model, folder, "en")
             for number, copy in enumerate(copies_of(clip, copies)):
-                recognizer = recognizers[variant.beam_size, variant.compute_type]
+                recognizer = recognizers[variant.beam_size, variant.prefix_at_once]
                 run = simulate(copy, recognizer, detector, variant.options)
                 total.add(run, offline, number)
         rows.append(total.row(name))

@@ -120,6 +120,7 @@ class Worker:
                 compute_type=load.compute_type,
                 workers=1,
                 beam_size=load.beam_size,
+                prefix_at_once=False,
             )
             self._recognizer = recognizer, SileroDetector(load.detector_file)
         recognizer, detector = self._recognizer

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 VERSION = 6
 """Of CTranslate2's file format: a header, then name, shape, type, size and bytes of each variable."""
@@ -34,6 +35,8 @@ class Traded:
     """Of the files that CTranslate2 loads."""
     places: dict[int, int]
     """Token → its place in the model, and the other way round; only of those that moved."""
+    tokens: list[str]
+    """What is now at each place of the vocabulary."""
 
 
 @contextmanager
@@ -46,6 +49,10 @@ def traded_places(folder: Path) -> Iterator[Traded]:
     with tempfile.TemporaryDirectory(prefix="live-asr-") as name, _kept_in_memory(Path(name) / "model.bin"):
         copy = Path(name)
         tokens, config = _vocabulary(folder), json.loads((folder / "config.json").read_text("utf-8"))
+        if not (isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)):
+            raise ValueError(f"the vocabulary in {folder} is not a list of tokens")
+        if not isinstance(config, dict):
+            raise ValueError(f"{folder / 'config.json'} is not an object")
         pairs = [(tokens.index(START), 1), (tokens.index(NO_TIMESTAMPS), len(tokens) - 1)]
         places = {one: other for pair in pairs for one, other in (pair, pair[::-1])}
         shutil.copyfile(folder / "model.bin", copy / "model.bin")
@@ -57,10 +64,11 @@ def traded_places(folder: Path) -> Iterator[Traded]:
         for one, other in pairs:
             tokens[one], tokens[other] = tokens[other], tokens[one]
         for listed in ("suppress_ids", "suppress_ids_begin"):
-            config[listed] = [places.get(token, token) for token in config.get(listed, [])]
+            if config.get(listed):
+                config[listed] = [places.get(token, token) for token in config[listed]]
         (copy / "config.json").write_text(json.dumps(config), "utf-8")
         (copy / "vocabulary.json").write_text(json.dumps(tokens), "utf-8")
-        yield Traded(copy, places)
+        yield Traded(copy, places, tokens)
 
 
 @contextmanager
@@ -77,21 +85,21 @@ def _kept_in_memory(file: Path) -> Iterator[None]:
         os.close(number)
 
 
-def _vocabulary(folder: Path) -> list[str]:
-    """Return the tokens in their order; older models have them line by line."""
+def _vocabulary(folder: Path) -> Any:
+    """Read the tokens in their order; older models have them line by line."""
     file = folder / "vocabulary.json"
     if file.is_file():
-        return list(json.loads(file.read_text("utf-8")))
+        return json.loads(file.read_text("utf-8"))
     lines = (folder / "vocabulary.txt").read_text("utf-8").split("\n")
     return lines if lines[-1] else lines[:-1]
 
 
 def _trade_rows(model: mmap.mmap, pairs: Sequence[tuple[int, int]], token_count: int) -> None:
-    found = [at for name, at in _variables(model).items() if name.startswith(ROWS_OF_TOKENS)]
-    tables = [(at, size_bytes // token_count) for rows, at, size_bytes in found if rows == token_count]
-    if not tables:
-        raise ValueError(f"nothing in there has a row for each of {token_count} tokens")
-    for at, row_bytes in tables:
+    tables = [at for name, at in _variables(model).items() if name.startswith(ROWS_OF_TOKENS)]
+    if not tables or any(rows != token_count for rows, _, _ in tables):
+        raise ValueError(f"it has no row for each of {token_count} tokens")
+    for _, at, size_bytes in tables:
+        row_bytes = size_bytes // token_count
         for pair in pairs:
             here, there = (slice(at + place * row_bytes, at + (place + 1) * row_bytes) for place in pair)
             model[here], model[there] = model[there], model[here]

@@ -40,7 +40,8 @@ class WhisperRecognizer:
     """One Whisper model in CTranslate2's format, without timestamp tokens.
 
     `workers` windows may be decoded at once from as many threads; on a CPU that takes half the time of
-    one worker with twice the threads.
+    one worker with twice the threads. `prefix_at_once` False spares what that takes where no request has a
+    prefix.
     """
 
     def __init__(
@@ -52,13 +53,19 @@ class WhisperRecognizer:
         compute_type: str = "int8",
         workers: int = 2,
         beam_size: int = 2,
+        prefix_at_once: bool = True,
     ) -> None:
         import tokenizers
         from faster_whisper.feature_extractor import FeatureExtractor
         from faster_whisper.tokenizer import _LANGUAGE_CODES, Tokenizer
 
         self._model = WhisperModel(
-            folder, device=device, compute_type=compute_type, workers=workers, beam_size=beam_size
+            folder,
+            device=device,
+            compute_type=compute_type,
+            workers=workers,
+            beam_size=beam_size,
+            prefix_at_once=prefix_at_once,
         )
         self._features: Any = FeatureExtractor(feature_size=self._model.mel_bins)
         self._tokens = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))

@@ -2,8 +2,8 @@
 
 Here a forced prefix is computed in one pass, which CTranslate2 does not do by itself: see `trading`. It
 reads off the last token of the first prompt of a batch whether timestamps are wanted, and behind text it
-would want them. So a window of silence goes first, whose prompt is as long and ends as it should. It is
-over after one or two tokens. Everything in and out of here is numbered as the model's tokenizer does it.
+would want them. So before a window with a prefix goes one of silence, whose prompt is as long and ends as it
+should. Everything in and out of here is numbered as the model's tokenizer does it.
 """
 
 from __future__ import annotations
@@ -28,13 +28,18 @@ SILENT_FEATURE = -1.5
 """What Whisper makes of a frame without any sound, in each mel bin of a window without any."""
 OUTSIDE = 0
 """The one text token that does not lie between the special ones, and what follows it is forced one by one."""
-LENGTH_PENALTY = 0.5
-"""Scores of hypotheses are divided by length to this power. Undivided, an early end wins too often; divided
-by the whole length, one that runs on does, since the forced tokens do not count."""
-PATIENCE = 1.5
-"""The search goes on until so many times the beam have ended: the first two ends may be ones that nobody
-would believe."""
-KEPT_AS_FLOAT32 = frozenset({"int8", "int8_float32", "int16", "float32"})
+SEARCH = {"length_penalty": 0.5, "patience": 1.5}
+"""For a prefix that is part of the prompt. A hypothesis is as long as what is new in it, and its score is
+divided by its length to this power: undivided, an early end wins too often; divided by the whole length, one
+that runs on. The search goes on until so many times the beam have ended: the first ends may be ones that
+nobody would believe."""
+SILENT_FRAMES = 3000
+"""As many as the longest window has, 30 s."""
+SILENT_PROMPT = ("<|startoftranscript|>", "<|en|>", "<|transcribe|>")
+"""Of models with many languages; others have its first token. Silence is over after a token or a few; in some
+other languages it may go on until it is stopped."""
+END = "<|endoftext|>"
+KEPT_AS_FLOAT32 = frozenset({"int8", "int8_float32", "float32"})
 """Arithmetics whose encoder answers in numbers that numpy knows."""
 
 
@@ -50,20 +55,33 @@ class Written:
 
 
 class WhisperModel:
-    """One model; `workers` calls are computed at once, each on one core where `device` is a CPU."""
+    """One model; `workers` calls are computed at once, each on one core where `device` is a CPU.
 
-    def __init__(self, folder: Path, *, device: str, compute_type: str, workers: int, beam_size: int) -> None:
+    `prefix_at_once` False leaves it as its files have it; so does any arithmetic or device for which the
+    prefix cannot be computed at once.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        device: str,
+        compute_type: str,
+        workers: int,
+        beam_size: int,
+        prefix_at_once: bool = True,
+    ) -> None:
         import ctranslate2
 
         self._places: dict[int, int] = {}
         with ExitStack() as until_loaded:
-            if device == "cpu" and compute_type in KEPT_AS_FLOAT32:
+            if prefix_at_once and device == "cpu" and compute_type in KEPT_AS_FLOAT32:
                 try:
                     traded = until_loaded.enter_context(traded_places(folder))
                 except (ValueError, OSError) as error:
                     log.warning("each word of a prefix will be decoded by itself, which is slow: %s", error)
                 else:
-                    folder, self._places = traded.folder, traded.places
+                    folder, self._places, tokens = traded.folder, traded.places, traded.tokens
             self._model: Any = ctranslate2.models.Whisper(
                 str(folder),
                 device=device,
@@ -73,15 +91,16 @@ class WhisperModel:
             )
         self._view = ctranslate2.StorageView.from_array
         self._beam_size = beam_size
-        self._silence: FloatArray = np.empty((1, 0, 0), np.float32)
         self.is_multilingual = bool(self._model.is_multilingual)
         self.mel_bins = int(self._model.n_mels)
         self.compute_type = str(self._model.compute_type)
-
-    @property
-    def computes_prefixes_at_once(self) -> bool:
+        self.prefix_at_once = bool(self._places)
         """Whether a prefix costs one pass; else each of its tokens costs as much as a new one."""
-        return bool(self._places)
+        if self.prefix_at_once:
+            silent = np.full((1, self.mel_bins, SILENT_FRAMES), SILENT_FEATURE, np.float32)
+            self._silence: FloatArray = np.array(self.encode(silent))
+            said = SILENT_PROMPT if self.is_multilingual else SILENT_PROMPT[:1]
+            self._silent_prompt, self._end = [tokens.index(token) for token in said], tokens.index(END)
 
     def encode(self, features: FloatArray) -> Any:
         """Encode log-mel features, shape (windows, mel bins, frames); frames are 10 ms."""
@@ -101,14 +120,13 @@ class WhisperModel:
         suppress_blank: bool,
     ) -> Written:
         """Write what follows `prefix` in one window; `prompt` ends in the token that forbids timestamps."""
-        told = self._placed([*prompt, *prefix])
-        prompts, at_once = [told], len(prompt)
-        if self._places:
+        told, at_once = self._placed([*prompt, *prefix]), len(prompt)
+        if self.prefix_at_once:
             while at_once < len(told) and told[at_once] != OUTSIDE:
                 at_once += 1
+        prompts = [told]
         if at_once > len(prompt):
-            repeated = at_once - len(prompt)
-            prompts = [[*told[: len(prompt)], *[told[len(prompt) - 1]] * repeated], told]
+            prompts = [self._prompt_of_silence(told, len(prompt), at_once), told]
             encoded = self._behind_silence(encoded)
         forced = list(prefix[at_once - len(prompt) :])
         room = min(len(forced) + most_new_tokens, MOST_TOKENS // 2, MOST_TOKENS - at_once)
@@ -118,8 +136,7 @@ class WhisperModel:
             room=room,
             at_once=at_once,
             suppress_blank=suppress_blank,
-            length_penalty=LENGTH_PENALTY,
-            patience=PATIENCE,
+            **(SEARCH if self.prefix_at_once else {}),
         )[-1]
         tokens = self._placed(result.sequences_ids[0])
         if tokens[: len(forced)] == forced:
@@ -174,11 +191,14 @@ class WhisperModel:
         """Return where tokens are in the model, or which ones are there: they have traded in pairs."""
         return [self._places.get(token, token) for token in tokens]
 
+    def _prompt_of_silence(self, told: list[int], prompt_length: int, length: int) -> list[int]:
+        """Return a prompt of this length that starts the transcript where the window's prompt does."""
+        before = [self._end] * (prompt_length - 1 - len(self._silent_prompt))
+        # To the very last: behind text, timestamps would be wanted.
+        no_timestamps = [told[prompt_length - 1]] * (length - prompt_length + 1)
+        return [*before, *self._silent_prompt, *no_timestamps]
+
     def _behind_silence(self, encoded: Any) -> Any:
         """Return a batch of two: as much silence, and the window."""
         window = np.asarray(encoded)
-        steps = window.shape[1]
-        if self._silence.shape[1] < steps:
-            silent = np.full((1, self.mel_bins, 2 * steps), SILENT_FEATURE, np.float32)
-            self._silence = np.array(self.encode(silent))
-        return self._view(np.concatenate([self._silence[:, :steps], window]))
+        return self._view(np.concatenate([self._silence[:, : window.shape[1]], window]))

@@ -98,7 +98,7 @@ def warm_up(models: Models) -> None:
     noise = np.random.default_rng(0).normal(0, 0.01, samples(1.0)).astype(np.float32)
     models.detector.detect(noise[: 512 * 8], SpeechState.initial())
     models.recognizer.recognize(
-        DecodeRequest(0, noise.size, (), 4, samples(10.0), samples(2.0), language="en"), noise
+        DecodeRequest(0, noise.size, (1,), 4, samples(10.0), samples(2.0), language="en"), noise
     )
     if models.segmentation is not None and models.encoder is not None:
         models.segmentation.segment(noise)

@@ -211,6 +211,28 @@ def test_a_step_that_follows_on_doubt_looks_further_back_where_there_is_time(ove
     assert text_of(subject.events()) in written(script)
 
 
+class DoubtsTheEdge:
+    """Reads a script, and is sure of none of the words in the last half second of a window."""
+
+    def __init__(self, script: Sequence[Word]) -> None:
+        self._sure = ScriptedRecognizer(script)
+        self.info = self._sure.info
+
+    def recognize(self, request: DecodeRequest, audio: FloatArray) -> Hypothesis:
+        hypothesis = self._sure.recognize(request, audio)
+        edge = request.end_sample - samples(0.5)
+        words = (replace(w, probability=0.5) if w.end_sample > edge else w for w in hypothesis.words)
+        return replace(hypothesis, words=tuple(words))
+
+
+def test_a_doubt_about_the_newest_words_alone_is_reason_to_look_back() -> None:
+    script = list(talk(16.0))
+    driver = Driver(captioner(), DoubtsTheEdge(script))
+    driver.hear(audio_of(script, samples(16.0)))
+    steps = [request for request in driver.requests if not request.final]
+    assert all(step.end_sample - step.start_sample >= samples(10.0) for step in steps[-3:])
+
+
 def test_the_tail_is_cleared_when_an_utterance_ends() -> None:
     script = talk(3.0)
     events = heard(captioner(), ScriptedRecognizer(script), audio_of(script, samples(5.0)))

@@ -6,6 +6,7 @@ import json
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from live_asr.inference.weights import resolve
 
 TOKENS = ["!", '"', "word", "<|startoftranscript|>", "<|notimestamps|>", "<|0.00|>"]
 ROW = struct.Struct("<2f")
+CONFIG = {"suppress_ids": [2, 3], "suppress_ids_begin": [1]}
 Keep = Callable[..., Path]
 
 
@@ -36,17 +38,18 @@ def model(*variables: bytes, version: int = 6, kind: str = "WhisperSpec") -> byt
     return head + b"".join(variables)
 
 
-EMBEDDINGS, OTHER = "decoder/embeddings/weight", "encoder/conv1/weight"
+EMBEDDINGS, PROJECTION = "decoder/embeddings/weight", "decoder/projection/weight"
+OTHER = "encoder/conv1/weight"
 
 
 @pytest.fixture
 def keep(tmp_path: Path) -> Keep:
     """Write a model's files; returns their folder."""
 
-    def write(binary: bytes, tokens: list[str] = TOKENS) -> Path:
+    def write(binary: bytes, tokens: Any = TOKENS, config: Any = CONFIG) -> Path:
         (tmp_path / "model.bin").write_bytes(binary)
         (tmp_path / "vocabulary.json").write_text(json.dumps(tokens))
-        (tmp_path / "config.json").write_text(json.dumps({"suppress_ids": [2, 3], "suppress_ids_begin": [1]}))
+        (tmp_path / "config.json").write_text(json.dumps(config))
         return tmp_path
 
     return write
@@ -97,14 +100,33 @@ def test_nothing_but_rows_of_four_tokens_differs_in_a_real_model(name: str, mode
         (model(variable(EMBEDDINGS, rows(6)), kind="TransformerSpec"), TOKENS, "TransformerSpec"),
         (model(variable(EMBEDDINGS, rows(6)))[:30], TOKENS, "model.bin: "),
         (model(variable(EMBEDDINGS, rows(6)))[:-1], TOKENS, "ends in the middle"),
-        (model(variable(EMBEDDINGS, rows(7))), TOKENS, "a row for each of 6 tokens"),
-        (model(variable(OTHER, rows(6))), TOKENS, "a row for each of 6 tokens"),
+        (model(variable(EMBEDDINGS, rows(7))), TOKENS, "no row for each of 6 tokens"),
+        (model(variable(EMBEDDINGS, rows(6)), variable(PROJECTION, rows(7))), TOKENS, "no row for each of 6"),
+        (
+            model(variable(EMBEDDINGS, rows(6))),
+            {token: n for n, token in enumerate(TOKENS)},
+            "list of tokens",
+        ),
+        (model(variable(EMBEDDINGS, rows(6))), 5, "list of tokens"),
+        (model(variable(OTHER, rows(6))), TOKENS, "no row for each of 6 tokens"),
         (model(variable(EMBEDDINGS, rows(3))), TOKENS[:3], "startoftranscript"),
         (b"", TOKENS, "empty"),
     ],
 )
 def test_files_that_are_not_as_expected_are_refused(
-    keep: Keep, binary: bytes, tokens: list[str], said: str
+    keep: Keep, binary: bytes, tokens: Any, said: str
 ) -> None:
     with pytest.raises(ValueError, match=said), traded_places(keep(binary, tokens)):
         pass
+
+
+def test_a_config_that_is_no_object_is_refused(keep: Keep) -> None:
+    there = keep(model(variable(EMBEDDINGS, rows(6))), config=[1])
+    with pytest.raises(ValueError, match="not an object"), traded_places(there):
+        pass
+
+
+@pytest.mark.parametrize("config", [{}, {"suppress_ids": None, "suppress_ids_begin": []}])
+def test_a_model_that_suppresses_nothing_goes_on_doing_so(keep: Keep, config: Any) -> None:
+    with traded_places(keep(model(variable(EMBEDDINGS, rows(6))), config=config)) as traded:
+        assert json.loads((traded.folder / "config.json").read_text()) == config

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +22,28 @@ WINDOWS = [(6.5, 12.5), (12.4, 22.0), (18.0, 29.5)]
 
 
 class Both:
-    """A model twice: with four tokens in other places, and as its files have it."""
+    """A model twice: with four tokens in other places, and as its files have it.
 
-    def __init__(self, folder: Path) -> None:
+    Not in int8 where letters are compared: its rounding makes much of the order in which a sum is added up.
+    And greedy: a beam divides the score of a hypothesis by its length, in which forced words count and those
+    of a prompt do not.
+    """
+
+    def __init__(self, folder: Path, compute_type: str = "float32", beam_size: int = 1) -> None:
         from faster_whisper.feature_extractor import FeatureExtractor
         from faster_whisper.tokenizer import Tokenizer
         from tokenizers import Tokenizer as Tokens
 
-        # Not int8: its rounding makes much of the order in which a sum is added up. Greedy: a beam judges a
-        # hypothesis by its length too, and forced words count in it, those of a prompt do not.
         self.fast, self.plain = (
-            WhisperModel(folder, device="cpu", compute_type=arithmetic, workers=1, beam_size=1)
-            for arithmetic in ("float32", "default")
+            WhisperModel(
+                folder,
+                device="cpu",
+                compute_type=compute_type,
+                workers=1,
+                beam_size=beam_size,
+                prefix_at_once=at_once,
+            )
+            for at_once in (True, False)
         )
         tokens: Any = Tokens.from_file(str(folder / "tokenizer.json"))
         self.tokenizer: Any = Tokenizer(tokens, self.plain.is_multilingual, task="transcribe", language="en")
@@ -58,9 +69,8 @@ def windows(both: Both, sample_audio: NDArray[np.float32]) -> list[Any]:
 
 
 def test_models_at_hand_compute_prefixes_at_once(both: Both) -> None:
-    assert both.fast.computes_prefixes_at_once
-    assert not both.plain.computes_prefixes_at_once
-    assert both.fast.compute_type == both.plain.compute_type
+    assert both.fast.prefix_at_once
+    assert not both.plain.prefix_at_once
 
 
 def test_what_follows_a_prefix_is_what_the_plain_model_writes(both: Both, windows: list[Any]) -> None:
@@ -114,6 +124,24 @@ def test_several_windows_are_written_as_each_by_itself(both: Both, windows: list
     assert all(fast)
 
 
+def test_as_it_is_used_the_words_are_nearly_those_of_the_plain_model(
+    models_dir: Path, sample_audio: NDArray[np.float32]
+) -> None:
+    both = Both(resolve("base", models_dir=models_dir).folder, "int8", 2)
+    same = total = 0
+    for a, b in WINDOWS:
+        features = both.features(sample_audio[int(a * 16_000) : int(b * 16_000)])
+        whole = both.write(both.plain, features).tokens
+        for forced in (1, len(whole) // 2):
+            fast, plain = (
+                both.write(each, features, whole[:forced]).tokens for each in (both.fast, both.plain)
+            )
+            blocks = SequenceMatcher(None, fast, plain, autojunk=False).get_matching_blocks()
+            same += sum(block.size for block in blocks)
+            total += len(plain)
+    assert same >= 0.85 * total, f"{same} of {total}"
+
+
 def test_a_model_with_unusual_files_is_used_as_it_is_and_the_log_says_so(
     models_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -126,6 +154,6 @@ def test_a_model_with_unusual_files_is_used_as_it_is_and_the_log_says_so(
     names.write_text(json.dumps(tokens))
     with caplog.at_level(logging.WARNING):
         model = WhisperModel(tmp_path, device="cpu", compute_type="int8", workers=1, beam_size=2)
-    assert not model.computes_prefixes_at_once
+    assert not model.prefix_at_once
     assert "decoded by itself, which is slow" in caplog.text
     assert "<|notimestamps|>" in caplog.text

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 from scripted_server import ScriptedServer
 from standing_between import standing_between
-from visiting import OpenPage, Visit
+from visiting import OF_A_CUT_LINE, OpenPage, Visit
 
 from tests.started import Server, StartServer
 
@@ -148,8 +148,7 @@ def test_who_comes_back_to_a_session_that_is_over_reads_its_end_and_what_is_miss
 ) -> None:
     server = start_server(LIVE_ASR_SERVER__RESUME_WINDOW="1")
     with standing_between(server.url) as between:
-        # What is in the air when the line is cut, a picture it may be, is reset with it.
-        opened = visit(talking_browser, between.url, tolerated=("WebSocket connection", "CONNECTION_RESET"))
+        opened = visit(talking_browser, between.url, tolerated=OF_A_CUT_LINE)
         page = opened.page
         opened.start()
         opened.wait_for("() => document.querySelector('#transcript .committed')")

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 from scripted_server import ScriptedServer
 from standing_between import standing_between
-from visiting import OpenPage, Visit
+from visiting import OF_A_CUT_LINE, OpenPage, Visit
 
 from benchmarks.cutting import CUTS
 from tests.started import Server, StartServer
@@ -158,8 +158,7 @@ def test_a_line_that_is_cut_in_mid_speech_costs_no_word_no_colour_and_no_name(
     talking_browser: Browser, waiting: Server, visit: OpenPage
 ) -> None:
     with standing_between(waiting.url) as between:
-        # What is in the air when the line is cut, a picture it may be, is reset with it.
-        opened = visit(talking_browser, between.url, tolerated=("WebSocket connection", "CONNECTION_RESET"))
+        opened = visit(talking_browser, between.url, tolerated=OF_A_CUT_LINE)
         page = opened.page
 
         def spoken(seconds: int) -> None:

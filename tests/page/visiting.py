@@ -55,6 +55,9 @@ CUT_OFF = """() => [...document.querySelectorAll("body *")].filter((element) => 
 }).map((element) => element.outerHTML.slice(0, 80))"""
 """What reaches beyond the window's sides."""
 
+OF_A_CUT_LINE = ("WebSocket connection", "CONNECTION_RESET")
+"""What the browser says when a line is cut; with it goes what is in the air, a picture it may be."""
+
 LaunchBrowser = Callable[..., Browser]
 
 
