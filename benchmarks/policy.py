@@ -85,10 +85,8 @@ def all_variants() -> dict[str, Variant]:
         "no look back": windowed(look_back_samples=0, doubt_look_back_samples=0),
         "no look back in doubt": windowed(doubt_look_back_samples=0),
         "look back 20": windowed(look_back_samples=samples(20.0)),
-        "trim above 7, keep 3": windowed(
-            trim_above_samples=samples(7.0), keep_committed_samples=samples(3.0)
-        ),
-        "window 10": windowed(min_window_samples=samples(10.0)),
+        "window 6, filled to 9": windowed(trim_above_samples=samples(6.0), min_window_samples=samples(9.0)),
+        "keep 3": windowed(keep_committed_samples=samples(3.0)),
         "end silence 0.8": silent(0.8),
     }
 

@@ -210,7 +210,7 @@ class StreamingSettings(Section):
         default=0.8, ge=0.2, le=5, description="Seconds of an utterance before its first decode."
     )
     window: float = Field(
-        default=6.0, ge=2, le=20, description="Seconds of audio in a decode above which it is trimmed."
+        default=7.0, ge=2, le=20, description="Seconds of audio in a decode above which it is trimmed."
     )
     carry: float = Field(
         default=5.0,

@@ -26,7 +26,7 @@ class WindowOptions:
     """New audio between two decodes."""
     resume_step_samples: int = samples(0.2)
     """First decode after a pause within an utterance."""
-    trim_above_samples: int = samples(6.0)
+    trim_above_samples: int = samples(7.0)
     """A longer window is trimmed once something was committed."""
     keep_committed_samples: int = samples(2.0)
     """Committed audio that stays in front after a trim."""
@@ -43,7 +43,7 @@ class WindowOptions:
     """They look back at no more than so many forced tokens: the decoder's other room is for new ones."""
     lead_samples: int = samples(0.02)
     """The window starts so much before its first word."""
-    min_window_samples: int = samples(9.0)
+    min_window_samples: int = samples(10.0)
     """Shorter windows run away."""
     padding_samples: int = samples(2.0)
     """Zeros behind the audio: without them the decoder does not find the end."""

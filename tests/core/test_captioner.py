@@ -488,7 +488,7 @@ def test_a_last_decode_of_no_use_is_done_once_more_in_the_full_window() -> None:
     driver = Driver(subject, always(script, Mishap.JUNK))
     driver.hear(audio_of(script, samples(3.0)))
     finals = [seconds(request.min_window_samples) for request in driver.requests if request.final]
-    assert finals == [9.0, 30.0]
+    assert finals == [10.0, 30.0]
     assert text_of(subject.events()) == ""
 
 

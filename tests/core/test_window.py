@@ -146,7 +146,7 @@ def test_a_trim_that_is_set_beyond_the_bound_of_the_window_comes_at_the_bound() 
 
 
 def test_the_last_decode_of_an_utterance_looks_back_at_15_s() -> None:
-    window = opened(0.0)
+    window = opened(0.0, trim_above_samples=samples(6.0))
     for end in (7.0, 14.0, 18.0):
         window.commit(words(window.committed_end_sample / samples(1.0), end), samples(end + 0.5))
     step = window.request(samples(20.0), samples(20.0))
@@ -158,7 +158,7 @@ def test_the_last_decode_of_an_utterance_looks_back_at_15_s() -> None:
 
 
 def test_a_step_that_follows_on_doubt_looks_back_at_11_s() -> None:
-    window = opened(0.0)
+    window = opened(0.0, trim_above_samples=samples(6.0))
     for end in (7.0, 14.0, 18.0):
         window.commit(words(window.committed_end_sample / samples(1.0), end), samples(end + 0.5))
     step = window.request(samples(20.0), samples(20.0), doubted=True)
@@ -259,9 +259,9 @@ def test_the_cap_does_not_count_what_is_committed_nor_silence() -> None:
     assert window.request(samples(9.0), samples(5.8)).max_new_tokens == one_second
 
 
-def test_a_window_is_filled_to_nine_seconds_or_for_a_redo_to_thirty() -> None:
+def test_a_window_is_filled_to_ten_seconds_or_for_a_redo_to_thirty() -> None:
     window = opened(0.0)
-    assert seconds(window.request(samples(1.0), samples(1.0)).min_window_samples) == 9.0
+    assert seconds(window.request(samples(1.0), samples(1.0)).min_window_samples) == 10.0
     redo = window.request(samples(1.0), samples(1.0), final=True, full_window=True)
     assert (seconds(redo.min_window_samples), redo.final) == (30.0, True)
 
