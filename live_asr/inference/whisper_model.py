@@ -78,10 +78,11 @@ class WhisperModel:
             if prefix_at_once and device == "cpu" and compute_type in KEPT_AS_FLOAT32:
                 try:
                     traded = until_loaded.enter_context(traded_places(folder))
+                    self._end, *said = (traded.tokens.index(token) for token in (END, *SILENT_PROMPT))
                 except (ValueError, OSError) as error:
                     log.warning("each word of a prefix will be decoded by itself, which is slow: %s", error)
                 else:
-                    folder, self._places, tokens = traded.folder, traded.places, traded.tokens
+                    folder, self._places = traded.folder, traded.places
             self._model: Any = ctranslate2.models.Whisper(
                 str(folder),
                 device=device,
@@ -99,8 +100,7 @@ class WhisperModel:
         if self.prefix_at_once:
             silent = np.full((1, self.mel_bins, SILENT_FRAMES), SILENT_FEATURE, np.float32)
             self._silence: FloatArray = np.array(self.encode(silent))
-            said = SILENT_PROMPT if self.is_multilingual else SILENT_PROMPT[:1]
-            self._silent_prompt, self._end = [tokens.index(token) for token in said], tokens.index(END)
+            self._silent_prompt = said if self.is_multilingual else said[:1]
 
     def encode(self, features: FloatArray) -> Any:
         """Encode log-mel features, shape (windows, mel bins, frames); frames are 10 ms."""
