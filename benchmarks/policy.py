@@ -73,11 +73,13 @@ def all_variants() -> dict[str, Variant]:
         "beam 5": Variant(recipe, beam_size=5),
         "no doubt": changed(doubt_probability=0.0),
         "doubt 0.5": changed(doubt_probability=0.5),
+        "doubt 0.6": changed(doubt_probability=0.6),
         "doubt 0.9": changed(doubt_probability=0.9),
         "greedy, no doubt": Variant(replace(recipe, doubt_probability=0.0), beam_size=1),
         "three hypotheses, no doubt": changed(agreement_depth=3, doubt_probability=0.0),
         "edge guard 0.3": changed(edge_guard_samples=samples(0.3)),
         "edge guard 0.7": changed(edge_guard_samples=samples(0.7)),
+        "step 0.65": windowed(step_samples=samples(0.65)),
         "step 0.5": windowed(step_samples=samples(0.5)),
         "step 1.0": windowed(step_samples=samples(1.0)),
         "no carry": windowed(carry_samples=0),
@@ -87,6 +89,8 @@ def all_variants() -> dict[str, Variant]:
         "look back 20": windowed(look_back_samples=samples(20.0)),
         "window 6, filled to 9": windowed(trim_above_samples=samples(6.0), min_window_samples=samples(9.0)),
         "keep 3": windowed(keep_committed_samples=samples(3.0)),
+        "window 8, keep 4": windowed(trim_above_samples=samples(8.0), keep_committed_samples=samples(4.0)),
+        "look back 15 in doubt": windowed(doubt_look_back_samples=samples(15.0)),
         "end silence 0.8": silent(0.8),
     }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from live_asr.config import load_settings
 from live_asr.core.caption_options import CaptionOptions
 from live_asr.core.types import samples
@@ -14,6 +16,6 @@ def test_a_server_without_settings_runs_the_recipe_that_was_measured() -> None:
 
 def test_a_setting_changes_the_policy_and_nothing_else_in_it() -> None:
     settings = load_settings(environment={"LIVE_ASR_STREAMING__STEP": "1.5"}).settings
-    changed = caption_options(settings)
-    assert changed.window.step_samples == samples(1.5)
-    assert changed.window.trim_above_samples == CaptionOptions().window.trim_above_samples
+    recipe = CaptionOptions()
+    window = replace(recipe.window, step_samples=samples(1.5))
+    assert caption_options(settings) == replace(recipe, window=window)
