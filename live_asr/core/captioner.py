@@ -26,7 +26,10 @@ from live_asr.core.guards import (
     drops_what_was_shown,
     in_order,
     is_noise,
+    up_to_copies,
     without_loops,
+    without_marks,
+    without_stammer,
 )
 from live_asr.core.language import LanguageVote
 from live_asr.core.passages import ends_sentence
@@ -36,6 +39,7 @@ from live_asr.core.segmenter import (
     SpeechEnded,
     SpeechStarted,
 )
+from live_asr.core.speech import SpeechTrack, clamped
 from live_asr.core.types import DecodeRequest, Hypothesis, Utterance, Word, samples
 from live_asr.core.window import RollingWindow
 
@@ -102,6 +106,7 @@ class Captioner:
         self._vocabulary = tuple(vocabulary)
         self._buffer = AudioBuffer()
         self._segmenter = Segmenter(self.options.segmenter)
+        self._speech = SpeechTrack()
         self._window = RollingWindow(self.options.window)
         self._agreement = self._new_agreement()
         self._probabilities: deque[float] = deque()
@@ -125,6 +130,7 @@ class Captioner:
         chunk_sample = sample // CHUNK_SAMPLES * CHUNK_SAMPLES
         self._window.take_up(sample, words)
         self._segmenter.take_up(chunk_sample, sample)
+        self._speech = SpeechTrack(chunk_sample)
         self._judged_sample = self._consumed_sample = chunk_sample
         self._buffer = AudioBuffer(min(self._window.kept_from_sample, chunk_sample))
         return self._buffer.start_sample
@@ -266,9 +272,11 @@ class Captioner:
         if not (self._segmenter.in_speech or self._ending):
             keep = max(keep, self._consumed_sample - self.options.memory_samples)
         self._buffer.discard_before(min(keep, self._judged_sample, self._consumed_sample))
+        self._speech.discard_before(self._buffer.start_sample)
 
     def _consume(self, probability: float) -> None:
         self._consumed_sample += CHUNK_SAMPLES
+        self._speech.extend((probability,))
         event = self._segmenter.push(probability)
         if isinstance(event, SpeechStarted):
             self._open(event)
@@ -355,14 +363,23 @@ class Captioner:
         speech_samples = step.speech_end_sample - self._utterance_start_sample
         if is_noise(hypothesis, speech_samples, final=step.request.final):
             return ()
+        told, end_sample = self._window.told, step.request.end_sample
+        written = clamped(without_stammer(without_marks(hypothesis.words), self._speech), self._speech)
+        words = without_loops(written, told, self._speech)
         # In the full window nothing runs away but loops: there a capped hypothesis is just a long one.
-        cut_short = hypothesis.capped and not step.full_window
-        believed = without_loops(hypothesis.words, self._window.told, capped=cut_short)
-        if believed is None:
-            return None
-        words = drop_after_speech(believed, step.speech_end_sample, step.request.end_sample)
-        words = drop_echo(drop_squeezed(words), self._window.told)
-        return in_order(words, self._window.committed_end_sample, step.request.end_sample)
+        if hypothesis.capped and not step.full_window:
+            looped, shortened = len(words) < len(written), up_to_copies(words, told)
+            if step.request.final:
+                # No further hypothesis would bring back what is left out here: it is decoded once more.
+                usable = looped and shortened is None
+            else:
+                usable = looped or shortened is not None
+                words = shortened or words
+            if not usable:
+                return None
+        words = drop_after_speech(words, step.speech_end_sample, end_sample)
+        words = drop_echo(drop_squeezed(words, self._speech), told, self._speech)
+        return in_order(words, self._window.committed_end_sample, end_sample)
 
     def _take(self, words: tuple[Word, ...], step: _Step) -> None:
         if step.request.final:

@@ -1,88 +1,142 @@
 """Guards against what a recogniser invents: loops, echoes, words after the speech, words out of noise.
 
-All are pure functions of a hypothesis. A loop is cut behind its first copy rather than thrown away: what
-runs away at the edge of a short window is nearly always the last true phrase, repeated.
+They judge by sound and not by spelling. People say a word six times, and then each time has audio of its own.
+What the decoder writes over and over has not: the aligner, which gives all words their times in order,
+squeezes it between its neighbours or puts it where nobody speaks. All are pure functions of a hypothesis.
 """
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 
+from live_asr.core.speech import SpeechTrack
 from live_asr.core.text import normalized
 from live_asr.core.types import Hypothesis, Word, samples
 
+OWN_SAMPLES = samples(0.15)
+"""A word with so much detected speech of its own was said, however often it stands there."""
+TWICE_SAMPLES = samples(0.06)
+"""The same where it stands there just twice: "that that" is said fast."""
 LONGEST_COPY_WORDS = 12
 ECHO_WORDS = 3
-ECHO_WORD_SAMPLES = samples(0.2)
 SHOWN_WORDS = 4
 SQUEEZED_WORDS = 4
 SQUEEZED_SAMPLES = samples(0.2)
 """Four words in a fifth of a second: three times as fast as anybody speaks."""
+LONGEST_UNIT = 4
+"""Letters of a syllable that a decoder repeats within a word when it runs away."""
+LEAST_UNITS = 6
+"""Fewer copies of a syllable are a word: "hahaha", "mmm"."""
+UNIT_SAMPLES = samples(0.08)
+"""Nobody says a syllable in less."""
+SPOKEN_MARKS = frozenset("&%@#")
+"""Punctuation by Unicode's book that is read out."""
 
 
-def without_loops(
-    words: Sequence[Word], committed: Sequence[Word], *, capped: bool
-) -> tuple[Word, ...] | None:
-    """Reduce what is said over and over to its first copy; None when nothing is left to believe.
+def without_marks(words: Sequence[Word]) -> tuple[Word, ...]:
+    """Drop words that are punctuation and nothing else: nobody said them."""
+    return tuple(word for word in words if any(_is_heard(character) for character in word.text))
 
-    A loop is a phrase three times in a row, or one word five times; twice is not enough, people do say
-    "Tear down the fence! Tear down the fence!". The first copy may be among the `committed` words. A
-    `capped` hypothesis was cut off while it ran: it must end in a loop to be of any use, and even a copy
-    that is one word short counts there.
+
+def _is_heard(character: str) -> bool:
+    return (
+        character in SPOKEN_MARKS
+        or unicodedata.category(character)[0] in "LNM"
+        or unicodedata.category(character) in ("Sc", "Sm")
+    )
+
+
+def without_stammer(words: Sequence[Word], speech: SpeechTrack) -> tuple[Word, ...]:
+    """Drop words that repeat one syllable faster than it can be said: what laughter and hum come out as."""
+    return tuple(word for word in words if not _stammers(word, speech))
+
+
+def _stammers(word: Word, speech: SpeechTrack) -> bool:
+    text = normalized(word.text)
+    for length in range(1, LONGEST_UNIT + 1):
+        copied = longest = 0
+        for index in range(length, len(text)):
+            copied = copied + 1 if text[index] == text[index - length] else 0
+            longest = max(longest, copied)
+        # Digits are a number, which is said otherwise than digit by digit.
+        units = longest // length + 1
+        if units >= LEAST_UNITS and not text.isdigit():
+            return units * UNIT_SAMPLES > speech.samples_within(word.start_sample, word.end_sample)
+    return False
+
+
+def without_loops(words: Sequence[Word], committed: Sequence[Word], speech: SpeechTrack) -> tuple[Word, ...]:
+    """Drop copies of a phrase that have no audio of their own; the first one may be among the `committed`.
+
+    Of a phrase that stands there twice, the second copy must be squeezed into next to nothing: people do
+    repeat themselves, and fast. Of more copies, each needs a word with `OWN_SAMPLES` of detected speech.
     """
     kept = [*committed, *words]
-    looped, length = False, 1
+    since = committed[-1].end_sample if committed else 0
+    length = 1
     while length <= LONGEST_COPY_WORDS:
-        copies = 5 if length == 1 else 3
-        # Where the committed words hold a loop by themselves, that is how it is now.
-        run = _first_run(kept, length, length * (copies - 1), beyond=len(committed))
-        if run is None:
+        copy = _unheard_copy(kept, length, len(committed), since, speech)
+        if copy is None:
             length += 1
             continue
-        start, end = run
-        del kept[max(start, len(committed)) : end]
-        looped, length = True, 1  # what is left may hold a shorter loop
-    if capped:
-        shortened = _before_copies(kept)
-        if shortened > len(committed):
-            kept = kept[:shortened]
-        elif not looped:
-            return None
-    new = tuple(kept[len(committed) :])
-    return new if new or not words else None
+        del kept[copy : copy + length]
+        length = 1  # what is left may hold a shorter one
+    return tuple(kept[len(committed) :])
 
 
-def _first_run(words: Sequence[Word], length: int, least: int, *, beyond: int) -> tuple[int, int] | None:
-    """Find the first run of at least `least` words that each repeat the word `length` before it.
-
-    Returns where the repetition starts (behind the first copy) and where it ends, which is after `beyond`.
-    """
+def _unheard_copy(
+    words: Sequence[Word], length: int, committed: int, since: int, speech: SpeechTrack
+) -> int | None:
+    """Return where the first copy of `length` words begins that was not heard, behind the committed ones."""
     sounds = [normalized(word.text) for word in words]
+    for start, end in _runs(sounds, length):
+        copies = 1 + (end - start) // length
+        least = OWN_SAMPLES if copies > 2 else TWICE_SAMPLES
+        for copy in range(start, end - length + 1, length):
+            if copy >= committed and all(
+                own_samples(word, speech, since) < least for word in words[copy : copy + length]
+            ):
+                return copy
+    return None
+
+
+def _runs(sounds: Sequence[str], length: int) -> list[tuple[int, int]]:
+    """Find where words repeat those `length` before them, in whole copies: (begin of the second, end)."""
+    found: list[tuple[int, int]] = []
     start = length
     for index in range(length, len(sounds) + 1):
         if index < len(sounds) and sounds[index] == sounds[index - length]:
             continue
-        if index - start >= least and index > beyond:
-            return start, index
+        if index - start >= length:
+            found.append((start, index))
         start = index + 1
-    return None
+    return found
 
 
-def _before_copies(words: Sequence[Word]) -> int:
-    """Return how many leading words to keep of a hypothesis that ends in copies of one phrase.
+def own_samples(word: Word, speech: SpeechTrack, since_sample: int = 0) -> int:
+    """Return how much detected speech a word has of its own, behind what is committed already."""
+    return speech.samples_within(max(word.start_sample, since_sample), word.end_sample)
 
-    0 when it does not end so. The last copy may be cut short by the token cap: a phrase of k words
-    counts when at least k - 1 of its words were copied (two for a single word).
+
+def up_to_copies(words: Sequence[Word], committed: Sequence[Word]) -> tuple[Word, ...] | None:
+    """Reduce a hypothesis that was cut off while it ran to what stands before its copies.
+
+    What runs away at the edge of a short window is nearly always the last true phrase, repeated, so that its
+    first copy is right. The last copy may be cut short: a phrase of k words counts when k - 1 of its words
+    were copied (two for a single word). None where it does not end in copies, or where the first one is
+    `committed` already: then it is of no use.
     """
-    sounds = [normalized(word.text) for word in words]
+    kept = [*committed, *words]
+    sounds = [normalized(word.text) for word in kept]
     for length in range(1, min(LONGEST_COPY_WORDS, len(sounds) - 1) + 1):
         copied = 0
         while copied + length < len(sounds) and sounds[-1 - copied] == sounds[-1 - copied - length]:
             copied += 1
         if copied >= max(2, length - 1):
-            return len(sounds) - copied
-    return 0
+            return tuple(kept[len(committed) : len(kept) - copied]) or None
+    return None
 
 
 def drop_after_speech(
@@ -99,33 +153,30 @@ def drop_after_speech(
     return tuple(kept)
 
 
-def drop_echo(words: Sequence[Word], committed: Sequence[Word]) -> tuple[Word, ...]:
-    """Drop leading words that repeat a run of committed ones in no time at all.
+def drop_echo(words: Sequence[Word], committed: Sequence[Word], speech: SpeechTrack) -> tuple[Word, ...]:
+    """Drop leading words that repeat a run of committed ones without audio of their own.
 
     A forced prefix sometimes copies itself: its words come again, squeezed into moments. Who really says
     a sentence twice takes his time for both.
     """
     spoken = [normalized(word.text) for word in committed]
     new = [normalized(word.text) for word in words]
-    longest, first = 0, 0
+    longest = 0
     for start in range(len(spoken)):
         run = 0
         while run < len(new) and start + run < len(spoken) and new[run] == spoken[start + run]:
             run += 1
-        if run > longest:
-            longest, first = run, start
+        longest = max(longest, run)
     if longest < ECHO_WORDS:
         return tuple(words)
-    squeezed = all(word.end_sample - word.start_sample < ECHO_WORD_SAMPLES for word in words[:longest])
-    hurried = 2 * _length(words[:longest]) < _length(committed[first : first + longest])
-    return tuple(words[longest:]) if squeezed or hurried else tuple(words)
+    since = committed[-1].end_sample
+    unheard = 0
+    while unheard < longest and own_samples(words[unheard], speech, since) < OWN_SAMPLES:
+        unheard += 1
+    return tuple(words[unheard:]) if unheard >= ECHO_WORDS else tuple(words)
 
 
-def _length(words: Sequence[Word]) -> int:
-    return words[-1].end_sample - words[0].start_sample
-
-
-def drop_squeezed(words: Sequence[Word]) -> tuple[Word, ...]:
+def drop_squeezed(words: Sequence[Word], speech: SpeechTrack) -> tuple[Word, ...]:
     """Drop runs of words that nobody could have said in the time they were given.
 
     What the decoder invents has no audio of its own: the aligner squeezes it between the words around it.
@@ -139,6 +190,8 @@ def drop_squeezed(words: Sequence[Word]) -> tuple[Word, ...]:
         if end - index < SQUEEZED_WORDS:
             end = index + 1
             kept.append(words[index])
+        else:
+            kept += [word for word in words[index:end] if own_samples(word, speech) >= OWN_SAMPLES]
         index = end
     return tuple(kept)
 

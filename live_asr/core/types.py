@@ -42,6 +42,9 @@ class Word:
     """Token ids as decoded, so that the word can be forced on the decoder again."""
     speaker: SpeakerLabel | None = None
     """Who said it; None until known."""
+    source: str | None = None
+    """In a final result, where it comes from if not from the first reading: `live`, or `again` for one that
+    was decoded once more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,9 @@ class DecodeRequest:
     """How much of the window holds speech that is not in the prefix."""
     final: bool = False
     """The utterance has ended: somebody waits for this one."""
+    timestamps: bool = False
+    """Let the decoder write when its phrases begin and end: it leaves out less of a long window, and errs
+    otherwise elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,20 +1,40 @@
 """Recognition of a whole recording in full context: windows of up to 28 s, cut where nobody speaks.
 
-Timestamp tokens are not used: windows that end in a pause need none, and words are aligned anyway. What
-a window makes of itself is guarded as in live captions, and a window that runs away is halved.
+Each window is decoded with timestamps, by which the decoder leaves out less. What it makes of a window is
+held against the speech that was detected in it: a window that is doubtful or leaves speech without a word is
+decoded in other ways, stretches without a word are decoded alone, and what was shown live is a second witness
+for all of it, so that the result is never less than what was shown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from live_asr.core.guards import drop_squeezed, in_order, is_noise, without_loops
+from live_asr.core.guards import (
+    drop_squeezed,
+    in_order,
+    is_noise,
+    without_loops,
+    without_marks,
+    without_stammer,
+)
+from live_asr.core.reconciliation import (
+    holes,
+    probability,
+    with_expected_words,
+    with_live_words,
+)
 from live_asr.core.segmenter import Segmenter, SegmenterOptions, SpeechEnded, SpeechStarted
-from live_asr.core.types import DecodeRequest, Hypothesis, Word, samples
+from live_asr.core.speech import SpeechTrack, clamped
+from live_asr.core.text import normalized
+from live_asr.core.types import DecodeRequest, Hypothesis, Utterance, Word, samples
 from live_asr.inference.blocks import as_float, quietest_sample
 from live_asr.inference.interfaces import CHUNK_SAMPLES, FloatArray, SpeechDetector, SpeechState
 from live_asr.inference.whisper import FULL_WINDOW_SAMPLES, WhisperRecognizer
@@ -32,6 +52,18 @@ DETECTOR_CHUNKS = 2048
 """Chunks of 32 ms that are judged at a time: a minute."""
 LANGUAGE_WINDOWS = 6
 """So many windows, the ones with most speech, vote on the language, each with as much as it holds."""
+POOR_LOG_PROBABILITY = -0.5
+"""A window below this mean is read in another way too. Clear speech is at -0.1 to -0.3."""
+UNREAD_PENALTY = 1.0
+"""What a reading loses, in mean log probability, that leaves all speech without a word."""
+MARGIN_SAMPLES = samples(0.2)
+"""A hole is decoded with so much around it."""
+LEAST_LIKELY = 0.4
+"""Words that a hole's decode finds must be so probable on average."""
+RESEMBLING = 0.6
+"""How much an entry of the vocabulary must look like something that was read to be asked for, 0 to 1."""
+MOST_ENTRIES = 40
+"""So many entries are asked for at once, those that look most like what was read."""
 SEGMENTER = SegmenterOptions(end_silence_samples=samples(0.3), post_roll_samples=samples(0.2))
 
 Pcm = NDArray[np.int16]
@@ -60,24 +92,29 @@ def transcribe(
     language: str | None = None,
     task: str = "transcribe",
     vocabulary: tuple[str, ...] = (),
+    live: Sequence[Utterance] = (),
     batch_windows: int = 1,
     on_share: Callable[[float], None] = lambda share: None,
 ) -> tuple[tuple[Word, ...], str | None]:
     """Recognise a recording, 16 kHz mono, shape (n,): its words in order, and the language.
 
-    Without a `language` the windows with most speech vote on one; None when nobody speaks. Raises
-    ValueError for a language that the model does not know.
+    `live` is what was shown of it. Without a `language` the windows with most speech vote on one; None when
+    nobody speaks. Raises ValueError for a language that the model does not know.
     """
-    spans = windows(speech_spans(pcm, detector), pcm)
+    judged = probabilities(pcm, detector)
+    spans = windows(speech_spans(judged, pcm.size), pcm)
     if not spans:
         return (), language
+    speech = SpeechTrack()
+    speech.extend(judged)
     language = language or _language(pcm, spans, recognizer)
+    reader = _Reader(pcm, speech, recognizer, language, task, vocabulary)
+    shown = _by_span([word for utterance in live for word in utterance.words], spans)
     words: list[Word] = []
     for first in range(0, len(spans), batch_windows):
         batch = spans[first : first + batch_windows]
-        decode = _Decode(pcm, recognizer, language, task, vocabulary)
-        for span, hypothesis in zip(batch, decode.hypotheses(batch), strict=True):
-            words += decode.believed(span, hypothesis)
+        for span, reading in zip(batch, reader.readings(batch), strict=True):
+            words += with_live_words(reader.settled(reading), shown[span], speech)
         on_share((first + len(batch)) / len(spans))
     return in_order(words, 0, pcm.size), language
 
@@ -85,27 +122,34 @@ def transcribe(
 # Windows ------------------------------------------------------------------------------------------------
 
 
-def speech_spans(pcm: Pcm, detector: SpeechDetector) -> list[Span]:
+def probabilities(pcm: Pcm, detector: SpeechDetector) -> NDArray[np.float32]:
+    """Have a recording judged: the probability of speech of each chunk of 32 ms, shape (chunks,)."""
+    state, judged = SpeechState.initial(), [np.zeros(0, np.float32)]
+    step = DETECTOR_CHUNKS * CHUNK_SAMPLES
+    for first in range(0, pcm.size, step):
+        heard = pcm[first : first + step]
+        piece = as_float(np.pad(heard, (0, -heard.size % CHUNK_SAMPLES)))
+        found, state = detector.detect(piece, state)
+        judged.append(np.asarray(found, np.float32))
+    return np.concatenate(judged)
+
+
+def speech_spans(judged: NDArray[np.float32], length_samples: int) -> list[Span]:
     """Find the stretches of speech in a recording, with a little of what lies around each."""
-    segmenter, state = Segmenter(SEGMENTER), SpeechState.initial()
+    segmenter = Segmenter(SEGMENTER)
     spans: list[Span] = []
     start = 0
-    step = DETECTOR_CHUNKS * CHUNK_SAMPLES
 
     def take(event: SpeechStarted | SpeechEnded | None) -> None:
         nonlocal start
         if isinstance(event, SpeechStarted):
             start = event.start_sample
-        elif isinstance(event, SpeechEnded) and min(event.end_sample, pcm.size) > start:
-            end = min(event.end_sample, pcm.size)
+        elif isinstance(event, SpeechEnded) and min(event.end_sample, length_samples) > start:
+            end = min(event.end_sample, length_samples)
             spans.append(Span(start, end, end - start))
 
-    for first in range(0, pcm.size, step):
-        heard = pcm[first : first + step]
-        piece = as_float(np.pad(heard, (0, -heard.size % CHUNK_SAMPLES)))
-        probabilities, state = detector.detect(piece, state)
-        for probability in probabilities:
-            take(segmenter.push(float(probability)))
+    for chance in judged:
+        take(segmenter.push(float(chance)))
     if segmenter.in_speech:
         take(segmenter.end())
     return spans
@@ -151,64 +195,183 @@ def _fitting(speech: Sequence[Span]) -> int:
     return best
 
 
-# Decoding -----------------------------------------------------------------------------------------------
+# Reading ------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class _Decode:
-    """What all windows of a recording are decoded with."""
+class _Reading:
+    """What one decode of a window comes to."""
+
+    span: Span
+    words: tuple[Word, ...]
+    mean_log_probability: float
+    ran_away: bool
+    holes: tuple[tuple[int, int], ...]
+
+    @property
+    def is_poor(self) -> bool:
+        """Whether it should be read in another way."""
+        return self.ran_away or bool(self.holes) or self.mean_log_probability < POOR_LOG_PROBABILITY
+
+    @property
+    def quality(self) -> float:
+        """The higher the better: how sure it is, less for speech that it leaves without a word."""
+        unread = sum(end - start for start, end in self.holes) / max(1, self.span.speech_samples)
+        return self.mean_log_probability - UNREAD_PENALTY * (unread + self.ran_away)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """What all windows of a recording are read with."""
 
     pcm: Pcm
+    speech: SpeechTrack
     recognizer: WhisperRecognizer
     language: str
     task: str
     vocabulary: tuple[str, ...]
 
-    def hypotheses(self, spans: Sequence[Span]) -> list[Hypothesis]:
-        """Decode windows together."""
-        return self.recognizer.recognize_batch(
-            [
-                DecodeRequest(
-                    span.start_sample,
-                    span.end_sample,
-                    prefix=(),
-                    max_new_tokens=MOST_NEW_TOKENS,
-                    min_window_samples=FULL_WINDOW_SAMPLES,
-                    padding_samples=0,
-                    language=self.language,
-                    task=self.task,
-                    vocabulary=self.vocabulary,
-                    new_speech_samples=span.speech_samples,
-                    final=True,
-                )
-                for span in spans
-            ],
-            [_audio(self.pcm, span) for span in spans],
+    def readings(self, spans: Sequence[Span]) -> list[_Reading]:
+        """Read windows together, as they are usually read."""
+        return self._read([self._request(span) for span in spans], spans)
+
+    def settled(self, reading: _Reading) -> tuple[Word, ...]:
+        """Return the words of a window; what is poor is read again in other ways."""
+        span = reading.span
+        if reading.is_poor:
+            for other in self._other_readings(span, reading):
+                reading = max(reading, other, key=lambda found: found.quality)
+                if not reading.is_poor:
+                    break
+        words = self._with_holes_filled(reading)
+        entries = self._entries(words)
+        if entries:
+            asked = replace(self._request(span), vocabulary=entries)
+            biased = self._read([asked], [span])[0]
+            words = with_expected_words(words, biased.words, entries, self.speech)
+        return words
+
+    def _other_readings(self, span: Span, reading: _Reading) -> Iterator[_Reading]:
+        yield self._read([replace(self._request(span), timestamps=False)], [span])[0]
+        if span.length_samples < 2 * SHORTEST_HALF_SAMPLES:
+            return
+        middle, quarter = span.start_sample + span.length_samples // 2, span.length_samples // 4
+        cut = quietest_sample(self.pcm, middle - quarter, middle + quarter)
+        yield self._joined(span, [self._part(span.start_sample, cut), self._part(cut, span.end_sample)])
+
+    def _joined(self, span: Span, parts: Sequence[Span]) -> _Reading:
+        """Read a window in parts, each as well as it can be."""
+        words: list[Word] = []
+        log_probability, ran_away = 0.0, False
+        for part in parts:
+            reading = self.readings([part])[0]
+            if reading.ran_away:
+                for other in self._other_readings(part, reading):
+                    reading = max(reading, other, key=lambda found: found.quality)
+            words += (replace(word, source="again") for word in reading.words)
+            log_probability += reading.mean_log_probability * part.length_samples / span.length_samples
+            ran_away = ran_away or reading.ran_away
+        return self._reading(span, tuple(words), log_probability, ran_away=ran_away)
+
+    def _with_holes_filled(self, reading: _Reading) -> tuple[Word, ...]:
+        """Read stretches of speech alone that have no word."""
+        words = list(reading.words)
+        for start, end in reading.holes:
+            span = reading.span
+            alone = self._part(
+                max(span.start_sample, start - MARGIN_SAMPLES), min(span.end_sample, end + MARGIN_SAMPLES)
+            )
+            found = [
+                replace(word, source="again")
+                for word in self.readings([alone])[0].words
+                if start <= (word.start_sample + word.end_sample) // 2 < end
+            ]
+            if found and probability(found) >= LEAST_LIKELY:
+                # A word whose time reaches into the hole ends where the hole begins.
+                words = [
+                    replace(word, end_sample=start) if word.start_sample < start < word.end_sample else word
+                    for word in words
+                ]
+                words = sorted([*words, *found], key=lambda word: word.start_sample)
+        return tuple(words)
+
+    def _entries(self, words: Sequence[Word]) -> tuple[str, ...]:
+        """Return the entries of the vocabulary that look like something that was read, the likest first."""
+        read = [normalized(word.text) for word in words]
+        likeness = {entry: _likeness(entry, read) for entry in self.vocabulary}
+        found = sorted(
+            (entry for entry, alike in likeness.items() if alike >= RESEMBLING),
+            key=lambda entry: -likeness[entry],
+        )
+        return tuple(found[:MOST_ENTRIES])
+
+    def _read(self, requests: list[DecodeRequest], spans: Sequence[Span]) -> list[_Reading]:
+        hypotheses = self.recognizer.recognize_batch(requests, [_audio(self.pcm, span) for span in spans])
+        return [self._believed(*read) for read in zip(spans, hypotheses, strict=True)]
+
+    def _believed(self, span: Span, hypothesis: Hypothesis) -> _Reading:
+        """Return what is to be believed of a hypothesis."""
+        if is_noise(hypothesis, span.speech_samples, final=True):
+            return self._reading(span, (), hypothesis.mean_log_probability)
+        written = clamped(without_stammer(without_marks(hypothesis.words), self.speech), self.speech)
+        words = drop_squeezed(without_loops(written, (), self.speech), self.speech)
+        ran_away = hypothesis.capped or len(words) < len(hypothesis.words)
+        return self._reading(span, words, hypothesis.mean_log_probability, ran_away=ran_away)
+
+    def _reading(
+        self, span: Span, words: tuple[Word, ...], log_probability: float, *, ran_away: bool = False
+    ) -> _Reading:
+        found = holes(words, self.speech, span.start_sample, span.end_sample)
+        return _Reading(span, words, log_probability, ran_away, tuple(found))
+
+    def _request(self, span: Span) -> DecodeRequest:
+        return DecodeRequest(
+            span.start_sample,
+            span.end_sample,
+            prefix=(),
+            max_new_tokens=MOST_NEW_TOKENS,
+            min_window_samples=FULL_WINDOW_SAMPLES,
+            padding_samples=0,
+            language=self.language,
+            task=self.task,
+            new_speech_samples=span.speech_samples,
+            final=True,
+            timestamps=True,
         )
 
-    def believed(self, span: Span, hypothesis: Hypothesis) -> list[Word]:
-        """Return what is to be believed of a window; what ran away is decoded again in halves."""
-        if is_noise(hypothesis, span.speech_samples, final=True):
-            return []
-        kept = without_loops(hypothesis.words, (), capped=hypothesis.capped)
-        ran_away = hypothesis.capped or kept is None or len(kept) < len(hypothesis.words)
-        if ran_away and span.length_samples >= 2 * SHORTEST_HALF_SAMPLES:
-            middle, quarter = span.start_sample + span.length_samples // 2, span.length_samples // 4
-            cut = quietest_sample(self.pcm, middle - quarter, middle + quarter)
-            halves = [
-                Span(start, end, span.speech_samples * (end - start) // span.length_samples)
-                for start, end in ((span.start_sample, cut), (cut, span.end_sample))
-            ]
-            return [word for half in halves for word in self.believed(half, self.hypotheses([half])[0])]
-        return list(drop_squeezed(kept or ()))
+    def _part(self, start: int, end: int) -> Span:
+        return Span(start, end, self.speech.samples_within(start, end))
+
+
+def _likeness(entry: str, read: Sequence[str]) -> float:
+    """Return how much an entry looks like as many words on end as it has, or one more or less, 0 to 1."""
+    wanted, count = "".join(map(normalized, entry.split())), len(entry.split())
+    best = 0.0
+    matcher = SequenceMatcher(b=wanted, autojunk=False)
+    for length in range(max(1, count - 1), count + 2):
+        for first in range(len(read) - length + 1):
+            matcher.set_seq1("".join(read[first : first + length]))
+            if matcher.real_quick_ratio() > best and matcher.quick_ratio() > best:
+                best = max(best, matcher.ratio())
+    return best
+
+
+def _by_span(words: Sequence[Word], spans: Sequence[Span]) -> dict[Span, list[Word]]:
+    """Give each word to the window that it lies in, or is nearest to."""
+    found: dict[Span, list[Word]] = {span: [] for span in spans}
+    # Halfway between two windows the later one begins.
+    begins = [(before.end_sample + after.start_sample) // 2 for before, after in pairwise(spans)]
+    for word in words:
+        found[spans[bisect_right(begins, (word.start_sample + word.end_sample) // 2)]].append(word)
+    return found
 
 
 def _language(pcm: Pcm, spans: Sequence[Span], recognizer: WhisperRecognizer) -> str:
     """Let the windows with most speech vote on the language."""
     belief: dict[str, float] = {}
     for span in sorted(spans, key=lambda span: -span.speech_samples)[:LANGUAGE_WINDOWS]:
-        for language, probability in recognizer.detect_language(_audio(pcm, span)).items():
-            belief[language] = belief.get(language, 0.0) + probability * span.speech_samples
+        for language, believed in recognizer.detect_language(_audio(pcm, span)).items():
+            belief[language] = belief.get(language, 0.0) + believed * span.speech_samples
     return max(belief, key=lambda code: belief[code])
 
 

@@ -126,11 +126,11 @@ class WhisperRecognizer:
     ) -> list[Hypothesis]:
         """Decode several windows at once, for work that nobody waits for: on a GPU that is many times faster.
 
-        All have the same length with their padding, language, task and vocabulary, and no prefix. Raises
-        ValueError where they have not, or for what `recognize` raises it.
+        All have the same length with their padding, language, task and vocabulary, and no prefix, and write
+        timestamps or none. Raises ValueError where they have not, or for what `recognize` raises it.
         """
         first = requests[0]
-        told = {(request.language, request.task, request.vocabulary) for request in requests}
+        told = {(asked.language, asked.task, asked.vocabulary, asked.timestamps) for asked in requests}
         if len(told) > 1 or first.language is None or any(request.prefix for request in requests):
             raise ValueError("windows decoded at once have one language, task and vocabulary, and no prefix")
         for samples in windows:
@@ -212,7 +212,9 @@ class WhisperRecognizer:
 
     def _prompt(self, request: DecodeRequest, tokenizer: Any) -> list[int]:
         """Return the tokens before the prefix: words to expect, language, task."""
-        prompt = [*tokenizer.sot_sequence, tokenizer.no_timestamps]
+        prompt = [*tokenizer.sot_sequence]
+        if not request.timestamps:
+            prompt.append(tokenizer.no_timestamps)
         if request.vocabulary:
             expected = tokenizer.encode(" " + ", ".join(request.vocabulary))[:MAX_VOCABULARY_TOKENS]
             prompt = [tokenizer.sot_prev, *expected, *prompt]

@@ -1,0 +1,174 @@
+"""Several readings of the same speech made into one: what the full pass wrote, what was shown live.
+
+Pure functions of words and of where speech was detected. Readings are aligned by what they say, and only
+where they differ one of them is chosen: by how sure it is, and by how much of the speech it accounts for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from difflib import SequenceMatcher
+from typing import NamedTuple
+
+from live_asr.core.speech import SpeechTrack
+from live_asr.core.text import normalized
+from live_asr.core.types import Word, samples
+
+SHORTEST_HOLE_SAMPLES = samples(1.0)
+"""So much speech between two words is a hole: somebody said something there."""
+BASIC_WORD_SAMPLES = samples(0.5)
+LETTER_SAMPLES = samples(0.12)
+DIGIT_SAMPLES = samples(0.5)
+"""A word is said in no more than this and so much for each of its letters and digits."""
+SAME_TIME_SAMPLES = samples(1.0)
+"""Two readings of one word begin at most so far apart."""
+SURER = 0.2
+"""A live reading is taken where its words are by so much more probable: the full pass heard more context."""
+SURE = 0.7
+"""So probable must live words be where the full pass has none, and hears no hole."""
+LIKELY = 0.4
+"""So probable they must be in a hole."""
+OWN_SAMPLES = samples(0.1)
+"""Each of them needs so much detected speech."""
+
+
+class Difference(NamedTuple):
+    """A place at which two readings differ; either may have no words there."""
+
+    first: tuple[Word, ...]
+    second: tuple[Word, ...]
+
+
+def aligned(first: Sequence[Word], second: Sequence[Word]) -> Iterator[Word | Difference]:
+    """Walk through two readings: words that both have, as the first has them, and where they differ."""
+    matcher = SequenceMatcher(None, _sounds(first), _sounds(second), autojunk=False)
+    at = other = 0
+    for block in matcher.get_matching_blocks():
+        for offset in range(block.size):
+            mine, theirs = block.a + offset, block.b + offset
+            if abs(first[mine].start_sample - second[theirs].start_sample) > SAME_TIME_SAMPLES:
+                continue
+            if mine > at or theirs > other:
+                yield Difference(tuple(first[at:mine]), tuple(second[other:theirs]))
+            yield first[mine]
+            at, other = mine + 1, theirs + 1
+    if at < len(first) or other < len(second):
+        yield Difference(tuple(first[at:]), tuple(second[other:]))
+
+
+def with_live_words(words: Sequence[Word], live: Sequence[Word], speech: SpeechTrack) -> tuple[Word, ...]:
+    """Return the full pass's words of a window, mended by what was heard live in it.
+
+    The live words stand where they are surer by far, where they account for speech that the full pass has no
+    word for, and where they are sure of something that it left out. They are marked as `live`.
+    """
+    chosen: list[Word] = []
+    for place in aligned(words, live):
+        if isinstance(place, Word):
+            chosen.append(place)
+        elif _live_stands(place, speech):
+            chosen += (replace(word, source="live") for word in place.second)
+        else:
+            chosen += place.first
+    return tuple(chosen)
+
+
+def _live_stands(place: Difference, speech: SpeechTrack) -> bool:
+    final, live = place
+    if not live:
+        return False
+    heard = sum(_own(word, speech) >= OWN_SAMPLES for word in live)
+    if 2 * heard < len(live):
+        return False
+    unread = _unread_samples(final, live, speech)
+    if unread >= SHORTEST_HOLE_SAMPLES:
+        return probability(live) >= LIKELY
+    if not final:
+        return probability(live) >= SURE
+    return probability(live) > probability(final) + SURER
+
+
+def _unread_samples(final: Sequence[Word], live: Sequence[Word], speech: SpeechTrack) -> int:
+    """Return how much speech that the live words account for has none of the final ones."""
+    read = sum(_own(word, speech) for word in final)
+    return sum(_own(word, speech) for word in live) - read
+
+
+def with_expected_words(
+    words: Sequence[Word], biased: Sequence[Word], vocabulary: Iterable[str], speech: SpeechTrack
+) -> tuple[Word, ...]:
+    """Return words read without a vocabulary, with those of its entries that were heard when told of it.
+
+    A vocabulary may change how something is written that was heard anyway. It adds nothing that has no
+    speech, and takes nothing away.
+    """
+    expected = {normalized(part) for entry in vocabulary for part in entry.split()} - {""}
+    chosen: list[Word] = []
+    for place in aligned(words, biased):
+        if isinstance(place, Word):
+            chosen.append(place)
+        else:
+            chosen += place.second if _entry_stands(place, expected, speech) else place.first
+    return tuple(chosen)
+
+
+def _entry_stands(place: Difference, expected: set[str], speech: SpeechTrack) -> bool:
+    plain, biased = place
+    entries = [word for word in biased if normalized(word.text) in expected]
+    if not entries or any(normalized(word.text) in expected for word in plain):
+        return False
+    if abs(_unread_samples(plain, biased, speech)) >= SHORTEST_HOLE_SAMPLES:
+        return False
+    if not all(_own(word, speech) >= OWN_SAMPLES for word in entries):
+        return False
+    return probability(biased) >= (max(LIKELY, probability(plain) - SURER) if plain else SURE)
+
+
+def holes(
+    words: Sequence[Word], speech: SpeechTrack, start_sample: int, end_sample: int
+) -> list[tuple[int, int]]:
+    """Return the stretches between two samples in which there is a second of speech or more and no word.
+
+    A word that is far longer than it can be said in counts with what it may take: where the decoder left
+    something out, the aligner gives its time to the words around.
+    """
+    found: list[tuple[int, int]] = []
+    at = start_sample
+    for word in words:
+        begins, ends = _spoken(word)
+        _add_hole(found, at, begins, speech)
+        at = max(at, ends)
+    _add_hole(found, at, end_sample, speech)
+    return found
+
+
+def _add_hole(found: list[tuple[int, int]], start: int, end: int, speech: SpeechTrack) -> None:
+    stretches = speech.stretches(start, end) if start < end else []
+    if speech.samples_within(start, end) >= SHORTEST_HOLE_SAMPLES:
+        found.append((stretches[0][0], stretches[-1][1]))
+
+
+def _spoken(word: Word) -> tuple[int, int]:
+    """Return where a word is at most: from its begin on, for as long as it can be said in."""
+    longest = BASIC_WORD_SAMPLES + sum(
+        DIGIT_SAMPLES if letter.isdigit() else LETTER_SAMPLES for letter in normalized(word.text)
+    )
+    start, end = word.start_sample, word.end_sample
+    if end - start <= longest:
+        return start, end
+    return start, start + longest
+
+
+def _own(word: Word, speech: SpeechTrack) -> int:
+    start, end = _spoken(word)
+    return speech.samples_within(start, end)
+
+
+def probability(words: Sequence[Word]) -> float:
+    """Return the mean probability of words, 0 where there are none."""
+    return sum(word.probability for word in words) / len(words) if words else 0.0
+
+
+def _sounds(words: Sequence[Word]) -> list[str]:
+    return [normalized(word.text) for word in words]
