@@ -24,8 +24,10 @@ from live_asr.core.guards import (
     drop_echo,
     drop_squeezed,
     drops_what_was_shown,
+    going_on,
     in_order,
     is_noise,
+    is_unplaced,
     up_to_copies,
     without_loops,
     without_marks,
@@ -363,6 +365,8 @@ class Captioner:
         speech_samples = step.speech_end_sample - self._utterance_start_sample
         if is_noise(hypothesis, speech_samples, final=step.request.final):
             return ()
+        if is_unplaced(hypothesis.words):
+            return None
         told, end_sample = self._window.told, step.request.end_sample
         written = clamped(without_stammer(without_marks(hypothesis.words), self._speech), self._speech)
         words = without_loops(written, told, self._speech)
@@ -388,6 +392,9 @@ class Captioner:
         end_sample = step.request.end_sample
         # Nothing is committed before the language is known: it would stay in the wrong one.
         agreed_until = end_sample if self._vote.language is not None else 0
+        held = going_on(words, self._window.told)
+        if held is not None:
+            agreed_until = min(agreed_until, held + self.options.edge_guard_samples)
         self._commit(self._agreement.receive(words, agreed_until), end_sample)
         self._unstick(end_sample)
         self._show(self._agreement.tail)

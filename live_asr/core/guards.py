@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 
-from live_asr.core.speech import SpeechTrack
+from live_asr.core.speech import SpeechTrack, own_samples
 from live_asr.core.text import normalized
 from live_asr.core.types import Hypothesis, Word, samples
 
@@ -31,6 +31,9 @@ LEAST_UNITS = 6
 """Fewer copies of a syllable are a word: "hahaha", "mmm"."""
 UNIT_SAMPLES = samples(0.08)
 """Nobody says a syllable in less."""
+UNPLACED_WORDS = 6
+UNPLACED_SHARE = 0.3
+UNPLACED_SAMPLES = samples(0.04)
 SPOKEN_MARKS = frozenset("&%@#")
 """Punctuation by Unicode's book that is read out."""
 
@@ -74,10 +77,9 @@ def without_loops(words: Sequence[Word], committed: Sequence[Word], speech: Spee
     repeat themselves, and fast. Of more copies, each needs a word with `OWN_SAMPLES` of detected speech.
     """
     kept = [*committed, *words]
-    since = committed[-1].end_sample if committed else 0
     length = 1
     while length <= LONGEST_COPY_WORDS:
-        copy = _unheard_copy(kept, length, len(committed), since, speech)
+        copy = _unheard_copy(kept, length, len(committed), speech)
         if copy is None:
             length += 1
             continue
@@ -86,24 +88,23 @@ def without_loops(words: Sequence[Word], committed: Sequence[Word], speech: Spee
     return tuple(kept[len(committed) :])
 
 
-def _unheard_copy(
-    words: Sequence[Word], length: int, committed: int, since: int, speech: SpeechTrack
-) -> int | None:
+def _unheard_copy(words: Sequence[Word], length: int, committed: int, speech: SpeechTrack) -> int | None:
     """Return where the first copy of `length` words begins that was not heard, behind the committed ones."""
-    sounds = [normalized(word.text) for word in words]
-    for start, end in _runs(sounds, length):
-        copies = 1 + (end - start) // length
-        least = OWN_SAMPLES if copies > 2 else TWICE_SAMPLES
+    since = words[committed - 1].end_sample if committed else 0
+    for start, end in copies(words, length):
+        count = 1 + (end - start) // length
+        least = OWN_SAMPLES if count > 2 else TWICE_SAMPLES
         for copy in range(start, end - length + 1, length):
             if copy >= committed and all(
-                own_samples(word, speech, since) < least for word in words[copy : copy + length]
+                own_samples(words, index, speech, since) < least for index in range(copy, copy + length)
             ):
                 return copy
     return None
 
 
-def _runs(sounds: Sequence[str], length: int) -> list[tuple[int, int]]:
+def copies(words: Sequence[Word], length: int) -> list[tuple[int, int]]:
     """Find where words repeat those `length` before them, in whole copies: (begin of the second, end)."""
+    sounds = [normalized(word.text) for word in words]
     found: list[tuple[int, int]] = []
     start = length
     for index in range(length, len(sounds) + 1):
@@ -115,9 +116,19 @@ def _runs(sounds: Sequence[str], length: int) -> list[tuple[int, int]]:
     return found
 
 
-def own_samples(word: Word, speech: SpeechTrack, since_sample: int = 0) -> int:
-    """Return how much detected speech a word has of its own, behind what is committed already."""
-    return speech.samples_within(max(word.start_sample, since_sample), word.end_sample)
+def going_on(words: Sequence[Word], committed: Sequence[Word]) -> int | None:
+    """Return the sample at which words begin that copy those before them up to the end of what was heard.
+
+    How often a phrase was said is clear only once something else is: while it goes on the decoder counts a
+    copy too many or too few. None where no word does so three times, and no phrase twice.
+    """
+    together = [*committed, *words]
+    for length in range(1, LONGEST_COPY_WORDS + 1):
+        for start, end in copies(together, length):
+            count = 1 + (end - start) // length
+            if end == len(together) and count >= (3 if length == 1 else 2):
+                return together[max(start, len(committed))].start_sample
+    return None
 
 
 def up_to_copies(words: Sequence[Word], committed: Sequence[Word]) -> tuple[Word, ...] | None:
@@ -169,9 +180,8 @@ def drop_echo(words: Sequence[Word], committed: Sequence[Word], speech: SpeechTr
         longest = max(longest, run)
     if longest < ECHO_WORDS:
         return tuple(words)
-    since = committed[-1].end_sample
-    unheard = 0
-    while unheard < longest and own_samples(words[unheard], speech, since) < OWN_SAMPLES:
+    since, unheard = committed[-1].end_sample, 0
+    while unheard < longest and own_samples(words, unheard, speech, since) < OWN_SAMPLES:
         unheard += 1
     return tuple(words[unheard:]) if unheard >= ECHO_WORDS else tuple(words)
 
@@ -191,7 +201,7 @@ def drop_squeezed(words: Sequence[Word], speech: SpeechTrack) -> tuple[Word, ...
             end = index + 1
             kept.append(words[index])
         else:
-            kept += [word for word in words[index:end] if own_samples(word, speech) >= OWN_SAMPLES]
+            kept += (words[i] for i in range(index, end) if own_samples(words, i, speech) >= OWN_SAMPLES)
         index = end
     return tuple(kept)
 
@@ -207,6 +217,15 @@ def drops_what_was_shown(words: Sequence[Word], tail: Sequence[Word]) -> bool:
         return False
     covered = sum(word.start_sample < tail[-1].end_sample for word in words)
     return covered < len(tail) / 2
+
+
+def is_unplaced(words: Sequence[Word]) -> bool:
+    """Tell whether the aligner found no place for too many of the words: the decoder ran away from the sound.
+
+    In speech, one word in ten is squeezed to nothing at most.
+    """
+    squeezed = sum(word.end_sample - word.start_sample < UNPLACED_SAMPLES for word in words)
+    return len(words) >= UNPLACED_WORDS and squeezed >= UNPLACED_SHARE * len(words)
 
 
 def is_noise(hypothesis: Hypothesis, speech_samples: int, *, final: bool) -> bool:
@@ -225,9 +244,26 @@ def is_noise(hypothesis: Hypothesis, speech_samples: int, *, final: bool) -> boo
     mean = sum(word.probability for word in hypothesis.words) / len(hypothesis.words)
     if final and hypothesis.insisted and mean < 0.4:
         return True
+    if silent > 0.4 and certainty(hypothesis.words) < 0.4:
+        return True
     if speech_samples >= samples(1.0):
         return False
     return (silent > 0.4 and unsure < -0.7) or (silent > 0.2 and mean < 0.4)
+
+
+def certainty(words: Sequence[Word]) -> float:
+    """Return the mean probability of words, copies left out, 0 where there are none.
+
+    Whatever the decoder repeats becomes probable by that: copies do not vouch for a phrase.
+    """
+    copied = {
+        index
+        for length in range(1, LONGEST_COPY_WORDS + 1)
+        for start, end in copies(words, length)
+        for index in range(start, end)
+    }
+    once = [word.probability for index, word in enumerate(words) if index not in copied]
+    return sum(once) / len(once) if once else 0.0
 
 
 def in_order(words: Sequence[Word], from_sample: int, to_sample: int) -> tuple[Word, ...]:

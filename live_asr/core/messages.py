@@ -124,6 +124,8 @@ class WireWord:
     end: Seconds
     probability: Fraction
     speaker: MaybeText
+    source: Annotated[str | None, optional(string())] = None
+    """In `final`, where the word comes from if not from the full pass's first reading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -427,7 +429,12 @@ def wire_word(word: Word) -> WireWord:
     """Return a word as clients see it: times in seconds, probability to three decimals."""
     probability = round(min(max(word.probability, 0.0), 1.0), 3)
     return WireWord(
-        word.text, seconds(word.start_sample), seconds(word.end_sample), probability, word.speaker
+        word.text,
+        seconds(word.start_sample),
+        seconds(word.end_sample),
+        probability,
+        word.speaker,
+        word.source,
     )
 
 

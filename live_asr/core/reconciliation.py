@@ -11,16 +11,13 @@ from dataclasses import replace
 from difflib import SequenceMatcher
 from typing import NamedTuple
 
-from live_asr.core.speech import SpeechTrack
+from live_asr.core.guards import copies
+from live_asr.core.speech import SpeechTrack, longest_spoken
 from live_asr.core.text import normalized
 from live_asr.core.types import Word, samples
 
 SHORTEST_HOLE_SAMPLES = samples(1.0)
 """So much speech between two words is a hole: somebody said something there."""
-BASIC_WORD_SAMPLES = samples(0.5)
-LETTER_SAMPLES = samples(0.12)
-DIGIT_SAMPLES = samples(0.5)
-"""A word is said in no more than this and so much for each of its letters and digits."""
 SAME_TIME_SAMPLES = samples(1.0)
 """Two readings of one word begin at most so far apart."""
 SURER = 0.2
@@ -31,6 +28,10 @@ LIKELY = 0.4
 """So probable they must be in a hole."""
 OWN_SAMPLES = samples(0.1)
 """Each of them needs so much detected speech."""
+LONGEST_COUNTED_WORDS = 4
+"""Phrases of so many words are counted."""
+HANGOVER_SAMPLES = samples(0.3)
+"""So much of what is detected as speech may be none, behind a word."""
 
 
 class Difference(NamedTuple):
@@ -61,24 +62,33 @@ def with_live_words(words: Sequence[Word], live: Sequence[Word], speech: SpeechT
     """Return the full pass's words of a window, mended by what was heard live in it.
 
     The live words stand where they are surer by far, where they account for speech that the full pass has no
-    word for, and where they are sure of something that it left out. They are marked as `live`.
+    word for, and where they are sure of something that it left out. They are marked as `live`. Of a
+    phrase said over and over there are no more copies than live, but where the speech for them is there.
     """
     chosen: list[Word] = []
-    for place in aligned(words, live):
+    places = list(aligned(words, live))
+    for index, place in enumerate(places):
         if isinstance(place, Word):
             chosen.append(place)
-        elif _live_stands(place, speech):
+        elif _live_stands(place, _free(chosen, places[index + 1 :], speech), speech):
             chosen += (replace(word, source="live") for word in place.second)
         else:
             chosen += place.first
-    return tuple(chosen)
+    return _recounted(chosen, live, speech)
 
 
-def _live_stands(place: Difference, speech: SpeechTrack) -> bool:
+def _free(before: Sequence[Word], after: Sequence[Word | Difference], speech: SpeechTrack) -> tuple[int, int]:
+    """Return the time at a difference that no word beside it is said in."""
+    following = after[0] if after else None
+    end = following.start_sample if isinstance(following, Word) else speech.end_sample
+    return _spoken(before[-1])[1] if before else 0, end
+
+
+def _live_stands(place: Difference, free: tuple[int, int], speech: SpeechTrack) -> bool:
     final, live = place
     if not live:
         return False
-    heard = sum(_own(word, speech) >= OWN_SAMPLES for word in live)
+    heard = sum(speech.samples_within(*_overlap(_spoken(word), free)) >= OWN_SAMPLES for word in live)
     if 2 * heard < len(live):
         return False
     unread = _unread_samples(final, live, speech)
@@ -89,10 +99,45 @@ def _live_stands(place: Difference, speech: SpeechTrack) -> bool:
     return probability(live) > probability(final) + SURER
 
 
+def _recounted(words: Sequence[Word], live: Sequence[Word], speech: SpeechTrack) -> tuple[Word, ...]:
+    """Leave out copies of a phrase that were not shown live, where hardly any speech goes with them."""
+    kept = list(words)
+    for length in range(1, LONGEST_COUNTED_WORDS + 1):
+        for start, end in reversed(copies(kept, length)):
+            first = start - length
+            shown = [
+                word
+                for word in live
+                if kept[first].start_sample - SAME_TIME_SAMPLES
+                <= word.start_sample
+                < kept[end - 1].end_sample + SAME_TIME_SAMPLES
+            ]
+            phrase = _sounds(kept[first:start])
+            counted = max(
+                (
+                    1 + (b - a) // length
+                    for a, b in copies(shown, length)
+                    if _sounds(shown[a:b])[:length] == phrase
+                ),
+                default=0,
+            )
+            begins = list(range(first, end - length + 1, length))
+            while len(begins) > counted >= 2:
+                weakest = min(begins[1:], key=lambda begin: _own(kept[begin : begin + length], speech))
+                if _own(kept[weakest : weakest + length], speech) >= HANGOVER_SAMPLES:
+                    break
+                del kept[weakest : weakest + length]
+                begins.pop()
+    return tuple(kept)
+
+
+def _overlap(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
+    return max(one[0], other[0]), min(one[1], other[1])
+
+
 def _unread_samples(final: Sequence[Word], live: Sequence[Word], speech: SpeechTrack) -> int:
     """Return how much speech that the live words account for has none of the final ones."""
-    read = sum(_own(word, speech) for word in final)
-    return sum(_own(word, speech) for word in live) - read
+    return _own(live, speech) - _own(final, speech)
 
 
 def with_expected_words(
@@ -120,7 +165,7 @@ def _entry_stands(place: Difference, expected: set[str], speech: SpeechTrack) ->
         return False
     if abs(_unread_samples(plain, biased, speech)) >= SHORTEST_HOLE_SAMPLES:
         return False
-    if not all(_own(word, speech) >= OWN_SAMPLES for word in entries):
+    if not all(_own([word], speech) >= OWN_SAMPLES for word in entries):
         return False
     return probability(biased) >= (max(LIKELY, probability(plain) - SURER) if plain else SURE)
 
@@ -151,18 +196,11 @@ def _add_hole(found: list[tuple[int, int]], start: int, end: int, speech: Speech
 
 def _spoken(word: Word) -> tuple[int, int]:
     """Return where a word is at most: from its begin on, for as long as it can be said in."""
-    longest = BASIC_WORD_SAMPLES + sum(
-        DIGIT_SAMPLES if letter.isdigit() else LETTER_SAMPLES for letter in normalized(word.text)
-    )
-    start, end = word.start_sample, word.end_sample
-    if end - start <= longest:
-        return start, end
-    return start, start + longest
+    return word.start_sample, min(word.end_sample, word.start_sample + longest_spoken(word))
 
 
-def _own(word: Word, speech: SpeechTrack) -> int:
-    start, end = _spoken(word)
-    return speech.samples_within(start, end)
+def _own(words: Sequence[Word], speech: SpeechTrack) -> int:
+    return sum(speech.samples_within(*_spoken(word)) for word in words)
 
 
 def probability(words: Sequence[Word]) -> float:

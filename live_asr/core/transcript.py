@@ -24,7 +24,7 @@ from live_asr.core.messages import (
     UtteranceMessage,
     WireWord,
 )
-from live_asr.core.types import Segment, SpeakerLabel, Word, samples
+from live_asr.core.types import Segment, SpeakerLabel, Utterance, Word, samples
 from live_asr.errors import LiveAsrError
 
 
@@ -39,6 +39,7 @@ class _Utterance:
     index: int
     words: list[Word] = field(default_factory=list)
     complete: bool = False
+    language: str | None = None
 
 
 class Transcript:
@@ -94,7 +95,7 @@ class Transcript:
         Takes about a millisecond for an hour of words, which are shared.
         """
         other = Transcript()
-        other._utterances = [_Utterance(u.index, u.words.copy(), u.complete) for u in self._utterances]
+        other._utterances = [replace(u, words=u.words.copy()) for u in self._utterances]
         other._tail = self._tail
         other._last_seq = self._last_seq
         other._languages, other._language = self._languages.copy(), self._language
@@ -202,6 +203,16 @@ class Transcript:
         """Return the utterances, the open one included, each cut where its speaker changes."""
         return tuple(_segments(self._utterances))
 
+    def utterances(self) -> tuple[Utterance, ...]:
+        """Return the live transcript by utterance, the open one included; those without a word are left out."""
+        return tuple(
+            Utterance(
+                u.index, u.words[0].start_sample, u.words[-1].end_sample, tuple(u.words), language=u.language
+            )
+            for u in self._utterances
+            if u.words
+        )
+
     # What is applied ------------------------------------------------------------------------------
 
     def _check(self, message: KeptMessage) -> None:
@@ -242,6 +253,7 @@ class Transcript:
     def _complete(self, message: UtteranceMessage) -> None:
         utterance = self._utterance(message.utterance)
         utterance.complete = True
+        utterance.language = message.language
         if message.language is not None:
             self._count_language(message.language, samples(message.end) - samples(message.start))
         self._show(message.speaker)
@@ -268,7 +280,9 @@ class Transcript:
 
 
 def _word(wire: WireWord) -> Word:
-    return Word(wire.text, samples(wire.start), samples(wire.end), wire.probability, (), wire.speaker)
+    return Word(
+        wire.text, samples(wire.start), samples(wire.end), wire.probability, (), wire.speaker, wire.source
+    )
 
 
 def _middle_sample(word: Word) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from live_asr.core.types import Turn, Word
+from live_asr.core.types import Turn, Utterance, Word
 from live_asr.errors import EngineError
 from live_asr.inference.channel import Failed, pack, receive, spawn
 from live_asr.inference.diarization import LocalPipeline, PretrainedPipeline
@@ -57,6 +57,8 @@ class FullPassJob:
     recognize: bool
     min_speakers: int | None
     max_speakers: int | None
+    live: tuple[Utterance, ...] = ()
+    """What was shown of it."""
 
 
 @dataclass(frozen=True, slots=True)

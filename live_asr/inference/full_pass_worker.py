@@ -134,6 +134,7 @@ class Worker:
             language=job.language,
             task=job.task,
             vocabulary=job.vocabulary,
+            live=job.live,
             batch_windows=1 if load.device == "cpu" else GPU_BATCH_WINDOWS,
             on_share=lambda share: meter.tell("recognition", begins + share * (1 - begins)),
         )

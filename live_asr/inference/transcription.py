@@ -18,16 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from live_asr.core.guards import (
+    certainty,
     drop_squeezed,
     in_order,
     is_noise,
+    is_unplaced,
     without_loops,
     without_marks,
     without_stammer,
 )
 from live_asr.core.reconciliation import (
     holes,
-    probability,
     with_expected_words,
     with_live_words,
 )
@@ -58,8 +59,10 @@ UNREAD_PENALTY = 1.0
 """What a reading loses, in mean log probability, that leaves all speech without a word."""
 MARGIN_SAMPLES = samples(0.2)
 """A hole is decoded with so much around it."""
-LEAST_LIKELY = 0.4
-"""Words that a hole's decode finds must be so probable on average."""
+LEAST_CERTAINTY = 0.5
+"""A window whose words are less probable on average is invented: babble is below 0.5, speech above 0.6."""
+LEAST_ALONE = 0.6
+"""The same for what is decoded alone, which has no context to go by."""
 RESEMBLING = 0.6
 """How much an entry of the vocabulary must look like something that was read to be asked for, 0 to 1."""
 MOST_ENTRIES = 40
@@ -286,7 +289,7 @@ class _Reader:
                 for word in self.readings([alone])[0].words
                 if start <= (word.start_sample + word.end_sample) // 2 < end
             ]
-            if found and probability(found) >= LEAST_LIKELY:
+            if found and certainty(found) >= LEAST_ALONE:
                 # A word whose time reaches into the hole ends where the hole begins.
                 words = [
                     replace(word, end_sample=start) if word.start_sample < start < word.end_sample else word
@@ -311,11 +314,15 @@ class _Reader:
 
     def _believed(self, span: Span, hypothesis: Hypothesis) -> _Reading:
         """Return what is to be believed of a hypothesis."""
-        if is_noise(hypothesis, span.speech_samples, final=True):
+        if (
+            is_noise(hypothesis, span.speech_samples, final=True)
+            or is_unplaced(hypothesis.words)
+            or certainty(hypothesis.words) < LEAST_CERTAINTY
+        ):
             return self._reading(span, (), hypothesis.mean_log_probability)
         written = clamped(without_stammer(without_marks(hypothesis.words), self.speech), self.speech)
         words = drop_squeezed(without_loops(written, (), self.speech), self.speech)
-        ran_away = hypothesis.capped or len(words) < len(hypothesis.words)
+        ran_away = hypothesis.capped or len(words) < len(written)
         return self._reading(span, words, hypothesis.mean_log_probability, ran_away=ran_away)
 
     def _reading(

@@ -121,13 +121,26 @@ class WhisperRecognizer:
             language_probability=language_probability,
         )
 
+    def encode_batch(self, requests: Sequence[DecodeRequest], windows: Sequence[FloatArray]) -> Any:
+        """Encode windows that have the same length with their padding, for those who decode them."""
+        return self._model.encode(
+            np.stack([self._features_of(*asked) for asked in zip(requests, windows, strict=True)])
+        )
+
+    def languages_of(self, encoded: Any) -> list[dict[str, float]]:
+        """Return how much each language is believed in, for each window of a batch; the beliefs sum up to 1."""
+        if not self._model.is_multilingual:
+            return [{"en": 1.0}] * encoded.shape[0]
+        return [dict(beliefs) for beliefs in self._model.detect_languages(encoded)]
+
     def recognize_batch(
-        self, requests: Sequence[DecodeRequest], windows: Sequence[FloatArray]
+        self, requests: Sequence[DecodeRequest], windows: Sequence[FloatArray], encoded: Any = None
     ) -> list[Hypothesis]:
         """Decode several windows at once, for work that nobody waits for: on a GPU that is many times faster.
 
         All have the same length with their padding, language, task and vocabulary, and no prefix, and write
-        timestamps or none. Raises ValueError where they have not, or for what `recognize` raises it.
+        timestamps or none. `encoded` is what `encode_batch` made of them, if it did. Raises ValueError where
+        they have not, or for what `recognize` raises it.
         """
         first = requests[0]
         told = {(asked.language, asked.task, asked.vocabulary, asked.timestamps) for asked in requests}
@@ -135,9 +148,8 @@ class WhisperRecognizer:
             raise ValueError("windows decoded at once have one language, task and vocabulary, and no prefix")
         for samples in windows:
             self._check(first, samples)
-        encoded = self._model.encode(
-            np.stack([self._features_of(*asked) for asked in zip(requests, windows, strict=True)])
-        )
+        if encoded is None:
+            encoded = self.encode_batch(requests, windows)
         tokenizer = self._tokenizer(first.language, first.task)
         prompt = self._prompt(first, tokenizer)
         most = max(request.max_new_tokens for request in requests)
@@ -172,7 +184,7 @@ class WhisperRecognizer:
         if not self._model.is_multilingual:
             return {"en": 1.0}
         request = DecodeRequest(0, samples.size, (), 0, FULL_WINDOW_SAMPLES, 0)
-        return dict(self._model.detect_language(self._encode(request, samples[:FULL_WINDOW_SAMPLES])))
+        return self.languages_of(self._encode(request, samples[:FULL_WINDOW_SAMPLES]))[0]
 
     def _check(self, request: DecodeRequest, samples: FloatArray) -> None:
         if samples.size > FULL_WINDOW_SAMPLES:

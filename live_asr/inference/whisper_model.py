@@ -108,7 +108,14 @@ class WhisperModel:
 
     def detect_language(self, encoded: Any) -> list[tuple[str, float]]:
         """Return the languages of the first window and how much each is believed in, the likeliest first."""
-        return [(token[2:-2], float(found)) for token, found in self._model.detect_language(encoded)[0]]
+        return self.detect_languages(encoded)[0]
+
+    def detect_languages(self, encoded: Any) -> list[list[tuple[str, float]]]:
+        """Return the same of each window."""
+        return [
+            [(token[2:-2], float(found)) for token, found in beliefs]
+            for beliefs in self._model.detect_language(encoded)
+        ]
 
     def write(
         self,

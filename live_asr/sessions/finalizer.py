@@ -297,6 +297,7 @@ class Finalizer:
                 recognize=self._settings.final.recognize,
                 min_speakers=start.min_speakers,
                 max_speakers=start.max_speakers,
+                live=session.transcript.utterances(),
             )
             for attempt in range(1, MOST_ATTEMPTS + 1):
                 try:
