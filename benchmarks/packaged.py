@@ -36,6 +36,8 @@ PAUSE = 0.7
 """Between two prompts of a recording, seconds: long enough to end an utterance."""
 LONGEST_PROMPT = 12.0
 LEAST_WORDS = 3
+_NOT_SAID = re.compile(r"[\d*#@<>\[\](){}/|\\_=+]|www|\s\?|\?(?!\s*$|\s+[A-Z])")
+"""Digits, signs, remarks; and a question mark within a sentence, once a letter with an accent (Italian)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,12 +189,12 @@ def prompts(language: str) -> tuple[Prompt, ...]:
 
 
 def plain(prompt: Prompt) -> bool:
-    """Tell whether the text is what is said, word for word: no digits, no signs, no remarks, some words.
+    """Tell whether the text is what is said, word for word, and enough of it.
 
     Chinese and Japanese put no spaces: there, a letter is a word.
     """
     units = prompt.text if prompt.language in UNSPACED else prompt.text.split()
-    return len(units) >= LEAST_WORDS and not re.search(r"[\d*#@<>\[\](){}/|\\_=+]|www", prompt.text)
+    return len(units) >= LEAST_WORDS and not _NOT_SAID.search(prompt.text)
 
 
 def joined(language: str, seconds: float) -> tuple[Samples, list[Spoken]]:

@@ -38,17 +38,17 @@ PROMPT_SECONDS = 75.0
 RECORDINGS = (
     "talk5_lj",
     "conv2_public",
-    "conv4_overlap_public",
-    "conv6_public",
     "ami_dev00",
     "ami_trn04",
+    "conv4_overlap_public",
+    "conv6_public",
     "sample",
     *(f"reader_{reader}" for reader in READERS),
     "interrupted",
     "quiet_second",
     *(f"prompts_{language}" for language in (*packaged.ASTERISK, *packaged.FILLETS, "pl", "pt")),
 )
-"""All that words are counted in."""
+"""All that words are counted in; of two of them, nobody wrote the words down."""
 SNR_DB = 15.0
 FOREIGN = (
     "Kubernetes",
@@ -237,6 +237,15 @@ def levelled(audio: Samples, to_db: float = -26.0, speech: Iterable[Stretch] | N
     return lowered(audio, level_db(audio, speech) - to_db)
 
 
+def sounding(audio: Samples, below_db: float = 35.0) -> Samples:
+    """Cut the silence around a sound: from the first 10 ms to the last that are near its loudest ones."""
+    frame = RATE_HZ // 100
+    frames = audio[: len(audio) // frame * frame].astype(np.float64).reshape(-1, frame)
+    power = np.mean(frames**2, axis=1)
+    (loud,) = np.nonzero(power > power.max() * 10 ** (-below_db / 10))
+    return audio[loud[0] * frame : (loud[-1] + 1) * frame] if loud.size else audio[:0]
+
+
 def noisy(audio: Samples, speech: list[Stretch], exponent: float) -> Samples:
     """Add noise SNR_DB below the speech: white with exponent 0, pink with 0.5."""
     added = noise(len(audio), exponent)
@@ -282,7 +291,7 @@ def case_of(material: Material, condition: str) -> Case | None:
 
 
 def chosen(name: str, asked: str) -> tuple[str, ...]:
-    """Return the conditions for a recording: those named, `all`, or `some`, as it is and two more in turn."""
+    """Return the conditions for a recording: those named, `all`, or `some`, as it is and one more in turn."""
     if asked == "all":
         return CONDITIONS
     if asked != "some":
@@ -290,4 +299,4 @@ def chosen(name: str, asked: str) -> tuple[str, ...]:
     base = name.partition("@")[0]
     place = RECORDINGS.index(base) if base in RECORDINGS else 0
     others = CONDITIONS[1:]
-    return ("plain", others[place % len(others)], others[(place + 3) % len(others)])
+    return "plain", others[place % len(others)]
