@@ -129,6 +129,7 @@ def table_of(model: str, told: Sequence[Told]) -> Table:
 
     guessed = {name: sum(one.by_model != name for one in some) for name, some in by_language.items()}
     silent = [one for one in told if not one.utterances]
+    easy = wrong(0, [one for one in told if one.by_model == one.language])
     rows = [
         limit("language wrong at the end of the first utterance", percent(0), WRONG_FIRST, "%", 1, each(0)),
         limit("at the end of the second", percent(1), WRONG_SECOND, "%", 1, each(1)),
@@ -137,6 +138,7 @@ def table_of(model: str, told: Sequence[Told]) -> Table:
             f"{100 * sum(guessed.values()) / max(len(told), 1):.1f} %",
             {name: str(count) for name, count in guessed.items()},
         ),
+        fact("wrong at the first, of clips that the model itself gets right", f"{easy[0]} of {easy[1]}"),
         fact("clips of which nothing was heard", str(len(silent))),
         limit("sessions that failed", sum(one.failure is not None for one in told), 0, digits=0),
     ]

@@ -11,8 +11,11 @@ import pytest
 
 from benchmarks.matching import Errors, errors
 from benchmarks.packaged import Prompt, plain, read_asterisk_texts, read_fillets_texts
+from benchmarks.speaker_measures import Said
 from benchmarks.speech import RATE_HZ, Clip, noise, to_int16
 from benchmarks.streaming import Arrival, SessionLog
+from benchmarks.words_languages import table_of as table_of_languages
+from benchmarks.words_languages import told_of
 from benchmarks.words_material import (
     CONDITIONS,
     FOREIGN,
@@ -26,6 +29,7 @@ from benchmarks.words_material import (
     laid_out,
     level_db,
     levelled,
+    sounding,
 )
 from benchmarks.words_measures import (
     Gap,
@@ -44,6 +48,14 @@ from benchmarks.words_measures import (
     worse_than_better,
 )
 from benchmarks.words_recordings import by_recording, earlier, table_of
+from benchmarks.words_repetition import Written, count_word
+from benchmarks.words_repetition import table_of as table_of_repetition
+from benchmarks.words_sounds import Heard, breaths
+from benchmarks.words_sounds import table_of as table_of_sounds
+from benchmarks.words_talks import Told, fits, windows
+from benchmarks.words_talks import table_of as table_of_talks
+from benchmarks.words_times import Placed, timed
+from benchmarks.words_times import table_of as table_of_times
 
 
 def tone(seconds: float, level: float = 0.1) -> np.ndarray:
@@ -280,3 +292,117 @@ def test_live_words_are_compared_with_an_earlier_run(tmp_path: Path) -> None:
     assert (worse.measured, worse.each) == ("1", {"plain": "two"})
     with pytest.raises(ValueError, match=r"no outcomes of tiny\.en in it"):
         earlier(path, "tiny.en")
+
+
+# The other parts ------------------------------------------------------------------------------------------
+
+
+def utterances(*languages: str | None, text: str = "said") -> SessionLog:
+    log = SessionLog(Clip("fr: one + two", tone(1.0), "dit dit"))
+    log.arrivals = [
+        Arrival(0.0, 1, {"type": "utterance", "text": text, "language": language}) for language in languages
+    ]
+    return log
+
+
+def test_a_language_is_judged_at_the_end_of_each_utterance() -> None:
+    told = [
+        told_of("fr", utterances("fr", "fr"), "fr"),
+        told_of("fr", utterances("en", "fr"), "fr"),
+        told_of("fr", utterances("fr"), "it"),
+        told_of("fr", utterances("fr", text=" "), "fr"),
+    ]
+    assert [one.wrong(0) for one in told] == [False, True, False, None]
+    assert [one.wrong(1) for one in told] == [False, False, None, None]
+    rows = {row.metric: row for row in table_of_languages("base", told).rows}
+    first = rows["language wrong at the end of the first utterance"]
+    assert (first.measured, first.passed, first.each) == ("33.3 %", False, {"fr": "1 of 3"})
+    assert rows["at the end of the second"].measured == "0.0 %"
+    assert rows["wrong by the model itself, of the whole clip"].measured == "25.0 %"
+    assert rows["wrong at the first, of clips that the model itself gets right"].measured == "1 of 2"
+    assert rows["clips of which nothing was heard"].measured == "1"
+
+
+def test_words_out_of_noise_are_misses_and_babble_has_the_single_passes() -> None:
+    heard = [
+        Heard("hum", "", "", 0, 0, None, None),
+        Heard("laughter", "Ha.", "", 1, 0, None, None),
+        Heard("babble", "two words", "and these three", 2, 3, 2, None),
+    ]
+    rows = {row.metric: row.passed for row in table_of_sounds("base", heard).rows}
+    assert rows == {
+        "words out of sounds without words, live": False,
+        "words out of sounds without words, final": True,
+        "words out of babble, live, at most the single pass's": True,
+        "words out of babble, final, at most the single pass's": False,
+        "sessions that failed": True,
+    }
+
+
+def test_breaths_are_soft_and_pause() -> None:
+    audio = breaths(8.0).audio
+    assert level_db(audio[round(3.3 * RATE_HZ) : 4 * RATE_HZ]) < -100
+    assert -50 < level_db(audio) < -25
+
+
+@pytest.mark.parametrize(
+    ("word", "text", "count"),
+    [
+        ("no", "No, no. Not now; no-no!", 4),
+        ("sorry", "We're sorry. We're sorry", 2),
+        ("5", "555-5512", 5),
+        ("5", "Five, five 5 fifty", 3),
+        ("0", "20,000 zero", 5),
+    ],
+)
+def test_words_said_again_are_counted_however_they_are_written(word: str, text: str, count: int) -> None:
+    assert count_word(word, text) == count
+
+
+def test_as_often_as_said_or_once_less_is_right() -> None:
+    written = [Written("6 × no", 6, live, 5, "…", "…", None) for live in (4, 5, 6, 7)]
+    assert [one.right(one.live) for one in written] == [False, True, True, False]
+    assert [row.measured for row in table_of_repetition("base", written).rows] == ["2", "0", "0"]
+
+
+def test_a_prompt_is_cut_to_its_sound() -> None:
+    audio = np.concatenate([tone(0.3, 0.0), tone(0.5), tone(0.4, 0.001)])
+    assert len(sounding(audio)) == round(0.5 * RATE_HZ)
+
+
+def test_first_words_are_timed_against_the_begin_of_their_sound() -> None:
+    placed = [Placed("five", 2.0), Placed("Please try again", 5.0), Placed("two", 9.0)]
+    words = [
+        Word(" 5,", 2.04, 2.4),
+        Word(" please", 4.2, 5.4),
+        Word(" again", 5.5, 6.0),
+        Word(" uh", 7.0, 7.1),
+    ]
+    found = timed(Clip("x", tone(1.0), None), "live", placed, words)
+    assert (found.errors, found.expected) == ([0.04, -0.8], 3)
+    assert found.early == ["please at 5.00 s said to begin at 4.20"]
+    rows = {row.metric: row for row in table_of_times("base", [found], 0).rows}
+    assert rows["begin of a first word, live: median error"].measured == "0.420 s"
+    assert rows["95 % below, found, live"].measured == "0.76 s, 2 of 3"
+    assert rows["over 0.5 s too early, live"].passed is False
+    assert rows["begin of a first word, final: median error"].passed is False  # nothing was heard
+
+
+def test_talks_are_cut_where_two_people_speak_long_enough() -> None:
+    said = [Said(6.0 * turn, 6.0 * turn + 5.5, "ab"[turn % 2], "…") for turn in range(10)]
+    for first, last in windows(said, 4):
+        length = said[last].end - said[first].start
+        assert 15.0 <= length + 0.3 <= 30.0
+    assert len(windows(said, 4)) == 4
+    assert not fits(said[:2])
+    assert not fits([said[0], said[2], said[4]])
+    assert not fits([*said[:3], Said(18.0, 20.0, "c", "…")])
+
+
+def test_final_labels_may_not_be_worse_than_the_live_ones() -> None:
+    told = [Told("one", 20.0, 50, 50, 1, 0, 2, 2, None), Told("two", 20.0, 50, 50, 0, 5, 2, 3, None)]
+    rows = {row.metric: row for row in table_of_talks("base", told).rows}
+    assert rows["words with the wrong speaker, live / final"].measured == "1.0 / 5.0 %"
+    assert rows["words with the wrong speaker, final above live"].passed is False
+    miscounted = rows["talks with another number of speakers than two, final, at most the live ones"]
+    assert (miscounted.measured, miscounted.passed) == ("1", False)
