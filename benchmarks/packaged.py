@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.matching import UNSPACED
+from benchmarks.matching import UNSPACED, keys
 from benchmarks.speech import RATE_HZ, Clip, MissingSpeechError, Samples, Spoken, decode
 
 CACHE = Path(__file__).resolve().parent / ".cache" / "packages"
@@ -193,7 +193,7 @@ def plain(prompt: Prompt) -> bool:
 
     Chinese and Japanese put no spaces: there, a letter is a word.
     """
-    units = prompt.text if prompt.language in UNSPACED else prompt.text.split()
+    units = prompt.text if prompt.language in UNSPACED else keys(prompt.text)
     return len(units) >= LEAST_WORDS and not _NOT_SAID.search(prompt.text)
 
 

@@ -34,7 +34,7 @@ READERS = ("1089", "3005", "3080")
 INTERRUPTING = ("533", "1089", "1688", "3080")
 QUIETER_DB = 18.0
 """How much lower the second speaker of `quiet_second` is."""
-PROMPT_SECONDS = 75.0
+PROMPT_SECONDS = 60.0
 RECORDINGS = (
     "talk5_lj",
     "conv2_public",

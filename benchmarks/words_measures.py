@@ -81,7 +81,7 @@ class Outcome:
     @property
     def judged(self) -> bool:
         """Whether there is a truth to hold it against."""
-        return self.final.errors is not None and self.failure is None
+        return self.final.errors is not None
 
 
 # What a session said ----------------------------------------------------------------------------------

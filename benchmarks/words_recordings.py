@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from benchmarks.matching import Errors
@@ -38,6 +39,8 @@ from benchmarks.words_measures import (
 )
 from benchmarks.words_playing import play_all
 
+MOST_SHOWN = 80
+"""Letters of what stands in a gap."""
 BUSY_CORES = 0.5
 """With more than this going on beside it, steps of the live text lengthen, and its words are others."""
 
@@ -109,7 +112,11 @@ def run(
         single = reference(case.clip, model, options.weights(model), language)
         outcomes.append(outcome_of(case, log, single))
     before = earlier(arguments.against, model) if arguments.against else None
-    notes = [f"other processes kept {usage.others_cores:.2f} cores busy"]
+    notes = [
+        f"{seconds / 60:.0f} minutes of audio, "
+        f"for each second of which the server took {usage.cpu_seconds / seconds:.2f} CPU seconds",
+        f"other processes kept {usage.others_cores:.2f} cores busy",
+    ]
     if usage.others_cores > BUSY_CORES:
         notes.append("**the machine was busy: steps may have lengthened, the live words are not comparable**")
     tables = [table_of(model, outcomes, before, notes), by_recording(model, outcomes)]
@@ -139,12 +146,12 @@ def table_of(
     model: str, outcomes: Sequence[Outcome], before: dict[tuple[str, str], Errors] | None, notes: list[str]
 ) -> Table:
     """Hold one model's outcomes against what must hold."""
-    judged = [outcome for outcome in outcomes if outcome.judged]
-    rows = [*_means(judged), *_worst(judged), *_left_out(outcomes), *_counts(outcomes)]
+    done = [outcome for outcome in outcomes if outcome.failure is None]
+    judged = [outcome for outcome in done if outcome.judged]
+    rows = [*_means(judged), *_worst(judged), *_left_out(done), *_counts(done)]
     if before is not None:
         rows += _against(judged, before)
-    failed = [outcome for outcome in outcomes if outcome.failure is not None]
-    rows.append(limit("sessions that failed", len(failed), 0, digits=0))
+    rows.append(limit("sessions that failed", len(outcomes) - len(done), 0, digits=0))
     return Table(f"{model}: words", rows, [*notes, *_notes(outcomes)])
 
 
@@ -289,11 +296,12 @@ def _notes(outcomes: Sequence[Outcome]) -> list[str]:
         name = f"{outcome.recording}, {outcome.condition}"
         if outcome.failure is not None:
             notes.append(f"**{name} failed**: {outcome.failure}")
+            continue
         if worse_than_better(outcome):
             notes.append(f"**{name}**: errors live / final / single pass {_totals(outcome)}")
         notes += [
             f"{name}: nothing from {gap.start:.1f} to {gap.end:.1f} s; "
-            f"live {gap.live!r}, single pass {gap.single!r}"
+            f"live {shorten(gap.live, MOST_SHOWN)!r}, single pass {shorten(gap.single, MOST_SHOWN)!r}"
             for gap in outcome.gaps
         ]
         if outcome.unsaid:

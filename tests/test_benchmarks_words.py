@@ -102,6 +102,7 @@ def test_texts_of_dialogs_are_read() -> None:
     [
         ("en", "Please try again.", True),
         ("en", "Goodbye now.", False),
+        ("it", "... interno ...", False),
         ("en", "Please dial 2 now.", False),
         ("en", "Please press the * key.", False),
         ("en", "A long (beep) is heard.", False),
