@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import jiwer
+from whisper_normalizer.basic import BasicTextNormalizer
 from whisper_normalizer.english import EnglishTextNormalizer
 
 _NOT_LETTERS = re.compile(r"[^\w']+|_")
@@ -14,7 +16,7 @@ _NOT_LETTERS = re.compile(r"[^\w']+|_")
 
 @dataclass(frozen=True, slots=True)
 class Errors:
-    """How a text differs from the one it is held against, in words after the English normaliser."""
+    """How a text differs from the one it is held against, in words after the language's normaliser."""
 
     words: int
     """In the text held against."""
@@ -45,9 +47,21 @@ class Errors:
         )
 
 
-def errors(heard: str, said: str) -> Errors:
-    """Count the differences of `heard` from `said`, both after the English normaliser."""
-    normalise = EnglishTextNormalizer()
+UNSPACED = ("ja", "th", "yue", "zh")
+"""Languages whose words nothing separates: letters are counted in their place."""
+
+
+@functools.cache
+def normaliser(language: str) -> Callable[[str], str]:
+    """Return what makes spellings of a language alike: Whisper's for English, its basic one otherwise."""
+    if language == "en":
+        return EnglishTextNormalizer()
+    return BasicTextNormalizer(remove_diacritics=True, split_letters=language in UNSPACED)
+
+
+def errors(heard: str, said: str, language: str = "en") -> Errors:
+    """Count the differences of `heard` from `said`, both after the normaliser of their language."""
+    normalise = normaliser(language)
     heard, said = normalise(heard), normalise(said)
     if not said.split():
         return Errors(0, 0, len(heard.split()), 0)
@@ -57,9 +71,9 @@ def errors(heard: str, said: str) -> Errors:
     return Errors(len(said.split()), found.deletions, found.insertions, found.substitutions)
 
 
-def differences(heard: str, said: str) -> list[str]:
+def differences(heard: str, said: str, language: str = "en") -> list[str]:
     """Name each stretch in which `heard` differs from `said`: `said → heard`, `∅` where there is nothing."""
-    normalise = EnglishTextNormalizer()
+    normalise = normaliser(language)
     heard, said = normalise(heard), normalise(said)
     if not (heard.split() and said.split()):
         return [f"{said or '∅'} → {heard or '∅'}"] if heard != said else []

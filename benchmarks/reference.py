@@ -9,6 +9,7 @@ with tiny.en (WER 31 % against 8 %), which would have made any live text look go
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import os
@@ -60,7 +61,7 @@ def reference(clip: Clip, model: str, model_dir: Path, language: str | None = No
     kept = CACHE / f"v{VERSION}-{model}-{language or 'auto'}-{clip.digest[:24]}.json"
     if kept.is_file():
         return _from_json(json.loads(kept.read_text()))
-    made = SinglePass(model, model_dir).run(clip, language)
+    made = single_pass(model, model_dir).run(clip, language)
     kept.parent.mkdir(parents=True, exist_ok=True)
     partial = kept.with_suffix(f".{os.getpid()}")
     partial.write_text(json.dumps(asdict(made), indent=1))
@@ -71,6 +72,12 @@ def reference(clip: Clip, model: str, model_dir: Path, language: str | None = No
 def _from_json(body: Json) -> Reference:
     words = tuple(ReferenceWord(**word) for word in body["words"])
     return Reference(body["model"], body["language"], body["text"], words)
+
+
+@functools.lru_cache(maxsize=1)
+def single_pass(model: str, model_dir: Path) -> SinglePass:
+    """Return a loaded model; the one that was asked for last stays loaded."""
+    return SinglePass(model, model_dir)
 
 
 class SinglePass:

@@ -26,6 +26,8 @@ from benchmarks import (
     startup,
     viewers,
     webhooks,
+    words,
+    words_material,
 )
 from benchmarks.options import CLIPS, Options
 from benchmarks.processes import ServerFailedError
@@ -55,6 +57,7 @@ SUITES = {
     "speakers": Suite(speaker_rows.run, models="base", clips=RECORDINGS),
     "diarization": Suite(diarization.run, clips=RECORDINGS),
     "pass": Suite(passing.run, models="base", clips=passing.CLIPS),
+    "words": Suite(words.run, models="base,tiny.en", clips=words_material.RECORDINGS),
     "webhooks": Suite(webhooks.run),
     "resilience": Suite(resilience.run),
     "viewers": Suite(viewers.run),
@@ -73,13 +76,13 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--clips",
         default=None,
-        help="table, speakers, diarization, pass: comma-separated; NAME@S from second S",
+        help="table, words, speakers, diarization, pass: comma-separated; NAME@S from second S",
     )
     result.add_argument(
         "--seconds",
         type=float,
         default=None,
-        help="table: of each clip (90); hour, silence (3600), resilience (cuts 600, fast 120), "
+        help="table, words: of each clip (90); hour, silence (3600), resilience (cuts 600, fast 120), "
         "viewers (300): of the session",
     )
     result.add_argument("--repeats", type=int, default=1, help="of each measurement; medians count")
@@ -90,7 +93,9 @@ def parser() -> argparse.ArgumentParser:
         default=None,
         help="of hour and silence (fast), and of speakers (conv2_public in real time, the others fast)",
     )
-    result.add_argument("--parts", default=None, help="pass, resilience: comma-separated; all by default")
+    result.add_argument(
+        "--parts", default=None, help="words, pass, resilience: comma-separated; all by default"
+    )
     result.add_argument("--kills", type=int, default=None, help="webhooks (30), resilience (100): how many")
     result.add_argument(
         "--seed",
@@ -101,7 +106,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--models-dir", type=Path, default=None, help="where the weights are")
     result.add_argument("--name", default=None, help="of the files in benchmarks/results")
     result.add_argument("--strict", action="store_true", help="exit with 1 where a target was missed")
-    for suite in (rows, passing, resilience, viewers, fuzzing):
+    for suite in (rows, words, passing, resilience, viewers, fuzzing):
         suite.add_arguments(result)
     return result
 

@@ -144,19 +144,20 @@ def _whole(name: str, call_dir: Path | None) -> tuple[Samples, list[Spoken] | No
 
 
 def _from_manifest(folder: Path, name: str) -> list[Spoken] | None:
-    for entry in _manifest(folder):
+    for entry in manifest(folder):
         if entry["id"] == name and entry["transcript"] is not None:
             return [Spoken(0.0, float(entry["seconds"]), entry["transcript"])]
     return None
 
 
-def _manifest(folder: Path) -> list[dict[str, str]]:
+def manifest(folder: Path) -> list[dict[str, str]]:
+    """Return the entries of a speech folder's list of clips."""
     return [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines() if line]
 
 
 def _libri(folder: Path) -> tuple[Samples, list[Spoken]]:
     """Put LibriSpeech clips one after another, in an order that changes the reader each time."""
-    entries = [entry for entry in _manifest(folder) if entry["file"].startswith("clips/librispeech/")]
+    entries = [entry for entry in manifest(folder) if entry["file"].startswith("clips/librispeech/")]
     entries.sort(key=lambda entry: hashlib.sha256(entry["id"].encode()).hexdigest())
     gap = np.zeros(round(LIBRI_GAP * RATE_HZ), np.int16)
     pieces: list[Samples] = []
@@ -193,13 +194,13 @@ def nonspeech(seconds: float) -> list[Clip]:
     count = round(seconds * RATE_HZ)
     makers: dict[str, Callable[[int], NDArray[np.float64]]] = {
         "silence": np.zeros,
-        "white noise": partial(_noise, exponent=0.0),
-        "pink noise": partial(_noise, exponent=0.5),
+        "white noise": partial(noise, exponent=0.0),
+        "pink noise": partial(noise, exponent=0.5),
         "hum": _hum,
         "key clicks": _key_clicks,
         "chords": _chords,
     }
-    clips = [Clip(name, _to_int16(make(count)), "") for name, make in makers.items()]
+    clips = [Clip(name, to_int16(make(count)), "") for name, make in makers.items()]
     folder = speech_folder()
     recorded = {"choir": "sp_ambi_choir.flac", "vinyl hiss": "sp_vinyl_hiss.flac"}
     for name, file in recorded.items():
@@ -213,11 +214,12 @@ def silence(seconds: float) -> Clip:
     return Clip("silence", np.zeros(round(seconds * RATE_HZ), np.int16), "")
 
 
-def _to_int16(audio: NDArray[np.float64]) -> Samples:
+def to_int16(audio: NDArray[np.float64]) -> Samples:
+    """Return sound between -1 and 1 as samples; what is outside is clipped."""
     return np.round(np.clip(audio, -1.0, 1.0) * 32767).astype(np.int16)
 
 
-def _noise(count: int, exponent: float) -> NDArray[np.float64]:
+def noise(count: int, exponent: float) -> NDArray[np.float64]:
     """Noise whose amplitude falls as frequency**-exponent, at 5 % of full scale (RMS)."""
     spectrum = np.fft.rfft(np.random.default_rng(1).standard_normal(count))
     frequency = np.maximum(np.fft.rfftfreq(count, 1 / RATE_HZ), 20.0)
@@ -230,13 +232,13 @@ def _hum(count: int) -> NDArray[np.float64]:
     time = np.arange(count) / RATE_HZ
     harmonics = [(1, 0.10), (2, 0.06), (3, 0.04), (4, 0.02), (6, 0.01)]
     tone = sum(level * np.sin(2 * np.pi * 50 * number * time) for number, level in harmonics)
-    return np.asarray(tone + 0.02 * _noise(count, 0.0))
+    return np.asarray(tone + 0.02 * noise(count, 0.0))
 
 
 def _key_clicks(count: int) -> NDArray[np.float64]:
     """Typing: two bursts of a few milliseconds for each key, 4 to 8 keys a second, now and then a pause."""
     random = np.random.default_rng(2)
-    audio = 0.02 * _noise(count, 0.5)
+    audio = 0.02 * noise(count, 0.5)
     at = 0.2
     while at * RATE_HZ + 2000 < count:
         for delay, level in ((0.0, 0.5), (random.uniform(0.05, 0.09), 0.25)):

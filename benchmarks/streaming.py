@@ -21,7 +21,7 @@ BYTES_PER_SAMPLE = 2
 PING_INTERVAL = 0.25
 """Seconds between two pings."""
 REPLY_TIMEOUT = 120.0
-"""Longest wait for `ready`, for an acknowledgement, and for `stopped` after the end, seconds."""
+"""Longest wait for `ready`, for an acknowledgement, and for `stopped` after the end in real time, seconds."""
 FULL_PASS_TIMEOUT = 1800.0
 """Longest wait for `final` after `stopped`, seconds: the full pass may wait for its turn."""
 
@@ -146,7 +146,8 @@ class Recorder:
             await (self._play_realtime(socket) if self.pace == "realtime" else self._play_fast(socket))
             log.stop_time = time.perf_counter()
             await socket.send('{"type":"stop"}')
-            await self._wait(self._stopped)
+            # A file may be with the server long before it is transcribed.
+            await self._wait(self._stopped, FULL_PASS_TIMEOUT if self.pace == "fast" else REPLY_TIMEOUT)
             pinging.cancel()
             await self._wait(self._closed, FULL_PASS_TIMEOUT)
         except websockets.ConnectionClosed:

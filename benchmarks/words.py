@@ -1,0 +1,68 @@
+"""The suite `words`: what is written down, live and in the end, of all kinds of speech and of none.
+
+One server for each model; sessions as fast as it takes them, one after another.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks import (
+    words_languages,
+    words_recordings,
+    words_repetition,
+    words_sounds,
+    words_talks,
+    words_times,
+)
+from benchmarks.options import Options, parts_of
+from benchmarks.processes import BenchServer
+from benchmarks.report import Table
+from benchmarks.speech import MissingSpeechError
+
+Part = Callable[[BenchServer, str, Options, argparse.Namespace], tuple[list[Table], dict[str, Any]]]
+
+PARTS: dict[str, Part] = {
+    "recordings": words_recordings.run,
+    "languages": words_languages.run,
+    "noises": words_sounds.run,
+    "repetition": words_repetition.run,
+    "times": words_times.run,
+    "talks": words_talks.run,
+}
+
+
+def run(options: Options, arguments: argparse.Namespace) -> tuple[list[Table], dict[str, Any]]:
+    """Run the parts that were asked for with each model; return their tables and the numbers behind them."""
+    parts = parts_of(arguments, tuple(PARTS))
+    tables: list[Table] = []
+    behind: dict[str, Any] = {}
+    for model in options.models:
+        behind[model] = {}
+        with BenchServer(model, models_dir=options.models_dir) as server:
+            for part in parts:
+                options.say(f"{model}: {part}")
+                try:
+                    found, behind[model][part] = PARTS[part](server, model, options, arguments)
+                except MissingSpeechError as missing:
+                    options.say(f"left out: {missing}")
+                    found = [Table(f"{model}: {part}", [], [f"**not measured**: {missing}"])]
+                tables += found
+    return tables, behind
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what only this suite asks."""
+    parser.add_argument(
+        "--conditions",
+        default="some",
+        help="words: comma-separated, `all`, or `some` (as it is and one more of each recording)",
+    )
+    parser.add_argument("--together", type=int, default=1, help="words: sessions at once")
+    parser.add_argument("--detect", action="store_true", help="words: leave the language to the server")
+    parser.add_argument(
+        "--against", type=Path, help="words: results (JSON) of an earlier commit to compare with"
+    )
