@@ -122,6 +122,8 @@ def going_on(words: Sequence[Word], committed: Sequence[Word]) -> int | None:
     How often a phrase was said is clear only once something else is: while it goes on the decoder counts a
     copy too many or too few. None where no word does so three times, and no phrase twice.
     """
+    if not words:
+        return None
     together = [*committed, *words]
     for length in range(1, LONGEST_COPY_WORDS + 1):
         for start, end in copies(together, length):

@@ -68,7 +68,7 @@ class SpeechTrack:
         """Yield runs of chunks that hold speech, clipped to what was asked for."""
         first = max(0, (start_sample - self._start_sample) // CHUNK_SAMPLES)
         last = min(len(self._heard), -((self._start_sample - end_sample) // CHUNK_SAMPLES))
-        while first < last and (begin := self._heard.find(1, first, last)) >= 0:
+        while start_sample < end_sample and (begin := self._heard.find(1, first, last)) >= 0:
             end = self._heard.find(0, begin, last)
             first = last if end < 0 else end
             yield (

@@ -204,7 +204,7 @@ class Transcript:
         return tuple(_segments(self._utterances))
 
     def utterances(self) -> tuple[Utterance, ...]:
-        """Return the live transcript by utterance, the open one included; those without a word are left out."""
+        """Return the live transcript by utterance, the open one included; none of them is empty."""
         return tuple(
             Utterance(
                 u.index, u.words[0].start_sample, u.words[-1].end_sample, tuple(u.words), language=u.language

@@ -128,7 +128,7 @@ class WhisperRecognizer:
         )
 
     def languages_of(self, encoded: Any) -> list[dict[str, float]]:
-        """Return how much each language is believed in, for each window of a batch; the beliefs sum up to 1."""
+        """Return how much each language is believed in, 0 to 1, for each window of a batch."""
         if not self._model.is_multilingual:
             return [{"en": 1.0}] * encoded.shape[0]
         return [dict(beliefs) for beliefs in self._model.detect_languages(encoded)]
