@@ -82,7 +82,8 @@ class ServerSettings(Section):
     max_unacked_bytes: int = Field(
         default=1_048_576,
         ge=65_536,
-        description="Bytes of audio that a client may have in flight unacknowledged.",
+        description="Bytes of audio that a client may have in flight unacknowledged; a live one half a "
+        "minute of what it sends, where that is more.",
     )
     drain_timeout: float = Field(
         default=30.0,

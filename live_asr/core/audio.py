@@ -35,6 +35,11 @@ SAMPLE_BYTES = {"pcm_s16le": 2, "pcm_f32le": 4, "mulaw": 1, "alaw": 1}
 """Bytes of one sample of one channel, for each raw encoding."""
 
 
+def bytes_per_second(encoding: str, sample_rate: int, channels: int) -> int:
+    """Return how many bytes a second of raw audio takes; `encoding` is one of `SAMPLE_BYTES`."""
+    return SAMPLE_BYTES[encoding] * channels * sample_rate
+
+
 class PcmDecoder:
     """Turn raw audio of any chunking into mono samples at the rate they came in.
 

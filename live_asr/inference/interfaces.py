@@ -6,7 +6,7 @@ that the process they live in may die and be replaced without any session notici
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -21,21 +21,32 @@ CHUNK_SAMPLES = 512
 
 
 @dataclass(frozen=True, slots=True)
+class SpeechMemory:
+    """A speech detector's recurrent state, before anything was heard where none is given."""
+
+    hidden: FloatArray = field(default_factory=lambda: np.zeros((1, 1, 128), np.float32))
+    """Shape (1, 1, 128)."""
+    cell: FloatArray = field(default_factory=lambda: np.zeros((1, 1, 128), np.float32))
+    """Shape (1, 1, 128)."""
+
+
+@dataclass(frozen=True, slots=True)
 class SpeechState:
     """What a speech detector remembers between two calls of one session."""
 
-    hidden: FloatArray
-    """Recurrent hidden state, shape (1, 1, 128)."""
-    cell: FloatArray
-    """Recurrent cell state, shape (1, 1, 128)."""
+    memory: SpeechMemory
+    """What the probabilities come from."""
     context: FloatArray
     """The last samples of the call before, shape (64,)."""
+    successor: SpeechMemory
+    """What takes the memory's place once it has heard enough; blank while it is not wanted."""
+    quiet_chunks: int
+    """How many chunks in a row held no speech, since the memory was last replaced."""
 
     @classmethod
     def initial(cls) -> SpeechState:
         """Return the state before a session's first sample."""
-        zeros = np.zeros((1, 1, 128), np.float32)
-        return cls(zeros, zeros, np.zeros(64, np.float32))
+        return cls(SpeechMemory(), np.zeros(64, np.float32), SpeechMemory(), 0)
 
 
 class SpeechDetector(Protocol):

@@ -115,12 +115,13 @@ class Stream:
 
     def _ready(self, opened: OpenSession) -> Ready:
         recognizer = opened.loaded.recognizer
+        runner, server = opened.runner, self._settings.server
         return Ready(
             session=opened.id,
             token=opened.token,
             received_bytes=opened.received_bytes,
             last_seq=opened.last_seq,
-            max_unacked_bytes=self._settings.server.max_unacked_bytes,
+            max_unacked_bytes=runner.max_unacked_bytes if runner else server.max_unacked_bytes,
             models=Models(
                 RecognizerInfo(
                     recognizer.name, recognizer.languages, recognizer.device, recognizer.compute_type

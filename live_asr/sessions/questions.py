@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from live_asr.core.audio import bytes_per_second
+from live_asr.core.messages import AudioFormat, Start
 from live_asr.errors import ClientError
 
+LIVE_SECONDS = 30.0
+"""Live audio that may be unacknowledged: who speaks does not wait, and networks and disks stall."""
+LARGEST_RATE = AudioFormat("pcm_f32le", 48_000, 2)
+"""No raw audio takes more bytes."""
 MOST_UNANSWERED = 64
 """Nobody sends so many `finalize` before the first is answered, but by mistake."""
 
@@ -39,6 +45,19 @@ class Questions:
             return True
         self._forgotten -= 1
         return False
+
+
+def window_bytes(start: Start, least_bytes: int) -> int:
+    """Return how much audio may be unacknowledged: of a live client, `LIVE_SECONDS` of what it sends.
+
+    What a container holds is not known beforehand; it counts as the largest raw audio. A file waits for its
+    acknowledgements, and has the least.
+    """
+    if start.pace != "realtime":
+        return least_bytes
+    audio = start.audio if start.audio.encoding != "container" else LARGEST_RATE
+    rate = bytes_per_second(audio.encoding, audio.sample_rate, audio.channels)
+    return max(least_bytes, round(LIVE_SECONDS * rate))
 
 
 def check_window(unacked_bytes: int, most_bytes: int) -> None:

@@ -28,6 +28,7 @@ from live_asr.sessions.decoding import open_decoder
 from live_asr.sessions.finalizer import Drained, Finalizer, Postponed
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.policy import caption_options, models_of, speaker_options_of
+from live_asr.sessions.questions import window_bytes
 from live_asr.sessions.resumption import (
     OpenSession,
     Resumption,
@@ -358,7 +359,7 @@ class SessionRegistry:
             engine=self._engine,
             cadence=Cadence(step_samples=self._options.window.step_samples),
             metrics=self._metrics,
-            max_unacked_bytes=self._settings.server.max_unacked_bytes,
+            max_unacked_bytes=window_bytes(session.start, self._settings.server.max_unacked_bytes),
             finalize=self._finalize,
             resume_window=self._settings.server.resume_window,
             models=models_of(loaded),

@@ -88,7 +88,8 @@ class SessionRunner:
         """Whether anything sounded like speech so far, words or not."""
         self._metrics = metrics
         self._models = models or Models()
-        self._max_unacked_bytes = max_unacked_bytes
+        self.max_unacked_bytes = max_unacked_bytes
+        """Audio that its client may have in flight."""
         self._finalize = finalize
         self._spool_or_none: Spool | None = None
         self._inbox = Inbox()
@@ -149,7 +150,7 @@ class SessionRunner:
 
     def receive_audio(self, data: bytes) -> None:
         """Take audio bytes as they came. Raises ClientError `overrun` beyond the window of the protocol."""
-        check_window(self.received_bytes + len(data) - self._acked_bytes, self._max_unacked_bytes)
+        check_window(self.received_bytes + len(data) - self._acked_bytes, self.max_unacked_bytes)
         if self._given_up:
             self._drop_audio()
             return

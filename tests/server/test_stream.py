@@ -397,3 +397,18 @@ async def test_words_that_were_shown_are_not_lost_by_a_stop_in_mid_speech(
 ) -> None:
     caller = await recite(server.stream, sample_pcm[: 14 * SECOND_BYTES])
     assert "i heard a" in " ".join(plain_words(caller.text))
+
+
+async def test_a_live_client_whose_network_stalls_may_send_all_of_it_at_once(
+    server: Server, samples: Samples, excerpt: Caller
+) -> None:
+    stereo = np.repeat(at_rate(48_000, samples), 2).astype("<f4").tobytes()
+    audio = {"encoding": "pcm_f32le", "sample_rate": 48_000, "channels": 2}
+    async with call(server.stream) as caller:
+        ready = await caller.start(audio=audio)
+        assert ready["max_unacked_bytes"] == 30 * 48_000 * 2 * 4
+        for first in range(0, len(stereo), 2**20):
+            await caller.socket.send(stereo[first : first + 2**20])
+        final = await caller.finished()
+    assert final["duration"] == pytest.approx(9.0, abs=0.01)
+    assert likeness(caller.words, excerpt.words) > STILL_THE_SAME

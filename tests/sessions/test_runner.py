@@ -23,6 +23,7 @@ from live_asr.inference.scripted import EnergyDetector, ScriptedRecognizer, audi
 from live_asr.sessions.decoding import open_decoder
 from live_asr.sessions.inbox import MOST_BYTES, PIECE_BYTES, Inbox, Shelved
 from live_asr.sessions.metrics import Metrics
+from live_asr.sessions.questions import window_bytes
 from live_asr.sessions.runner import Cadence, SessionRunner
 from live_asr.storage.spool import SpoolStore
 
@@ -284,6 +285,34 @@ async def test_more_than_the_window_is_an_overrun_and_what_fits_is_kept(tmp_path
     assert (tmp_path / "a1" / "audio.bin").stat().st_size == 16 * 65_536
     assert (desk.heard[-1]["type"], desk.heard[-1]["code"]) == ("error", "overrun")
     assert desk.runner.session.state is SessionState.DONE
+
+
+@pytest.mark.parametrize(
+    ("audio", "frame_bytes"),
+    [
+        (AudioFormat("pcm_f32le", 48_000, 2), 384_000),
+        (AudioFormat("mulaw", 8_000, 1), 8_000),
+        (AudioFormat("container"), 384_000),
+    ],
+    ids=str,
+)
+async def test_a_live_client_may_stall_for_half_a_minute_at_its_own_rate(
+    tmp_path: Path, audio: AudioFormat, frame_bytes: int
+) -> None:
+    start = Start(audio=audio)
+    window = window_bytes(start, 65_536)
+    async with bench(tmp_path, start, window_bytes=window) as desk, desk.store._writing:  # the disk stalls
+        for _ in range(30):
+            desk.runner.receive_audio(bytes(frame_bytes))
+        assert desk.runner._inbox.held_bytes <= MOST_BYTES
+        with pytest.raises(ClientError, match="at most"):
+            desk.runner.receive_audio(b"\0")
+        desk.runner.dismiss(ClientError("overrun", "", ""))
+    assert (tmp_path / "a1" / "audio.bin").stat().st_size == 30 * frame_bytes
+
+
+def test_a_file_waits_for_its_acknowledgements_in_the_least_window() -> None:
+    assert window_bytes(Start(AudioFormat("pcm_f32le", 48_000, 2), pace="fast"), 65_536) == 65_536
 
 
 async def test_unanswered_controls_are_bounded_and_answered_ones_are_not(tmp_path: Path) -> None:
