@@ -57,6 +57,8 @@ class FullPassJob:
     recognize: bool
     min_speakers: int | None
     max_speakers: int | None
+    live_turns: tuple[Turn, ...] = ()
+    """Who spoke when as heard live; empty where nobody listened for that."""
 
 
 @dataclass(frozen=True, slots=True)
