@@ -106,3 +106,38 @@ def test_its_progress_ends_with_all() -> None:
     shares: list[float] = []
     settle((turn(0, 10, "a"), turn(14, 24, "b")), TALK, on_share=shares.append)
     assert shares == sorted(shares) and shares[-1] == 1.0
+
+
+# Several guesses ----------------------------------------------------------------------------------------
+
+TWO = (turn(0, 10, "a"), turn(11, 24, "b"), turn(25, 30, "a"))
+ONE = (turn(0, 30, "a"),)
+THREE = (turn(0, 10, "a"), turn(11, 24, "b"), turn(25, 30, "c"))
+
+
+def best(*guesses: tuple[Turn, ...], threshold: float = 2.0, **bounds: Any) -> tuple[Turn, ...]:
+    """Return the best guess; no voice is far enough from another to become a speaker by itself."""
+    return settle_voices(guesses, TALK, embed, threshold=threshold, indifference=0.7, **bounds)
+
+
+def test_the_guess_whose_speakers_each_sound_like_one_person_is_the_best_in_any_order() -> None:
+    assert best(ONE, TWO) == best(TWO, ONE) == TWO
+    assert best(TWO, THREE) == best(THREE, TWO) == TWO
+
+
+def test_of_guesses_that_are_as_good_the_first_stands() -> None:
+    other = tuple(Turn(part.start_sample, part.end_sample, f"S{part.speaker}") for part in TWO)
+    assert best(TWO, other) == TWO
+    assert best(other, TWO) == other
+
+
+def test_a_guess_within_the_bounds_is_taken_before_a_better_one_outside() -> None:
+    assert {part.speaker for part in best(TWO, THREE, min_speakers=3)} == {"a", "b", "c"}
+    assert {part.speaker for part in best(TWO, ONE, max_speakers=1)} == {"a"}
+    assert best(ONE, TWO, min_speakers=4) == TWO
+
+
+def test_voices_that_are_near_to_each_other_all_along_are_still_two() -> None:
+    near = ANNA + (BEN - ANNA) * 3 // 5  # 0.41 from Anna's voice, as the voices of a telephone call are
+    pcm = recording((0, 10, ANNA), (11, 24, near), (25, 30, ANNA))
+    assert settle_voices([ONE, TWO], pcm, embed, threshold=2.0, indifference=0.7) == TWO
