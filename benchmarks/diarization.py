@@ -101,6 +101,7 @@ def remembering(embed: Callable[[Any], Any]) -> Callable[[Any], Any]:
 def settled(turns: list[Turn], recording: Recording, embed: Callable[[Any], Any]) -> list[Turn]:
     """Return the turns after the full pass's second look at the voices."""
     from live_asr.core import types
+    from live_asr.core.voices import TUNED_INDIFFERENCE
     from live_asr.inference.diarization import CLUSTERING_THRESHOLD
     from live_asr.inference.settling import settle_voices
 
@@ -110,10 +111,11 @@ def settled(turns: list[Turn], recording: Recording, embed: Callable[[Any], Any]
         for turn in turns
     ]
     found = settle_voices(
-        sorted(given, key=lambda turn: turn.start_sample),
+        [sorted(given, key=lambda turn: turn.start_sample)],
         recording.clip.audio,
         embed,
         threshold=CLUSTERING_THRESHOLD,
+        indifference=TUNED_INDIFFERENCE,
     )
     return in_seconds(found)
 

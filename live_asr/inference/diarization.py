@@ -1,8 +1,8 @@
 """pyannote's speaker diarization of a whole recording, in bounded memory.
 
 The stock pipeline runs on blocks of a quarter of an hour, cut in silences; its speakers are then linked
-across blocks, and each turn is compared once more with all voices. A recording of one block is the stock
-pipeline's, turn by turn; docs/decisions/0006 has what each step brings.
+across blocks, and each turn is compared once more with all voices. The same is done with the speakers heard
+live, and whichever go better with the voices stand. docs/decisions/0006 and 0015 have what each step brings.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from live_asr.core.types import SAMPLE_RATE_HZ, Turn, samples
 from live_asr.inference.blocks import as_float, cut_in_pauses, link_speakers
-from live_asr.inference.interfaces import FloatArray
+from live_asr.inference.interfaces import FloatArray, SpeakerEncoder
+from live_asr.inference.live_speakers import with_live_speakers
 from live_asr.inference.settling import settle_voices
 
 Pcm = NDArray[np.int16]
@@ -90,12 +91,12 @@ class Diarizer:
 
     def __init__(self, pipeline: LocalPipeline | PretrainedPipeline, device: str = "cpu") -> None:
         import_pyannote()
-        self._embed: Callable[[FloatArray], FloatArray] | None = None
+        self._encoder: SpeakerEncoder | None = None
         if isinstance(pipeline, LocalPipeline):
             from live_asr.inference.embedding import open_encoder
 
             self._pipeline = local_pipeline(pipeline, device)
-            self._embed = open_encoder(pipeline.encoder_file).embed
+            self._encoder = open_encoder(pipeline.encoder_file)
         else:
             self._pipeline = _pretrained_pipeline(pipeline)
         import torch
@@ -112,13 +113,15 @@ class Diarizer:
         *,
         min_speakers: int | None = None,
         max_speakers: int | None = None,
+        live_turns: Sequence[Turn] = (),
         block_samples: int = BLOCK_SAMPLES,
         on_stage: OnStage = lambda stage, fraction: None,
     ) -> tuple[Turn, ...]:
         """Return who speaks when, by start; turns of different speakers may overlap.
 
         Speakers are SPEAKER_00, SPEAKER_01 … in the order in which they are first heard. The number of
-        speakers is kept within the bounds where what is said allows it.
+        speakers is kept within the bounds where what is said allows it. `live_turns` are who spoke when as
+        heard live: they say who speaks, never when, where that goes better with the voices.
         """
         if pcm.size < SHORTEST_SAMPLES:
             return ()
@@ -133,12 +136,13 @@ class Diarizer:
 
             found.append(_shifted(self._block(pcm[start:end], least, max_speakers, on_block), start))
         turns = _linked(found, self._threshold, min_speakers, max_speakers)
-        if self._embed is not None:
+        if self._encoder is not None:
             turns = settle_voices(
-                turns,
+                [with_live_speakers(turns, live_turns), turns] if live_turns else [turns],
                 pcm,
-                self._embed,
+                self._encoder.embed,
                 threshold=self._threshold,
+                indifference=self._encoder.indifference,
                 min_speakers=min_speakers or 1,
                 max_speakers=max_speakers,
                 on_share=lambda share: on_stage("clustering", 1 - SETTLING_SHARE * (1 - share)),

@@ -59,6 +59,8 @@ class FullPassJob:
     max_speakers: int | None
     live: tuple[Utterance, ...] = ()
     """What was shown of it."""
+    live_turns: tuple[Turn, ...] = ()
+    """Who spoke when as heard live; empty where nobody listened for that."""
 
 
 @dataclass(frozen=True, slots=True)

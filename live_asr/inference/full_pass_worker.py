@@ -103,6 +103,7 @@ class Worker:
             pcm,
             min_speakers=job.min_speakers,
             max_speakers=job.max_speakers,
+            live_turns=job.live_turns,
             on_stage=lambda stage, share: meter.tell(stage, LOADING_SHARE + share * (ends - LOADING_SHARE)),
         )
 

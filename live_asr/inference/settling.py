@@ -2,14 +2,15 @@
 
 pyannote's segmentation sometimes takes two people who speak in turn for one, if their voices are alike;
 the embedding of such a pair belongs to the one who speaks longer, and the other's turn goes with it. Where
-it does so all along, two people become one. A stretch by itself has an embedding of its own.
+it does so all along, two people become one. A stretch by itself has an embedding of its own. By these it is
+told, too, which of several guesses is the best: the one whose speakers each sound like one person.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,47 +29,139 @@ MOST_ROUNDS = 3
 LEAST_SAMPLES = samples(6.0)
 """So long a voice must be heard in all to be another speaker than the pipeline found."""
 MOST_COMPARED = 1000
-"""Stretches of one speaker that are compared with each other: that takes memory by the square of it."""
+"""Stretches that are compared with each other: that takes memory by the square of it."""
+LEAST_INDIFFERENCE = 0.4
+"""Nearer stretches are one person's on any line."""
 
 
 def settle_voices(
-    turns: Sequence[Turn],
+    guesses: Sequence[Sequence[Turn]],
     pcm: NDArray[np.int16],
     embed: Callable[[FloatArray], FloatArray],
     *,
     threshold: float,
+    indifference: float,
     min_speakers: int = 1,
     max_speakers: int | None = None,
     on_share: Callable[[float], None] = lambda share: None,
 ) -> tuple[Turn, ...]:
-    """Give each stretch of one voice to the speaker whom it sounds like; by start.
+    """Give each stretch of one voice to the speaker whom it sounds like, in each guess; return the best.
 
     `embed` turns samples in -1 … 1 into a vector of length 1. Voices of one speaker that are further apart
     than `threshold` become several, `max_speakers` in all. Stretches in which several speak stay as they are.
     Where fewer than `min_speakers` would be left, nothing is changed.
+
+    The best is whose speakers go best with the voices, within these bounds if one is; of equals the first.
+    `indifference` is the cosine distance from which two stretches are two people's rather than one's. Where
+    voices are nearer to each other, as on the telephone, it is found in the distances themselves.
     """
+    edges = sorted(
+        {edge for turns in guesses for turn in turns for edge in (turn.start_sample, turn.end_sample)}
+    )
+    known: dict[tuple[int, int], FloatArray] = {}
+
+    def voice(turn: Turn) -> FloatArray:
+        span = turn.start_sample, turn.end_sample
+        if span not in known:
+            known[span] = embed(as_float(pcm[slice(*span)]))
+        return known[span]
+
+    def settle(index: int) -> _Settled:
+        return _settle(
+            guesses[index],
+            edges,
+            voice,
+            threshold,
+            indifference,
+            min_speakers,
+            max_speakers,
+            lambda share: on_share((index + share) / len(guesses)),
+        )
+
+    settled = [settle(index) for index in range(len(guesses))]
+    allowed = [
+        one
+        for one in settled
+        if min_speakers <= one.speakers and (max_speakers is None or one.speakers <= max_speakers)
+    ]
+    return max(allowed or settled, key=lambda one: one.agreement).turns
+
+
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """A guess whose voices are settled."""
+
+    turns: tuple[Turn, ...]
+    agreement: float
+    """How well speakers go with voices, -1 to 1."""
+
+    @property
+    def speakers(self) -> int:
+        return len({turn.speaker for turn in self.turns})
+
+
+def _settle(
+    turns: Sequence[Turn],
+    edges: Sequence[int],
+    voice: Callable[[Turn], FloatArray],
+    threshold: float,
+    indifference: float,
+    min_speakers: int,
+    max_speakers: int | None,
+    on_share: Callable[[float], None],
+) -> _Settled:
     speakers = sorted({turn.speaker for turn in turns})
-    alone, together = _stretches(turns)
+    alone, together = _stretches(turns, edges)
     long_enough = [index for index, turn in enumerate(alone) if _length(turn) >= SHORTEST_SAMPLES]
     if not long_enough:
-        return tuple(turns)
+        return _Settled(tuple(turns), 0.0)
     embedded = []
     for done, index in enumerate(long_enough, start=1):
-        turn = alone[index]
-        embedded.append(embed(as_float(pcm[turn.start_sample : turn.end_sample])))
+        embedded.append(voice(alone[index]))
         on_share(done / len(long_enough))
     voices = np.array(embedded, np.float32)
     lengths = np.array([_length(alone[index]) for index in long_enough], np.float32)
-    before = np.array([speakers.index(alone[index].speaker) for index in long_enough])
-    before = _told_apart(voices, lengths, before, len(speakers), threshold, max_speakers)
-    speakers += [f"another {number}" for number in range(len(speakers), int(before.max()) + 1)]
-    settled = _settled(voices, lengths, before, len(speakers))
+    given = np.array([speakers.index(alone[index].speaker) for index in long_enough])
+    before = _told_apart(voices, lengths, given, len(speakers), threshold, max_speakers)
+    names = speakers + [f"another {number}" for number in range(len(speakers), int(before.max()) + 1)]
+    settled = _settled(voices, lengths, before, len(names))
     for index, number in zip(long_enough, settled, strict=True):
-        alone[index] = replace(alone[index], speaker=speakers[number])
-    joined = _joined([*alone, *together])
-    return (
-        joined if len({turn.speaker for turn in joined}) >= min(min_speakers, len(speakers)) else tuple(turns)
-    )
+        alone[index] = replace(alone[index], speaker=names[number])
+    found = joined([*alone, *together])
+    if len({turn.speaker for turn in found}) < min(min_speakers, len(names)):
+        found, settled = tuple(turns), given
+    return _Settled(found, _agreement(voices, lengths, settled, indifference))
+
+
+def _agreement(
+    voices: FloatArray, lengths: FloatArray, speakers: NDArray[np.int64], indifference: float
+) -> float:
+    """Tell how well speakers go with voices, -1 to 1: one's stretches are alike, two's are not.
+
+    Each pair of stretches counts by how long they are and by how clearly they are one person's or two's.
+    """
+    chosen = np.arange(0, len(voices), max(1, -(-len(voices) // MOST_COMPARED)))
+    voices, lengths, speakers = voices[chosen], lengths[chosen], speakers[chosen]
+    one, other = np.triu_indices(len(chosen), 1)
+    if not one.size:
+        return 0.0
+    distances = (1 - voices @ voices.T)[one, other]
+    weights = lengths[one] * lengths[other]
+    likeness = weights * (_divide(distances, weights).clip(LEAST_INDIFFERENCE, indifference) - distances)
+    right = np.where(speakers[one] == speakers[other], likeness, -likeness)
+    return float(right.sum()) / max(float(np.abs(likeness).sum()), 1e-9)
+
+
+def _divide(distances: FloatArray, weights: FloatArray) -> np.float64:
+    """Return the distance that divides these best into small and large ones, by Otsu's method."""
+    order = np.argsort(distances)
+    values, shares = distances[order].astype(np.float64), weights[order] / weights.sum(dtype=np.float64)
+    below = shares.cumsum()[:-1]
+    mean_below = (shares * values).cumsum()[:-1]
+    mean = float((shares * values).sum())
+    between = np.square(mean * below - mean_below) / np.maximum(below * (1 - below), 1e-12)
+    cut = int(between.argmax()) if between.size else 0
+    return np.float64(values[cut : cut + 2].mean())
 
 
 def _told_apart(
@@ -138,17 +231,21 @@ def _settled(
     return now
 
 
-def _stretches(turns: Iterable[Turn]) -> tuple[list[Turn], list[Turn]]:
-    """Divide turns into stretches in which one speaks, of at most 2.5 s, and those in which several do."""
-    edges = sorted(
+def _stretches(turns: Iterable[Turn], edges: Iterable[int] = ()) -> tuple[list[Turn], list[Turn]]:
+    """Divide turns into stretches in which one speaks, of at most 2.5 s, and those in which several do.
+
+    They are divided at `edges` too.
+    """
+    changes = sorted(
         [(turn.start_sample, 1, turn.speaker) for turn in turns]
         + [(turn.end_sample, -1, turn.speaker) for turn in turns]
+        + [(edge, 0, "") for edge in edges]
     )
     alone: list[Turn] = []
     together: list[Turn] = []
     speaking: dict[str, int] = {}
     last = 0
-    for sample, change, speaker in edges:
+    for sample, change, speaker in changes:
         now = [name for name, count in speaking.items() if count]
         if sample > last and len(now) == 1:
             alone += _divided(Turn(last, sample, now[0]))
@@ -165,16 +262,16 @@ def _divided(turn: Turn) -> list[Turn]:
     return [Turn(start, end, turn.speaker) for start, end in itertools.pairwise(edges)]
 
 
-def _joined(turns: Iterable[Turn]) -> tuple[Turn, ...]:
+def joined(turns: Iterable[Turn]) -> tuple[Turn, ...]:
     """Join stretches of one speaker that follow each other without a gap; by start."""
-    joined: dict[str, list[Turn]] = {}
+    merged: dict[str, list[Turn]] = {}
     for turn in sorted(turns, key=lambda turn: (turn.start_sample, turn.end_sample)):
-        own = joined.setdefault(turn.speaker, [])
+        own = merged.setdefault(turn.speaker, [])
         if own and own[-1].end_sample >= turn.start_sample:
             own[-1] = replace(own[-1], end_sample=max(own[-1].end_sample, turn.end_sample))
         else:
             own.append(turn)
-    flat = (turn for own in joined.values() for turn in own)
+    flat = (turn for own in merged.values() for turn in own)
     return tuple(sorted(flat, key=lambda turn: (turn.start_sample, turn.end_sample)))
 
 

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -195,7 +195,7 @@ class Finalizer:
         live_turns = await self._keep_live(session)
         found: FullPassResult | None = None
         if self._is_worth_a_pass(session):
-            found = await self._pass(session)
+            found = await self._pass(replace(session, turns=live_turns))
             if found is None:
                 message = (
                     "The full pass over the recording failed: the live transcript and its speakers stand."
@@ -298,6 +298,7 @@ class Finalizer:
                 min_speakers=start.min_speakers,
                 max_speakers=start.max_speakers,
                 live=session.transcript.utterances(),
+                live_turns=session.turns,
             )
             for attempt in range(1, MOST_ATTEMPTS + 1):
                 try:

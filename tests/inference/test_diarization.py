@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,17 @@ from pyannote.core import Annotation, Segment, Timeline
 from pyannote.database.util import load_rttm
 from pyannote.metrics.diarization import DiarizationErrorRate
 
+from live_asr.core.speakers import SpeakerTracker
 from live_asr.core.types import Turn, samples, seconds
+from live_asr.core.voices import SpeakerOptions
+from live_asr.inference.blocks import as_float
+from live_asr.inference.conversion import converted
 from live_asr.inference.diarization import Diarizer, LocalPipeline, PretrainedPipeline
+from live_asr.inference.embedding import open_encoder
+from live_asr.inference.interfaces import CHUNK_SAMPLES, SpeechState
+from live_asr.inference.segmentation import SpeakerSegmentation
+from live_asr.inference.silero import SileroDetector
+from live_asr.inference.weights import resolve
 
 Pcm = NDArray[np.int16]
 
@@ -42,14 +51,19 @@ def turns(diarizer: Diarizer, call: Pcm, stages: list[tuple[str, float]]) -> tup
     return diarizer.diarize(call, on_stage=lambda *told: stages.append(told))
 
 
-def error_rate(turns: Sequence[Turn], wav: Path, duration: float = 30.0) -> float:
-    """Diarization error rate without collar, overlaps scored, by pyannote.metrics."""
-    (reference,) = load_rttm(str(wav.with_suffix(".rttm"))).values()
+def annotation(turns: Sequence[Turn], at: float = 0.0) -> Annotation:
+    """Return turns as pyannote.metrics takes them; `at` is where in the recording they count from."""
     found = Annotation()
     for index, turn in enumerate(turns):
-        found[Segment(seconds(turn.start_sample), seconds(turn.end_sample)), index] = turn.speaker
+        found[Segment(at + seconds(turn.start_sample), at + seconds(turn.end_sample)), index] = turn.speaker
+    return found
+
+
+def error_rate(turns: Sequence[Turn], wav: Path, duration: float = 30.0, at: float = 0.0) -> float:
+    """Diarization error rate without collar, overlaps scored, of the call from `at` on, by pyannote.metrics."""
+    (reference,) = load_rttm(str(wav.with_suffix(".rttm"))).values()
     rate = DiarizationErrorRate(collar=0.0, skip_overlap=False)
-    return float(rate(reference, found, uem=Timeline([Segment(0, duration)])))
+    return float(rate(reference, annotation(turns, at), uem=Timeline([Segment(at, at + duration)])))
 
 
 def speakers(turns: Sequence[Turn]) -> list[str]:
@@ -111,6 +125,107 @@ def test_the_same_two_are_found_where_the_call_comes_twice_in_blocks_of_its_own_
 
 def test_no_more_speakers_are_found_than_allowed(diarizer: Diarizer, call: Pcm) -> None:
     assert speakers(diarizer.diarize(call, max_speakers=1)) == ["SPEAKER_00"]
+
+
+# With what was heard live -------------------------------------------------------------------------------
+
+Listen = Callable[[Pcm], tuple[Turn, ...]]
+
+
+@pytest.fixture(scope="module")
+def listen(models_dir: Path, encoder_file: Path, detector_file: Path) -> Listen:
+    """Hear a recording as a live session does: who spoke when."""
+    segmentation = SpeakerSegmentation(converted(resolve("segmentation-3.0", models_dir=models_dir)))
+    encoder, detector = open_encoder(encoder_file), SileroDetector(detector_file)
+
+    def heard(pcm: Pcm) -> tuple[Turn, ...]:
+        tracker = SpeakerTracker(SpeakerOptions.of_encoder(encoder.indifference))
+        audio = as_float(pcm)
+        tracker.receive_audio(audio)
+        whole = audio[: audio.size // CHUNK_SAMPLES * CHUNK_SAMPLES]
+        tracker.receive_probabilities(detector.detect(whole, SpeechState.initial())[0])
+        tracker.finish()
+        while (wanted := tracker.wanted()) is not None:
+            kind, voice = wanted
+            if kind == "segmentation":
+                tracker.receive_activity(segmentation.segment(voice))
+            else:
+                tracker.receive_embedding(encoder.embed(voice))
+        return tracker.turns()
+
+    return heard
+
+
+def in_turn(call: Pcm) -> tuple[Pcm, tuple[Turn, ...]]:
+    """Make a talk of three turns out of the call; Diane's are slowed down, which lowers her voice."""
+    talk = np.zeros(0, np.int16)
+    said: list[Turn] = []
+    for start, end, slower, who in [
+        (10.6, 14.45, 1.2, "Diane"),
+        (14.75, 17.9, 1.0, "Sheila"),
+        (18.6, 21.45, 1.2, "Diane"),
+    ]:
+        spoken = call[samples(start) : samples(end)]
+        at = np.arange(int(spoken.size * slower)) / slower
+        slowed = np.interp(at, np.arange(spoken.size), spoken).astype(np.int16)
+        said.append(Turn(talk.size, talk.size + slowed.size, who))
+        talk = np.concatenate([talk, slowed, np.zeros(samples(0.5), np.int16)])
+    return talk, tuple(said)
+
+
+def confused(turns: Sequence[Turn], said: Sequence[Turn]) -> float:
+    """How much of the speech is given to somebody else, 0 to 1."""
+    everything = Timeline([Segment(0, seconds(said[-1].end_sample))])
+    parts = DiarizationErrorRate()(annotation(said), annotation(turns), uem=everything, detailed=True)
+    return float(parts["confusion"] / parts["total"])
+
+
+def test_in_a_short_talk_a_turn_that_the_pipeline_gives_to_the_wrong_one_goes_to_whom_it_was_heard_by(
+    diarizer: Diarizer, listen: Listen, call: Pcm
+) -> None:
+    talk, said = in_turn(call)
+    found = diarizer.diarize(talk, live_turns=listen(talk))
+    assert confused(diarizer.diarize(talk), said) > 0.1
+    assert confused(found, said) < 0.01
+    assert speakers(found) == ["SPEAKER_00", "SPEAKER_01"]
+
+
+def test_two_whom_the_live_labels_took_for_one_stay_two(
+    diarizer: Diarizer, listen: Listen, call: Pcm, sample_wav: Path
+) -> None:
+    piece = call[samples(14) : samples(29)]
+    heard = listen(piece)
+    found = diarizer.diarize(piece, live_turns=heard)
+    assert len(speakers(heard)) == 1
+    assert speakers(found) == ["SPEAKER_00", "SPEAKER_01"]
+    assert error_rate(found, sample_wav, duration=15.0, at=14.0) <= 0.08
+
+
+def test_one_who_speaks_alone_in_a_short_recording_is_one_speaker(
+    diarizer: Diarizer, listen: Listen, call: Pcm
+) -> None:
+    pause = np.zeros(samples(0.6), np.int16)
+    first, second = call[samples(14.75) : samples(17.9)], call[samples(21.8) : samples(27.8)]
+    alone = np.concatenate([first, pause, second, pause, first])
+    assert speakers(diarizer.diarize(alone, live_turns=listen(alone))) == ["SPEAKER_00"]
+
+
+def test_the_whole_call_is_told_as_well_as_without(
+    diarizer: Diarizer, listen: Listen, call: Pcm, sample_wav: Path
+) -> None:
+    found = diarizer.diarize(call, live_turns=listen(call))
+    assert speakers(found) == ["SPEAKER_00", "SPEAKER_01"]
+    assert error_rate(found, sample_wav) <= 0.06
+
+
+def test_the_number_of_speakers_that_a_client_names_holds_whatever_was_heard_live(
+    diarizer: Diarizer, listen: Listen, call: Pcm
+) -> None:
+    heard = listen(call)
+    assert len(speakers(heard)) == 2
+    assert speakers(diarizer.diarize(call, max_speakers=1, live_turns=heard)) == ["SPEAKER_00"]
+    one = [Turn(turn.start_sample, turn.end_sample, "S1") for turn in heard]
+    assert len(speakers(diarizer.diarize(call, min_speakers=2, live_turns=one))) == 2
 
 
 @pytest.mark.parametrize("length", [0.0, 0.05, 0.2, 12.0])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,22 +37,25 @@ def turn(start: float, end: float, speaker: str) -> Turn:
 TALK = recording((0, 10, ANNA), (11, 13, BEN), (14, 24, BEN), (25, 30, ANNA))
 
 
+def settle(turns: tuple[Turn, ...], pcm: NDArray[np.int16], **bounds: Any) -> tuple[Turn, ...]:
+    """Settle one guess."""
+    return settle_voices([turns], pcm, embed, threshold=0.8, indifference=0.7, **bounds)
+
+
 def test_a_turn_given_to_the_wrong_speaker_goes_to_the_right_one() -> None:
     wrong = (turn(0, 10, "a"), turn(11, 13, "a"), turn(14, 24, "b"), turn(25, 30, "a"))
     right = (turn(0, 10, "a"), turn(11, 13, "b"), turn(14, 24, "b"), turn(25, 30, "a"))
-    assert settle_voices(wrong, TALK, embed, threshold=0.8) == right
+    assert settle(wrong, TALK) == right
 
 
 def test_turns_that_are_right_are_left_as_they_are() -> None:
     right = (turn(0, 10, "a"), turn(11, 13, "b"), turn(14, 24, "b"), turn(25, 30, "a"))
-    assert settle_voices(right, TALK, embed, threshold=0.8) == right
+    assert settle(right, TALK) == right
 
 
 def test_a_change_of_speaker_inside_a_turn_is_found_to_two_seconds() -> None:
     pcm = recording((0, 10, ANNA), (10, 20, BEN), (30, 40, ANNA), (40, 50, BEN))
-    settled = settle_voices(
-        (turn(0, 20, "a"), turn(30, 40, "a"), turn(40, 50, "b")), pcm, embed, threshold=0.8
-    )
+    settled = settle((turn(0, 20, "a"), turn(30, 40, "a"), turn(40, 50, "b")), pcm)
     assert [part.speaker for part in settled] == ["a", "b", "a", "b"]
     assert abs(settled[0].end_sample - samples(10.0)) <= samples(2.5)
 
@@ -58,27 +63,27 @@ def test_a_change_of_speaker_inside_a_turn_is_found_to_two_seconds() -> None:
 def test_who_speaks_over_another_keeps_the_words() -> None:
     pcm = recording((0, 10, ANNA), (10, 24, BEN))
     both = (turn(0, 10, "a"), turn(9, 24, "b"))
-    assert settle_voices(both, pcm, embed, threshold=0.8) == both
+    assert settle(both, pcm) == both
 
 
 def test_a_stretch_too_short_to_tell_stays_with_its_speaker() -> None:
     short = (turn(0, 10, "a"), turn(11, 11.4, "a"), turn(14, 24, "b"))
-    assert settle_voices(short, TALK, embed, threshold=0.8) == short
+    assert settle(short, TALK) == short
 
 
 def test_nothing_is_changed_where_too_few_speakers_would_be_left() -> None:
     pcm = recording((0, 10, ANNA), (10, 20, BEN), (30, 32, ANNA), (32, 33, BEN))
     three = (turn(0, 10, "a"), turn(10, 20, "b"), turn(30, 32.5, "c"))
-    assert {part.speaker for part in settle_voices(three, pcm, embed, threshold=0.8)} == {"a", "b", "c"}
+    assert {part.speaker for part in settle(three, pcm)} == {"a", "b", "c"}
     mixed = (turn(0, 10, "a"), turn(10, 20, "b"), turn(30, 31.6, "c"), turn(31.6, 33, "c"))
-    freely = {part.speaker for part in settle_voices(mixed, pcm, embed, threshold=0.8)}
+    freely = {part.speaker for part in settle(mixed, pcm)}
     assert len(freely) < 3
-    assert settle_voices(mixed, pcm, embed, threshold=0.8, min_speakers=3) == mixed
+    assert settle(mixed, pcm, min_speakers=3) == mixed
 
 
 def test_two_voices_that_were_taken_for_one_all_along_become_two() -> None:
     pcm = recording((0, 10, ANNA), (10, 20, BEN), (30, 40, ANNA), (40, 46, BEN))
-    found = settle_voices((turn(0, 20, "a"), turn(30, 46, "a")), pcm, embed, threshold=0.8)
+    found = settle((turn(0, 20, "a"), turn(30, 46, "a")), pcm)
     first, second = found[0].speaker, found[1].speaker
     assert first != second
     assert [part.speaker for part in found] == [first, second, first, second]
@@ -87,19 +92,52 @@ def test_two_voices_that_were_taken_for_one_all_along_become_two() -> None:
 def test_a_voice_that_is_near_to_its_speaker_or_heard_too_shortly_is_nobody_new() -> None:
     talk = (turn(0, 20, "a"), turn(30, 40, "a"))
     alike = recording((0, 10, ANNA), (10, 20, (ANNA + BEN) // 2), (30, 40, ANNA))
-    assert {part.speaker for part in settle_voices(talk, alike, embed, threshold=0.8)} == {"a"}
+    assert {part.speaker for part in settle(talk, alike)} == {"a"}
     short = recording((0, 10, ANNA), (10, 15, BEN), (15, 20, ANNA), (30, 40, ANNA))
-    assert {part.speaker for part in settle_voices(talk, short, embed, threshold=0.8)} == {"a"}
+    assert {part.speaker for part in settle(talk, short)} == {"a"}
 
 
 def test_no_voice_becomes_one_speaker_more_than_there_may_be() -> None:
     pcm = recording((0, 10, ANNA), (10, 20, BEN))
-    assert settle_voices((turn(0, 20, "a"),), pcm, embed, threshold=0.8, max_speakers=1) == (
-        turn(0, 20, "a"),
-    )
+    assert settle((turn(0, 20, "a"),), pcm, max_speakers=1) == (turn(0, 20, "a"),)
 
 
 def test_its_progress_ends_with_all() -> None:
     shares: list[float] = []
-    settle_voices((turn(0, 10, "a"), turn(14, 24, "b")), TALK, embed, threshold=0.8, on_share=shares.append)
+    settle((turn(0, 10, "a"), turn(14, 24, "b")), TALK, on_share=shares.append)
     assert shares == sorted(shares) and shares[-1] == 1.0
+
+
+# Several guesses ----------------------------------------------------------------------------------------
+
+TWO = (turn(0, 10, "a"), turn(11, 24, "b"), turn(25, 30, "a"))
+ONE = (turn(0, 30, "a"),)
+THREE = (turn(0, 10, "a"), turn(11, 24, "b"), turn(25, 30, "c"))
+
+
+def best(*guesses: tuple[Turn, ...], threshold: float = 2.0, **bounds: Any) -> tuple[Turn, ...]:
+    """Return the best guess; no voice is far enough from another to become a speaker by itself."""
+    return settle_voices(guesses, TALK, embed, threshold=threshold, indifference=0.7, **bounds)
+
+
+def test_the_guess_whose_speakers_each_sound_like_one_person_is_the_best_in_any_order() -> None:
+    assert best(ONE, TWO) == best(TWO, ONE) == TWO
+    assert best(TWO, THREE) == best(THREE, TWO) == TWO
+
+
+def test_of_guesses_that_are_as_good_the_first_stands() -> None:
+    other = tuple(Turn(part.start_sample, part.end_sample, f"S{part.speaker}") for part in TWO)
+    assert best(TWO, other) == TWO
+    assert best(other, TWO) == other
+
+
+def test_a_guess_within_the_bounds_is_taken_before_a_better_one_outside() -> None:
+    assert {part.speaker for part in best(TWO, THREE, min_speakers=3)} == {"a", "b", "c"}
+    assert {part.speaker for part in best(TWO, ONE, max_speakers=1)} == {"a"}
+    assert best(ONE, TWO, min_speakers=4) == TWO
+
+
+def test_voices_that_are_near_to_each_other_all_along_are_still_two() -> None:
+    near = ANNA + (BEN - ANNA) * 3 // 5  # 0.41 from Anna's voice, as the voices of a telephone call are
+    pcm = recording((0, 10, ANNA), (11, 24, near), (25, 30, ANNA))
+    assert settle_voices([ONE, TWO], pcm, embed, threshold=2.0, indifference=0.7) == TWO

@@ -298,9 +298,11 @@ async def test_turns_as_heard_live_are_kept_and_are_the_result_s_where_the_pass_
         desk.finalizer.postpone()
         with pytest.raises(Postponed):
             await waiting
+        assert [job.live_turns for job in desk.full_pass.jobs] == [heard]
         await desk.store.finish(session.spool, keep_audio=True)
     async with opened(tmp_path, EngineError("killed")) as desk:
         final = await desk.finalize(await desk.again(session))
+        assert {job.live_turns for job in desk.full_pass.jobs} == {heard}
         assert [speaker.duration for speaker in final.speakers] == [1.1, 1.1]
         assert desk.store.turns("a1") == expected
         assert desk.store.turns("a1", LIVE_TURNS_FILE) == heard
