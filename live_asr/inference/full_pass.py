@@ -57,6 +57,8 @@ class FullPassJob:
     recognize: bool
     min_speakers: int | None
     max_speakers: int | None
+    languages: tuple[str, ...] = ()
+    """Those to choose from where the language is detected; empty for all that the model knows."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,8 @@ INSIST_SAMPLES = SAMPLE_RATE_HZ * 6 // 10
 MAX_VOCABULARY_TOKENS = 160
 """Keeps prompt, prefix and new words inside the decoder's positions."""
 MAX_PREFIX_TOKENS = 200
+MOST_BELIEFS = 5
+"""So many of the likeliest languages are told."""
 
 OPENING_MARKS = frozenset("\"'“¿([{-«„")
 CLOSING_MARKS = frozenset("\"'.。,，!！?？:：;；”)]}、…»-%")
@@ -84,7 +86,8 @@ class WhisperRecognizer:
         """Decode one window; see `Recognizer.recognize`."""
         self._check(request, samples)
         encoded = self._encode(request, samples)
-        language, language_probability = self._language(request, encoded)
+        beliefs = self._beliefs(request, encoded)
+        language, language_probability = self._language(request, beliefs)
         tokenizer = self._tokenizer(language, request.task)
         prompt = self._prompt(request, tokenizer)
         prefix = request.prefix[-MAX_PREFIX_TOKENS:]
@@ -119,6 +122,7 @@ class WhisperRecognizer:
             insisted=insisted,
             language=language,
             language_probability=language_probability,
+            language_beliefs=beliefs[:MOST_BELIEFS],
         )
 
     def recognize_batch(
@@ -194,12 +198,21 @@ class WhisperRecognizer:
         features: FloatArray = self._features(padded, padding=0)[..., : length // HOP_SAMPLES]
         return features
 
-    def _language(self, request: DecodeRequest, encoded: Any) -> tuple[str, float]:
+    def _beliefs(self, request: DecodeRequest, encoded: Any) -> tuple[tuple[str, float], ...]:
+        """Judge the language, where that is wanted: those that may be chosen, the likeliest first."""
+        judged_from = request.judged_from_sample
+        if not self._model.is_multilingual or (request.language is not None and judged_from is None):
+            return ()
+        before = 0 if judged_from is None else max(0, judged_from - request.start_sample)
+        found = self._model.detect_language(encoded, before // SAMPLES_PER_TIME_STEP)
+        chosen = [(code, belief) for code, belief in found if code in request.languages]
+        total = sum(belief for _, belief in chosen)
+        return tuple((code, belief / total) for code, belief in chosen) if total > 0 else tuple(found)
+
+    def _language(self, request: DecodeRequest, beliefs: tuple[tuple[str, float], ...]) -> tuple[str, float]:
         if not self._model.is_multilingual:
             return "en", 1.0
-        if request.language is not None:
-            return request.language, 1.0
-        return self._model.detect_language(encoded)[0]
+        return (request.language, 1.0) if request.language is not None else beliefs[0]
 
     def _tokenizer(self, language: str, task: str) -> Any:
         with self._lock:
