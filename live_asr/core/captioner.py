@@ -68,6 +68,14 @@ class LanguageChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class VocabularyShortened:
+    """Of the words to expect, `used` found room, `count` there are."""
+
+    used: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class MarkReached:
     """Everything before a `finalize` or `stop` is committed; from an `update` on something is different."""
 
@@ -75,7 +83,16 @@ class MarkReached:
     sample: int
 
 
-Event = SpeechStarted | SpeechEnded | Committed | TailChanged | Utterance | LanguageChanged | MarkReached
+Event = (
+    SpeechStarted
+    | SpeechEnded
+    | Committed
+    | TailChanged
+    | Utterance
+    | LanguageChanged
+    | VocabularyShortened
+    | MarkReached
+)
 
 
 @dataclass(slots=True)
@@ -115,6 +132,8 @@ class Captioner:
         """The recogniser cannot follow: steps may be skipped. A recorded file is better served by waiting."""
         self._task = task
         self._vocabulary = tuple(vocabulary)
+        self._shortened: tuple[str, ...] = ()
+        """The vocabulary of which it was told that some of it found no room."""
         self._buffer = AudioBuffer()
         self._segmenter = Segmenter(self.options.segmenter)
         self._window = RollingWindow(self.options.window)
@@ -171,6 +190,7 @@ class Captioner:
     def receive_hypothesis(self, hypothesis: Hypothesis) -> None:
         """Take the answer to `decode()`. Raises RuntimeError when none was asked for."""
         step = self._answered()
+        self._count_vocabulary(hypothesis, step.request.vocabulary)
         self._judge_language(hypothesis, step)
         if self._is_foreign(hypothesis, step):
             if self._words_language not in (None, self._vote.likely):
@@ -427,6 +447,13 @@ class Captioner:
             raise RuntimeError("no decode was asked for")
         step, self._step = self._step, None
         return step
+
+    def _count_vocabulary(self, hypothesis: Hypothesis, vocabulary: tuple[str, ...]) -> None:
+        """Tell once of words to expect that found no room."""
+        used = hypothesis.vocabulary_count
+        if used is not None and used < len(vocabulary) and vocabulary != self._shortened:
+            self._shortened = vocabulary
+            self._events.append(VocabularyShortened(used, len(vocabulary)))
 
     def _judge_language(self, hypothesis: Hypothesis, step: _Step) -> None:
         """Count what a hypothesis tells of the language, where it is of words that somebody said."""

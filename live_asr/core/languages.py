@@ -154,10 +154,10 @@ def code_of(written: str) -> str | None:
     if text in _BY_NAME:
         return _BY_NAME[text]
     try:
-        code = langcodes.Language.get(text).language
+        code = langcodes.Language.get(text).language or ""
     except ValueError:
         return None
-    for meant in (code, MACROLANGUAGES.get(code or "")):
+    for meant in (code, str(MACROLANGUAGES.get(code, ""))):
         if meant in NAMES or meant in _BY_CODE:
             return _BY_CODE.get(meant, meant)
     return None

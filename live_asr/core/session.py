@@ -16,7 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from live_asr.core.caption_options import CaptionOptions
-from live_asr.core.captioner import Captioner, Committed, LanguageChanged, MarkReached, TailChanged
+from live_asr.core.captioner import (
+    Captioner,
+    Committed,
+    LanguageChanged,
+    MarkReached,
+    TailChanged,
+    VocabularyShortened,
+)
 from live_asr.core.captioner import Event as CaptionEvent
 from live_asr.core.labelling import LiveLabels
 from live_asr.core.language import LanguageVote
@@ -399,6 +406,9 @@ class Session:
                     f"From {seconds(sample):g} s on the language is {named(language)}, not {named(before)}."
                 )
                 self._messages.append(Notice("language_changed", text))
+            case VocabularyShortened(used, count):
+                text = f"Of the {count} words to expect, {used} are used: the model has no room for more."
+                self._messages.append(Notice("vocabulary_shortened", text))
             case MarkReached("update", sample):
                 self._settings = self._updates.popleft()
                 self._keep(self._settings.told(self._next_seq(), seconds(sample)))

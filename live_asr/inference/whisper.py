@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,13 @@ import numpy as np
 from live_asr.core.text import normalized
 from live_asr.core.types import SAMPLE_RATE_HZ, DecodeRequest, Hypothesis, Word
 from live_asr.inference.interfaces import FloatArray, RecognizerInfo
+from live_asr.inference.vocabulary import (
+    expected_words,
+    fitting,
+    is_better_without,
+    is_doubtful,
+    unheard,
+)
 from live_asr.inference.whisper_model import WhisperModel, Written
 
 HOP_SAMPLES = 160
@@ -30,6 +39,8 @@ INSIST_SAMPLES = SAMPLE_RATE_HZ * 6 // 10
 """With so much new speech, the answer that nothing follows is not taken at once."""
 MAX_VOCABULARY_TOKENS = 160
 """Keeps prompt, prefix and new words inside the decoder's positions."""
+MOST_VOCABULARIES = 64
+"""So many sessions' are held as tokens."""
 MAX_PREFIX_TOKENS = 200
 MOST_BELIEFS = 5
 """So many of the likeliest languages are told."""
@@ -74,6 +85,9 @@ class WhisperRecognizer:
         self._tokenizer_class: Any = Tokenizer
         self._tokenizers: dict[tuple[str, str], Any] = {}
         self._lock = threading.Lock()
+        self._fitting = lru_cache(MOST_VOCABULARIES)(
+            lambda vocabulary: fitting(vocabulary, self._tokens_of, MAX_VOCABULARY_TOKENS)
+        )
         known = [code for code in _LANGUAGE_CODES if self._tokens.token_to_id(f"<|{code}|>") is not None]
         self.info = RecognizerInfo(
             name=name,
@@ -89,6 +103,26 @@ class WhisperRecognizer:
         beliefs = self._beliefs(request, encoded)
         language, language_probability = self._language(request, beliefs)
         tokenizer = self._tokenizer(language, request.task)
+        hypothesis, probabilities = self._heard(request, encoded, tokenizer, samples.size)
+        if request.vocabulary:
+            speech_follows = request.new_speech_samples >= INSIST_SAMPLES
+            doubted = unheard(hypothesis.words, probabilities, expected_words(request.vocabulary))
+            if is_doubtful(hypothesis, doubted, speech_follows=speech_follows):
+                unbiased, _ = self._heard(replace(request, vocabulary=()), encoded, tokenizer, samples.size)
+                if is_better_without(hypothesis, doubted, unbiased):
+                    hypothesis = unbiased
+        return replace(
+            hypothesis,
+            language=language,
+            language_probability=language_probability,
+            language_beliefs=beliefs[:MOST_BELIEFS],
+            vocabulary_count=self._fitting(request.vocabulary)[1],
+        )
+
+    def _heard(
+        self, request: DecodeRequest, encoded: Any, tokenizer: Any, audio_samples: int
+    ) -> tuple[Hypothesis, Sequence[float]]:
+        """Decode an encoded window; returns the probabilities of its new tokens, too."""
         prompt = self._prompt(request, tokenizer)
         prefix = request.prefix[-MAX_PREFIX_TOKENS:]
 
@@ -111,19 +145,17 @@ class WhisperRecognizer:
         insisted = not new and not insist and speech_follows
         if insisted:
             new, written = write(insist=True)
-        aligned = self._align(tokenizer, encoded, samples.size, [*prefix, *new]) if new else None
-        words, mean_log_probability = self._words(request, tokenizer, aligned, samples.size, prefix, new)
-        return Hypothesis(
+        aligned = self._align(tokenizer, encoded, audio_samples, [*prefix, *new]) if new else None
+        words, mean_log_probability = self._words(request, tokenizer, aligned, audio_samples, prefix, new)
+        hypothesis = Hypothesis(
             words=words,
             end_sample=request.end_sample,
             no_speech_probability=written.no_speech_probability,
             mean_log_probability=mean_log_probability,
             capped=written.cut_short,
             insisted=insisted,
-            language=language,
-            language_probability=language_probability,
-            language_beliefs=beliefs[:MOST_BELIEFS],
         )
+        return hypothesis, aligned.text_token_probs[len(prefix) :] if aligned is not None else ()
 
     def recognize_batch(
         self, requests: Sequence[DecodeRequest], windows: Sequence[FloatArray]
@@ -226,10 +258,11 @@ class WhisperRecognizer:
     def _prompt(self, request: DecodeRequest, tokenizer: Any) -> list[int]:
         """Return the tokens before the prefix: words to expect, language, task."""
         prompt = [*tokenizer.sot_sequence, tokenizer.no_timestamps]
-        if request.vocabulary:
-            expected = tokenizer.encode(" " + ", ".join(request.vocabulary))[:MAX_VOCABULARY_TOKENS]
-            prompt = [tokenizer.sot_prev, *expected, *prompt]
-        return prompt
+        expected, _ = self._fitting(request.vocabulary)
+        return [tokenizer.sot_prev, *expected, *prompt] if expected else prompt
+
+    def _tokens_of(self, text: str) -> list[int]:
+        return list(self._tokens.encode(text, add_special_tokens=False).ids)
 
     def _align(self, tokenizer: Any, encoded: Any, audio_samples: int, tokens: list[int]) -> Any:
         frames = max(1, audio_samples // HOP_SAMPLES)
