@@ -104,7 +104,7 @@ def replay(
         Literal["realtime", "fast"], typer.Option(help="As it was spoken, or as fast as it goes.")
     ] = ("fast"),
     language: Annotated[
-        str | None, typer.Option(help="Code of the language spoken, e.g. en; without it, detected.")
+        str | None, typer.Option(help="Language spoken, e.g. en, pt-BR or german; without it, detected.")
     ] = None,
     task: Annotated[Literal["transcribe", "translate"], typer.Option(help="translate: into English.")] = (
         "transcribe"

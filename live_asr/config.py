@@ -25,6 +25,7 @@ from live_asr.config_values import (
     Items,
     OptionalDays,
     OptionalFolder,
+    OptionalLanguage,
     OptionalSecret,
     OptionalText,
     OptionalUrl,
@@ -201,8 +202,9 @@ class InferenceSettings(Section):
 class StreamingSettings(Section):
     """The streaming policy; the defaults are measured, see the decision records."""
 
-    language: OptionalText = Field(
-        default=None, description="Language of sessions that name none, e.g. en. Unset: it is detected."
+    language: OptionalLanguage = Field(
+        default=None,
+        description="Language of sessions that name none, e.g. en or pt-BR. Unset: it is detected.",
     )
     step: float = Field(
         default=0.7, ge=0.2, le=5, description="Seconds of new audio between two decodes of an utterance."

@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from live_asr.core.fields import web_url
+from live_asr.core.languages import AUTO, as_spelt, code_of, hint_for
 from live_asr.errors import ClientError
 
 
@@ -32,11 +33,21 @@ def _web_url(value: str | None) -> str | None:
         raise ValueError("it should be an absolute http or https URL of at most 2048 characters") from None
 
 
+def _language(value: str | None) -> str | None:
+    if value is None or as_spelt(value) == AUTO:
+        return None
+    code = code_of(value)
+    if code is None:
+        raise ValueError(f"it should be a language that Whisper knows. {hint_for(value)}")
+    return code
+
+
 Items = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Folder = Annotated[Path, BeforeValidator(_expand)]
 OptionalFolder = Annotated[Path | None, BeforeValidator(_expand), BeforeValidator(_none_if_empty)]
 OptionalDays = Annotated[float | None, Field(gt=0), BeforeValidator(_none_if_empty)]
 OptionalText = Annotated[str | None, BeforeValidator(_none_if_empty)]
+OptionalLanguage = Annotated[str | None, AfterValidator(_language), BeforeValidator(_none_if_empty)]
 OptionalUrl = Annotated[str | None, AfterValidator(_web_url), BeforeValidator(_none_if_empty)]
 OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_none_if_empty)]
 

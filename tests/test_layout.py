@@ -54,8 +54,8 @@ def test_no_module_loads_a_model_library_before_a_model_is_built() -> None:
 def test_the_policy_needs_nothing_but_the_standard_library_and_numpy() -> None:
     core = [module for module in MODULES if module.startswith("live_asr.core")]
     ours = loaded_by(*core) - set(sys.stdlib_module_names) - {"live_asr", "numpy", "__main__"}
-    # orjson: the one way in which messages are written and read.
-    assert {name for name in ours if not name.startswith("_")} <= {"orjson"}
+    # orjson: the one way in which messages are written and read. langcodes: what a language's tag means.
+    assert {name for name in ours if not name.startswith("_")} <= {"orjson", "langcodes"}
 
 
 EFFECTS = """

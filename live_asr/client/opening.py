@@ -8,7 +8,15 @@ from contextlib import asynccontextmanager
 from live_asr.client.connection import DEFAULT_URL, open_socket, stream_url
 from live_asr.client.resuming import LOST_AFTER
 from live_asr.client.session import LiveSession, Pace
-from live_asr.core.messages import AudioFormat, Scalar, Start, Webhook, client_from_dict, to_dict
+from live_asr.core.messages import (
+    AudioFormat,
+    ClientMessage,
+    Scalar,
+    Start,
+    Webhook,
+    client_from_dict,
+    to_dict,
+)
 
 
 @asynccontextmanager
@@ -20,6 +28,7 @@ async def connect(
     sample_rate: int = 16_000,
     channels: int = 1,
     language: str | None = None,
+    languages: Sequence[str] = (),
     task: str = "transcribe",
     vocabulary: Sequence[str] = (),
     interim: bool = True,
@@ -46,9 +55,10 @@ async def connect(
     Raises SessionRefused when there is no server or it does not take the session (`retry_after` tells
     when to come back), ClientError `bad_message` for a field that has no allowed value.
     """
-    start = Start(
+    start: ClientMessage = Start(
         audio=AudioFormat(encoding, sample_rate, channels),
         language=language,
+        languages=tuple(languages),
         task=task,
         vocabulary=tuple(vocabulary),
         diarize=diarize,
@@ -60,7 +70,8 @@ async def connect(
         webhook=Webhook(webhook) if webhook is not None else None,
         metadata=dict(metadata or {}),
     )
-    client_from_dict(to_dict(start))  # wrong values are refused here, before anything is sent
+    start = client_from_dict(to_dict(start))  # wrong values are refused here, before anything is sent
+    assert isinstance(start, Start)
     address = stream_url(url)
     socket = await open_socket(address, token)
     session = LiveSession(socket, lambda: open_socket(address, token), pace, reconnect_for, lost_after)

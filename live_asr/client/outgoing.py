@@ -6,9 +6,12 @@ It knows nothing of sockets: things are put in, and taken out in the order in wh
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from live_asr.client.connection import SessionFailed
-from live_asr.core.messages import Finalize, Stop
+from live_asr.core.messages import Finalize, Stop, Update
+
+Control: TypeAlias = Update | Finalize | Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class Outgoing:
         """Audio taken out so far; less again after a loss."""
         self._frames: list[_Frame] = []
         self._next_frame = 0
-        self._controls: list[tuple[int, Finalize | Stop]] = []
+        self._controls: list[tuple[int, Control]] = []
         """Each with the position in the audio that it follows; until it is answered."""
         self._next_control = 0
 
@@ -47,16 +50,21 @@ class Outgoing:
         """How many `finalize` wait for their answer."""
         return sum(isinstance(control, Finalize) for _, control in self._controls)
 
+    @property
+    def unanswered_updates(self) -> int:
+        """How many `update` wait for their answer."""
+        return sum(isinstance(control, Update) for _, control in self._controls)
+
     def add(self, audio: bytes) -> None:
         """Put in audio."""
         self._frames.append(_Frame(self.accepted_bytes, audio))
         self.accepted_bytes += len(audio)
 
-    def ask(self, control: Finalize | Stop) -> None:
+    def ask(self, control: Control) -> None:
         """Put in a message that follows all audio so far."""
         self._controls.append((self.accepted_bytes, control))
 
-    def next(self, window_bytes: int) -> bytes | Finalize | Stop | None:
+    def next(self, window_bytes: int) -> bytes | Control | None:
         """Take out what is to be sent next; None while there is nothing, or the server's window is full."""
         if self._next_control < len(self._controls):
             position_bytes, control = self._controls[self._next_control]
@@ -83,7 +91,7 @@ class Outgoing:
         del self._frames[:count]
         self._next_frame -= count
 
-    def answered(self, kind: type[Finalize] | type[Stop]) -> None:
+    def answered(self, kind: type[Control]) -> None:
         """Forget the oldest control of a kind: it need not be said again."""
         for index, (_, control) in enumerate(self._controls):
             if isinstance(control, kind):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Literal, TypeAlias
 
@@ -27,6 +27,7 @@ from live_asr.client.resuming import (
 )
 from live_asr.client.silence import until_silent
 from live_asr.core.fields import parse_json
+from live_asr.core.languages import check_known
 from live_asr.core.messages import (
     SERVER_TYPES,
     Ack,
@@ -39,8 +40,12 @@ from live_asr.core.messages import (
     Start,
     Stop,
     Stopped,
+    Update,
+    Updated,
+    client_from_dict,
     encode,
     server_from_dict,
+    to_dict,
 )
 from live_asr.core.transcript import Transcript
 from live_asr.errors import LiveAsrError
@@ -84,6 +89,7 @@ class LiveSession:
         self._outgoing = Outgoing()
         self._inbox = Inbox()
         self._finalized: deque[Finalized] = deque()
+        self._updated_count = 0
         self._stopped: Stopped | None = None
         self._final: Final | None = None
         self._is_stopping = False
@@ -164,6 +170,41 @@ class LiveSession:
             return self._finalized.popleft()
         assert self._stopped is not None
         return Finalized(self._stopped.duration)  # all is committed: nobody answers any more
+
+    async def update(
+        self,
+        *,
+        language: str | None = None,
+        languages: Sequence[str] | None = None,
+        vocabulary: Sequence[str] | None = None,
+        interim: bool | None = None,
+    ) -> Updated:
+        """Go on with other settings, behind the audio sent so far; return what is in force when that is so.
+
+        None leaves a setting as it is; language `auto` has it detected from here on. Raises ClientError
+        `bad_message` for what is no allowed value and `language_unsupported` for a language that the server's
+        model does not know, and SessionFailed when the session is over.
+        """
+        self._check_open()
+        wanted = Update(
+            language,
+            None if languages is None else tuple(languages),
+            None if vocabulary is None else tuple(vocabulary),
+            interim,
+        )
+        update = client_from_dict(to_dict(wanted))
+        assert isinstance(update, Update)
+        model = self.ready.models.recognizer
+        check_known((update.language, *(update.languages or ())), model.name, model.languages)
+        answered = self._updated_count + self._outgoing.unanswered_updates
+        self._outgoing.ask(update)
+        self._wake()
+        await self._until(lambda: self._updated_count > answered or self._stopped is not None)
+        if self.transcript.updates:
+            return self.transcript.updates[-1]
+        raise SessionFailed(
+            ENDED, "The session ended before the update came into force.", "Open another one with it."
+        )
 
     async def stop(self) -> Final:
         """Say that no more audio follows, and return the final result when it is there.
@@ -407,6 +448,9 @@ class LiveSession:
             case Finalized():
                 self._outgoing.answered(Finalize)
                 self._finalized.append(message)
+            case Updated():
+                self._outgoing.answered(Update)
+                self._updated_count += 1
             case Stopped():
                 self._outgoing.answered(Stop)
                 self._stopped = message

@@ -24,6 +24,10 @@ class CaptionOptions:
     longest_utterance_samples: int = samples(30.0)
     """An utterance that goes on for longer is ended at the next end of a sentence, or of half as much
     again at any word; the window runs on, so that this costs nothing."""
+    longest_hold_samples: int = samples(6.0)
+    """First words that nothing tells the language of wait so long for what is said next."""
+    longest_held_samples: int = samples(5.0)
+    """Where there are more of them they do not: the window has to hold both."""
     skip_behind_samples: int = samples(2.1)
     """A session that is so far behind skips steps rather than fall back further, if it may."""
     longest_skip_samples: int = samples(12.0)

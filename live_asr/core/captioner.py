@@ -33,7 +33,7 @@ from live_asr.core.guards import (
     without_marks,
     without_stammer,
 )
-from live_asr.core.language import LanguageVote
+from live_asr.core.language import LOOK_BACK_SAMPLES, LanguageVote
 from live_asr.core.passages import ends_sentence
 from live_asr.core.segmenter import (
     CHUNK_SAMPLES,
@@ -46,6 +46,7 @@ from live_asr.core.types import DecodeRequest, Hypothesis, Utterance, Word, samp
 from live_asr.core.window import RollingWindow
 
 FloatArray = NDArray[np.float32]
+MarkName = Literal["finalize", "stop", "update"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +65,40 @@ class TailChanged:
 
 
 @dataclass(frozen=True, slots=True)
-class MarkReached:
-    """Everything before a `finalize` or `stop` is committed."""
+class LanguageChanged:
+    """What is said now is in another language than what was said before: `sample` is where that began."""
 
-    name: Literal["finalize", "stop"]
+    language: str
+    before: str
     sample: int
 
 
-Event = SpeechStarted | SpeechEnded | Committed | TailChanged | Utterance | MarkReached
+@dataclass(frozen=True, slots=True)
+class VocabularyShortened:
+    """Of the words to expect, `used` found room, `count` there are."""
+
+    used: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class MarkReached:
+    """Everything before a `finalize` or `stop` is committed; from an `update` on something is different."""
+
+    name: MarkName
+    sample: int
+
+
+Event = (
+    SpeechStarted
+    | SpeechEnded
+    | Committed
+    | TailChanged
+    | Utterance
+    | LanguageChanged
+    | VocabularyShortened
+    | MarkReached
+)
 
 
 @dataclass(slots=True)
@@ -95,17 +122,24 @@ class Captioner:
         options: CaptionOptions | None = None,
         *,
         language: str | None = None,
+        languages: Sequence[str] = (),
         task: str = "transcribe",
         vocabulary: Sequence[str] = (),
     ) -> None:
         self.options = options or CaptionOptions()
-        self._vote = LanguageVote(language)
+        self._vote = LanguageVote(language, languages)
+        self._words_language: str | None = None
+        """The language of the last committed words; None where that is not known."""
+        self._language_heard: str | None = None
+        """That of the last hypothesis."""
         self.step_samples = self.options.window.step_samples
         """New audio between two decodes; may be changed at any time, to spare a loaded recogniser."""
         self.overloaded = False
         """The recogniser cannot follow: steps may be skipped. A recorded file is better served by waiting."""
         self._task = task
         self._vocabulary = tuple(vocabulary)
+        self._shortened: tuple[str, ...] = ()
+        """The vocabulary of which it was told that some of it found no room."""
         self._buffer = AudioBuffer()
         self._segmenter = Segmenter(self.options.segmenter)
         self._speech = SpeechTrack()
@@ -114,7 +148,9 @@ class Captioner:
         self._probabilities: deque[float] = deque()
         self._judged_sample = 0
         self._consumed_sample = 0
-        self._marks: deque[tuple[Literal["finalize", "stop"], int]] = deque()
+        self._marks: deque[tuple[MarkName, int]] = deque()
+        self._updates: deque[tuple[LanguageVote | None, tuple[str, ...] | None]] = deque()
+        """What is to be in force from each mark of an `update` on; None for what stays as it is."""
         self._step: _Step | None = None
         self._step_issued = False
         self._ending = False
@@ -124,11 +160,20 @@ class Captioner:
         self._utterance_words: list[Word] = []
         self._utterance_index = 0
         self._refusals = 0
+        self._held: tuple[Word, ...] | None = None
+        """The words of an utterance that has ended and waits for the next one to tell its language."""
+        self._pause_samples = 0
+        """How much of the utterance lies between such a one and the next."""
         self._shown_tail = False
         self._events: list[Event] = []
 
-    def take_up(self, sample: int, words: Sequence[Word] = ()) -> int:
-        """Begin at `sample`, after `words` with their tokens; return the first sample to be handed in."""
+    def take_up(self, sample: int, words: Sequence[Word] = (), language: str | None = None) -> int:
+        """Begin at `sample`, after `words` with their tokens; return the first sample to be handed in.
+
+        `language` is theirs, where that was clear.
+        """
+        self._vote.find(language)
+        self._words_language = language
         chunk_sample = sample // CHUNK_SAMPLES * CHUNK_SAMPLES
         self._window.take_up(sample, words)
         self._segmenter.take_up(chunk_sample, sample)
@@ -153,17 +198,19 @@ class Captioner:
     def receive_hypothesis(self, hypothesis: Hypothesis) -> None:
         """Take the answer to `decode()`. Raises RuntimeError when none was asked for."""
         step = self._answered()
-        if step.request.language is None and hypothesis.language is not None and hypothesis.words:
-            speech_samples = step.speech_end_sample - self._utterance_start_sample
-            self._vote.add(hypothesis.language, hypothesis.language_probability, speech_samples)
-        if step.request.final and self._is_foreign(hypothesis):
+        self._count_vocabulary(hypothesis, step.request.vocabulary)
+        self._judge_language(hypothesis, step)
+        if self._is_foreign(hypothesis, step):
+            if self._words_language not in (None, self._vote.likely):
+                self._start_over()
             self._want_step(
                 step.request.end_sample,
                 language=self._vote.likely,
-                final=True,
+                final=step.request.final,
                 full_window=step.full_window,
             )
             return
+        self._language_heard = hypothesis.language
         words = self._guarded(hypothesis, step)
         if words is not None and drops_what_was_shown(words, self._agreement.tail):
             self._refusals += 1
@@ -186,6 +233,21 @@ class Captioner:
 
     def mark(self, name: Literal["finalize", "stop"]) -> None:
         """Ask for everything received so far to be committed; `MarkReached` tells when it is."""
+        self._mark(name)
+
+    def update(
+        self,
+        language: LanguageVote | None = None,
+        vocabulary: Sequence[str] | None = None,
+    ) -> None:
+        """Go on in another way behind the audio received so far; None stays as it is.
+
+        `MarkReached` tells when that is so. What is not committed by then is decoded again.
+        """
+        self._updates.append((language, None if vocabulary is None else tuple(vocabulary)))
+        self._mark("update")
+
+    def _mark(self, name: MarkName) -> None:
         self._marks.append((name, self._buffer.end_sample))
         self._advance()
 
@@ -216,8 +278,8 @@ class Captioner:
 
     @property
     def language(self) -> str | None:
-        """The language that is most likely spoken; None until anything is."""
-        return self._vote.likely
+        """The language of what was said last, or that is most likely spoken; None until anything is."""
+        return self._words_language or self._vote.likely
 
     @property
     def received_sample(self) -> int:
@@ -280,10 +342,15 @@ class Captioner:
         self._consumed_sample += CHUNK_SAMPLES
         self._speech.extend((probability,))
         event = self._segmenter.push(probability)
-        if isinstance(event, SpeechStarted):
+        if isinstance(event, SpeechStarted) and self._held is not None:
+            self._go_on(event)
+        elif isinstance(event, SpeechStarted):
             self._open(event)
         elif isinstance(event, SpeechEnded):
             self._begin_end(event)
+        elif self._held is not None:
+            if self._consumed_sample - self._segmenter.speech_end_sample >= self.options.longest_hold_samples:
+                self._release()
         elif self._segmenter.in_speech and self._window.due(
             self._consumed_sample, self._segmenter.speech_end_sample
         ):
@@ -302,28 +369,53 @@ class Captioner:
         )
 
     def _pass_mark(self) -> None:
-        """Come to a `finalize` or `stop`: end the utterance there first, if one is open."""
+        """Come to a mark; at a `finalize` or `stop` end the utterance there first, if one is open."""
         name, sample = self._marks[0]
-        if self._segmenter.in_speech:
+        if self._held is not None:
+            self._release()
+        if name == "update":
+            self._update(*self._updates.popleft())
+        elif self._segmenter.in_speech:
             self._begin_end(self._segmenter.end())
             return
         self._marks.popleft()
         self._events.append(MarkReached(name, sample))
 
+    def _update(self, vote: LanguageVote | None, vocabulary: tuple[str, ...] | None) -> None:
+        if vocabulary is not None:
+            self._vocabulary = vocabulary
+        if vote is not None:
+            if self._vote.given is None:
+                vote.find(self._vote.language)
+            self._vote = vote
+            if vote.language not in (None, self._words_language):
+                self._start_over()
+
     def _open(self, event: SpeechStarted) -> None:
         self._events.append(event)
+        self._vote.begin_utterance()
         self._agreement = self._new_agreement()
         self._window.open(event.start_sample)
         self._utterance_start_sample = event.start_sample
         self._understood_sample = event.start_sample
         self._utterance_words = []
+        self._pause_samples = 0
+
+    def _go_on(self, event: SpeechStarted) -> None:
+        """Take what begins for a part of the utterance that is held."""
+        self._events.append(event)
+        self._held = None
+        self._ending = False
+        self._pause_samples += event.start_sample - self._end_event.end_sample
+        self._window.postpone(event.start_sample, self.options.window.first_step_samples)
 
     def _begin_end(self, event: SpeechEnded) -> None:
         """End the utterance: with what is known if that is sure and everything, else after a last decode."""
         self._ending = True
         self._end_event = event
         heard_all = self._understood_sample >= self._segmenter.speech_end_sample + samples(0.02)
-        if heard_all and self._vote.language is not None and not self._agreement.in_doubt:
+        is_sure = self._vote.language is not None and not self._vote.is_doubtful
+        if heard_all and is_sure and not self._agreement.in_doubt:
             self._finish(self._agreement.tail)
         else:
             self._want_step(event.end_sample, final=True)
@@ -336,6 +428,10 @@ class Captioner:
         final: bool = False,
         full_window: bool = False,
     ) -> None:
+        judged_from_sample = None
+        speech_samples = self._spoken_samples(self._segmenter.speech_end_sample)
+        if language is None and self._vote.wants_beliefs(speech_samples, final=final):
+            judged_from_sample = max(self._utterance_start_sample, end_sample - LOOK_BACK_SAMPLES)
         request = self._window.request(
             end_sample,
             self._segmenter.speech_end_sample,
@@ -346,7 +442,13 @@ class Captioner:
         )
         if not final:
             self._window.postpone(end_sample, self.step_samples)
-        request = replace(request, task=self._task, vocabulary=self._vocabulary)
+        request = replace(
+            request,
+            languages=self._vote.choice,
+            judged_from_sample=judged_from_sample,
+            task=self._task,
+            vocabulary=self._vocabulary,
+        )
         self._step = _Step(request, self._segmenter.speech_end_sample, full_window)
         self._step_issued = False
 
@@ -356,9 +458,49 @@ class Captioner:
         step, self._step = self._step, None
         return step
 
-    def _is_foreign(self, hypothesis: Hypothesis) -> bool:
-        """Tell whether a hypothesis was decoded in another language than the session turns out to speak."""
-        return bool(hypothesis.words) and hypothesis.language not in (None, self._vote.likely)
+    def _count_vocabulary(self, hypothesis: Hypothesis, vocabulary: tuple[str, ...]) -> None:
+        """Tell once of words to expect that found no room."""
+        used = hypothesis.vocabulary_count
+        if used is not None and used < len(vocabulary) and vocabulary != self._shortened:
+            self._shortened = vocabulary
+            self._events.append(VocabularyShortened(used, len(vocabulary)))
+
+    def _judge_language(self, hypothesis: Hypothesis, step: _Step) -> None:
+        """Count what a hypothesis tells of the language, where it is of words that somebody said."""
+        beliefs = hypothesis.language_beliefs
+        if not beliefs and step.request.language is None and hypothesis.language is not None:
+            beliefs = ((hypothesis.language, hypothesis.language_probability),)
+        speech_samples = self._spoken_samples(step.speech_end_sample)
+        if not hypothesis.words or is_noise(hypothesis, speech_samples, final=False):
+            return
+        before = self._vote.language
+        if self._vote.add(beliefs, speech_samples) and before is not None:
+            sample = max(self._utterance_start_sample, self._window.committed_end_sample)
+            self._events.append(LanguageChanged(self._vote.likely or before, before, sample))
+
+    def _spoken_samples(self, speech_end_sample: int) -> int:
+        return speech_end_sample - self._utterance_start_sample - self._pause_samples
+
+    def _is_foreign(self, hypothesis: Hypothesis, step: _Step) -> bool:
+        """Tell whether a hypothesis is in another language than the session turns out to speak.
+
+        Or behind words that were: those force theirs on what follows.
+        """
+        if not hypothesis.words or hypothesis.language is None:
+            return False
+        if hypothesis.language != self._vote.likely:
+            return step.request.final or self._vote.language is not None
+        return bool(self._window.told) and self._words_language not in (None, hypothesis.language)
+
+    def _start_over(self) -> None:
+        """Go on behind the last committed word as if nothing had been heard: it was in another language."""
+        self._close_utterance()
+        self._window.cut(self._utterance_start_sample)
+        self._agreement = self._new_agreement()
+        self._refusals = 0
+        self._utterance_start_sample = max(self._utterance_start_sample, self._window.committed_end_sample)
+        self._understood_sample = self._utterance_start_sample
+        self._words_language = None
 
     def _guarded(self, hypothesis: Hypothesis, step: _Step) -> tuple[Word, ...] | None:
         """Return what can be believed of a hypothesis; None when it is of no use at all."""
@@ -390,8 +532,9 @@ class Captioner:
             self._finish(words)
             return
         end_sample = step.request.end_sample
-        # Nothing is committed before the language is known: it would stay in the wrong one.
-        agreed_until = end_sample if self._vote.language is not None else 0
+        # Nothing is committed while the language is not clear: it would stay in the wrong one.
+        is_clear = self._vote.language is not None and not self._vote.is_doubtful
+        agreed_until = end_sample if is_clear else 0
         held = going_on(words, self._window.told)
         if held is not None:
             agreed_until = min(agreed_until, held + self.options.edge_guard_samples)
@@ -422,6 +565,7 @@ class Captioner:
         if not words:
             return
         self._window.commit(words, end_sample)
+        self._words_language = self._language_heard
         start = 0
         for index, word in enumerate(words, 1):
             self._utterance_words.append(word)
@@ -438,11 +582,25 @@ class Captioner:
         return length > longest * 1.5 or (length > longest and ends_sentence(word.text))
 
     def _finish(self, words: tuple[Word, ...]) -> None:
-        """Commit these last words and close the utterance."""
+        """Commit these last words and close the utterance, unless the next is to tell their language."""
+        is_short = self._end_event.end_sample - self._window.start_sample < self.options.longest_held_samples
+        if words and self._vote.is_blind and is_short and not self._marks:
+            self._show(words)
+            self._events.append(self._end_event)
+            self._held = words
+            return
+        self._conclude(words)
+        self._events.append(self._end_event)
+
+    def _release(self) -> None:
+        """Wait no longer for what tells the language of an utterance."""
+        words, self._held = self._held or (), None
+        self._conclude(words)
+
+    def _conclude(self, words: tuple[Word, ...]) -> None:
         self._commit(self._agreement.conclude(words), self._end_event.end_sample)
         self._show(())
         self._close_utterance()
-        self._events.append(self._end_event)
         self._ending = False
 
     def _close_utterance(self) -> None:
@@ -455,7 +613,7 @@ class Captioner:
                 start_sample=words[0].start_sample,
                 end_sample=words[-1].end_sample,
                 words=words,
-                language=self._vote.likely,
+                language=self.language,
             )
         )
         self._utterance_index += 1

@@ -17,6 +17,7 @@ from itertools import islice
 from typing import Any, NoReturn, get_type_hints
 from urllib.parse import urlsplit
 
+from live_asr.core.languages import AUTO, as_spelt
 from live_asr.errors import ClientError
 
 Reader = Callable[[object, str], Any]
@@ -25,6 +26,9 @@ LARGEST_INTEGER = 2**63 - 1
 """Beyond this, JSON libraries differ in what they keep of a number."""
 LARGEST_NUMBER = 2.0**63
 """The float that the integers up to there round to: what was read can be written and read again."""
+LONGEST_LANGUAGE = 35
+"""Characters of a BCP 47 tag, by the standard's own advice."""
+MOST_LANGUAGES = 100
 MOST_COMPARED = 32
 """So many names are compared with the known ones; a comparison is slow and a frame holds many names."""
 
@@ -141,6 +145,32 @@ def choice(*allowed_values: str) -> Reader:
 def optional(reader: Reader) -> Reader:
     """Read null as None and all else by `reader`."""
     return lambda value, field: None if value is None else reader(value, field)
+
+
+def language_or_auto(value: object, field: str) -> str:
+    """Read a language's tag, code or name as Whisper's code, or the wish to have it detected as `auto`.
+
+    What is no language of Whisper's is kept as it is: which ones there are is the model's to say.
+    """
+    return as_spelt(string(LONGEST_LANGUAGE, 1)(value, field))
+
+
+def language(value: object, field: str) -> str | None:
+    """Read a language as `language_or_auto` does, with None for `auto`."""
+    code = language_or_auto(value, field)
+    return None if code == AUTO else code
+
+
+def languages(value: object, field: str) -> tuple[str, ...]:
+    """Read an array of languages, each once."""
+
+    def read(entry: object, field: str) -> str:
+        code = language(entry, field)
+        if code is None:
+            refuse(field, "a language", entry, "An empty array stands for all languages.")
+        return code
+
+    return tuple(dict.fromkeys(array(read, MOST_LANGUAGES)(value, field)))
 
 
 def array(reader: Reader, longest: int | None = None) -> Reader:

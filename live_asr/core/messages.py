@@ -18,6 +18,9 @@ from live_asr.core.fields import (
     choice,
     flat_object,
     integer,
+    language,
+    language_or_auto,
+    languages,
     nearest,
     number,
     optional,
@@ -37,6 +40,7 @@ ENCODINGS = ("pcm_s16le", "pcm_f32le", "mulaw", "alaw", "container")
 INSIDE_AUDIO = {name: f"audio.{name}" for name in ("encoding", "sample_rate", "channels")}
 LARGEST_METADATA_BYTES = 16 * 1024
 MOST_SPEAKERS = 32
+MOST_VOCABULARY = 200
 
 Scalar: TypeAlias = str | int | float | bool | None
 Text: TypeAlias = Annotated[str, string()]
@@ -45,6 +49,9 @@ Count: TypeAlias = Annotated[int, integer(0)]
 Seq: TypeAlias = Annotated[int, integer(1)]
 Seconds: TypeAlias = Annotated[float, number(0.0)]
 Fraction: TypeAlias = Annotated[float, number(0.0, 1.0)]
+MaybeLanguage: TypeAlias = Annotated[str | None, optional(language)]
+Languages: TypeAlias = Annotated[tuple[str, ...], languages]
+Vocabulary: TypeAlias = Annotated[tuple[str, ...], array(string(100, 1), MOST_VOCABULARY)]
 MaybeText: TypeAlias = Annotated[str | None, optional(string())]
 MaybeSpeakers: TypeAlias = Annotated[int | None, optional(integer(1, MOST_SPEAKERS))]
 Metadata: TypeAlias = Annotated[Mapping[str, Scalar], flat_object(LARGEST_METADATA_BYTES)]
@@ -84,9 +91,11 @@ class Start:
 
     type: ClassVar[str] = "start"
     audio: Annotated[AudioFormat, record(AudioFormat, tolerant=False)] = AudioFormat()
-    language: Annotated[str | None, optional(string(35, 1))] = None
+    language: MaybeLanguage = None
+    languages: Languages = ()
+    """Those to choose from where `language` is None; all that there are where this is empty."""
     task: Annotated[str, choice("transcribe", "translate")] = "transcribe"
-    vocabulary: Annotated[tuple[str, ...], array(string(100, 1), 200)] = ()
+    vocabulary: Vocabulary = ()
     diarize: Flag = True
     min_speakers: MaybeSpeakers = None
     max_speakers: MaybeSpeakers = None
@@ -96,6 +105,18 @@ class Start:
     webhook: Annotated[Webhook | None, optional(record(Webhook, tolerant=False))] = None
     metadata: Metadata = field(default_factory=dict)
     resume: Annotated[Resume | None, optional(record(Resume, tolerant=False))] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Go on with other settings, from here in the audio on; what is None stays as it is."""
+
+    type: ClassVar[str] = "update"
+    language: Annotated[str | None, optional(language_or_auto)] = None
+    """`auto` to have it detected from here on."""
+    languages: Annotated[tuple[str, ...] | None, optional(languages)] = None
+    vocabulary: Annotated[tuple[str, ...] | None, optional(array(string(100, 1), MOST_VOCABULARY))] = None
+    interim: Annotated[bool | None, optional(boolean)] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +282,19 @@ class Finalized:
 
 
 @dataclass(frozen=True, slots=True)
+class Updated:
+    """From `time` on these settings are in force: the answer to `update`."""
+
+    type: ClassVar[str] = "updated"
+    seq: Seq
+    time: Seconds
+    language: MaybeText
+    languages: Annotated[tuple[str, ...], array(string())]
+    vocabulary: Annotated[tuple[str, ...], array(string())]
+    interim: Flag
+
+
+@dataclass(frozen=True, slots=True)
 class Stopped:
     """The live transcript is complete."""
 
@@ -338,17 +372,17 @@ class Error:
     retry_after: Annotated[float | None, optional(number(0.0))] = None
 
 
-ClientMessage: TypeAlias = Start | Finalize | Stop
-KeptMessage: TypeAlias = Commit | Label | UtteranceMessage | Stopped | Final
+ClientMessage: TypeAlias = Start | Update | Finalize | Stop
+KeptMessage: TypeAlias = Commit | Label | UtteranceMessage | Updated | Stopped | Final
 ServerMessage: TypeAlias = (
     Ready | Ack | Speech | Partial | Lag | Finalized | Progress | Notice | Error | KeptMessage
 )
 Message: TypeAlias = ClientMessage | ServerMessage
 
-KEPT = (Commit, Label, UtteranceMessage, Stopped, Final)
+KEPT = (Commit, Label, UtteranceMessage, Updated, Stopped, Final)
 """The messages that change the record: they carry `seq` and are never dropped."""
 EPHEMERAL = (Ready, Ack, Speech, Partial, Lag, Finalized, Progress, Notice, Error)
-CLIENT_TYPES: Mapping[str, type[Any]] = {cls.type: cls for cls in (Start, Finalize, Stop)}
+CLIENT_TYPES: Mapping[str, type[Any]] = {cls.type: cls for cls in (Start, Update, Finalize, Stop)}
 SERVER_TYPES: Mapping[str, type[Any]] = {cls.type: cls for cls in (*EPHEMERAL, *KEPT)}
 
 

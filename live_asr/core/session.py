@@ -6,6 +6,7 @@ detections and decodes it asks for, and sends the messages it makes.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from types import MappingProxyType
@@ -15,9 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from live_asr.core.caption_options import CaptionOptions
-from live_asr.core.captioner import Captioner, Committed, MarkReached, TailChanged
+from live_asr.core.captioner import (
+    Captioner,
+    Committed,
+    LanguageChanged,
+    MarkReached,
+    TailChanged,
+    VocabularyShortened,
+)
 from live_asr.core.captioner import Event as CaptionEvent
 from live_asr.core.labelling import LiveLabels
+from live_asr.core.language import LanguageVote
+from live_asr.core.languages import named
 from live_asr.core.messages import (
     Commit,
     Final,
@@ -25,17 +35,20 @@ from live_asr.core.messages import (
     KeptMessage,
     Label,
     Lag,
+    Notice,
     Partial,
     ServerMessage,
     Speech,
     Start,
     Stopped,
+    Update,
     UtteranceMessage,
     wire_word,
 )
 from live_asr.core.segmenter import SpeechEnded, SpeechStarted
 from live_asr.core.snapshot import Snapshot, shown_turns, speaker_count, voices_of
 from live_asr.core.speakers import SpeakerTracker
+from live_asr.core.speech_settings import SpeechSettings
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import DecodeRequest, Hypothesis, Turn, Utterance, Word, seconds
 from live_asr.core.voices import SpeakerOptions
@@ -64,6 +77,7 @@ class SessionEvent(Enum):
 
     AUDIO_RECEIVED = "audio"
     FINALIZE_RECEIVED = "finalize"
+    UPDATE_RECEIVED = "update"
     STOP_RECEIVED = "stop"
     CLIENT_LOST = "lost"
     DRAINED = "drained"
@@ -78,6 +92,7 @@ TRANSITIONS: Mapping[SessionState, Mapping[SessionEvent, SessionState]] = Mappin
         _S.OPEN: {
             _E.AUDIO_RECEIVED: _S.STREAMING,
             _E.FINALIZE_RECEIVED: _S.OPEN,
+            _E.UPDATE_RECEIVED: _S.OPEN,
             _E.STOP_RECEIVED: _S.DRAINING,
             _E.CLIENT_LOST: _S.DRAINING,
             _E.BROKEN: _S.FAILED,
@@ -85,6 +100,7 @@ TRANSITIONS: Mapping[SessionState, Mapping[SessionEvent, SessionState]] = Mappin
         _S.STREAMING: {
             _E.AUDIO_RECEIVED: _S.STREAMING,
             _E.FINALIZE_RECEIVED: _S.STREAMING,
+            _E.UPDATE_RECEIVED: _S.STREAMING,
             _E.STOP_RECEIVED: _S.DRAINING,
             _E.CLIENT_LOST: _S.DRAINING,
             _E.BROKEN: _S.FAILED,
@@ -116,18 +132,23 @@ class Session:
         options: CaptionOptions | None = None,
         *,
         speakers: SpeakerOptions | None = None,
-        language: str | None = None,
+        transcript: Transcript | None = None,
     ) -> None:
-        """Open a session; `language` is what is spoken, where `start` names none and it is known already."""
+        """Open a session, or go on with one that has said what is in `transcript`."""
         self.id = session_id
         self.start = start
         self.state = SessionState.OPEN
-        self.transcript = Transcript()
+        self.transcript = transcript or Transcript()
+        updates = self.transcript.updates
+        self._settings = SpeechSettings.of(updates[-1] if updates else start)
+        self._updates: deque[SpeechSettings] = deque()
+        """What is to be in force next; in the order in which the captions come to it."""
         self._captioner = Captioner(
             options,
-            language=start.language or language,
+            language=self._settings.language,
+            languages=self._settings.languages,
             task=start.task,
-            vocabulary=start.vocabulary,
+            vocabulary=self._settings.vocabulary,
         )
         self._tracker: SpeakerTracker | None = None
         if speakers is not None and start.diarize:
@@ -166,14 +187,15 @@ class Session:
             start,
             options,
             speakers=None if transcript.is_stopped else speakers,
-            language=snapshot.language,
+            transcript=transcript,
         )
-        session.transcript = transcript
         if transcript.is_stopped:
             session.state = SessionState.FINALIZING
             return session
         snapshot = snapshot.beside(transcript)
-        session._captioner_from = session._captioner.take_up(snapshot.safe_sample, snapshot.words)
+        session._captioner_from = session._captioner.take_up(
+            snapshot.safe_sample, snapshot.words, snapshot.language
+        )
         if session._tracker is not None and session._labels is not None:
             session._tracker_from = session._tracker.take_up(
                 snapshot.safe_sample, snapshot.voices, speaker_count(transcript), shown_turns(transcript)
@@ -222,6 +244,19 @@ class Session:
         """Take the wish to have everything so far committed."""
         self.state = self.check(SessionEvent.FINALIZE_RECEIVED)
         self._captioner.mark("finalize")
+        self._collect()
+
+    def receive_update(self, update: Update) -> None:
+        """Take the wish to go on with other settings, behind what was received so far."""
+        self.state = self.check(SessionEvent.UPDATE_RECEIVED)
+        before = self._updates[-1] if self._updates else self._settings
+        settings = before.changed(update)
+        self._updates.append(settings)
+        is_other = (settings.language, settings.languages) != (before.language, before.languages)
+        self._captioner.update(
+            LanguageVote(settings.language, settings.languages) if is_other else None,
+            settings.vocabulary if settings.vocabulary != before.vocabulary else None,
+        )
         self._collect()
 
     def receive_stop(self) -> None:
@@ -366,6 +401,17 @@ class Session:
                 self._tell_tail(words)
             case Utterance():
                 self._tell_utterance(event.language)
+            case LanguageChanged(language, before, sample):
+                text = (
+                    f"From {seconds(sample):g} s on the language is {named(language)}, not {named(before)}."
+                )
+                self._messages.append(Notice("language_changed", text))
+            case VocabularyShortened(used, count):
+                text = f"Of the {count} words to expect, {used} are used: the model has no room for more."
+                self._messages.append(Notice("vocabulary_shortened", text))
+            case MarkReached("update", sample):
+                self._settings = self._updates.popleft()
+                self._keep(self._settings.told(self._next_seq(), seconds(sample)))
             case MarkReached("finalize", sample):
                 self._messages.append(Finalized(seconds(sample)))
             case MarkReached("stop", sample):
@@ -417,7 +463,7 @@ class Session:
         return self._tracker
 
     def _tell_tail(self, words: tuple[Word, ...]) -> None:
-        if not self.start.interim:
+        if not self._settings.interim:
             return
         start = words[0].start_sample if words else self._captioner.settled_sample
         end = words[-1].end_sample if words else start

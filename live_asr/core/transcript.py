@@ -21,6 +21,7 @@ from live_asr.core.messages import (
     Partial,
     ServerMessage,
     Stopped,
+    Updated,
     UtteranceMessage,
     WireWord,
 )
@@ -58,6 +59,7 @@ class Transcript:
         self._stopped: Stopped | None = None
         self._final: Final | None = None
         self._labels: dict[SpeakerLabel, SpeakerLabel | None] = {}
+        self._updates: list[Updated] = []
 
     def apply(self, message: ServerMessage) -> None:
         """Take up one message: kept ones in the order of their `seq`, partials as they come.
@@ -70,7 +72,7 @@ class Transcript:
             case Partial():
                 self._tail = tuple(map(_word, message.words))
                 return
-            case Commit() | Label() | UtteranceMessage() | Stopped() | Final():
+            case Commit() | Label() | UtteranceMessage() | Updated() | Stopped() | Final():
                 self._check(message)
             case _:
                 return
@@ -81,6 +83,8 @@ class Transcript:
                 self._label(samples(message.from_), samples(message.to), message.speaker)
             case UtteranceMessage():
                 self._complete(message)
+            case Updated():
+                self._updates.append(message)
             case Stopped():
                 self._stopped = message
                 self._tail = ()
@@ -101,6 +105,7 @@ class Transcript:
         other._languages, other._language = self._languages.copy(), self._language
         other._stopped, other._final = self._stopped, self._final
         other._labels = self._labels.copy()
+        other._updates = self._updates.copy()
         return other
 
     # What there is --------------------------------------------------------------------------------
@@ -147,6 +152,11 @@ class Transcript:
     def live_language(self) -> str | None:
         """The language of most of what was said, by time; None until the first utterance is complete."""
         return self._language
+
+    @property
+    def updates(self) -> tuple[Updated, ...]:
+        """The settings that the session went on with, in order; those it began with are in its `start`."""
+        return tuple(self._updates)
 
     @property
     def live_labels(self) -> Mapping[SpeakerLabel, SpeakerLabel | None]:

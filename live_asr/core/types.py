@@ -67,6 +67,11 @@ class Hypothesis:
     """The language decoded in, as the model detected it or as it was asked."""
     language_probability: float = 1.0
     """Belief in `language`, 0 to 1; 1 where it was asked for."""
+    language_beliefs: tuple[tuple[str, float], ...] = ()
+    """The likeliest languages of what the request wanted judged and how much each is believed in, 0 to 1, the
+    likeliest first; empty where nothing was judged."""
+    vocabulary_count: int | None = None
+    """So many of the words to expect found room; None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,11 @@ class DecodeRequest:
     """At least this many zeros follow the audio."""
     language: str | None = None
     """Code as Whisper spells it; None to detect."""
+    languages: tuple[str, ...] = ()
+    """Those to choose from when one is detected; empty for all that the model knows."""
+    judged_from_sample: int | None = None
+    """The language is judged by what is heard from here on, even where one is asked for; where this is None,
+    it is detected from the whole window, and only if none is asked for."""
     task: str = "transcribe"
     """`transcribe`, or `translate` into English."""
     vocabulary: tuple[str, ...] = ()

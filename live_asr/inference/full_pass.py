@@ -61,6 +61,8 @@ class FullPassJob:
     """What was shown of it."""
     live_turns: tuple[Turn, ...] = ()
     """Who spoke when as heard live; empty where nobody listened for that."""
+    languages: tuple[str, ...] = ()
+    """Those to choose from where the language is detected; empty for all that the model knows."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,13 @@ import numpy as np
 from live_asr.core.text import normalized
 from live_asr.core.types import SAMPLE_RATE_HZ, DecodeRequest, Hypothesis, Word
 from live_asr.inference.interfaces import FloatArray, RecognizerInfo
+from live_asr.inference.vocabulary import (
+    expected_words,
+    fitting,
+    is_better_without,
+    is_doubtful,
+    unheard,
+)
 from live_asr.inference.whisper_model import WhisperModel, Written
 
 HOP_SAMPLES = 160
@@ -30,7 +39,11 @@ INSIST_SAMPLES = SAMPLE_RATE_HZ * 6 // 10
 """With so much new speech, the answer that nothing follows is not taken at once."""
 MAX_VOCABULARY_TOKENS = 160
 """Keeps prompt, prefix and new words inside the decoder's positions."""
+MOST_VOCABULARIES = 64
+"""So many sessions' are held as tokens."""
 MAX_PREFIX_TOKENS = 200
+MOST_BELIEFS = 5
+"""So many of the likeliest languages are told."""
 
 OPENING_MARKS = frozenset("\"'“¿([{-«„")
 CLOSING_MARKS = frozenset("\"'.。,，!！?？:：;；”)]}、…»-%")
@@ -72,6 +85,9 @@ class WhisperRecognizer:
         self._tokenizer_class: Any = Tokenizer
         self._tokenizers: dict[tuple[str, str], Any] = {}
         self._lock = threading.Lock()
+        self._fitting = lru_cache(MOST_VOCABULARIES)(
+            lambda vocabulary: fitting(vocabulary, self._tokens_of, MAX_VOCABULARY_TOKENS)
+        )
         known = [code for code in _LANGUAGE_CODES if self._tokens.token_to_id(f"<|{code}|>") is not None]
         self.info = RecognizerInfo(
             name=name,
@@ -84,8 +100,29 @@ class WhisperRecognizer:
         """Decode one window; see `Recognizer.recognize`."""
         self._check(request, samples)
         encoded = self._encode(request, samples)
-        language, language_probability = self._language(request, encoded)
+        beliefs = self._beliefs(request, encoded)
+        language, language_probability = self._language(request, beliefs)
         tokenizer = self._tokenizer(language, request.task)
+        hypothesis, probabilities = self._heard(request, encoded, tokenizer, samples.size)
+        if request.vocabulary:
+            speech_follows = request.new_speech_samples >= INSIST_SAMPLES
+            doubted = unheard(hypothesis.words, probabilities, expected_words(request.vocabulary))
+            if is_doubtful(hypothesis, doubted, speech_follows=speech_follows):
+                unbiased, _ = self._heard(replace(request, vocabulary=()), encoded, tokenizer, samples.size)
+                if is_better_without(hypothesis, doubted, unbiased):
+                    hypothesis = unbiased
+        return replace(
+            hypothesis,
+            language=language,
+            language_probability=language_probability,
+            language_beliefs=beliefs[:MOST_BELIEFS],
+            vocabulary_count=self._fitting(request.vocabulary)[1],
+        )
+
+    def _heard(
+        self, request: DecodeRequest, encoded: Any, tokenizer: Any, audio_samples: int
+    ) -> tuple[Hypothesis, Sequence[float]]:
+        """Decode an encoded window; returns the probabilities of its new tokens, too."""
         prompt = self._prompt(request, tokenizer)
         prefix = request.prefix[-MAX_PREFIX_TOKENS:]
 
@@ -108,39 +145,25 @@ class WhisperRecognizer:
         insisted = not new and not insist and speech_follows
         if insisted:
             new, written = write(insist=True)
-        aligned = self._align(tokenizer, encoded, samples.size, [*prefix, *new]) if new else None
-        words, mean_log_probability = self._words(request, tokenizer, aligned, samples.size, prefix, new)
-        return Hypothesis(
+        aligned = self._align(tokenizer, encoded, audio_samples, [*prefix, *new]) if new else None
+        words, mean_log_probability = self._words(request, tokenizer, aligned, audio_samples, prefix, new)
+        hypothesis = Hypothesis(
             words=words,
             end_sample=request.end_sample,
             no_speech_probability=written.no_speech_probability,
             mean_log_probability=mean_log_probability,
             capped=written.cut_short,
             insisted=insisted,
-            language=language,
-            language_probability=language_probability,
         )
-
-    def encode_batch(self, requests: Sequence[DecodeRequest], windows: Sequence[FloatArray]) -> Any:
-        """Encode windows that have the same length with their padding, for those who decode them."""
-        return self._model.encode(
-            np.stack([self._features_of(*asked) for asked in zip(requests, windows, strict=True)])
-        )
-
-    def languages_of(self, encoded: Any) -> list[dict[str, float]]:
-        """Return how much each language is believed in, 0 to 1, for each window of a batch."""
-        if not self._model.is_multilingual:
-            return [{"en": 1.0}] * encoded.shape[0]
-        return [dict(beliefs) for beliefs in self._model.detect_languages(encoded)]
+        return hypothesis, aligned.text_token_probs[len(prefix) :] if aligned is not None else ()
 
     def recognize_batch(
-        self, requests: Sequence[DecodeRequest], windows: Sequence[FloatArray], encoded: Any = None
+        self, requests: Sequence[DecodeRequest], windows: Sequence[FloatArray]
     ) -> list[Hypothesis]:
         """Decode several windows at once, for work that nobody waits for: on a GPU that is many times faster.
 
         All have the same length with their padding, language, task and vocabulary, and no prefix, and write
-        timestamps or none. `encoded` is what `encode_batch` made of them, if it did. Raises ValueError where
-        they have not, or for what `recognize` raises it.
+        timestamps or none. Raises ValueError where they have not, or for what `recognize` raises it.
         """
         first = requests[0]
         told = {(asked.language, asked.task, asked.vocabulary, asked.timestamps) for asked in requests}
@@ -148,8 +171,9 @@ class WhisperRecognizer:
             raise ValueError("windows decoded at once have one language, task and vocabulary, and no prefix")
         for samples in windows:
             self._check(first, samples)
-        if encoded is None:
-            encoded = self.encode_batch(requests, windows)
+        encoded = self._model.encode(
+            np.stack([self._features_of(*asked) for asked in zip(requests, windows, strict=True)])
+        )
         tokenizer = self._tokenizer(first.language, first.task)
         prompt = self._prompt(first, tokenizer)
         most = max(request.max_new_tokens for request in requests)
@@ -184,7 +208,7 @@ class WhisperRecognizer:
         if not self._model.is_multilingual:
             return {"en": 1.0}
         request = DecodeRequest(0, samples.size, (), 0, FULL_WINDOW_SAMPLES, 0)
-        return self.languages_of(self._encode(request, samples[:FULL_WINDOW_SAMPLES]))[0]
+        return dict(self._model.detect_language(self._encode(request, samples[:FULL_WINDOW_SAMPLES])))
 
     def _check(self, request: DecodeRequest, samples: FloatArray) -> None:
         if samples.size > FULL_WINDOW_SAMPLES:
@@ -206,12 +230,21 @@ class WhisperRecognizer:
         features: FloatArray = self._features(padded, padding=0)[..., : length // HOP_SAMPLES]
         return features
 
-    def _language(self, request: DecodeRequest, encoded: Any) -> tuple[str, float]:
+    def _beliefs(self, request: DecodeRequest, encoded: Any) -> tuple[tuple[str, float], ...]:
+        """Judge the language, where that is wanted: those that may be chosen, the likeliest first."""
+        judged_from = request.judged_from_sample
+        if not self._model.is_multilingual or (request.language is not None and judged_from is None):
+            return ()
+        before = 0 if judged_from is None else max(0, judged_from - request.start_sample)
+        found = self._model.detect_language(encoded, before // SAMPLES_PER_TIME_STEP)
+        chosen = [(code, belief) for code, belief in found if code in request.languages]
+        total = sum(belief for _, belief in chosen)
+        return tuple((code, belief / total) for code, belief in chosen) if total > 0 else tuple(found)
+
+    def _language(self, request: DecodeRequest, beliefs: tuple[tuple[str, float], ...]) -> tuple[str, float]:
         if not self._model.is_multilingual:
             return "en", 1.0
-        if request.language is not None:
-            return request.language, 1.0
-        return self._model.detect_language(encoded)[0]
+        return (request.language, 1.0) if request.language is not None else beliefs[0]
 
     def _tokenizer(self, language: str, task: str) -> Any:
         with self._lock:
@@ -227,10 +260,11 @@ class WhisperRecognizer:
         prompt = [*tokenizer.sot_sequence]
         if not request.timestamps:
             prompt.append(tokenizer.no_timestamps)
-        if request.vocabulary:
-            expected = tokenizer.encode(" " + ", ".join(request.vocabulary))[:MAX_VOCABULARY_TOKENS]
-            prompt = [tokenizer.sot_prev, *expected, *prompt]
-        return prompt
+        expected, _ = self._fitting(request.vocabulary)
+        return [tokenizer.sot_prev, *expected, *prompt] if expected else prompt
+
+    def _tokens_of(self, text: str) -> list[int]:
+        return list(self._tokens.encode(text, add_special_tokens=False).ids)
 
     def _align(self, tokenizer: Any, encoded: Any, audio_samples: int, tokens: list[int]) -> Any:
         frames = max(1, audio_samples // HOP_SAMPLES)

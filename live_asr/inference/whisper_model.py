@@ -106,16 +106,14 @@ class WhisperModel:
         """Encode log-mel features, shape (windows, mel bins, frames); frames are 10 ms."""
         return self._model.encode(self._view(np.ascontiguousarray(features, np.float32)))
 
-    def detect_language(self, encoded: Any) -> list[tuple[str, float]]:
-        """Return the languages of the first window and how much each is believed in, the likeliest first."""
-        return self.detect_languages(encoded)[0]
+    def detect_language(self, encoded: Any, from_step: int = 0) -> list[tuple[str, float]]:
+        """Return the languages of the first window and how much each is believed in, the likeliest first.
 
-    def detect_languages(self, encoded: Any) -> list[list[tuple[str, float]]]:
-        """Return the same of each window."""
-        return [
-            [(token[2:-2], float(found)) for token, found in beliefs]
-            for beliefs in self._model.detect_language(encoded)
-        ]
+        They are judged by what was encoded from `from_step` on; steps are 20 ms.
+        """
+        if from_step:
+            encoded = self._view(np.ascontiguousarray(self._as_array(encoded)[:, from_step:]))
+        return [(token[2:-2], float(found)) for token, found in self._model.detect_language(encoded)[0]]
 
     def write(
         self,
@@ -205,7 +203,17 @@ class WhisperModel:
         no_timestamps = [told[prompt_length - 1]] * (length - prompt_length + 1)
         return [*before, *self._silent_prompt, *no_timestamps]
 
+    def _as_array(self, encoded: Any) -> Any:
+        """Return what was encoded as an array, shape (windows, steps, width)."""
+        import ctranslate2
+
+        if encoded.device != "cpu":
+            encoded = encoded.to_device(ctranslate2.Device.cpu)
+        if encoded.dtype == ctranslate2.DataType.bfloat16:  # which numpy does not know
+            encoded = encoded.to(ctranslate2.DataType.float32)
+        return np.asarray(encoded)
+
     def _behind_silence(self, encoded: Any) -> Any:
         """Return a batch of two: as much silence, and the window."""
-        window = np.asarray(encoded)
+        window = self._as_array(encoded)
         return self._view(np.concatenate([self._silence[:, : window.shape[1]], window]))

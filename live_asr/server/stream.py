@@ -27,6 +27,7 @@ from live_asr.core.messages import (
     SpeechDetectorInfo,
     Start,
     Stop,
+    Update,
     decode_client,
     encode,
     error_message,
@@ -165,7 +166,7 @@ class Stream:
                     return
                 if isinstance(message, bytes):
                     runner.receive_audio(message)
-                elif isinstance(message, Finalize | Stop):
+                elif isinstance(message, Update | Finalize | Stop):
                     runner.receive(message)
                 else:
                     raise ClientError(

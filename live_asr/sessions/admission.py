@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from live_asr.core.languages import check_known
 from live_asr.core.messages import Start
 from live_asr.errors import ClientError, Unavailable
 from live_asr.inference.interfaces import RecognizerInfo
@@ -12,13 +13,7 @@ RETRY_AFTER = 15.0
 
 def check_start(start: Start, recognizer: RecognizerInfo) -> None:
     """Refuse a language or a task that the recogniser does not know. Raises ClientError."""
-    if start.language is not None and start.language not in recognizer.languages:
-        known = ", ".join(recognizer.languages)
-        raise ClientError(
-            "language_unsupported",
-            f"The model {recognizer.name} does not know the language {start.language!r}.",
-            f"It knows: {known}. Give null to have the language detected.",
-        )
+    check_known((start.language, *start.languages), recognizer.name, recognizer.languages)
     if start.task == "translate" and recognizer.languages == ("en",):
         raise ClientError(
             "task_unsupported",

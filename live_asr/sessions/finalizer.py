@@ -19,8 +19,9 @@ from live_asr.config import Settings
 from live_asr.core.export import FORMATS
 from live_asr.core.messages import Final, FinalSpeaker, Notice, Progress, ServerMessage, Start, encode
 from live_asr.core.result import Result, live_result, make_result
+from live_asr.core.speech_settings import whole_recording
 from live_asr.core.transcript import Transcript
-from live_asr.core.types import SAMPLE_RATE_HZ, Turn, samples
+from live_asr.core.types import SAMPLE_RATE_HZ, Turn, samples, seconds
 from live_asr.delivery.webhook import webhook_body
 from live_asr.errors import DiskFull, EngineError, LiveAsrError, StorageError
 from live_asr.inference.full_pass import FullPassJob, FullPassResult
@@ -280,6 +281,9 @@ class Finalizer:
         folder = session.spool.folder
         pcm = folder / DECODED_FILE
         start = session.start
+        words = session.transcript.words
+        first_word = seconds(words[0].start_sample) if words else 0.0
+        spoken = whole_recording(start, session.transcript.updates, first_word)
         heard_samples = _heard_samples(session.transcript)
         try:
             count = await write_pcm(folder / AUDIO_FILE, start.audio, pcm, heard_samples)
@@ -290,15 +294,16 @@ class Finalizer:
             log.info("session %s: full pass over %.1f s", session.session_id, count / SAMPLE_RATE_HZ)
             job = FullPassJob(
                 audio_file=pcm,
-                language=start.language,  # what was guessed live must not decide: the pass hears all of it
+                language=spoken.language,  # what was guessed live must not decide: the pass hears all of it
                 task=start.task,
-                vocabulary=start.vocabulary,
+                vocabulary=spoken.vocabulary,
                 diarize=start.diarize,
                 recognize=self._settings.final.recognize,
                 min_speakers=start.min_speakers,
                 max_speakers=start.max_speakers,
                 live=session.transcript.utterances(),
                 live_turns=session.turns,
+                languages=spoken.languages,
             )
             for attempt in range(1, MOST_ATTEMPTS + 1):
                 try:

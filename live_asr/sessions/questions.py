@@ -15,7 +15,7 @@ MOST_UNANSWERED = 64
 
 
 class Questions:
-    """Count the `finalize` and `stop` messages that wait for their answer."""
+    """Count the `update`, `finalize` and `stop` messages that wait for their answer."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -28,10 +28,14 @@ class Questions:
             raise ClientError(
                 "overrun",
                 f"{self._count} messages wait for their answer; more are not taken.",
-                "Wait for `finalized` before you send another `finalize`.",
+                "Wait for `finalized` before you send another `finalize`, and for `updated` likewise.",
             )
         self._count += 1
         self._finalizes += is_finalize
+
+    def answer_update(self) -> None:
+        """Take note that an `update` is answered: whoever is not there is told when they come back."""
+        self._count -= 1
 
     def forget(self) -> None:
         """Take note that their connection is lost: a client that comes back asks again."""

@@ -103,7 +103,7 @@ class SessionRegistry:
         Raises Unavailable when the server is full, shutting down or has no models at this moment,
         ClientError when it cannot do what `start` asks for, StorageError when the disk refuses.
         """
-        loaded = self._admit(start)
+        loaded = self._admit(self._in_language(start))
         session_id, token = secrets.token_hex(12), new_token()
         self._opening += 1
         try:
@@ -350,7 +350,8 @@ class SessionRegistry:
 
     def _in_language(self, start: Start) -> Start:
         given = self._settings.streaming.language
-        return start if start.language is not None or given is None else replace(start, language=given)
+        names_some = start.language is not None or bool(start.languages)
+        return start if names_some or given is None else replace(start, language=given)
 
     def _runner_of(self, session: Session, loaded: Loaded | None) -> SessionRunner:
         return SessionRunner(

@@ -10,10 +10,12 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
 
+from live_asr.core.languages import check_known
 from live_asr.core.messages import (
     KEPT,
     Ack,
@@ -24,6 +26,8 @@ from live_asr.core.messages import (
     ServerMessage,
     Speech,
     Stop,
+    Update,
+    Updated,
     encode,
 )
 from live_asr.core.session import Session, SessionEvent, SessionState
@@ -87,6 +91,7 @@ class SessionRunner:
         self.heard_speech = False
         """Whether anything sounded like speech so far, words or not."""
         self._metrics = metrics
+        self._engine = engine
         self._models = models or Models()
         self.max_unacked_bytes = max_unacked_bytes
         """Audio that its client may have in flight."""
@@ -161,7 +166,7 @@ class SessionRunner:
         self._inbox.put_audio(data, self.received_bytes)
         self.received_bytes += len(data)
 
-    def receive(self, message: Finalize | Stop) -> None:
+    def receive(self, message: Update | Finalize | Stop) -> None:
         """Take a control message, in order with the audio. Raises ClientError `overrun` for a flood."""
         is_finalize = isinstance(message, Finalize)
         if self._stop_asked:
@@ -169,8 +174,22 @@ class SessionRunner:
                 return  # said again, because nobody could know whether it had arrived
             raise after_stop(message.type)
         self._questions.ask(is_finalize=is_finalize)
+        if isinstance(message, Update):
+            self._inbox.put(self._possible(message))
+            return
         self._stop_asked = self._stop_asked or not is_finalize
         self._inbox.put("finalize" if is_finalize else "stop")
+
+    def _possible(self, update: Update) -> Update:
+        """Return an update, without languages that the model does not know: no talk ends for that."""
+        try:
+            if self._engine.loaded is not None:
+                model = self._engine.loaded.recognizer
+                check_known((update.language, *(update.languages or ())), model.name, model.languages)
+        except ClientError as error:
+            self._tell(Notice("update_refused", f"{error.message} {error.hint}"))
+            return replace(update, language=None, languages=None)
+        return update
 
     # Losing a client, and getting it back ------------------------------------------------------------
 
@@ -350,6 +369,8 @@ class SessionRunner:
     async def _ingest_one(self, item: bytes | Shelved | Control) -> None:
         if isinstance(item, bytes | Shelved):
             await self._ingest_audio(item)
+        elif isinstance(item, Update):
+            self.session.receive_update(item)
         elif item == "finalize":
             self.session.receive_finalize()
         elif item == "stop":
@@ -427,6 +448,8 @@ class SessionRunner:
         for message in self.session.messages():
             if isinstance(message, Finalized) and not self._questions.answer():
                 continue
+            if isinstance(message, Updated):
+                self._questions.answer_update()
             self.heard_speech = self.heard_speech or isinstance(message, Speech)
             self._tell(message)
         if self._state_count != self.spool.appended_count:

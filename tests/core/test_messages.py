@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from live_asr.core.languages import NAMES
 from live_asr.core.messages import (
     CLIENT_TYPES,
     ENCODINGS,
@@ -43,6 +44,8 @@ from live_asr.core.messages import (
     Start,
     Stop,
     Stopped,
+    Update,
+    Updated,
     UtteranceMessage,
     Webhook,
     WireWord,
@@ -73,11 +76,13 @@ def several(entry: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]
 
 
 words = several(st.builds(WireWord, text, time, time, fraction, maybe_text))
+languages = st.sampled_from(sorted(NAMES)) | st.sampled_from(["tlh", "no language"])
 starts = speakers.flatmap(
     lambda bounds: st.builds(
         Start,
         audio=st.builds(AudioFormat, st.sampled_from(ENCODINGS), st.integers(8000, 48000), st.integers(1, 2)),
-        language=st.none() | st.text(min_size=1, max_size=35),
+        language=st.none() | languages,
+        languages=st.lists(languages, max_size=3, unique=True).map(tuple),
         task=st.sampled_from(["transcribe", "translate"]),
         vocabulary=several(name),
         diarize=st.booleans(),
@@ -91,7 +96,16 @@ starts = speakers.flatmap(
         resume=st.none() | st.builds(Resume, name, name, count),
     )
 )
-client_messages: st.SearchStrategy[ClientMessage] = st.one_of(starts, st.just(Finalize()), st.just(Stop()))
+updates = st.builds(
+    Update,
+    st.none() | languages | st.just("auto"),
+    st.none() | st.lists(languages, max_size=3, unique=True).map(tuple),
+    st.none() | several(name),
+    st.none() | st.booleans(),
+)
+client_messages: st.SearchStrategy[ClientMessage] = st.one_of(
+    starts, updates, st.just(Finalize()), st.just(Stop())
+)
 models = st.builds(
     Models,
     st.builds(RecognizerInfo, text, several(text), text, text),
@@ -107,6 +121,15 @@ server_messages: st.SearchStrategy[ServerMessage] = st.one_of(
     st.builds(UtteranceMessage, st.integers(1, 2**53), count, time, time, text, maybe_text, maybe_text),
     st.builds(Lag, time, time, time),
     st.builds(Finalized, time),
+    st.builds(
+        Updated,
+        st.integers(1, 2**53),
+        time,
+        maybe_text,
+        several(text),
+        several(text),
+        st.booleans(),
+    ),
     st.builds(Stopped, st.integers(1, 2**53), time, text),
     st.builds(Progress, text, fraction),
     st.builds(
@@ -217,7 +240,7 @@ def test_a_server_message_with_any_value_in_a_field_is_read_or_refused(type_name
         ({"type": "start", "metadata": {"a": "x" * 17_000}}, "`metadata`", "16384 bytes"),
         ({"type": "start", "metadata": []}, "`metadata`", "an object"),
         ({"type": "start", "resume": {"session": "s", "tokn": "t"}}, "`resume.token` is missing", "'tokn'"),
-        ({"type": "begin"}, "`type`", "'start', 'finalize', 'stop'"),
+        ({"type": "begin"}, "`type`", "'start', 'update', 'finalize', 'stop'"),
         ({"type": "strat"}, "`type`", "'start'"),
         ({"type": ["start"]}, "`type`", "'start'"),
         ({"audio": {}}, "`type`", "'start'"),
@@ -299,7 +322,14 @@ def test_text_leaves_as_utf_8_and_a_lone_surrogate_as_a_question_mark() -> None:
 
 
 def test_only_kept_messages_carry_seq() -> None:
-    assert {cls.type for cls in KEPT} == {"commit", "label", "utterance", "stopped", "final"}
+    assert {cls.type for cls in KEPT} == {
+        "commit",
+        "label",
+        "utterance",
+        "updated",
+        "stopped",
+        "final",
+    }
     assert all("seq" in cls.__slots__ for cls in KEPT)
     assert not any("seq" in cls.__slots__ for cls in EPHEMERAL)
 
