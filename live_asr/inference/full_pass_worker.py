@@ -133,6 +133,7 @@ class Worker:
             recognizer,
             detector,
             language=job.language,
+            languages=job.languages,
             task=job.task,
             vocabulary=job.vocabulary,
             live=job.live,

@@ -9,6 +9,7 @@ for all of it, so that the result is never less than what was shown.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
@@ -53,6 +54,8 @@ DETECTOR_CHUNKS = 2048
 """Chunks of 32 ms that are judged at a time: a minute."""
 LANGUAGE_WINDOWS = 6
 """So many windows, the ones with most speech, vote on the language, each with as much as it holds."""
+UNHEARD_WEIGHT = 0.2
+"""How much a window's own language counts that was not heard in it live; one that was counts up to 1 more."""
 POOR_LOG_PROBABILITY = -0.5
 """A window below this mean is read in another way too. Clear speech is at -0.1 to -0.3."""
 UNREAD_PENALTY = 1.0
@@ -93,33 +96,45 @@ def transcribe(
     detector: SpeechDetector,
     *,
     language: str | None = None,
+    languages: tuple[str, ...] = (),
     task: str = "transcribe",
     vocabulary: tuple[str, ...] = (),
     live: Sequence[Utterance] = (),
     batch_windows: int = 1,
     on_share: Callable[[float], None] = lambda share: None,
 ) -> tuple[tuple[Word, ...], str | None]:
-    """Recognise a recording, 16 kHz mono, shape (n,): its words in order, and the language.
+    """Recognise a recording, 16 kHz mono, shape (n,): its words in order, and the language of most of it.
 
-    `live` is what was shown of it. Without a `language` the windows with most speech vote on one; None when
+    `live` is what was shown of it. Without a `language` the windows with most speech vote on one of
+    `languages`, any where there are none; where several were heard live, each window has its own. None when
     nobody speaks. Raises ValueError for a language that the model does not know.
     """
     judged = probabilities(pcm, detector)
-    spans = windows(speech_spans(judged, pcm.size), pcm)
-    if not spans:
-        return (), language
     speech = SpeechTrack()
     speech.extend(judged)
-    language = language or _language(pcm, spans, recognizer)
-    reader = _Reader(pcm, speech, recognizer, language, task, vocabulary)
+    changes = () if language else _language_changes(live)
+    spans = windows(speech_spans(judged, pcm.size), pcm, changes)
+    if not spans:
+        return (), language
+    if language is None and not changes:
+        language = _language(pcm, spans, recognizer, languages)
+    spoken = [language or _language_of(pcm, span, recognizer, live, languages) for span in spans]
+    reader = _Reader(pcm, speech, recognizer, task, vocabulary)
     shown = _by_span([word for utterance in live for word in utterance.words], spans)
     words: list[Word] = []
-    for first in range(0, len(spans), batch_windows):
-        batch = spans[first : first + batch_windows]
-        for span, reading in zip(batch, reader.readings(batch), strict=True):
-            words += with_live_words(reader.settled(reading), shown[span], speech)
-        on_share((first + len(batch)) / len(spans))
-    return in_order(words, 0, pcm.size), language
+    first = 0
+    while first < len(spans):
+        last = first + 1
+        while last < min(len(spans), first + batch_windows) and spoken[last] == spoken[first]:
+            last += 1
+        for reading in reader.readings(spans[first:last], spoken[first]):
+            words += with_live_words(reader.settled(reading), shown[reading.span], speech)
+        on_share(last / len(spans))
+        first = last
+    weights: Counter[str] = Counter()
+    for span, code in zip(spans, spoken, strict=True):
+        weights[code] += span.speech_samples
+    return in_order(words, 0, pcm.size), weights.most_common(1)[0][0]
 
 
 # Windows ------------------------------------------------------------------------------------------------
@@ -158,17 +173,27 @@ def speech_spans(judged: NDArray[np.float32], length_samples: int) -> list[Span]
     return spans
 
 
-def windows(speech: Sequence[Span], pcm: Pcm) -> list[Span]:
-    """Gather stretches of speech into windows of at most 28 s, cut at the longest pauses."""
+def windows(speech: Sequence[Span], pcm: Pcm, changes: Sequence[int] = ()) -> list[Span]:
+    """Gather stretches of speech into windows of at most 28 s, cut at the longest pauses.
+
+    None reaches over one of the `changes`, samples at which another language begins.
+    """
     found: list[Span] = []
-    rest = [part for span in speech for part in _parts(span, pcm)]
+    rest = [part for span in speech for piece in _cut_at(span, changes) for part in _parts(piece, pcm)]
     while rest:
-        count = _fitting(rest)
+        apart = next((change for change in changes if change > rest[0].start_sample), None)
+        count = _fitting([part for part in rest if apart is None or part.start_sample < apart])
         taken, rest = rest[:count], rest[count:]
         found.append(
             Span(taken[0].start_sample, taken[-1].end_sample, sum(part.speech_samples for part in taken))
         )
     return found
+
+
+def _cut_at(span: Span, changes: Sequence[int]) -> list[Span]:
+    cuts = [change for change in changes if span.start_sample < change < span.end_sample]
+    edges = [span.start_sample, *cuts, span.end_sample]
+    return [Span(start, end, end - start) for start, end in pairwise(edges)]
 
 
 def _parts(span: Span, pcm: Pcm) -> list[Span]:
@@ -206,6 +231,7 @@ class _Reading:
     """What one decode of a window comes to."""
 
     span: Span
+    language: str
     words: tuple[Word, ...]
     mean_log_probability: float
     ran_away: bool
@@ -230,13 +256,12 @@ class _Reader:
     pcm: Pcm
     speech: SpeechTrack
     recognizer: WhisperRecognizer
-    language: str
     task: str
     vocabulary: tuple[str, ...]
 
-    def readings(self, spans: Sequence[Span]) -> list[_Reading]:
+    def readings(self, spans: Sequence[Span], language: str) -> list[_Reading]:
         """Read windows together, as they are usually read."""
-        return self._read([self._request(span) for span in spans], spans)
+        return self._read([self._request(span, language) for span in spans], spans)
 
     def settled(self, reading: _Reading) -> tuple[Word, ...]:
         """Return the words of a window; what is poor is read again in other ways."""
@@ -249,32 +274,33 @@ class _Reader:
         words = self._with_holes_filled(reading)
         entries = self._entries(words)
         if entries:
-            asked = replace(self._request(span), vocabulary=entries)
+            asked = replace(self._request(span, reading.language), vocabulary=entries)
             biased = self._read([asked], [span])[0]
             words = with_expected_words(words, biased.words, entries, self.speech)
         return words
 
     def _other_readings(self, span: Span, reading: _Reading) -> Iterator[_Reading]:
-        yield self._read([replace(self._request(span), timestamps=False)], [span])[0]
+        yield self._read([replace(self._request(span, reading.language), timestamps=False)], [span])[0]
         if span.length_samples < 2 * SHORTEST_HALF_SAMPLES:
             return
         middle, quarter = span.start_sample + span.length_samples // 2, span.length_samples // 4
         cut = quietest_sample(self.pcm, middle - quarter, middle + quarter)
-        yield self._joined(span, [self._part(span.start_sample, cut), self._part(cut, span.end_sample)])
+        parts = [self._part(span.start_sample, cut), self._part(cut, span.end_sample)]
+        yield self._joined(span, parts, reading.language)
 
-    def _joined(self, span: Span, parts: Sequence[Span]) -> _Reading:
+    def _joined(self, span: Span, parts: Sequence[Span], language: str) -> _Reading:
         """Read a window in parts, each as well as it can be."""
         words: list[Word] = []
         log_probability, ran_away = 0.0, False
         for part in parts:
-            reading = self.readings([part])[0]
+            reading = self.readings([part], language)[0]
             if reading.ran_away:
                 for other in self._other_readings(part, reading):
                     reading = max(reading, other, key=lambda found: found.quality)
             words += (replace(word, source="again") for word in reading.words)
             log_probability += reading.mean_log_probability * part.length_samples / span.length_samples
             ran_away = ran_away or reading.ran_away
-        return self._reading(span, tuple(words), log_probability, ran_away=ran_away)
+        return self._reading(span, language, tuple(words), log_probability, ran_away=ran_away)
 
     def _with_holes_filled(self, reading: _Reading) -> tuple[Word, ...]:
         """Read stretches of speech alone that have no word."""
@@ -286,7 +312,7 @@ class _Reader:
             )
             found = [
                 replace(word, source="again")
-                for word in self.readings([alone])[0].words
+                for word in self.readings([alone], reading.language)[0].words
                 if start <= (word.start_sample + word.end_sample) // 2 < end
             ]
             if found and certainty(found) >= LEAST_ALONE:
@@ -310,28 +336,37 @@ class _Reader:
 
     def _read(self, requests: list[DecodeRequest], spans: Sequence[Span]) -> list[_Reading]:
         hypotheses = self.recognizer.recognize_batch(requests, [_audio(self.pcm, span) for span in spans])
-        return [self._believed(*read) for read in zip(spans, hypotheses, strict=True)]
+        return [
+            self._believed(span, asked.language or "en", hypothesis)
+            for span, asked, hypothesis in zip(spans, requests, hypotheses, strict=True)
+        ]
 
-    def _believed(self, span: Span, hypothesis: Hypothesis) -> _Reading:
+    def _believed(self, span: Span, language: str, hypothesis: Hypothesis) -> _Reading:
         """Return what is to be believed of a hypothesis."""
         if (
             is_noise(hypothesis, span.speech_samples, final=True)
             or is_unplaced(hypothesis.words)
             or certainty(hypothesis.words) < LEAST_CERTAINTY
         ):
-            return self._reading(span, (), hypothesis.mean_log_probability)
+            return self._reading(span, language, (), hypothesis.mean_log_probability)
         written = clamped(without_stammer(without_marks(hypothesis.words), self.speech), self.speech)
         words = drop_squeezed(without_loops(written, (), self.speech), self.speech)
         ran_away = hypothesis.capped or len(words) < len(written)
-        return self._reading(span, words, hypothesis.mean_log_probability, ran_away=ran_away)
+        return self._reading(span, language, words, hypothesis.mean_log_probability, ran_away=ran_away)
 
     def _reading(
-        self, span: Span, words: tuple[Word, ...], log_probability: float, *, ran_away: bool = False
+        self,
+        span: Span,
+        language: str,
+        words: tuple[Word, ...],
+        log_probability: float,
+        *,
+        ran_away: bool = False,
     ) -> _Reading:
         found = holes(words, self.speech, span.start_sample, span.end_sample)
-        return _Reading(span, words, log_probability, ran_away, tuple(found))
+        return _Reading(span, language, words, log_probability, ran_away, tuple(found))
 
-    def _request(self, span: Span) -> DecodeRequest:
+    def _request(self, span: Span, language: str) -> DecodeRequest:
         return DecodeRequest(
             span.start_sample,
             span.end_sample,
@@ -339,7 +374,7 @@ class _Reader:
             max_new_tokens=MOST_NEW_TOKENS,
             min_window_samples=FULL_WINDOW_SAMPLES,
             padding_samples=0,
-            language=self.language,
+            language=language,
             task=self.task,
             new_speech_samples=span.speech_samples,
             final=True,
@@ -373,13 +408,49 @@ def _by_span(words: Sequence[Word], spans: Sequence[Span]) -> dict[Span, list[Wo
     return found
 
 
-def _language(pcm: Pcm, spans: Sequence[Span], recognizer: WhisperRecognizer) -> str:
+# Languages ----------------------------------------------------------------------------------------------
+
+
+def _language(
+    pcm: Pcm, spans: Sequence[Span], recognizer: WhisperRecognizer, languages: tuple[str, ...]
+) -> str:
     """Let the windows with most speech vote on the language."""
     belief: dict[str, float] = {}
     for span in sorted(spans, key=lambda span: -span.speech_samples)[:LANGUAGE_WINDOWS]:
-        for language, believed in recognizer.detect_language(_audio(pcm, span)).items():
+        for language, believed in _beliefs(pcm, span, recognizer, languages).items():
             belief[language] = belief.get(language, 0.0) + believed * span.speech_samples
     return max(belief, key=lambda code: belief[code])
+
+
+def _beliefs(
+    pcm: Pcm, span: Span, recognizer: WhisperRecognizer, languages: tuple[str, ...]
+) -> dict[str, float]:
+    found = recognizer.detect_language(_audio(pcm, span))
+    return {code: believed for code, believed in found.items() if code in languages} or found
+
+
+def _language_changes(live: Sequence[Utterance]) -> tuple[int, ...]:
+    """Return where another language was heard live than before, samples."""
+    known = [utterance for utterance in live if utterance.language is not None]
+    return tuple(after.start_sample for before, after in pairwise(known) if after.language != before.language)
+
+
+def _language_of(
+    pcm: Pcm,
+    span: Span,
+    recognizer: WhisperRecognizer,
+    live: Sequence[Utterance],
+    languages: tuple[str, ...],
+) -> str:
+    """Judge the language of one window where several were heard; what was heard live in it weighs."""
+    heard: Counter[str] = Counter()
+    for utterance in live:
+        within = min(utterance.end_sample, span.end_sample) - max(utterance.start_sample, span.start_sample)
+        if utterance.language is not None and within > 0:
+            heard[utterance.language] += within
+    total = max(1, heard.total())
+    beliefs = _beliefs(pcm, span, recognizer, languages)
+    return max(beliefs, key=lambda code: beliefs[code] * (UNHEARD_WEIGHT + heard[code] / total))
 
 
 def _audio(pcm: Pcm, span: Span) -> FloatArray:

@@ -60,7 +60,7 @@ def annotation(turns: Sequence[Turn], at: float = 0.0) -> Annotation:
 
 
 def error_rate(turns: Sequence[Turn], wav: Path, duration: float = 30.0, at: float = 0.0) -> float:
-    """Diarization error rate without collar, overlaps scored, of the call from `at` on, by pyannote.metrics."""
+    """Diarization error rate without collar, overlaps scored, of the call from second `at` on."""
     (reference,) = load_rttm(str(wav.with_suffix(".rttm"))).values()
     rate = DiarizationErrorRate(collar=0.0, skip_overlap=False)
     return float(rate(reference, annotation(turns, at), uem=Timeline([Segment(at, at + duration)])))

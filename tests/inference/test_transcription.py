@@ -18,6 +18,7 @@ from live_asr.inference.silero import SileroDetector
 from live_asr.inference.transcription import (
     LONGEST_WINDOW_SAMPLES,
     Span,
+    probabilities,
     speech_spans,
     transcribe,
     windows,
@@ -57,6 +58,10 @@ def span(start: float, end: float) -> Span:
 def word_errors(truth: str, words: tuple[Word, ...]) -> float:
     normalize = EnglishTextNormalizer()
     return float(jiwer.wer(normalize(truth), normalize("".join(word.text for word in words))))
+
+
+def spans_of(pcm: Pcm, detector: SileroDetector) -> list[Span]:
+    return speech_spans(probabilities(pcm, detector), pcm.size)
 
 
 # Windows ------------------------------------------------------------------------------------------------
@@ -104,11 +109,11 @@ def test_all_speech_is_in_exactly_one_window_and_none_is_too_long(gaps: list[tup
 
 
 def test_speech_is_found_where_it_is_and_silence_holds_none(detector: SileroDetector, call: Pcm) -> None:
-    found = speech_spans(call, detector)
+    found = spans_of(call, detector)
     assert samples(6.0) < found[0].start_sample < samples(7.0)  # by its RTTM the call begins at 6.69 s
     assert found[-1].end_sample <= call.size
-    assert speech_spans(np.zeros(samples(70.0), np.int16), detector) == []
-    assert speech_spans(NOTHING, detector) == []
+    assert spans_of(np.zeros(samples(70.0), np.int16), detector) == []
+    assert spans_of(NOTHING, detector) == []
 
 
 # Words --------------------------------------------------------------------------------------------------
@@ -173,7 +178,7 @@ def test_a_window_votes_on_the_language_with_as_much_speech_as_it_holds(
     hello, pause = call[samples(6.5) : samples(8.5)], np.zeros(samples(5.0), np.int16)
     torn = Torn()
     pcm = np.concatenate([hello, pause, hello, pause, call[samples(9.0) :]])
-    assert len(windows(speech_spans(pcm, detector), pcm)) == 3
+    assert len(windows(spans_of(pcm, detector), pcm)) == 3
     assert transcribe(pcm, torn, detector) == ((), "en")
     assert torn.languages == {"en"}
 
