@@ -12,6 +12,7 @@ from live_asr.client.media import PCM_BYTES_PER_SECOND, MediaFile
 from live_asr.client.opening import connect
 from live_asr.client.resuming import SessionMessage
 from live_asr.client.session import ENDED, FRAME_BYTES, LiveSession, Pace
+from live_asr.core.timeline import SkippedGap
 from live_asr.errors import LiveAsrError
 
 
@@ -39,10 +40,11 @@ async def transcribe_file(
     """
     media = await asyncio.to_thread(MediaFile.probe, path)
     as_file = pace == "fast" and media.is_streamable
+    skipped: list[SkippedGap] = []
     if as_file:
         chunks = media.file_chunks(FRAME_BYTES)
     else:
-        chunks = media.pcm_chunks(PCM_BYTES_PER_SECOND // 10 if pace == "realtime" else FRAME_BYTES)
+        chunks = media.pcm_chunks(PCM_BYTES_PER_SECOND // 10 if pace == "realtime" else FRAME_BYTES, skipped)
     async with connect(
         url,
         token=token,
@@ -58,8 +60,12 @@ async def transcribe_file(
     ) as session:
         yield session.ready
         sending = asyncio.create_task(_send_chunks(session, chunks, pace, enough or asyncio.Event()))
+        has_told = False
         try:
             async for message in session:
+                if skipped and not has_told:  # of one; the server tells of no more, either
+                    has_told = True
+                    yield skipped[0].notice()
                 yield message
             await sending
         finally:

@@ -11,6 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+
+from live_asr.core.audio import Samples, floats
+from live_asr.core.downmix import Downmixer, mono_weights
+from live_asr.core.timeline import SkippedGap, Timeline, origin
 from live_asr.core.types import SAMPLE_RATE_HZ
 from live_asr.errors import MediaError
 
@@ -38,17 +43,11 @@ class MediaFile:
         """
         with _opened(path) as file, _reading(path), _container(file) as container:
             audio = _audio_stream(path, container)
-            if container.duration is not None:
-                duration: float | None = container.duration / 1_000_000
-            elif audio.duration is not None:
-                duration = float(audio.duration * audio.time_base)
-            else:
-                duration = None
             formats = set(container.format.name.split(","))
             return cls(
                 path=path,
                 size_bytes=path.stat().st_size,
-                duration=duration,
+                duration=_duration(container, audio),
                 is_streamable=bool(formats & _STREAMABLE) and not any(map(_is_film, container.streams.video)),
             )
 
@@ -58,13 +57,14 @@ class MediaFile:
             while chunk := file.read(chunk_bytes):
                 yield chunk
 
-    def pcm_chunks(self, chunk_bytes: int) -> Iterator[bytes]:
+    def pcm_chunks(self, chunk_bytes: int, skipped: list[SkippedGap] | None = None) -> Iterator[bytes]:
         """Yield the audio as PCM, s16le, 16 kHz, mono; all chunks but the last have `chunk_bytes`.
 
-        Damaged packets are passed over, as players do; raises MediaError when nothing else is left.
+        Times are the file's: there is silence where it has none. Gaps too long for that are added to
+        `skipped`. Damaged packets are passed over, as players do; raises MediaError when nothing is left.
         """
         pending = bytearray()
-        for samples in self._decoded():
+        for samples in self._decoded([] if skipped is None else skipped):
             pending += samples
             while len(pending) >= chunk_bytes:
                 yield bytes(pending[:chunk_bytes])
@@ -72,27 +72,93 @@ class MediaFile:
         if pending:
             yield bytes(pending)
 
-    def _decoded(self) -> Iterator[bytes]:
+    def _decoded(self, skipped: list[SkippedGap]) -> Iterator[bytes]:
         import av
 
         is_damaged = has_audio = False
         with _opened(self.path) as file, _reading(self.path), _container(file) as container:
             stream = _audio_stream(self.path, container)
-            resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE_HZ)
+            timeline: Timeline[Any] = Timeline(container.format.name, _start(container))
+            timeline.skipped = skipped
+            mixer = _Mixer()
             for packet in container.demux(stream):
                 try:
                     frames = packet.decode()
                 except av.error.InvalidDataError:
                     is_damaged = True
                     continue
-                for frame in (out for decoded in frames for out in resampler.resample(decoded)):
+                size_bytes = packet.size
+                for frame in frames:
                     has_audio = True
-                    yield frame.to_ndarray().tobytes()
-            if has_audio:
-                for frame in resampler.resample(None):
-                    yield frame.to_ndarray().tobytes()
+                    length = frame.samples / frame.sample_rate
+                    for silence, placed in timeline.place(frame, frame.time, length, size_bytes):
+                        yield from mixer.feed(placed, silence)
+                    size_bytes = 0
+            for silence, placed in timeline.finish():
+                yield from mixer.feed(placed, silence)
+            yield mixer.finish()
         if is_damaged and not has_audio:
             raise MediaError(f"{self.path} is damaged: none of its audio can be decoded.")
+
+
+class _Mixer:
+    """Bring decoded frames to PCM, s16le, 16 kHz, mono, as the server would."""
+
+    def __init__(self) -> None:
+        self._form: tuple[tuple[str, ...], int] | None = None
+        self._downmixer = Downmixer((1.0,), SAMPLE_RATE_HZ)
+        self._resampler: Any = None
+
+    def feed(self, frame: Any, silence: float) -> Iterator[bytes]:
+        """Yield so many seconds of silence and the frame."""
+        import av
+
+        rate_hz, names = frame.sample_rate, tuple(channel.name for channel in frame.layout.channels)
+        if (names, rate_hz) != self._form:
+            yield self.finish()
+            self._form = (names, rate_hz)
+            self._downmixer = Downmixer(mono_weights(names), rate_hz)
+            self._resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE_HZ)
+        missing = round(silence * rate_hz)
+        while missing > 0:
+            count = min(missing, rate_hz)
+            yield self._resampled(self._downmixer.feed(np.zeros((len(names), count), np.float32)))
+            missing -= count
+        channels = floats(frame.to_ndarray(), len(names), is_planar=frame.format.is_planar)
+        yield self._resampled(self._downmixer.feed(channels))
+
+    def finish(self) -> bytes:
+        """Return what the filters still hold."""
+        if self._resampler is None:
+            return b""
+        last = self._resampled(self._downmixer.finish())
+        return last + b"".join(out.to_ndarray().tobytes() for out in self._resampler.resample(None))
+
+    def _resampled(self, samples: Samples) -> bytes:
+        import av
+
+        if not self._form or not samples.size:
+            return b""
+        frame = av.AudioFrame.from_ndarray(samples[None], "flt", "mono")
+        frame.sample_rate = self._form[1]
+        return b"".join(out.to_ndarray().tobytes() for out in self._resampler.resample(frame))
+
+
+def _start(container: Any) -> float | None:
+    return None if container.start_time is None else container.start_time / 1_000_000
+
+
+def _duration(container: Any, audio: Any) -> float | None:
+    """Return how much will be heard of a file, in seconds; None where it does not say."""
+    start = _start(container) or 0.0
+    begin = origin(container.format.name, start)
+    if audio.duration is not None:
+        return float((audio.start_time or 0) * audio.time_base + audio.duration * audio.time_base) - begin
+    if container.duration is None:
+        return None
+    # Matroska writes where it ends, the others how long they are.
+    is_end = "matroska" in container.format.name
+    return float(container.duration) / 1_000_000 + (0.0 if is_end else start) - begin
 
 
 @contextmanager

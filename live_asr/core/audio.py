@@ -5,6 +5,8 @@ Samples are float32, mono, from -1 to 1. Any chunking of the same bytes gives th
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -41,10 +43,10 @@ def bytes_per_second(encoding: str, sample_rate: int, channels: int) -> int:
 
 
 class PcmDecoder:
-    """Turn raw audio of any chunking into mono samples at the rate they came in.
+    """Turn raw audio of any chunking into samples at the rate they came in.
 
-    `encoding` is one of `SAMPLE_BYTES`; `channels` of interleaved audio are averaged into one. Bytes of
-    an unfinished frame wait for the next call, so the last few bytes of a stream may give no sample.
+    `encoding` is one of `SAMPLE_BYTES`; `channels` are interleaved. Bytes of an unfinished frame wait for
+    the next call, so the last few bytes of a stream may give no sample.
     """
 
     def __init__(self, encoding: str, channels: int = 1) -> None:
@@ -59,17 +61,12 @@ class PcmDecoder:
         """How many bytes of an unfinished frame wait."""
         return len(self._rest)
 
-    def feed(self, data: bytes) -> Samples:
-        """Return the samples that `data` completes: shape (samples,), float32, -1 to 1."""
+    def feed(self, data: bytes) -> NDArray[np.float32]:
+        """Return the samples that `data` completes: shape (channels, samples), float32, -1 to 1."""
         joined = self._rest + data if self._rest else data
         whole = len(joined) - len(joined) % self._frame_bytes
         self._rest = bytes(joined[whole:])
-        samples = self._read(memoryview(joined)[:whole])
-        if self._channels == 1:
-            return samples
-        frames = samples.reshape(-1, self._channels)
-        mixed: Samples = sum(frames.T[1:], start=frames.T[0].copy()) / np.float32(self._channels)
-        return mixed
+        return self._read(memoryview(joined)[:whole]).reshape(-1, self._channels).T
 
     def _read(self, data: memoryview) -> Samples:
         if self._table is not None:
@@ -82,7 +79,23 @@ class PcmDecoder:
         return bounded(np.frombuffer(data, "<f4").astype(np.float32))
 
 
-def bounded(samples: Samples) -> Samples:
+def floats(found: NDArray[Any], channels: int, *, is_planar: bool) -> NDArray[np.float32]:
+    """Return samples of any type, as FFmpeg hands them out, as floats: shape (channels, samples).
+
+    Integers are brought to -1 to 1, floats stay as they are, beyond that too.
+    """
+    if not is_planar:
+        found = found.reshape(-1, channels).T
+    if not np.issubdtype(found.dtype, np.integer):
+        with np.errstate(over="ignore"):
+            return found.astype(np.float32, copy=False)
+    full_scale = np.float32(2 ** (8 * found.itemsize - 1))
+    zero = full_scale if np.issubdtype(found.dtype, np.unsignedinteger) else np.float32(0)
+    scaled: NDArray[np.float32] = (found.astype(np.float32) - zero) / full_scale
+    return scaled
+
+
+def bounded(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     """Clip samples to -1 to 1 in place, and silence those that are no finite number."""
     np.nan_to_num(samples, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
     return np.clip(samples, -1.0, 1.0, out=samples)

@@ -22,7 +22,7 @@ from live_asr.client import Pace, Reconnecting, Resumed, fetch_transcript, trans
 from live_asr.client.media import MediaFile
 from live_asr.config import Settings
 from live_asr.core.export import FORMATS, Record
-from live_asr.core.messages import Final, Ready
+from live_asr.core.messages import Final, Notice, Ready
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import seconds
 from live_asr.errors import LiveAsrError, MediaError, StorageError
@@ -105,7 +105,7 @@ async def _replay(
     """Stream one file and write its transcripts; return whether all of it went well."""
     transcript, session = Transcript(), ""
     turns: str | None = None
-    succeeded = False
+    succeeded = has_skipped = False
     try:
         with view.showing(file):
             messages = transcribe_file(
@@ -132,12 +132,14 @@ async def _replay(
                     if isinstance(message, Resumed):
                         view.say("Connected again.")
                         continue
+                    if isinstance(message, Notice):
+                        has_skipped |= message.code == "gap_skipped"
                     transcript.apply(message)
                     view.show(message)
                     if isinstance(message, Final):
                         turns = await _fetched_turns(message, url, options, view)
         succeeded = True
-        _remark(file, transcript, view, enough)
+        _remark(file, transcript, view, is_shortened=has_skipped or enough.is_set())
     except LiveAsrError as error:
         if error.code == "unauthorized":
             error.hint = "Give the server's token with --token or LIVE_ASR_SERVER__TOKEN."
@@ -160,10 +162,10 @@ async def _fetched_turns(final: Final, url: str, options: ReplayOptions, view: C
         return None
 
 
-def _remark(file: MediaFile, transcript: Transcript, view: CaptionsView, enough: asyncio.Event) -> None:
+def _remark(file: MediaFile, transcript: Transcript, view: CaptionsView, *, is_shortened: bool) -> None:
     """Say what a result that looks like success may hide."""
     heard = seconds(transcript.duration_samples)
-    if not enough.is_set() and file.duration and heard < file.duration * 0.95 - _SHORT:
+    if not is_shortened and file.duration and heard < file.duration * 0.95 - _SHORT:
         view.say(
             f"{file.path} ended early: {heard:.0f} s of {file.duration:.0f} s were heard."
             " It may be cut off or damaged."

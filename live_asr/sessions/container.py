@@ -9,6 +9,7 @@ from enum import Enum
 from pathlib import Path
 
 from live_asr.core.audio import Samples
+from live_asr.core.messages import Notice
 from live_asr.core.types import SAMPLE_RATE_HZ
 from live_asr.errors import LiveAsrError, MediaError
 from live_asr.sessions.media import HINT, MediaReader, joined
@@ -56,6 +57,11 @@ class ContainerDecoder:
     def skipped_packets(self) -> int:
         """How many corrupt packets were passed over."""
         return self._reader.skipped_packets
+
+    @property
+    def notices(self) -> deque[Notice]:
+        """What the client should know of its audio; the thread adds at one end."""
+        return self._reader.notices
 
     @property
     def has_more(self) -> bool:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from live_asr.core.audio import PcmDecoder, Samples
-from live_asr.core.messages import AudioFormat
+from live_asr.core.declaration import Declaration
+from live_asr.core.downmix import Downmixer
+from live_asr.core.messages import AudioFormat, Notice
 from live_asr.sessions.container import ContainerDecoder
 from live_asr.sessions.resampling import Resampler
 
@@ -31,6 +34,10 @@ class AudioDecoder(Protocol):
     @property
     def skipped_packets(self) -> int:
         """How many corrupt packets were passed over so far."""
+
+    @property
+    def notices(self) -> deque[Notice]:
+        """What the client should know of its audio, in order; whoever tells of one removes it."""
 
     async def feed(self, data: bytes) -> Samples:
         """Take the next bytes; return what is decoded so far: shape (samples,), float32, 16 kHz, maybe empty.
@@ -68,8 +75,11 @@ class PcmStreamDecoder:
     skipped_packets = 0
 
     def __init__(self, audio: AudioFormat) -> None:
+        self._declaration = Declaration(audio)
         self._decoder = PcmDecoder(audio.encoding, audio.channels)
+        self._downmixer = Downmixer((1 / audio.channels,) * audio.channels, audio.sample_rate)
         self._resampler = Resampler(audio.sample_rate)
+        self.notices: deque[Notice] = deque()
 
     async def feed(self, data: bytes) -> Samples:
         """Return the samples that `data` completes; a large piece is decoded in a thread."""
@@ -78,12 +88,15 @@ class PcmStreamDecoder:
         return await asyncio.to_thread(self._decode, data)
 
     async def finish(self) -> Samples:
-        """Return what the resampler holds; bytes of an unfinished sample are dropped."""
-        return self._resampler.finish()
+        """Return what the filters hold; bytes of an unfinished sample are dropped."""
+        last = self._resampler.feed(self._downmixer.finish())
+        return np.concatenate((last, self._resampler.finish()))
 
     def close(self) -> None:
         """Do nothing: memory is all that is held."""
 
     def _decode(self, data: bytes) -> Samples:
-        samples = self._decoder.feed(data)
-        return self._resampler.feed(samples) if len(samples) else np.empty(0, np.float32)
+        notice = self._declaration.look(data)
+        if notice is not None:
+            self.notices.append(notice)
+        return self._resampler.feed(self._downmixer.feed(self._decoder.feed(data)))

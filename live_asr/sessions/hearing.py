@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from live_asr.core.messages import Notice
 from live_asr.core.session import Session
 from live_asr.inference.interfaces import FloatArray
 from live_asr.sessions.decoding import AudioDecoder
@@ -59,6 +60,13 @@ class Hearing:
         while self._decoder.has_more:
             await self.room()
             self._heard(await self._decoder.finish())
+
+    def take_notices(self) -> list[Notice]:
+        """Return what the client should know of its audio and has not been told."""
+        found = []
+        while self._decoder.notices:
+            found.append(self._decoder.notices.popleft())
+        return found
 
     def close(self) -> None:
         """Free what the decoder holds. Idempotent."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -17,18 +18,21 @@ import av
 import av.error
 import numpy as np
 from av.audio.frame import AudioFrame
-from av.audio.resampler import AudioResampler
 from av.container import InputContainer
 from numpy.typing import NDArray
 
-from live_asr.core.audio import Samples, bounded
+from live_asr.core.audio import Samples, floats
+from live_asr.core.downmix import Downmixer, mono_weights
+from live_asr.core.messages import Notice
+from live_asr.core.timeline import Timeline
+from live_asr.core.types import SAMPLE_RATE_HZ
 from live_asr.errors import MediaError
 from live_asr.sessions.resampling import Resampler
 from live_asr.storage.files import check_room, storage_error
 
 FORMATS = (
     "matroska,webm,ogg,mp3,mov,mp4,m4a,3gp,3g2,mj2,wav,w64,flac,aac,aiff,au,caf,avi,mpegts,mpeg,"
-    "flv,asf,amr,ac3,eac3"
+    "flv,asf,amr,ac3,eac3,wv,tta"
 )
 """No playlists among them: those would make FFmpeg open files and addresses of the client's choosing."""
 
@@ -112,14 +116,18 @@ class PeekableSource:
 class MediaReader:
     """Decode one media stream to 16 kHz mono.
 
-    `skipped_packets` counts the corrupt ones that were passed over. The first audio track is taken.
+    `skipped_packets` counts the corrupt ones that were passed over, `notices` are what to tell the client.
+    The first audio track is taken. Where it begins late, or its timestamps leave a gap, there is silence, so
+    that a sample's place says when it sounds; see `Timeline`.
     """
 
     def __init__(self, source: ByteSource, spool_directory: Path | None = None) -> None:
         self._source = PeekableSource(source)
         self._spool_directory = spool_directory
         self._mixer = Mixer()
+        self._has_told = False
         self.skipped_packets = 0
+        self.notices: deque[Notice] = deque()
 
     def samples(self) -> Iterator[Samples]:
         """Yield samples as they are decoded: shape (samples,), float32, mono, 16 kHz.
@@ -132,7 +140,7 @@ class MediaReader:
         if not head:
             return
         refuse_strangers(head)
-        if head[4:8] in BOXES and index_comes_last(self._source):
+        if (head[4:8] in BOXES and index_comes_last(self._source)) or table_comes_last(self._source):
             with spooled(self._source, self._spool_directory) as file:
                 yield from self._decoded(file, head)
         else:
@@ -145,26 +153,43 @@ class MediaReader:
                 fault = f"The {container.format.long_name} stream has no audio track, only {found}."
                 raise MediaError(fault, HINT)
             heard = False
-            for frame in self._frames(container):
+            for silence, frame in self._placed(container):
                 try:
-                    mixed = self._mixer.feed(frame)
+                    yield from self._mixer.feed(frame, silence)
                 except MediaError:
                     self.skipped_packets += 1
                     if not heard and self.skipped_packets >= MOST_ODD_FRAMES:
                         raise
                     continue
                 heard = True
-                if len(mixed):
-                    yield mixed
             if not heard:
                 fault = f"No audio could be decoded from the {container.format.long_name} stream."
                 raise MediaError(f"{fault} It ends too early or is damaged.", HINT)
-        last = self._mixer.finish()
-        if len(last):
-            yield last
+        yield self._mixer.finish()
 
-    def _frames(self, container: InputContainer) -> Iterator[AudioFrame]:
-        """Decode the first audio track, passing over what is corrupt."""
+    def _placed(self, container: InputContainer) -> Iterator[tuple[float, AudioFrame]]:
+        """Decode, and yield each frame with the seconds of silence that the file's clock wants before it."""
+        start = container.start_time
+        timeline: Timeline[AudioFrame] = Timeline(
+            container.format.name, None if start is None else start / av.time_base
+        )
+        for frame, size_bytes in self._frames(container):
+            yield from timeline.place(
+                frame, frame.time, frame.samples / max(frame.sample_rate, 1), size_bytes
+            )
+            self._tell_of(timeline)
+        yield from timeline.finish()
+        self._tell_of(timeline)
+
+    def _tell_of(self, timeline: Timeline[AudioFrame]) -> None:
+        if timeline.skipped:
+            if not self._has_told:
+                self.notices.append(timeline.skipped[0].notice())
+            self._has_told = True
+            timeline.skipped.clear()
+
+    def _frames(self, container: InputContainer) -> Iterator[tuple[AudioFrame, int]]:
+        """Decode the first audio track, passing over what is corrupt; with the bytes that a frame took."""
         heard_at_bytes = self._source.read_bytes
         errors_in_a_row = 0
         stream = container.streams.audio[0]
@@ -185,8 +210,10 @@ class MediaReader:
                 except av.error.FFmpegError:
                     self.skipped_packets += 1
                     frames = []
+                size_bytes = packet.size
                 for frame in frames:
-                    yield frame
+                    yield frame, size_bytes
+                    size_bytes = 0
                     heard_at_bytes, errors_in_a_row = self._source.read_bytes, 0
                 if self._source.read_bytes - heard_at_bytes > MOST_SILENT_BYTES:
                     fault = f"{MOST_SILENT_BYTES // 2**20} MiB in a row held no audio."
@@ -198,51 +225,48 @@ class MediaReader:
 class Mixer:
     """Bring decoded frames of any format, layout and rate to 16 kHz mono float32.
 
-    Two channels are averaged and soxr resamples, so that the same audio gives the same samples whether it
-    comes raw or in a container. Before that, swresample brings more channels to two, since it knows what
-    each is for; only then, because PyAV wraps it in a filter graph, which starts a thread for each core.
+    Channels are mixed and soxr resamples here and for raw audio alike, so that the same audio gives the same
+    samples whether it comes raw or in a container.
     """
 
     def __init__(self) -> None:
-        self._form: tuple[str, str, int] | None = None
-        self._to_stereo: AudioResampler | None = None
-        self._resampler = Resampler(16_000)
+        self._form: tuple[tuple[str, ...], int] | None = None
+        self._downmixer = Downmixer((1.0,), SAMPLE_RATE_HZ)
+        self._resampler = Resampler(SAMPLE_RATE_HZ)
 
-    def feed(self, frame: AudioFrame) -> Samples:
-        """Return what is ready at 16 kHz; a change of rate flushes the filter.
+    def feed(self, frame: AudioFrame, silence: float = 0.0) -> Iterator[Samples]:
+        """Yield what is ready at 16 kHz of so many seconds of silence and the frame.
 
-        Raises MediaError for a rate or a number of channels that no recording has.
+        A change of rate or channels flushes what was before. Raises MediaError for a rate or a number of
+        channels that no recording has, and for samples that cannot be read.
         """
-        rate_hz, channels = frame.sample_rate, frame.layout.nb_channels
-        if not LOWEST_RATE_HZ <= rate_hz <= HIGHEST_RATE_HZ or not 1 <= channels <= MOST_CHANNELS:
-            fault = f"The stream claims a sample rate of {rate_hz} Hz and {channels} channels."
+        rate_hz, names = frame.sample_rate, tuple(channel.name for channel in frame.layout.channels)
+        if not LOWEST_RATE_HZ <= rate_hz <= HIGHEST_RATE_HZ or not 1 <= len(names) <= MOST_CHANNELS:
+            fault = f"The stream claims a sample rate of {rate_hz} Hz and {len(names)} channels."
             raise MediaError(fault, f"Rates from {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz can be read.")
-        form = (frame.format.name, frame.layout.name, rate_hz)
-        flushed: list[Samples] = []
-        if form != self._form:
-            if self._form is None or self._form[2] != rate_hz:
-                flushed.append(self._resampler.finish())
-                self._resampler = Resampler(rate_hz)
-            self._to_stereo = None
-            if channels > 2:
-                self._to_stereo = AudioResampler(format="fltp", layout="stereo", rate=rate_hz)
-            self._form = form
-        return joined(flushed + [self._resampler.feed(averaged(part)) for part in self._mixed(frame)])
-
-    def _mixed(self, frame: AudioFrame) -> list[NDArray[Any]]:
-        """Return the frame's samples as one or two channels, shape (channels, samples)."""
-        frame.pts = None  # samples follow each other; a jump in time is not to be filled
         try:
-            frames = [frame] if self._to_stereo is None else self._to_stereo.resample(frame)
-            return [floats(one) for one in frames]
+            channels = floats(frame.to_ndarray(), len(names), is_planar=frame.format.is_planar)
         except (av.error.FFmpegError, ValueError) as error:
-            self._form = None  # the next frame gets a mixer that has not failed
-            fault = f"Audio with the channels '{frame.layout.name}' cannot be mixed."
+            fault = f"Audio with the channels '{frame.layout.name}' cannot be read."
             raise MediaError(fault, "Send mono or stereo.") from error
+        if (names, rate_hz) != self._form:
+            yield self.finish()
+            self._form = (names, rate_hz)
+            self._downmixer = Downmixer(mono_weights(names), rate_hz)
+            self._resampler = Resampler(rate_hz)
+        missing = round(silence * rate_hz)
+        while missing > 0:
+            count = min(missing, rate_hz)
+            yield self._resampled(np.zeros((len(names), count), np.float32))
+            missing -= count
+        yield self._resampled(channels)
+
+    def _resampled(self, channels: NDArray[np.float32]) -> Samples:
+        return self._resampler.feed(self._downmixer.feed(channels))
 
     def finish(self) -> Samples:
-        """Return what the filter still holds."""
-        return self._resampler.finish()
+        """Return what the filters still hold."""
+        return joined([self._resampler.feed(self._downmixer.finish()), self._resampler.finish()])
 
 
 def refuse_strangers(head: bytes) -> None:
@@ -271,6 +295,17 @@ def index_comes_last(source: PeekableSource) -> bool:
             return False
         position += size_bytes
     return False
+
+
+def table_comes_last(source: PeekableSource) -> bool:
+    """Tell whether a stream is in Apple's Core Audio Format with packets of varying size.
+
+    The table of their sizes may come behind them, and FFmpeg reads it only where it can go back.
+    """
+    # The header of the file has 8 bytes; the description comes first: 12 of its own header, then the rate in
+    # 8, the codec in 4, flags in 4, and the size of a packet, which is 0 where it varies.
+    head = source.peek(0, 40)
+    return head[:4] == b"caff" and head[8:12] == b"desc" and head[36:40] == bytes(4)
 
 
 def spooled(source: ByteSource, directory: Path | None) -> IO[bytes]:
@@ -326,27 +361,6 @@ def open_container(source: Any, head: bytes) -> InputContainer:
 def id3_bytes(head: bytes) -> int:
     """Return the length of the ID3v2 tag that `head`, at least 10 bytes, begins with."""
     return 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=False))
-
-
-def floats(frame: AudioFrame) -> NDArray[Any]:
-    """Return a frame's samples: shape (channels, samples), float32. Raises ValueError for odd formats."""
-    found = frame.to_ndarray()
-    if not frame.format.is_planar:
-        found = found.reshape(-1, frame.layout.nb_channels).T
-    if not np.issubdtype(found.dtype, np.integer):
-        with np.errstate(over="ignore"):
-            return found.astype(np.float32, copy=False)
-    full_scale = np.float32(2 ** (8 * found.itemsize - 1))
-    zero = full_scale if np.issubdtype(found.dtype, np.unsignedinteger) else np.float32(0)
-    scaled: NDArray[Any] = (found.astype(np.float32) - zero) / full_scale
-    return scaled
-
-
-def averaged(channels: NDArray[Any]) -> Samples:
-    """Return the mean of one or two channels, shape (channels, samples), without what is out of bounds."""
-    with np.errstate(invalid="ignore", over="ignore"):  # a damaged stream may hold infinities
-        total = channels[0] + channels[1] if len(channels) > 1 else channels[0].copy()
-    return bounded((total / np.float32(len(channels))).astype(np.float32, copy=False))
 
 
 def joined(pieces: list[Samples]) -> Samples:

@@ -346,6 +346,8 @@ class SessionRunner:
                 await self._ingest_one(item)
             except MediaError as error:
                 self._give_up_on(error)
+            for notice in self._hearing.take_notices():
+                self._tell(notice)
             self._advanced()
             await asyncio.sleep(0)  # nothing above has to wait for anything, and others want the loop too
 
@@ -357,6 +359,7 @@ class SessionRunner:
             await self._hearing.hear_again(self._kept_audio, self.received_bytes)
         except MediaError as error:
             self._give_up_on(error)
+        self._hearing.take_notices()  # the run that heard it first has told of them
 
     def _give_up_on(self, error: MediaError) -> None:
         """End the session as if stopped, or as failed where nothing was heard: what follows is no audio."""

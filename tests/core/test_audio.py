@@ -29,9 +29,9 @@ def test_any_chunking_of_the_same_bytes_gives_the_same_samples(
     decoder = PcmDecoder(encoding, channels)
     edges = [0, *sorted(cuts), len(data)]
     pieces = [decoder.feed(data[a:b]) for a, b in pairwise(edges)]
-    np.testing.assert_array_equal(np.concatenate(pieces), whole)
+    np.testing.assert_array_equal(np.concatenate(pieces, axis=1), whole)
     frame_bytes = SAMPLE_BYTES[encoding] * channels
-    assert len(whole) == len(data) // frame_bytes
+    assert whole.shape == (channels, len(data) // frame_bytes)
     assert decoder.rest_bytes == len(data) % frame_bytes
 
 
@@ -45,17 +45,17 @@ def test_samples_are_finite_float32_from_minus_one_to_one(encoding: str, channel
 
 def test_16_bit_samples_become_fractions_of_full_scale() -> None:
     samples = PcmDecoder("pcm_s16le").feed(struct.pack("<4h", 0, 16384, -32768, 32767))
-    assert samples.tolist() == [0.0, 0.5, -1.0, 32767 / 32768]
+    assert samples.tolist() == [[0.0, 0.5, -1.0, 32767 / 32768]]
 
 
 def test_float_samples_are_clipped_and_those_that_are_no_number_are_silent() -> None:
     data = struct.pack("<6f", 0.25, float("nan"), float("inf"), -float("inf"), 7.0, -7.0)
-    assert PcmDecoder("pcm_f32le").feed(data).tolist() == [0.25, 0.0, 0.0, 0.0, 1.0, -1.0]
+    assert PcmDecoder("pcm_f32le").feed(data).tolist() == [[0.25, 0.0, 0.0, 0.0, 1.0, -1.0]]
 
 
-def test_stereo_is_averaged() -> None:
+def test_stereo_comes_as_two_channels() -> None:
     data = struct.pack("<4h", 16384, -16384, 16384, 0)
-    assert PcmDecoder("pcm_s16le", channels=2).feed(data).tolist() == [0.0, 0.25]
+    assert PcmDecoder("pcm_s16le", channels=2).feed(data).tolist() == [[0.5, 0.5], [-0.5, 0.0]]
 
 
 @pytest.mark.parametrize(("encoding", "codec"), [("mulaw", "pcm_mulaw"), ("alaw", "pcm_alaw")])
@@ -64,7 +64,7 @@ def test_every_byte_of_g711_expands_as_in_ffmpeg(encoding: str, codec: str) -> N
     context = av.CodecContext.create(codec, "r")
     context.sample_rate, context.layout = 8000, "mono"
     expected = np.concatenate([f.to_ndarray().reshape(-1) for f in context.decode(av.Packet(data))])
-    np.testing.assert_array_equal(PcmDecoder(encoding).feed(data) * 32768, expected)
+    np.testing.assert_array_equal(PcmDecoder(encoding).feed(data)[0] * 32768, expected)
 
 
 def test_a_slice_is_addressed_by_the_samples_of_the_session() -> None:
