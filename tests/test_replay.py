@@ -440,18 +440,22 @@ async def test_a_server_that_wants_a_token_makes_it_name_the_flag(talk: Path) ->
 @pytest.mark.parametrize(
     ("language", "hint"),
     [
-        ("english", "Did you mean en?"),
-        ("Germn", "Did you mean de?"),
-        ("en-US", "Did you mean en?"),
-        ("EN", "Did you mean en?"),
-        ("x", "Give a code like en"),
+        ("Germn", "Did you mean de (German)?"),
+        ("x", "Give a tag like en, pt-BR"),
     ],
 )
-async def test_the_name_of_a_language_is_answered_with_its_code(talk: Path, language: str, hint: str) -> None:
+async def test_what_is_no_language_is_answered_with_the_nearest(talk: Path, language: str, hint: str) -> None:
     ran = await replay(talk, "--url", "http://127.0.0.1:1", "--language", language)
     assert ran.status == 2
     assert hint in ran.errors
     assert not talk.with_suffix(".vtt").exists()
+
+
+@pytest.mark.parametrize("language", ["english", "en-US", "EN", "pt_BR", "auto"])
+async def test_tags_and_names_of_languages_are_taken(talk: Path, language: str) -> None:
+    ran = await replay(talk, "--url", "http://127.0.0.1:1", "--language", language)
+    assert ran.status == 1
+    assert "Connect call failed" in ran.errors
 
 
 # Ctrl-C -------------------------------------------------------------------------------------------

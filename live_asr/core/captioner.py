@@ -507,11 +507,11 @@ class Captioner:
         speech_samples = step.speech_end_sample - self._utterance_start_sample
         if is_noise(hypothesis, speech_samples, final=step.request.final):
             return ()
-        if is_unplaced(hypothesis.words):
-            return None
         told, end_sample = self._window.told, step.request.end_sample
         written = clamped(without_stammer(without_marks(hypothesis.words), self._speech), self._speech)
         words = without_loops(written, told, self._speech)
+        if is_unplaced(words):
+            return None
         # In the full window nothing runs away but loops: there a capped hypothesis is just a long one.
         if hypothesis.capped and not step.full_window:
             looped, shortened = len(words) < len(written), up_to_copies(words, told)

@@ -136,7 +136,15 @@ def test_the_decoder_stops_at_the_cap_and_says_so(
     tiny: WhisperRecognizer, call: Call, cap: int, vocabulary: tuple[str, ...]
 ) -> None:
     prefix = tokens(call.recognize(tiny, 12.4, 20.2).words[:4])
-    hypothesis = call.recognize(tiny, 12.4, 20.2, prefix=prefix, max_new_tokens=cap, vocabulary=vocabulary)
+    hypothesis = call.recognize(
+        tiny,
+        12.4,
+        20.2,
+        prefix=prefix,
+        max_new_tokens=cap,
+        vocabulary=vocabulary,
+        new_speech_samples=samples(5.0),
+    )
     assert hypothesis.capped
     assert len(tokens(hypothesis.words)) == cap
 
