@@ -108,6 +108,8 @@ class _Step:
     request: DecodeRequest
     speech_end_sample: int
     full_window: bool = False
+    is_full: bool = False
+    """There was more to say than the decoder had room for."""
 
 
 MOST_REFUSALS = 2
@@ -211,6 +213,9 @@ class Captioner:
             )
             return
         self._language_heard = hypothesis.language
+        step.is_full = self._is_full(hypothesis, step)
+        if step.is_full:  # the last word may be half a one
+            hypothesis = replace(hypothesis, words=hypothesis.words[:-1])
         words = self._guarded(hypothesis, step)
         if words is not None and drops_what_was_shown(words, self._agreement.tail):
             self._refusals += 1
@@ -436,6 +441,7 @@ class Captioner:
             end_sample,
             self._segmenter.speech_end_sample,
             language=language or self._vote.language,
+            likely=self._vote.likely,
             doubted=self._agreement.in_doubt and not self.overloaded,
             final=final,
             full_window=full_window,
@@ -512,8 +518,9 @@ class Captioner:
         words = without_loops(written, told, self._speech)
         if is_unplaced(words):
             return None
-        # In the full window nothing runs away but loops: there a capped hypothesis is just a long one.
-        if hypothesis.capped and not step.full_window:
+        # In the full window nothing runs away but loops: there a capped hypothesis is just a long one. So is
+        # one of more than the decoder has room for.
+        if hypothesis.capped and not step.full_window and not step.is_full:
             looped, shortened = len(words) < len(written), up_to_copies(words, told)
             if step.request.final:
                 # No further hypothesis would bring back what is left out here: it is decoded once more.
@@ -527,7 +534,18 @@ class Captioner:
         words = drop_echo(drop_squeezed(words, self._speech), told, self._speech)
         return in_order(words, self._window.committed_end_sample, end_sample)
 
+    def _is_full(self, hypothesis: Hypothesis, step: _Step) -> bool:
+        """Tell whether there was more to say than the decoder has room for: what it wrote is sound."""
+        is_long = step.request.max_new_tokens >= self.options.window.most_tokens
+        return len(hypothesis.words) > 1 and hypothesis.capped and (is_long or hypothesis.out_of_room)
+
     def _take(self, words: tuple[Word, ...], step: _Step) -> None:
+        goes_on = bool(words) and words[-1].end_sample > self._window.committed_end_sample
+        if step.request.final and step.is_full and goes_on:  # the rest of it comes with another decode
+            self._commit(words, step.request.end_sample)
+            self._agreement = self._new_agreement()
+            self._want_step(step.request.end_sample, final=True, full_window=step.full_window)
+            return
         if step.request.final:
             self._finish(words)
             return

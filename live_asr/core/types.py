@@ -61,6 +61,8 @@ class Hypothesis:
     """Mean natural-log probability of the decoded tokens, at most 0."""
     capped: bool = False
     """The decoder was stopped by the token cap and had not ended by itself."""
+    out_of_room: bool = False
+    """It was stopped earlier than the cap wanted, for want of room in the decoder."""
     insisted: bool = False
     """The decoder's first answer was that nothing follows; it was asked again for at least one word."""
     language: str | None = None

@@ -15,6 +15,9 @@ from dataclasses import dataclass
 
 from live_asr.core.types import DecodeRequest, Word, samples
 
+DENSE = frozenset(["am", "as", "bn", "bo", "gu", "ka", "km", "kn", "lo", "ml", "my", "pa", "si", "te"])
+"""Languages in whose scripts a letter takes two or three tokens."""
+
 
 @dataclass(frozen=True, slots=True)
 class WindowOptions:
@@ -53,6 +56,8 @@ class WindowOptions:
     """Cap on the new tokens, by new audio, in English."""
     tokens_per_second: float = 20.0
     """The same in other languages: Hindi takes three times as many tokens for what is said in a second."""
+    dense_tokens_per_second: float = 45.0
+    """The same in the densest: Malayalam, Burmese or Georgian take 30 to 40."""
     most_tokens: int = 200
     """Cap on the new tokens, whatever the audio: the decoder has no room for more."""
     spare_tokens: int = 10
@@ -80,6 +85,8 @@ class RollingWindow:
         self.committed_end_sample = 0
         """End of the last committed word, inside the window or not; 0 before the first."""
         self._waiting_for_speech = False
+        self._is_dense = False
+        """Whether a second of what is spoken takes many tokens."""
 
     def take_up(self, sample: int, words: Sequence[Word] = ()) -> None:
         """Begin at `sample`; `words` are the last ones committed before it, and are still to be forced."""
@@ -99,6 +106,7 @@ class RollingWindow:
             self._before.clear()
         while self._committed and self._committed[0].start_sample < start_sample - options.carry_samples:
             self._before.append(self._committed.popleft())
+        self._bound_tokens()
         first = self._committed[0].start_sample - options.lead_samples if self._committed else start_sample
         # Never back: what the window has left behind it has heard often enough.
         self.start_sample = max(self.start_sample, min(start_sample, first))
@@ -134,11 +142,15 @@ class RollingWindow:
         speech_end_sample: int,
         *,
         language: str | None = None,
+        likely: str | None = None,
         doubted: bool = False,
         final: bool = False,
         full_window: bool = False,
     ) -> DecodeRequest:
-        """Describe the decode of everything up to `end_sample`; `doubted` is what is to be heard again."""
+        """Describe the decode of everything up to `end_sample`; `doubted` is what is to be heard again.
+
+        `likely` is the language that is probably spoken where none is to be asked for.
+        """
         options = self._options
         self.heard_sample = end_sample
         look_back = options.doubt_look_back_samples if doubted else 0
@@ -150,7 +162,10 @@ class RollingWindow:
         prefix = tuple(token for word in self.told for token in word.tokens)
         new_from = max(self.start_sample, self.committed_end_sample)
         new_samples = max(0, min(end_sample, speech_end_sample + samples(0.2)) - new_from)
+        self._is_dense = (language or likely) in DENSE
         rate = options.english_tokens_per_second if language == "en" else options.tokens_per_second
+        if self._is_dense:
+            rate = options.dense_tokens_per_second
         cap = min(int(rate * new_samples / samples(1.0)) + options.spare_tokens, options.most_tokens)
         return DecodeRequest(
             start_sample=start_sample,
@@ -193,17 +208,27 @@ class RollingWindow:
             self._before.popleft()
         if not self._before:
             self._horizon_sample = self.start_sample  # what lies before the window is not kept any more
-        if end_sample - self.start_sample <= min(options.trim_above_samples, options.longest_samples):
+        is_short = end_sample - self.start_sample <= min(options.trim_above_samples, options.longest_samples)
+        if is_short and self._told_tokens <= options.look_back_tokens:
             return
         keep_from = self.committed_end_sample - options.keep_committed_samples
-        while self._committed and self._committed[0].start_sample < keep_from:
+        while not is_short and self._committed and self._committed[0].start_sample < keep_from:
             self._before.append(self._committed.popleft())
+        self._bound_tokens()
         first = self._committed[0].start_sample if self._committed else words[-1].end_sample
         self.start_sample = max(self.start_sample, first - options.lead_samples)
 
     def is_stuck(self, end_sample: int) -> bool:
-        """Tell whether the window has grown beyond its bound without a commit."""
-        return end_sample - self.start_sample > self._options.longest_samples
+        """Tell whether the window has grown beyond its bound without a commit.
+
+        Where a second takes many tokens, that is as much new audio as the decoder has room for.
+        """
+        options = self._options
+        if self._is_dense:
+            new_samples = end_sample - max(self.start_sample, self.committed_end_sample)
+            if new_samples > samples(options.most_tokens / options.dense_tokens_per_second):
+                return True
+        return end_sample - self.start_sample > options.longest_samples
 
     def cut(self, start_sample: int) -> None:
         """Start the window at `start_sample` by force, without any committed word.
@@ -224,9 +249,20 @@ class RollingWindow:
         self._before.clear()
         self._horizon_sample = self.start_sample
 
+    @property
+    def _told_tokens(self) -> int:
+        return sum(len(word.tokens) for word in self._committed)
+
+    def _bound_tokens(self) -> None:
+        """Keep no more committed words in the window than the decoder can be told beside new ones."""
+        count = self._told_tokens
+        while count > self._options.look_back_tokens:
+            count -= len(self._committed[0].tokens)
+            self._before.append(self._committed.popleft())
+
     def _looked_back(self, from_sample: int) -> Sequence[Word]:
         """Return the words before the window that a decode looks back at, none from before `from_sample`."""
-        room = self._options.look_back_tokens - sum(len(word.tokens) for word in self._committed)
+        room = self._options.look_back_tokens - self._told_tokens
         earlier: deque[Word] = deque()
         for word in reversed(self._before):
             room -= len(word.tokens)

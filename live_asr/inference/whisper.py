@@ -153,6 +153,7 @@ class WhisperRecognizer:
             no_speech_probability=written.no_speech_probability,
             mean_log_probability=mean_log_probability,
             capped=written.cut_short,
+            out_of_room=written.out_of_room,
             insisted=insisted,
         )
         return hypothesis, aligned.text_token_probs[len(prefix) :] if aligned is not None else ()

@@ -52,6 +52,8 @@ class Written:
     no_speech_probability: float
     cut_short: bool
     """Whether it was stopped, by the cap or for want of room."""
+    out_of_room: bool = False
+    """Whether it was for want of room."""
 
 
 class WhisperModel:
@@ -147,7 +149,8 @@ class WhisperModel:
         if tokens[: len(forced)] == forced:
             tokens = tokens[len(forced) :]
         cut_short = len(tokens) >= room - len(forced)
-        return Written(tokens, float(result.no_speech_prob), cut_short)
+        out_of_room = cut_short and room < len(forced) + most_new_tokens
+        return Written(tokens, float(result.no_speech_prob), cut_short, out_of_room)
 
     def write_all(self, encoded: Any, prompt: Sequence[int], *, most_new_tokens: int) -> list[Written]:
         """Write what is said in each of several windows at once, without prefixes."""
