@@ -602,7 +602,7 @@ class Captioner:
     def _finish(self, words: tuple[Word, ...]) -> None:
         """Commit these last words and close the utterance, unless the next is to tell their language."""
         is_short = self._end_event.end_sample - self._window.start_sample < self.options.longest_held_samples
-        if words and self._vote.is_blind and is_short and not self._marks:
+        if words and self._vote.is_blind and is_short:
             self._show(words)
             self._events.append(self._end_event)
             self._held = words

@@ -149,7 +149,8 @@ def test_clear_speech_decides_within_a_second_and_a_half() -> None:
     assert vote.language == "de"
 
 
-def test_first_words_that_tell_no_language_wait_for_the_next_ones() -> None:
+@pytest.mark.parametrize("is_file", [True, False])
+def test_first_words_that_tell_no_language_wait_for_the_next_ones(is_file: bool) -> None:
     opening = numbered([*said("2002", 0.5), *said(SPANISH, 5.0)])
 
     class Blind(Polyglot):
@@ -159,7 +160,14 @@ def test_first_words_that_tell_no_language_wait_for_the_next_ones() -> None:
                 return hypothesis
             return replace(hypothesis, language="pl", language_beliefs=(("pl", 0.15), ("es", 0.1)))
 
-    events, _ = heard(Blind(("es", opening)))
+    subject = Captioner()
+    driver = Driver(subject, Blind(("es", opening)))
+    subject.receive_audio(audio_of(opening, opening[-1].end_sample + samples(2.0)))
+    if is_file:  # it is there as a whole before any of it is heard
+        subject.mark("stop")
+    driver.work()
+    subject.mark("finalize")
+    events = subject.events()
     assert text_of(events) == written(opening)
     assert [utterance.language for utterance in utterances(events)] == ["es"]
 
