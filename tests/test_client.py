@@ -756,6 +756,25 @@ async def test_finalize_commits_what_was_said_and_the_session_goes_on(server, sa
     assert len(session.transcript.text) > len(heard)
 
 
+async def test_settings_are_changed_in_order_with_the_audio(server, sample_pcm: bytes) -> None:
+    said = sample_pcm[14 * 32_000 : 20 * 32_000]
+    async with connect(server.url, language="english", languages=["en-GB"], pace="fast") as session:
+        await session.send(said[:64_000])
+        updated = await session.update(vocabulary=["Shyla"], interim=False)
+        assert (updated.time, updated.language, updated.languages) == (2.0, "en", ("en",))
+        assert (updated.vocabulary, updated.interim) == (("Shyla",), False)
+        with pytest.raises(ClientError) as refused:
+            await session.update(language="de-AT")
+        assert refused.value.code == "language_unsupported"
+        with pytest.raises(ClientError) as refused:
+            await session.update(vocabulary=["x"] * 201)
+        assert refused.value.code == "bad_message"
+        await session.send(said[64_000:])
+        await session.stop()
+    assert session.transcript.updates == (updated,)
+    assert "Chicago" in session.transcript.text
+
+
 async def test_a_language_that_the_model_does_not_know_is_refused_by_the_server(server) -> None:
     with pytest.raises(SessionRefused) as refused:
         async with connect(server.url, language="xx"):

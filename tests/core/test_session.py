@@ -24,6 +24,8 @@ from live_asr.core.messages import (
     Speech,
     Start,
     Stopped,
+    Update,
+    Updated,
     UtteranceMessage,
 )
 from live_asr.core.result import make_result
@@ -73,6 +75,7 @@ def session_in(state: SessionState) -> Session:
 HAPPENINGS: dict[SessionEvent, Callable[[Session], None]] = {
     E.AUDIO_RECEIVED: lambda session: session.receive_audio(np.zeros(512, np.float32)),
     E.FINALIZE_RECEIVED: Session.receive_finalize,
+    E.UPDATE_RECEIVED: lambda session: session.receive_update(Update(language="en")),
     E.STOP_RECEIVED: Session.receive_stop,
     E.CLIENT_LOST: Session.receive_loss,
     E.FINISHED: lambda session: session.finish(make_result(session.transcript, {}).final),
@@ -235,6 +238,37 @@ def test_finalize_before_any_audio_is_answered() -> None:
     session.receive_finalize()
     assert session.messages() == [Finalized(0.0)]
     assert session.state is S.OPEN
+
+
+def test_settings_change_behind_the_audio_that_came_before_them() -> None:
+    script = spoken("one two three four five six seven eight", 0.0)
+    audio = audio_of(script, samples(4.0))
+    session = new_session()
+    driver = Driver(session, ScriptedRecognizer(script))
+    session.receive_audio(audio[: samples(1.2)])
+    session.receive_update(Update(vocabulary=("eight",), interim=False))
+    assert session.messages() == []
+    driver.work()
+    assert session.messages()[-1] == Updated(1, 1.2, "en", (), ("eight",), False)
+    driver.hear(audio[samples(1.2) :])
+    session.receive_stop()
+    driver.work()
+    assert not any(isinstance(message, Partial) for message in session.messages())
+    assert session.transcript.text == " one two three four five six seven eight"
+    assert [request.vocabulary for request in driver.requests[:1]] == [()]
+    assert driver.requests[-1].vocabulary == ("eight",)
+
+
+def test_an_update_of_nothing_is_answered_with_what_is_in_force() -> None:
+    session = new_session(language=None, languages=("de", "en"), vocabulary=("a", "b"))
+    session.receive_update(Update())
+    assert session.messages() == [Updated(1, 0.0, None, ("de", "en"), ("a", "b"), True)]
+    session.receive_update(Update(language="de"))
+    session.receive_update(Update(language="auto", languages=()))
+    assert session.messages() == [
+        Updated(2, 0.0, "de", ("de", "en"), ("a", "b"), True),
+        Updated(3, 0.0, None, (), ("a", "b"), True),
+    ]
 
 
 def test_each_of_two_finalizes_is_answered_and_nothing_is_committed_twice() -> None:

@@ -11,11 +11,21 @@ from driving import VOICES, Driver, FloatArray
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from live_asr.core.messages import KEPT, Label, ServerMessage, Start, Stopped, decode_server, encode
+from live_asr.core.messages import (
+    KEPT,
+    Label,
+    Partial,
+    ServerMessage,
+    Start,
+    Stopped,
+    Update,
+    decode_server,
+    encode,
+)
 from live_asr.core.session import Session, SessionState
 from live_asr.core.snapshot import Snapshot
 from live_asr.core.transcript import Transcript
-from live_asr.core.types import Turn, Word, samples
+from live_asr.core.types import DecodeRequest, Turn, Word, samples
 from live_asr.core.voices import SpeakerOptions
 from live_asr.inference.scripted import ScriptedRecognizer, audio_of, numbered, spoken
 
@@ -89,6 +99,11 @@ class Life:
         self._given = 0
         self._write()
 
+    @property
+    def requests(self) -> list[DecodeRequest]:
+        """The decodes that the server at hand wanted."""
+        return self._driver.requests
+
     def end(self) -> list[ServerMessage]:
         """Hear the rest, stop, and return all that was ever written down."""
         self.hear_until(len(self._audio))
@@ -112,6 +127,22 @@ def test_a_session_says_what_it_would_have_said_whenever_its_servers_die(
     assert isinstance(stopped, Stopped)
     assert stopped.text.split() == [word.text.strip() for word in MONOLOGUE]
     assert [m.seq for m in messages] == list(range(1, len(messages) + 1))  # type: ignore[union-attr]
+
+
+def test_settings_that_changed_hold_for_the_next_server() -> None:
+    life = Life(MONOLOGUE, MONOLOGUE_AUDIO)
+    life.hear_until(samples(4.0))
+    life.session.receive_update(Update(languages=("en", "de"), vocabulary=("breathes",), interim=False))
+    life.hear_until(samples(5.0))
+    life.die()
+    life.hear_until(samples(8.0))
+    assert {request.vocabulary for request in life.requests} == {("breathes",)}
+    assert not any(isinstance(message, Partial) for message in life.session.messages())
+    stopped = life.end()[-1]
+    assert isinstance(stopped, Stopped)
+    assert stopped.text.split() == [word.text.strip() for word in MONOLOGUE]
+    (updated,) = life.session.transcript.updates
+    assert (updated.language, updated.languages, updated.interim) == ("en", ("en", "de"), False)
 
 
 def test_audio_that_is_heard_again_is_not_counted_twice() -> None:

@@ -62,6 +62,25 @@ async def test_a_session_whose_server_is_killed_goes_on_with_the_next_one(
     assert "Traceback" not in heir.log.read_text()
 
 
+async def test_settings_that_were_changed_hold_after_a_crash(
+    start_server: StartServer, speech: bytes
+) -> None:
+    server = start_server(**WAITS)
+    async with call(server.stream) as first:
+        ready = await first.start()
+        await first.say("update", interim=False, vocabulary=["Shyla"])
+        updated = await first.until("updated")
+        assert (updated["seq"], updated["interim"], updated["vocabulary"]) == (1, False, ["Shyla"])
+        await killed_in_speech(server, first, speech)
+        assert first.all("partial") == []
+    heir = start_server("--data", str(server.data), **WAITS)
+    async with resumed(heir.stream, ready, first.heard) as (second, again):
+        await second.speak(speech[again["received_bytes"] :])
+        await second.finished()
+        assert second.all("partial") == []
+    check_record(record(first, second))
+
+
 async def test_a_session_that_nobody_takes_up_after_a_crash_ends_by_itself(
     start_server: StartServer, speech: bytes
 ) -> None:

@@ -281,6 +281,28 @@ async def test_without_interim_no_partial_comes_and_every_other_wish_is_taken(
     assert likeness(heard.words, excerpt.words) >= STILL_THE_SAME
 
 
+async def test_settings_change_in_a_running_session_and_a_language_that_is_unknown_ends_none(
+    server: Server, speech: bytes
+) -> None:
+    async with call(server.stream) as caller:
+        await caller.start(pace="fast", vocabulary=["Diane"])
+        await caller.send(speech[: 4 * SECOND_BYTES])
+        await caller.say("update", language="de", vocabulary=["Shyla"], interim=False)
+        updated = await caller.until("updated")
+        assert (updated["time"], updated["language"]) == (4.0, None)
+        assert (updated["vocabulary"], updated["interim"]) == (["Shyla"], False)
+        refused = await caller.until("notice")
+        assert refused["code"] == "update_refused"
+        assert "'de'" in refused["message"] and "It knows: en." in refused["message"]
+        shown = len(caller.all("partial"))
+        await caller.send(speech[4 * SECOND_BYTES :])
+        await caller.finished()
+        assert len(caller.all("partial")) == shown
+        assert [message["seq"] for message in caller.heard if "seq" in message] == list(
+            range(1, len(caller.all("commit") + caller.all("utterance") + caller.all("label")) + 4)
+        )
+
+
 @pytest.mark.parametrize(
     ("fields", "code", "named"),
     [
