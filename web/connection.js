@@ -66,6 +66,9 @@ export class Connection {
   #window_bytes = 0;
   #stopping = false;
   #stopSent = false;
+  /** What the session goes on with, once it was changed. @type {Record<string, unknown> | null} */
+  #settings = null;
+  #settingsSent = false;
   /** No more audio is taken: `stopped` has come. */
   #hasEnded = false;
   /** Whom to take up; null before the first `ready`. @type {{session: string, token: string} | null} */
@@ -129,6 +132,13 @@ export class Connection {
     let dropped_bytes = 0;
     while (this.#queued_bytes > (this.#hasEnded ? 0 : limit_bytes)) dropped_bytes += this.#shift().byteLength;
     return dropped_bytes;
+  }
+
+  /** Go on with other settings, behind all audio so far. @param {Record<string, unknown>} settings of `update` */
+  update(settings) {
+    this.#settings = settings;
+    this.#settingsSent = false;
+    this.#pump();
   }
 
   /** Say that no more audio follows, after all that waits. The socket stays open for the last words. */
@@ -236,6 +246,7 @@ export class Connection {
     this.#trouble = null;
     this.#greeting = message;
     this.#stopSent = false;
+    this.#settingsSent = false; // whether they had arrived is not known; said twice they do no harm
     if (isResumed) this.#events.resumed();
     else this.#events.received(message);
     this.#goOn();
@@ -316,6 +327,10 @@ export class Connection {
       this.#sent_bytes += frame.byteLength;
     }
     for (const resolve of this.#waiting.splice(0)) resolve();
+    if (this.#settings && !this.#settingsSent && !this.#stopSent) {
+      this.#settingsSent = true;
+      socket.send(JSON.stringify({ type: "update", ...this.#settings }));
+    }
     if (this.#stopping && !this.#stopSent) {
       this.#stopSent = true;
       socket.send(JSON.stringify({ type: "stop" }));

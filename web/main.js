@@ -226,7 +226,10 @@ function wireChoices() {
   showLanguages(choices.language);
   for (const id of /** @type {const} */ (["language", "task", "vocabulary"])) {
     find(id).value = choices[id];
-    find(id).addEventListener("change", () => choose({ [id]: find(id).value }));
+    find(id).addEventListener("change", () => {
+      choose({ [id]: find(id).value });
+      if (id !== "task" && isActive(state)) session?.changeWords(choices);
+    });
   }
   for (const id of /** @type {const} */ (["noiseSuppression", "echoCancellation", "diarize", "announce"])) {
     find(id).checked = choices[id];

@@ -12,6 +12,9 @@ import { amount } from "./words.js";
  */
 const KEPT = 180;
 const BYTES_PER_SAMPLE = 2;
+/** So many words to expect, each of so many characters, does a server take. */
+const MOST_WORDS = 200;
+const LONGEST_WORD = 100;
 
 /**
  * @typedef {import("./choices.js").Choices} Choices
@@ -78,6 +81,12 @@ export class Session {
       const message = "The other microphone could not be opened; listening to the same one as before.";
       this.#dispatch({ type: "page.noticed", code: "microphone_unchanged", message });
     }
+  }
+
+  /** Go on with another language, or other words to expect. @param {Choices} choices */
+  changeWords(choices) {
+    const { language, vocabulary } = spoken(choices);
+    this.#connection?.update({ language: language ?? "auto", vocabulary });
   }
 
   /** Take no more sound, wait for the last words. Safe to call twice. */
@@ -218,6 +227,7 @@ function spoken({ language, task, vocabulary, diarize }) {
     vocabulary: vocabulary
       .split(/[\n,;]/)
       .map((word) => word.trim())
-      .filter(Boolean),
+      .filter((word) => word && word.length <= LONGEST_WORD)
+      .slice(0, MOST_WORDS),
   };
 }

@@ -82,8 +82,12 @@ class ScriptedServer:
     @property
     def starts(self) -> list[dict[str, Any]]:
         """The `start` messages that the page has sent, of all its sockets."""
+        return self.all("start")
+
+    def all(self, kind: str) -> list[dict[str, Any]]:
+        """Return the messages of this type that the page has sent."""
         told = [json.loads(message) for message in self.heard if isinstance(message, str)]
-        return [message for message in told if message["type"] == "start"]
+        return [message for message in told if message["type"] == kind]
 
     @property
     def audio(self) -> bytes:

@@ -157,6 +157,29 @@ def test_what_was_chosen_is_sent_and_remembered(
     assert 8_000 <= start["audio"]["sample_rate"] <= 48_000
 
 
+def test_another_language_and_other_words_count_at_once_and_after_a_lost_connection(
+    silent_browser: Browser, server: Server, visit: OpenPage
+) -> None:
+    opened = visit(silent_browser, server.url)
+    page = opened.page
+    scripted = ScriptedServer(opened)
+    scripted.open()
+    page.get_by_label("Spoken language").select_option("es")
+    scripted.wait_until(lambda: len(scripted.all("update")) == 1)
+    assert scripted.all("update") == [{"type": "update", "language": "es", "vocabulary": []}]
+    page.get_by_role("button", name="Settings").click()
+    page.get_by_label("Words to expect").fill("Silero, " + "x" * 101)
+    page.keyboard.press("Escape")
+    page.get_by_label("Spoken language").select_option("")
+    scripted.wait_until(lambda: len(scripted.all("update")) == 3)
+    last = {"type": "update", "language": "auto", "vocabulary": ["Silero"]}
+    assert scripted.all("update")[-1] == last
+    scripted.come_back(0)
+    scripted.wait_until(lambda: len(scripted.all("update")) == 1)
+    assert scripted.all("update") == [last]
+    assert scripted.all("start") == []
+
+
 def test_sound_spoken_before_the_server_answers_is_sent_and_never_beyond_the_window(
     silent_browser: Browser, server: Server, visit: OpenPage
 ) -> None:
