@@ -176,6 +176,61 @@ def test_a_vocabulary_of_any_length_leaves_room_for_the_words(tiny: WhisperRecog
     assert "Chicago" in written
 
 
+NAMES = """
+    Margaret Thornton Núñez Siobhán Kowalczyk Oyelaran Ingeborg Takahashi Fitzgerald Abernathy Castellanos
+    Villanueva Rasmussen Dubois Petrović Chandrasekhar Okonkwo Bjørnstad Vandenberg Montgomery Wellington
+    Haverford Kirkpatrick Delacroix Rosenthal Eisenhardt Nakamura Fernández Lindqvist O'Donoghue McAllister
+    Papadopoulos Szczepański Yevtushenko Abdulrahman Goldsmith Harrington Whitfield Bellweather Ashcroft
+    Cunningham Pemberton Lancaster Sutherland Blackwood Fairchild Greenhalgh Hollingsworth Inglewood
+    Jankowski
+"""
+
+
+@pytest.mark.parametrize(("start", "said"), [(13.0, "Jersey"), (18.6, "Chicago"), (25.6, "yeah")])
+def test_a_name_that_nobody_says_is_not_written(
+    base: WhisperRecognizer, call: Call, start: float, said: str
+) -> None:
+    told = call.recognize(
+        base,
+        start,
+        start + 0.8,
+        language="en",
+        vocabulary=tuple(NAMES.split()),
+        new_speech_samples=samples(0.8),
+    )
+    assert said in text(told.words)
+    assert not {normalized(name) for name in NAMES.split()} & set(heard(told.words))
+
+
+def test_it_is_told_how_many_words_to_expect_found_room(tiny: WhisperRecognizer, call: Call) -> None:
+    def used(*vocabulary: str) -> int | None:
+        return call.recognize(tiny, 14.3, 15.3, vocabulary=vocabulary).vocabulary_count
+
+    assert used() == 0
+    assert used("Shyla", "Diane") == 2
+    assert used(*NAMES.split()) in range(30, 50)
+    assert used("x y " * 25, *["a b c d " * 12] * 9, "Diane") in range(3, 8)
+
+
+def test_the_language_is_judged_by_what_is_asked_for_whatever_is_written(
+    base: WhisperRecognizer, call: Call
+) -> None:
+    beliefs = call.recognize(
+        base, 12.4, 20.2, language="de", judged_from_sample=samples(14.3)
+    ).language_beliefs
+    assert beliefs[0][0] == "en"
+    assert beliefs[0][1] > 0.9
+    assert sum(belief for _, belief in beliefs) <= 1.001
+    assert call.recognize(base, 12.4, 14.3, language="de").language_beliefs == ()
+
+
+def test_a_language_is_chosen_out_of_those_that_there_are(base: WhisperRecognizer, call: Call) -> None:
+    chosen = call.recognize(base, 14.3, 20.2, languages=("de", "fr"))
+    assert chosen.language in ("de", "fr")
+    assert {code for code, _ in chosen.language_beliefs} == {"de", "fr"}
+    assert sum(belief for _, belief in chosen.language_beliefs) == pytest.approx(1.0)
+
+
 def test_a_language_that_the_model_does_not_know_is_refused(
     tiny: WhisperRecognizer, base: WhisperRecognizer, call: Call
 ) -> None:
