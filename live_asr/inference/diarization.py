@@ -2,7 +2,7 @@
 
 The stock pipeline runs on blocks of a quarter of an hour, cut in silences; its speakers are then linked
 across blocks, and each turn is compared once more with all voices. The same is done with the speakers heard
-live, and whichever go better with the voices stand. docs/decisions/0006 and 0015 have what each step brings.
+live, and whichever go better with the voices stand. docs/decisions/0006 and 0014 have what each step brings.
 """
 
 from __future__ import annotations

@@ -120,7 +120,7 @@ def transcribe(
         language = _language(pcm, spans, recognizer, languages)
     spoken = [language or _language_of(pcm, span, recognizer, live, languages) for span in spans]
     reader = _Reader(pcm, speech, recognizer, task, vocabulary)
-    shown = _by_span([word for utterance in live for word in utterance.words], spans)
+    shown = _by_span(live, spans, spoken)
     words: list[Word] = []
     first = 0
     while first < len(spans):
@@ -398,13 +398,21 @@ def _likeness(entry: str, read: Sequence[str]) -> float:
     return best
 
 
-def _by_span(words: Sequence[Word], spans: Sequence[Span]) -> dict[Span, list[Word]]:
-    """Give each word to the window that it lies in, or is nearest to."""
+def _by_span(
+    live: Sequence[Utterance], spans: Sequence[Span], spoken: Sequence[str]
+) -> dict[Span, list[Word]]:
+    """Give each live word to the window that it lies in, or is nearest to.
+
+    Words that were heard in another language than is `spoken` in their window are no witness of anything.
+    """
     found: dict[Span, list[Word]] = {span: [] for span in spans}
     # Halfway between two windows the later one begins.
     begins = [(before.end_sample + after.start_sample) // 2 for before, after in pairwise(spans)]
-    for word in words:
-        found[spans[bisect_right(begins, (word.start_sample + word.end_sample) // 2)]].append(word)
+    for utterance in live:
+        for word in utterance.words:
+            index = bisect_right(begins, (word.start_sample + word.end_sample) // 2)
+            if utterance.language in (None, spoken[index]):
+                found[spans[index]].append(word)
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import jiwer
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from whisper_normalizer.english import EnglishTextNormalizer
 
-from live_asr.core.types import DecodeRequest, Hypothesis, Word, samples
+from live_asr.core.types import DecodeRequest, Hypothesis, Utterance, Word, samples
 from live_asr.inference.silero import SileroDetector
 from live_asr.inference.transcription import (
     LONGEST_WINDOW_SAMPLES,
@@ -156,6 +157,41 @@ def test_the_windows_vote_on_the_language_where_none_is_given(
     words, language = transcribe(call, base, detector)
     assert language == "en"
     assert word_errors(said, words) < 0.25
+
+
+def with_one_heard_otherwise(words: tuple[Word, ...], language: str) -> list[Utterance]:
+    """What was shown live: the same, but the least probable word was heard otherwise, and surely."""
+    least = min(words, key=lambda word: word.probability)
+    said = tuple(replace(word, text=" Hanky", probability=1.0) if word is least else word for word in words)
+    return [Utterance(0, said[0].start_sample, said[-1].end_sample, said, language=language)]
+
+
+def test_what_was_heard_live_far_more_surely_stays_and_says_so(
+    tiny: WhisperRecognizer, detector: SileroDetector, call: Pcm
+) -> None:
+    alone, _ = transcribe(call, tiny, detector, language="en")
+    words, _ = transcribe(call, tiny, detector, language="en", live=with_one_heard_otherwise(alone, "en"))
+    assert len(words) == len(alone)
+    assert [(word.text, word.source) for word in words if word.source] == [(" Hanky", "live")]
+
+
+def test_what_was_heard_live_in_another_language_is_no_witness(
+    tiny: WhisperRecognizer, detector: SileroDetector, call: Pcm
+) -> None:
+    alone, _ = transcribe(call, tiny, detector, language="en")
+    words, _ = transcribe(call, tiny, detector, language="en", live=with_one_heard_otherwise(alone, "de"))
+    assert words == alone
+
+
+def test_words_to_expect_that_nobody_says_change_nothing(
+    tiny: WhisperRecognizer, detector: SileroDetector, call: Pcm
+) -> None:
+    alone, _ = transcribe(call, tiny, detector, language="en")
+    names = ("Margaret", "Thornton", "Núñez", "Sheela")
+    words, _ = transcribe(call, tiny, detector, language="en", vocabulary=names)
+    assert len(words) == len(alone)
+    changed = [(a.text, b.text) for a, b in zip(alone, words, strict=True) if a.text != b.text]
+    assert all("Sheela" in after for _, after in changed)
 
 
 class Torn(WhisperRecognizer):
