@@ -12,6 +12,7 @@ import tempfile
 import threading
 import wave
 from collections.abc import AsyncIterator, Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -276,6 +277,56 @@ async def test_corrupt_packets_are_counted(files: dict[str, bytes]) -> None:
         assert decoder.skipped_packets > 0
     finally:
         decoder.close()
+
+
+# A file's own clock ------------------------------------------------------------------------------
+
+
+def timed(speech: Samples, path: Path, *, format: str, codec: str, begins: float, gap: float) -> bytes:
+    """Write two halves of speech as a file whose clock begins late and has a gap in the middle."""
+    rate = 48_000
+    convert = av.AudioResampler("flt" if codec == "libopus" else "fltp", "mono", rate)
+    with av.open(str(path), "w", format=format) as output:
+        sound: Any = output.add_stream(codec, rate=rate)
+        sound.layout = "mono"
+        half, at = len(speech) // 2, 0
+        for start in range(0, len(speech), 1600):
+            frame = av.AudioFrame.from_ndarray(speech[None, start : start + 1600], "flt", "mono")
+            frame.sample_rate = 16_000
+            for converted in convert.resample(frame):
+                after = begins + (gap if start >= half else 0.0)
+                converted.pts = round(after * rate) + at
+                converted.time_base = Fraction(1, rate)
+                at += converted.samples
+                output.mux(sound.encode(converted))
+        output.mux(sound.encode(None))
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("format", "codec"), [("matroska", "libopus"), ("webm", "libopus"), ("mp4", "aac"), ("matroska", "aac")]
+)
+async def test_what_is_heard_is_where_the_files_clock_has_it(
+    format: str, codec: str, speech: Samples, tmp_path: Path
+) -> None:
+    data = timed(speech, tmp_path / "timed", format=format, codec=codec, begins=4.0, gap=3.0)
+    found = await decode(data)
+    half = len(speech) // 2  # the second one holds what is said
+    alike, late = likeness(found, speech[half:])
+    assert alike > 0.7
+    assert abs(late / 16_000 - (4.0 + half / 16_000 + 3.0)) < 0.1
+    assert not found[: 16_000 * 3].any()
+    assert abs(len(found) / 16_000 - (len(speech) / 16_000 + 7.0)) < 0.2
+
+
+async def test_any_chunking_gives_the_same_silence(speech: Samples, tmp_path: Path) -> None:
+    data = timed(speech, tmp_path / "timed", format="webm", codec="libopus", begins=1.0, gap=30.0)
+    np.testing.assert_array_equal(await decode(data), await decode(data, [1, 977, 13, 4096]))
+
+
+async def test_a_broadcast_that_was_joined_late_begins_at_once(speech: Samples, tmp_path: Path) -> None:
+    data = timed(speech, tmp_path / "timed", format="mpegts", codec="aac", begins=40_000.0, gap=0.0)
+    assert abs(len(await decode(data)) - len(speech)) < 16_000 * 0.3
 
 
 async def test_much_audio_in_few_bytes_is_handed_over_in_pieces(tmp_path: Path) -> None:
