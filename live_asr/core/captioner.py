@@ -516,20 +516,21 @@ class Captioner:
         told, end_sample = self._window.told, step.request.end_sample
         written = clamped(without_stammer(without_marks(hypothesis.words), self._speech), self._speech)
         words = without_loops(written, told, self._speech)
-        if is_unplaced(words):
-            return None
+        shortened = up_to_copies(words, told)
+        if is_unplaced(written):
+            # Behind the full window nothing is left to try: the first copies are the best there is.
+            words = shortened or words
+            if not step.full_window or is_unplaced(words):
+                return None
         # In the full window nothing runs away but loops: there a capped hypothesis is just a long one. So is
         # one of more than the decoder has room for.
-        if hypothesis.capped and not step.full_window and not step.is_full:
-            looped, shortened = len(words) < len(written), up_to_copies(words, told)
-            if step.request.final:
-                # No further hypothesis would bring back what is left out here: it is decoded once more.
-                usable = looped and shortened is None
-            else:
-                usable = looped or shortened is not None
-                words = shortened or words
+        elif hypothesis.capped and not step.full_window and not step.is_full:
+            looped = len(words) < len(written)
+            # At the end no further hypothesis brings back what is left out here: it is decoded once more.
+            usable = looped and shortened is None if step.request.final else looped or shortened is not None
             if not usable:
                 return None
+            words = shortened or words
         words = drop_after_speech(words, step.speech_end_sample, end_sample)
         words = drop_echo(drop_squeezed(words, self._speech), told, self._speech)
         return in_order(words, self._window.committed_end_sample, end_sample)
