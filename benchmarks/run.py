@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import (
+    beside,
     diarization,
     endurance,
     fuzzing,
@@ -57,6 +58,7 @@ SUITES = {
     "speakers": Suite(speaker_rows.run, models="base", clips=RECORDINGS),
     "diarization": Suite(diarization.run, clips=RECORDINGS),
     "pass": Suite(passing.run, models="base", clips=passing.CLIPS),
+    "beside": Suite(beside.run, clips=beside.CLIPS),
     "words": Suite(words.run, models="base,tiny.en", clips=words_material.RECORDINGS),
     "webhooks": Suite(webhooks.run),
     "resilience": Suite(resilience.run),
@@ -94,7 +96,7 @@ def parser() -> argparse.ArgumentParser:
         help="of hour and silence (fast), and of speakers (conv2_public in real time, the others fast)",
     )
     result.add_argument(
-        "--parts", default=None, help="words, pass, resilience: comma-separated; all by default"
+        "--parts", default=None, help="words, pass, resilience, beside: comma-separated; all by default"
     )
     result.add_argument("--kills", type=int, default=None, help="webhooks (30), resilience (100): how many")
     result.add_argument(
@@ -106,7 +108,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--models-dir", type=Path, default=None, help="where the weights are")
     result.add_argument("--name", default=None, help="of the files in benchmarks/results")
     result.add_argument("--strict", action="store_true", help="exit with 1 where a target was missed")
-    for suite in (rows, words, passing, resilience, viewers, fuzzing):
+    for suite in (rows, words, passing, resilience, viewers, fuzzing, beside):
         suite.add_arguments(result)
     return result
 

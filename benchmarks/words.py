@@ -64,5 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--together", type=int, default=1, help="words: sessions at once")
     parser.add_argument("--detect", action="store_true", help="words: leave the language to the server")
     parser.add_argument(
+        "--ablation", action="store_true", help="words: what each step of the full pass brings, too (long)"
+    )
+    parser.add_argument(
         "--against", type=Path, help="words: results (JSON) of an earlier commit to compare with"
     )

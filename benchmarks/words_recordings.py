@@ -21,6 +21,7 @@ from benchmarks.reference import Reference, reference
 from benchmarks.report import Row, Table, fact, limit
 from benchmarks.speech import MissingSpeechError
 from benchmarks.streaming import Message, SessionLog
+from benchmarks.words_ablation import Ablation
 from benchmarks.words_detector import SpeechFinder
 from benchmarks.words_material import Case, Material, case_of, chosen, load_material
 from benchmarks.words_measures import (
@@ -41,8 +42,6 @@ from benchmarks.words_playing import play_all
 
 MOST_SHOWN = 80
 """Letters of what stands in a gap."""
-BUSY_CORES = 0.5
-"""With more than this going on beside it, steps of the live text lengthen, and its words are others."""
 
 
 # Recordings under conditions --------------------------------------------------------------------------
@@ -107,20 +106,26 @@ def run(
     with watched(server) as usage:
         logs = play_all(server, jobs, options, arguments.together)
     outcomes = []
+    ablation = Ablation(model, options) if arguments.ablation else None
     for case, log in zip(cases, logs, strict=True):
         language = None if arguments.detect else case.material.language
         single = reference(case.clip, model, options.weights(model), language)
         outcomes.append(outcome_of(case, log, single))
+        if ablation is not None and log.failure is None:
+            options.say(f"{model}: {case.clip.name}, {case.condition}, step by step")
+            offline = [Word(word.text, word.start, word.end) for word in single.words]
+            ablation.add(case, log, offline, live_words(log))
     before = earlier(arguments.against, model) if arguments.against else None
     notes = [
         f"{seconds / 60:.0f} minutes of audio, "
         f"for each second of which the server took {usage.cpu_seconds / seconds:.2f} CPU seconds",
-        f"other processes kept {usage.others_cores:.2f} cores busy",
     ]
-    if usage.others_cores > BUSY_CORES:
-        notes.append("**the machine was busy: steps may have lengthened, the live words are not comparable**")
     tables = [table_of(model, outcomes, before, notes), by_recording(model, outcomes)]
-    return tables, {"outcomes": [asdict(outcome) for outcome in outcomes]}
+    behind: dict[str, Any] = {"outcomes": [asdict(outcome) for outcome in outcomes]}
+    if ablation is not None:
+        tables.append(ablation.table(model))
+        behind["ablation"] = ablation.numbers()
+    return tables, behind
 
 
 def earlier(path: Path, model: str) -> dict[tuple[str, str], Errors]:

@@ -1,0 +1,191 @@
+"""The suite `beside`: this tree and another checkout of it, in turn on one machine, and their ratios.
+
+Machines differ by twice and drift by a tenth within minutes: only what ran in turn can be compared. Both
+servers stand all the while and are played to one at a time, in the order A B B A; medians count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from math import nan
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import measure, percentile
+from benchmarks.options import Options, parts_of
+from benchmarks.passing import Pass, ended_cpu_seconds, pass_and_live, pass_of
+from benchmarks.processes import BenchServer, watched
+from benchmarks.recordings import WHOLE
+from benchmarks.report import Table, fact, limit
+from benchmarks.streaming import play
+
+PARTS = ("live", "pass")
+CLIPS = ("talk5_lj", "conv2_public")
+REPEATS = 4
+WITHIN = 1.03
+"""Most that live captions may cost or take, over the same of the other tree."""
+PASS_WITHIN = 1.2
+"""The same for the full pass, which now reads some windows more than once."""
+BUSY_CORES = 0.25
+TREES = ("there", "here")
+
+
+@dataclass(slots=True)
+class Live:
+    """One live session without a full pass; seconds."""
+
+    commit: tuple[float, float]
+    """p50, p95."""
+    first: tuple[float, float]
+    cpu_per_second: float
+    peak_bytes: int
+    text: str
+    others_cores: float
+    failure: str | None
+
+
+@dataclass(slots=True)
+class Runs:
+    """What was measured with one model: clip → tree → its repeats."""
+
+    live: dict[str, dict[str, list[Live]]] = field(default_factory=dict)
+    passes: dict[str, dict[str, list[Pass]]] = field(default_factory=dict)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what only this suite asks."""
+    parser.add_argument("--tree", type=Path, help="beside: the other checkout, such as a `git worktree`")
+
+
+def run(options: Options, arguments: argparse.Namespace) -> tuple[list[Table], dict[str, Any]]:
+    """Measure both trees with each model. Raises ValueError where the other one is not named or not there."""
+    tree = arguments.tree
+    if tree is None or not (tree / "live_asr" / "__init__.py").is_file():
+        raise ValueError("beside: --tree names another checkout of live-asr (`git worktree add PATH COMMIT`)")
+    parts = parts_of(arguments, PARTS)
+    repeats = arguments.repeats if arguments.repeats > 1 else REPEATS
+    found = {model: run_model(model, options, tree.resolve(), parts, repeats) for model in options.models}
+    tables = [table_of(model, runs) for model, runs in found.items()]
+    return tables, {model: asdict(runs) for model, runs in found.items()}
+
+
+def run_model(model: str, options: Options, tree: Path, parts: Sequence[str], repeats: int) -> Runs:
+    """Play to both servers in turn."""
+    here = Path(__file__).resolve().parent.parent
+    runs = Runs()
+
+    def server(folder: Path) -> BenchServer:
+        return BenchServer(model, models_dir=options.models_dir, settings={"PYTHONPATH": str(folder)})
+
+    with server(tree) as there, server(here) as ours:
+        servers = dict(zip(TREES, (there, ours), strict=True))
+        for name in options.clips:
+            for repeat in range(repeats):
+                for which in TREES if repeat % 2 == 0 else TREES[::-1]:
+                    options.say(f"{model}: {name} {which}, {repeat + 1} of {repeats}")
+                    if "live" in parts:
+                        live = runs.live.setdefault(name, {}).setdefault(which, [])
+                        live.append(live_run(servers[which], model, name, options))
+                    if "pass" in parts:
+                        passes = runs.passes.setdefault(name, {}).setdefault(which, [])
+                        passes.append(pass_run(servers[which], name, options))
+    return runs
+
+
+def live_run(server: BenchServer, model: str, name: str, options: Options) -> Live:
+    """Play a clip in real time, without a full pass behind it."""
+    clip = options.clip(name)
+    reference = options.reference(clip, model)
+    with watched(server) as usage:
+        log = asyncio.run(play(server.url, clip, language=options.language, start={"final_pass": False}))
+    measures = measure(log, reference)
+
+    def both(latencies: list[float]) -> tuple[float, float]:
+        return percentile(latencies, 50), percentile(latencies, 95)
+
+    return Live(
+        both(measures.commit_latencies),
+        both(measures.first_latencies),
+        usage.cpu_seconds / clip.duration,
+        usage.peak_bytes,
+        measures.text,
+        usage.others_cores,
+        measures.failure,
+    )
+
+
+def pass_run(server: BenchServer, name: str, options: Options) -> Pass:
+    """Have a whole recording gone over with nothing beside it."""
+    clip = options.clip(name, WHOLE)
+    before = ended_cpu_seconds(server)
+    with watched(server) as usage:
+        log, _ = asyncio.run(pass_and_live(server.url, clip, clip, options.language, most=0))
+    return pass_of(log, ended_cpu_seconds(server) - before, usage.others_cores)
+
+
+# The table --------------------------------------------------------------------------------------------
+
+Number = Callable[[Any], float]
+
+LIVE: dict[str, Number] = {
+    "CPU seconds per second of audio, live": lambda one: one.cpu_per_second,
+    "commit latency p50": lambda one: one.commit[0],
+    "commit latency p95": lambda one: one.commit[1],
+    "first appearance p50": lambda one: one.first[0],
+    "first appearance p95": lambda one: one.first[1],
+    "peak memory, all processes, MB": lambda one: one.peak_bytes / 1e6,
+}
+PASS: dict[str, Number] = {
+    "full pass, seconds per second of audio": lambda one: one.factor,
+    "full pass, CPU seconds per second of audio": lambda one: one.cpu_share,
+}
+
+
+def table_of(model: str, runs: Runs) -> Table:
+    """Show medians of both trees and the ratios that must hold."""
+    kinds = ((LIVE, runs.live, WITHIN), (PASS, runs.passes, PASS_WITHIN))
+    rows = [
+        limit(f"{metric}, here / there", _overall(found, number), most, digits=3, each=_each(found, number))
+        for numbers, found, most in kinds
+        if found
+        for metric, number in numbers.items()
+    ]
+    for name, trees in runs.live.items():
+        texts = {which: {one.text for one in trees[which]} for which in TREES}
+        rows.append(fact(f"{name}: the same words", "yes" if texts["here"] == texts["there"] else "no"))
+    everything = [
+        one
+        for found in (runs.live, runs.passes)
+        for trees in found.values()
+        for repeats in trees.values()
+        for one in repeats
+    ]
+    rows.append(
+        limit("sessions that failed", sum(one.failure is not None for one in everything), 0, digits=0)
+    )
+    busy = max((one.others_cores for one in everything), default=0.0)
+    notes = [f"medians of {max((len(r) for t in runs.live.values() for r in t.values()), default=0)} runs"]
+    if busy > BUSY_CORES:
+        notes.append(f"**something else kept up to {busy:.2f} cores busy: judge it by a quiet run**")
+    return Table(f"{model}: beside another checkout", rows, notes)
+
+
+def _median(repeats: Sequence[Any], number: Number) -> float:
+    return statistics.median(number(one) for one in repeats)
+
+
+def _each(found: dict[str, dict[str, list[Any]]], number: Number) -> dict[str, str]:
+    return {
+        name: f"{_median(trees['here'], number):.3f} / {_median(trees['there'], number):.3f}"
+        for name, trees in found.items()
+    }
+
+
+def _overall(found: dict[str, dict[str, list[Any]]], number: Number) -> float:
+    """Return the mean of the clips' ratios."""
+    ratios = [_median(trees["here"], number) / _median(trees["there"], number) for trees in found.values()]
+    return statistics.mean(ratios) if ratios else nan
