@@ -38,7 +38,8 @@ class Ablation:
         from live_asr.inference.silero import SileroDetector
         from live_asr.inference.whisper import WhisperRecognizer
 
-        self._recognizer = WhisperRecognizer(options.weights(model), name=model, workers=1)
+        folder = options.weights(model)  # used as the process of the full pass uses it
+        self._recognizer = WhisperRecognizer(folder, name=model, workers=1, prefix_at_once=False)
         self._detector = SileroDetector(next(options.weights("silero-vad").glob("*.onnx")))
         self._found: dict[str, list[tuple[Version, list[Gap]]]] = {name: [] for name, _ in STEPS}
 
