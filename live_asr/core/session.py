@@ -77,6 +77,7 @@ class SessionEvent(Enum):
 
     AUDIO_RECEIVED = "audio"
     FINALIZE_RECEIVED = "finalize"
+    CLIENT_SILENT = "silence"
     UPDATE_RECEIVED = "update"
     STOP_RECEIVED = "stop"
     CLIENT_LOST = "lost"
@@ -92,6 +93,7 @@ TRANSITIONS: Mapping[SessionState, Mapping[SessionEvent, SessionState]] = Mappin
         _S.OPEN: {
             _E.AUDIO_RECEIVED: _S.STREAMING,
             _E.FINALIZE_RECEIVED: _S.OPEN,
+            _E.CLIENT_SILENT: _S.OPEN,
             _E.UPDATE_RECEIVED: _S.OPEN,
             _E.STOP_RECEIVED: _S.DRAINING,
             _E.CLIENT_LOST: _S.DRAINING,
@@ -100,6 +102,7 @@ TRANSITIONS: Mapping[SessionState, Mapping[SessionEvent, SessionState]] = Mappin
         _S.STREAMING: {
             _E.AUDIO_RECEIVED: _S.STREAMING,
             _E.FINALIZE_RECEIVED: _S.STREAMING,
+            _E.CLIENT_SILENT: _S.STREAMING,
             _E.UPDATE_RECEIVED: _S.STREAMING,
             _E.STOP_RECEIVED: _S.DRAINING,
             _E.CLIENT_LOST: _S.DRAINING,
@@ -244,6 +247,12 @@ class Session:
         """Take the wish to have everything so far committed."""
         self.state = self.check(SessionEvent.FINALIZE_RECEIVED)
         self._captioner.mark("finalize")
+        self._collect()
+
+    def receive_silence(self) -> None:
+        """Take note that no audio comes for now: what is there is committed as by `finalize`, unanswered."""
+        self.state = self.check(SessionEvent.CLIENT_SILENT)
+        self._captioner.mark("silence")
         self._collect()
 
     def receive_update(self, update: Update) -> None:

@@ -47,6 +47,7 @@ from live_asr.sessions.outbox import Outbox
 from live_asr.sessions.presence import Presence
 from live_asr.sessions.questions import Questions, after_stop, check_window
 from live_asr.sessions.recognizing import Recognition
+from live_asr.sessions.silence import BACK_WITHIN, Silence
 from live_asr.sessions.viewers import Audience
 from live_asr.storage.files import AUDIO_FILE
 from live_asr.storage.spool import Spool
@@ -126,6 +127,7 @@ class SessionRunner:
         """Audio taken so far, counted from the session's first byte."""
         self._acked_bytes = 0
         self._live = session.start.pace == "realtime"
+        self._silence = Silence(lambda: self._inbox.put("silence"))
         self._audio_since_lag = False
         self._hearing = Hearing(
             session,
@@ -162,6 +164,8 @@ class SessionRunner:
         if self._stop_asked:
             raise after_stop("audio")
         self._audio_since_lag = True
+        if self._live:
+            self._silence.wait()
         self.spool.append_audio(data)
         self._inbox.put_audio(data, self.received_bytes)
         self.received_bytes += len(data)
@@ -177,7 +181,9 @@ class SessionRunner:
         if isinstance(message, Update):
             self._inbox.put(self._possible(message))
             return
-        self._stop_asked = self._stop_asked or not is_finalize
+        if not is_finalize:
+            self._stop_asked = True
+            self._silence.close()
         self._inbox.put("finalize" if is_finalize else "stop")
 
     def _possible(self, update: Update) -> Update:
@@ -229,6 +235,7 @@ class SessionRunner:
     def _end_as_if_stopped(self) -> None:
         self._given_up = self._given_up or not self._stop_asked
         self._stop_asked = True
+        self._silence.close()
         self._inbox.put("lost")
 
     def _drop_audio(self) -> None:
@@ -322,6 +329,7 @@ class SessionRunner:
                 task.cancel()
             await asyncio.gather(*work, ended, return_exceptions=True)
             self._hearing.close()
+            self._silence.close()
             self.audience.close()
             self._presence.close()
             if self.outbox is not None:
@@ -360,6 +368,8 @@ class SessionRunner:
         except MediaError as error:
             self._give_up_on(error)
         self._hearing.take_notices()  # the run that heard it first has told of them
+        if self._live and not self._stop_asked:
+            self._silence.wait(BACK_WITHIN)
 
     def _give_up_on(self, error: MediaError) -> None:
         """End the session as if stopped, or as failed where nothing was heard: what follows is no audio."""
@@ -376,6 +386,8 @@ class SessionRunner:
             self.session.receive_update(item)
         elif item == "finalize":
             self.session.receive_finalize()
+        elif item == "silence":
+            self.session.receive_silence()
         elif item == "stop":
             self.session.check(SessionEvent.STOP_RECEIVED)
             await self._hearing.flush()

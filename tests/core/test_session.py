@@ -75,6 +75,7 @@ def session_in(state: SessionState) -> Session:
 HAPPENINGS: dict[SessionEvent, Callable[[Session], None]] = {
     E.AUDIO_RECEIVED: lambda session: session.receive_audio(np.zeros(512, np.float32)),
     E.FINALIZE_RECEIVED: Session.receive_finalize,
+    E.CLIENT_SILENT: Session.receive_silence,
     E.UPDATE_RECEIVED: lambda session: session.receive_update(Update(language="en")),
     E.STOP_RECEIVED: Session.receive_stop,
     E.CLIENT_LOST: Session.receive_loss,
@@ -238,6 +239,26 @@ def test_finalize_before_any_audio_is_answered() -> None:
     session.receive_finalize()
     assert session.messages() == [Finalized(0.0)]
     assert session.state is S.OPEN
+
+
+def test_silence_in_mid_speech_commits_what_was_heard_unanswered_and_the_session_goes_on() -> None:
+    script = spoken("one two three four five six seven eight", 0.0)
+    audio = audio_of(script, samples(4.0))
+    session = new_session()
+    driver = Driver(session, ScriptedRecognizer(script))
+    driver.hear(audio[: samples(1.2)])
+    session.receive_silence()
+    driver.work()
+    assert session.transcript.text == " one two three four"
+    before = session.messages()
+    assert [m.text for m in before if isinstance(m, UtteranceMessage)] == ["one two three four"]
+    session.receive_silence()
+    assert session.messages() == []
+    driver.hear(audio[samples(1.2) :])
+    session.receive_stop()
+    driver.work()
+    assert session.transcript.text == " one two three four five six seven eight"
+    assert not any(isinstance(message, Finalized) for message in [*before, *session.messages()])
 
 
 def test_settings_change_behind_the_audio_that_came_before_them() -> None:
