@@ -11,10 +11,12 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
 
+from live_asr.core.clock import utc_text
 from live_asr.core.languages import check_known
 from live_asr.core.messages import (
     KEPT,
@@ -26,6 +28,7 @@ from live_asr.core.messages import (
     ServerMessage,
     Speech,
     Stop,
+    Time,
     Update,
     Updated,
     encode,
@@ -166,17 +169,24 @@ class SessionRunner:
         self._audio_since_lag = True
         if self._live:
             self._silence.wait()
+        if not self.received_bytes and data:
+            self.session.started_at = utc_text(datetime.now(UTC))
+            self._put_state()
         self.spool.append_audio(data)
         self._inbox.put_audio(data, self.received_bytes)
         self.received_bytes += len(data)
 
-    def receive(self, message: Update | Finalize | Stop) -> None:
+    def receive(self, message: Update | Time | Finalize | Stop) -> None:
         """Take a control message, in order with the audio. Raises ClientError `overrun` for a flood."""
         is_finalize = isinstance(message, Finalize)
         if self._stop_asked:
             if self.outbox is not None and self.outbox.is_resumed:
                 return  # said again, because nobody could know whether it had arrived
             raise after_stop(message.type)
+        if isinstance(message, Time):
+            self.session.receive_time(message)
+            self._advanced()
+            return
         self._questions.ask(is_finalize=is_finalize)
         if isinstance(message, Update):
             self._inbox.put(self._possible(message))
@@ -469,8 +479,11 @@ class SessionRunner:
             self._tell(message)
         if self._state_count != self.spool.appended_count:
             self._state_count = self.spool.appended_count
-            snapshot = self.session.snapshot().made_by(self._models)
-            self.spool.set_state(orjson.dumps({**snapshot.to_dict(), "received_bytes": self.received_bytes}))
+            self._put_state()
+
+    def _put_state(self) -> None:
+        snapshot = self.session.snapshot().made_by(self._models)
+        self.spool.set_state(orjson.dumps({**snapshot.to_dict(), "received_bytes": self.received_bytes}))
 
     def _tell(self, message: ServerMessage) -> None:
         encoded = encode(message)
