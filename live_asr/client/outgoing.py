@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from live_asr.client.connection import SessionFailed
-from live_asr.core.messages import Finalize, Stop, Update
+from live_asr.core.messages import Finalize, Stop, Time, Update
 
-Control: TypeAlias = Update | Finalize | Stop
+Control: TypeAlias = Update | Time | Finalize | Stop
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import Literal, TypeAlias
 
 from websockets.asyncio.client import ClientConnection
@@ -26,6 +27,7 @@ from live_asr.client.resuming import (
     is_resumable,
 )
 from live_asr.client.silence import until_silent
+from live_asr.core.audio import bytes_per_second
 from live_asr.core.fields import parse_json
 from live_asr.core.languages import check_known
 from live_asr.core.messages import (
@@ -35,11 +37,14 @@ from live_asr.core.messages import (
     Final,
     Finalize,
     Finalized,
+    Notice,
     Ready,
     Resume,
     Start,
     Stop,
     Stopped,
+    Time,
+    Timed,
     Update,
     Updated,
     client_from_dict,
@@ -205,6 +210,25 @@ class LiveSession:
         raise SessionFailed(
             ENDED, "The session ended before the update came into force.", "Open another one with it."
         )
+
+    async def time(self, at: datetime, *, audio_seconds: float | None = None) -> None:
+        """Say that the audio `audio_seconds` behind the session's first sample was recorded `at`.
+
+        Without a position it is that of what is sent next. `Final.clock` has all of them. The server's
+        answer, `Timed` or a `Notice` `time_refused` with the reason, comes among the messages. Raises
+        ClientError `bad_message` for a time that knows no zone, a position below 0, and a container without
+        one; SessionFailed when the session is over.
+        """
+        self._check_open()
+        assert self._start is not None
+        audio = self._start.audio
+        if audio_seconds is None and audio.encoding != "container":
+            rate = bytes_per_second(audio.encoding, audio.sample_rate, audio.channels)
+            audio_seconds = self.sent_bytes / rate
+        time = client_from_dict({"type": Time.type, "at": at.isoformat(), "audio_seconds": audio_seconds})
+        assert isinstance(time, Time)
+        self._outgoing.ask(time)
+        self._wake()
 
     async def stop(self) -> Final:
         """Say that no more audio follows, and return the final result when it is there.
@@ -451,6 +475,8 @@ class LiveSession:
             case Updated():
                 self._outgoing.answered(Update)
                 self._updated_count += 1
+            case Timed() | Notice(code="time_refused"):
+                self._outgoing.answered(Time)
             case Stopped():
                 self._outgoing.answered(Stop)
                 self._stopped = message

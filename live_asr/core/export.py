@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from live_asr.core.attribution import turns_of, with_unheard
 from live_asr.core.cues import cues
+from live_asr.core.messages import ClockPoint
 from live_asr.core.passages import LONG_PAUSE_SAMPLES, columns_of, ends_sentence, passages
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import Segment, SpeakerLabel, Turn, Word, seconds
@@ -39,6 +40,10 @@ class Record:
     """Who speaks when, in order of their start; those of several speakers may overlap."""
     names: Mapping[SpeakerLabel, str] = field(default_factory=dict)
     """What people call the speakers, by label."""
+    started_at: str | None = None
+    """When the first audio came: ISO 8601, UTC; None where that is not known."""
+    clock: tuple[ClockPoint, ...] = ()
+    """When positions of the audio were recorded, as the client said, in their order."""
 
     @classmethod
     def of(
@@ -51,6 +56,7 @@ class Record:
         live_turns: Sequence[Turn] = (),
         names: Mapping[SpeakerLabel, str] | None = None,
         received_samples: int = 0,
+        started_at: str | None = None,
     ) -> Record:
         """Make the record of a session's transcript as it stands: its best revision, or the live one.
 
@@ -70,6 +76,8 @@ class Record:
             revision=0 if is_live else transcript.revision,
             turns=own_turns,
             names=names_of(transcript, names or {}),
+            started_at=transcript.final.started_at if transcript.final else started_at,
+            clock=transcript.clock,
         )
 
     @property
@@ -100,6 +108,8 @@ def to_json(record: Record) -> dict[str, Any]:
         "revision": record.revision,
         "language": record.language,
         "duration": seconds(record.duration_samples),
+        "started_at": record.started_at,
+        "clock": [{"audio": point.audio, "at": point.at} for point in record.clock],
         "text": record.text,
         "names": dict(record.names),
         "segments": [

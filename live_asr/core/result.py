@@ -28,15 +28,24 @@ def make_result(
     words: Sequence[Word] = (),
     live_turns: Sequence[Turn] = (),
     language: str | None = None,
+    started_at: str | None = None,
 ) -> Result:
     """Make the result of a session whose live transcript is complete, changing nothing.
 
     `turns` and `words` are what the full pass found, each empty where it found nothing or was not asked: then
-    the live words stand, and the live labels, renamed, if there are any, with `live_turns` as heard. Takes a
-    tenth of a second for an hour of words: it may be called from another thread once `stopped` is said.
+    the live words stand, and the live labels, renamed, if there are any, with `live_turns` as heard.
+    `started_at` is when the first audio came. Takes a tenth of a second for an hour of words: it may be
+    called from another thread once `stopped` is said.
     """
     return _result(
-        transcript, links, turns=turns, words=words, live_turns=live_turns, language=language, revision=1
+        transcript,
+        links,
+        turns=turns,
+        words=words,
+        live_turns=live_turns,
+        language=language,
+        started_at=started_at,
+        revision=1,
     )
 
 
@@ -46,13 +55,14 @@ def live_result(
     *,
     live_turns: Sequence[Turn] = (),
     received_samples: int = 0,
+    started_at: str | None = None,
 ) -> Result:
     """Return what there is of a session that failed: revision 0, whose speakers keep their live labels.
 
     That is what its exports show, and what names are given to. `received_samples` is how much audio there
     was: a transcript that was never stopped does not tell.
     """
-    result = _result(transcript, links, live_turns=live_turns, revision=0)
+    result = _result(transcript, links, live_turns=live_turns, started_at=started_at, revision=0)
     duration = max(result.final.duration, seconds(received_samples))
     return replace(result, final=replace(result.final, duration=duration))
 
@@ -65,6 +75,7 @@ def _result(
     words: Sequence[Word] = (),
     live_turns: Sequence[Turn] = (),
     language: str | None = None,
+    started_at: str | None = None,
     revision: int,
 ) -> Result:
     live_words = transcript.words
@@ -102,6 +113,8 @@ def _result(
         speakers=_speakers(turns, _all_mapped(transcript.live_labels, renamed, turns)),
         links=dict(links),
         labels=labels,
+        started_at=started_at,
+        clock=transcript.clock,
     )
     return Result(final, tuple(turns))
 

@@ -25,10 +25,12 @@ from live_asr.core.captioner import (
     VocabularyShortened,
 )
 from live_asr.core.captioner import Event as CaptionEvent
+from live_asr.core.clock import objection
 from live_asr.core.labelling import LiveLabels
 from live_asr.core.language import LanguageVote
 from live_asr.core.languages import named
 from live_asr.core.messages import (
+    ClockPoint,
     Commit,
     Final,
     Finalized,
@@ -41,6 +43,8 @@ from live_asr.core.messages import (
     Speech,
     Start,
     Stopped,
+    Time,
+    Timed,
     Update,
     UtteranceMessage,
     wire_word,
@@ -77,7 +81,9 @@ class SessionEvent(Enum):
 
     AUDIO_RECEIVED = "audio"
     FINALIZE_RECEIVED = "finalize"
+    CLIENT_SILENT = "silence"
     UPDATE_RECEIVED = "update"
+    TIME_RECEIVED = "time"
     STOP_RECEIVED = "stop"
     CLIENT_LOST = "lost"
     DRAINED = "drained"
@@ -92,7 +98,9 @@ TRANSITIONS: Mapping[SessionState, Mapping[SessionEvent, SessionState]] = Mappin
         _S.OPEN: {
             _E.AUDIO_RECEIVED: _S.STREAMING,
             _E.FINALIZE_RECEIVED: _S.OPEN,
+            _E.CLIENT_SILENT: _S.OPEN,
             _E.UPDATE_RECEIVED: _S.OPEN,
+            _E.TIME_RECEIVED: _S.OPEN,
             _E.STOP_RECEIVED: _S.DRAINING,
             _E.CLIENT_LOST: _S.DRAINING,
             _E.BROKEN: _S.FAILED,
@@ -100,7 +108,9 @@ TRANSITIONS: Mapping[SessionState, Mapping[SessionEvent, SessionState]] = Mappin
         _S.STREAMING: {
             _E.AUDIO_RECEIVED: _S.STREAMING,
             _E.FINALIZE_RECEIVED: _S.STREAMING,
+            _E.CLIENT_SILENT: _S.STREAMING,
             _E.UPDATE_RECEIVED: _S.STREAMING,
+            _E.TIME_RECEIVED: _S.STREAMING,
             _E.STOP_RECEIVED: _S.DRAINING,
             _E.CLIENT_LOST: _S.DRAINING,
             _E.BROKEN: _S.FAILED,
@@ -138,6 +148,8 @@ class Session:
         self.id = session_id
         self.start = start
         self.state = SessionState.OPEN
+        self.started_at: str | None = None
+        """When the first audio came: ISO 8601, UTC; None before that, and where it is not known."""
         self.transcript = transcript or Transcript()
         updates = self.transcript.updates
         self._settings = SpeechSettings.of(updates[-1] if updates else start)
@@ -189,6 +201,7 @@ class Session:
             speakers=None if transcript.is_stopped else speakers,
             transcript=transcript,
         )
+        session.started_at = snapshot.started_at
         if transcript.is_stopped:
             session.state = SessionState.FINALIZING
             return session
@@ -215,6 +228,7 @@ class Session:
             language=self._captioner.sure_language,
             words=self._captioner.carried,
             voices=voices_of(self._tracker.voices) if self._tracker is not None else (),
+            started_at=self.started_at,
         )
 
     # What arrives ----------------------------------------------------------------------------------
@@ -246,6 +260,12 @@ class Session:
         self._captioner.mark("finalize")
         self._collect()
 
+    def receive_silence(self) -> None:
+        """Take note that no audio comes for now: what is there is committed as by `finalize`, unanswered."""
+        self.state = self.check(SessionEvent.CLIENT_SILENT)
+        self._captioner.mark("silence")
+        self._collect()
+
     def receive_update(self, update: Update) -> None:
         """Take the wish to go on with other settings, behind what was received so far."""
         self.state = self.check(SessionEvent.UPDATE_RECEIVED)
@@ -258,6 +278,17 @@ class Session:
             settings.vocabulary if settings.vocabulary != before.vocabulary else None,
         )
         self._collect()
+
+    def receive_time(self, time: Time) -> None:
+        """Take what the client's clock said, or say why not. Raises ClientError as `Time.position`."""
+        state = self.check(SessionEvent.TIME_RECEIVED)
+        point = ClockPoint(time.position(self.start.audio), time.at)
+        self.state = state
+        refusal = objection(point, self.transcript.clock)
+        if refusal is None:
+            self._keep(Timed(self._next_seq(), point.audio, point.at))
+        else:
+            self._messages.append(Notice("time_refused", refusal))
 
     def receive_stop(self) -> None:
         """Take note that no more audio comes."""

@@ -14,6 +14,7 @@ from itertools import groupby
 from types import MappingProxyType
 
 from live_asr.core.messages import (
+    ClockPoint,
     Commit,
     Final,
     KeptMessage,
@@ -21,6 +22,7 @@ from live_asr.core.messages import (
     Partial,
     ServerMessage,
     Stopped,
+    Timed,
     Updated,
     UtteranceMessage,
     WireWord,
@@ -60,6 +62,7 @@ class Transcript:
         self._final: Final | None = None
         self._labels: dict[SpeakerLabel, SpeakerLabel | None] = {}
         self._updates: list[Updated] = []
+        self._clock: list[ClockPoint] = []
 
     def apply(self, message: ServerMessage) -> None:
         """Take up one message: kept ones in the order of their `seq`, partials as they come.
@@ -72,7 +75,7 @@ class Transcript:
             case Partial():
                 self._tail = tuple(map(_word, message.words))
                 return
-            case Commit() | Label() | UtteranceMessage() | Updated() | Stopped() | Final():
+            case Commit() | Label() | UtteranceMessage() | Updated() | Timed() | Stopped() | Final():
                 self._check(message)
             case _:
                 return
@@ -85,6 +88,8 @@ class Transcript:
                 self._complete(message)
             case Updated():
                 self._updates.append(message)
+            case Timed():
+                self._clock.append(ClockPoint(message.audio, message.at))
             case Stopped():
                 self._stopped = message
                 self._tail = ()
@@ -106,6 +111,7 @@ class Transcript:
         other._stopped, other._final = self._stopped, self._final
         other._labels = self._labels.copy()
         other._updates = self._updates.copy()
+        other._clock = self._clock.copy()
         return other
 
     # What there is --------------------------------------------------------------------------------
@@ -165,6 +171,11 @@ class Transcript:
         Each with the label that took its last corrected word from it; None where it never lost one.
         """
         return MappingProxyType(self._labels)
+
+    @property
+    def clock(self) -> tuple[ClockPoint, ...]:
+        """When positions of the audio were recorded, as the client said, in their order."""
+        return tuple(self._clock)
 
     @property
     def final(self) -> Final | None:

@@ -63,6 +63,8 @@ def webhook_body(
             "audioFormat": start.audio.encoding,
             "processingTime": round(processing_time, 3),
             "labels": final.labels if final is not None else None,
+            "startedAt": final.started_at if final is not None else None,
+            "clock": [{"audio": p.audio, "at": p.at} for p in final.clock] if final is not None else [],
         },
     }
     text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

@@ -27,6 +27,7 @@ from live_asr.core.messages import (
     SpeechDetectorInfo,
     Start,
     Stop,
+    Time,
     Update,
     decode_client,
     encode,
@@ -130,6 +131,7 @@ class Stream:
                 SpeechDetectorInfo(opened.loaded.detector_name),
             ),
             server=ServerInfo("live-asr", __version__),
+            started_at=opened.started_at,
         )
 
     async def _serve(self, opened: OpenSession) -> None:
@@ -166,7 +168,7 @@ class Stream:
                     return
                 if isinstance(message, bytes):
                     runner.receive_audio(message)
-                elif isinstance(message, Update | Finalize | Stop):
+                elif isinstance(message, Update | Time | Finalize | Stop):
                     runner.receive(message)
                 else:
                     raise ClientError(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from live_asr.core.export import Record
 from live_asr.core.messages import Progress
+from live_asr.core.snapshot import Snapshot
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import Turn, samples
 from live_asr.sessions.finalizer import Finalizer
@@ -82,6 +83,7 @@ class Catalogue:
                 runner.session.turns_so_far(),
                 names=names,
                 received_samples=runner.session.received_sample,
+                started_at=runner.session.started_at,
             )
 
         def read() -> Record:
@@ -94,6 +96,7 @@ class Catalogue:
                 live_turns=self._store.turns(session_id, LIVE_TURNS_FILE),
                 names=names,
                 received_samples=samples((stored.duration if stored is not None else None) or 0.0),
+                started_at=Snapshot.from_dict(self._store.state(session_id)).started_at,
             )
 
         return await asyncio.to_thread(read)
@@ -127,7 +130,13 @@ def _live_record(
     *,
     names: Mapping[str, str],
     received_samples: int,
+    started_at: str | None,
 ) -> Record:
     return Record.of(
-        session_id, transcript, live_turns=turns(), names=names, received_samples=received_samples
+        session_id,
+        transcript,
+        live_turns=turns(),
+        names=names,
+        received_samples=received_samples,
+        started_at=started_at,
     )

@@ -78,6 +78,8 @@ class Drained:
     """Whether anything in it sounded like speech, words or not; True where that is not known."""
     tell: Callable[[ServerMessage], None] = lambda _: None
     """Takes what its client may like to know meanwhile."""
+    started_at: str | None = None
+    """When its first audio came: ISO 8601, UTC; None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +162,7 @@ class Finalizer:
         *,
         turns: tuple[Turn, ...] = (),
         received_samples: int = 0,
+        started_at: str | None = None,
     ) -> None:
         """Note in the database that a session failed, and have its receiver told, with what words it has.
 
@@ -173,6 +176,7 @@ class Finalizer:
                 links_of(session_id),
                 live_turns=self._keep_turns_of_failed(session_id, turns),
                 received_samples=received_samples,
+                started_at=started_at,
             )
 
         result = await asyncio.to_thread(make)
@@ -210,6 +214,7 @@ class Finalizer:
             words=(found.words if found else None) or (),
             language=found.language if found else None,
             live_turns=live_turns,
+            started_at=session.started_at,
         )
 
     async def _keep_live(self, session: Drained) -> tuple[Turn, ...]:

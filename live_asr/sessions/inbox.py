@@ -19,7 +19,7 @@ PIECE_BYTES = 16 * 1024
 MOST_BYTES = 1024 * 1024
 """Audio of one session that waits in memory; half a minute at 16 kHz."""
 
-Control = Literal["finalize", "stop", "lost"] | Update
+Control = Literal["finalize", "silence", "stop", "lost"] | Update
 
 
 @dataclass(slots=True)

@@ -12,10 +12,12 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 from live_asr.config import Settings
+from live_asr.core.clock import utc_text
 from live_asr.core.messages import Resume, Start, to_dict
 from live_asr.core.session import Session
 from live_asr.core.snapshot import Snapshot
@@ -124,7 +126,8 @@ class SessionRegistry:
             self._opening -= 1
         self._metrics.sessions_total.inc()
         self._begin(runner)
-        return OpenSession(session_id, token, loaded, runner, outbox)
+        now = utc_text(datetime.now(UTC))
+        return OpenSession(session_id, token, loaded, runner, outbox, started_at=now)
 
     def _begin(self, runner: SessionRunner) -> None:
         """Give a session its place, and work for it."""
@@ -412,6 +415,7 @@ class SessionRegistry:
                     runner.fault,
                     turns=session.turns(),
                     received_samples=session.received_sample,
+                    started_at=session.started_at,
                 )
         except Exception:  # nobody awaits this task; the place is given back whatever happens
             log.exception("session %s could not be finished", session_id)
@@ -433,6 +437,7 @@ class SessionRegistry:
             session.turns(),
             runner.heard_speech,
             runner.tell,
+            session.started_at,
         )
         try:
             with contextlib.suppress(Postponed):

@@ -11,10 +11,12 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
 
+from live_asr.core.clock import utc_text
 from live_asr.core.languages import check_known
 from live_asr.core.messages import (
     KEPT,
@@ -26,6 +28,7 @@ from live_asr.core.messages import (
     ServerMessage,
     Speech,
     Stop,
+    Time,
     Update,
     Updated,
     encode,
@@ -47,6 +50,7 @@ from live_asr.sessions.outbox import Outbox
 from live_asr.sessions.presence import Presence
 from live_asr.sessions.questions import Questions, after_stop, check_window
 from live_asr.sessions.recognizing import Recognition
+from live_asr.sessions.silence import BACK_WITHIN, Silence
 from live_asr.sessions.viewers import Audience
 from live_asr.storage.files import AUDIO_FILE
 from live_asr.storage.spool import Spool
@@ -126,6 +130,7 @@ class SessionRunner:
         """Audio taken so far, counted from the session's first byte."""
         self._acked_bytes = 0
         self._live = session.start.pace == "realtime"
+        self._silence = Silence(lambda: self._inbox.put("silence"))
         self._audio_since_lag = False
         self._hearing = Hearing(
             session,
@@ -162,22 +167,33 @@ class SessionRunner:
         if self._stop_asked:
             raise after_stop("audio")
         self._audio_since_lag = True
+        if self._live:
+            self._silence.wait()
+        if not self.received_bytes and data:
+            self.session.started_at = utc_text(datetime.now(UTC))
+            self._put_state()
         self.spool.append_audio(data)
         self._inbox.put_audio(data, self.received_bytes)
         self.received_bytes += len(data)
 
-    def receive(self, message: Update | Finalize | Stop) -> None:
+    def receive(self, message: Update | Time | Finalize | Stop) -> None:
         """Take a control message, in order with the audio. Raises ClientError `overrun` for a flood."""
         is_finalize = isinstance(message, Finalize)
         if self._stop_asked:
             if self.outbox is not None and self.outbox.is_resumed:
                 return  # said again, because nobody could know whether it had arrived
             raise after_stop(message.type)
+        if isinstance(message, Time):
+            self.session.receive_time(message)
+            self._advanced()
+            return
         self._questions.ask(is_finalize=is_finalize)
         if isinstance(message, Update):
             self._inbox.put(self._possible(message))
             return
-        self._stop_asked = self._stop_asked or not is_finalize
+        if not is_finalize:
+            self._stop_asked = True
+            self._silence.close()
         self._inbox.put("finalize" if is_finalize else "stop")
 
     def _possible(self, update: Update) -> Update:
@@ -229,6 +245,7 @@ class SessionRunner:
     def _end_as_if_stopped(self) -> None:
         self._given_up = self._given_up or not self._stop_asked
         self._stop_asked = True
+        self._silence.close()
         self._inbox.put("lost")
 
     def _drop_audio(self) -> None:
@@ -322,6 +339,7 @@ class SessionRunner:
                 task.cancel()
             await asyncio.gather(*work, ended, return_exceptions=True)
             self._hearing.close()
+            self._silence.close()
             self.audience.close()
             self._presence.close()
             if self.outbox is not None:
@@ -360,6 +378,8 @@ class SessionRunner:
         except MediaError as error:
             self._give_up_on(error)
         self._hearing.take_notices()  # the run that heard it first has told of them
+        if self._live and not self._stop_asked:
+            self._silence.wait(BACK_WITHIN)
 
     def _give_up_on(self, error: MediaError) -> None:
         """End the session as if stopped, or as failed where nothing was heard: what follows is no audio."""
@@ -376,6 +396,8 @@ class SessionRunner:
             self.session.receive_update(item)
         elif item == "finalize":
             self.session.receive_finalize()
+        elif item == "silence":
+            self.session.receive_silence()
         elif item == "stop":
             self.session.check(SessionEvent.STOP_RECEIVED)
             await self._hearing.flush()
@@ -457,8 +479,11 @@ class SessionRunner:
             self._tell(message)
         if self._state_count != self.spool.appended_count:
             self._state_count = self.spool.appended_count
-            snapshot = self.session.snapshot().made_by(self._models)
-            self.spool.set_state(orjson.dumps({**snapshot.to_dict(), "received_bytes": self.received_bytes}))
+            self._put_state()
+
+    def _put_state(self) -> None:
+        snapshot = self.session.snapshot().made_by(self._models)
+        self.spool.set_state(orjson.dumps({**snapshot.to_dict(), "received_bytes": self.received_bytes}))
 
     def _tell(self, message: ServerMessage) -> None:
         encoded = encode(message)

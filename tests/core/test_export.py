@@ -368,6 +368,8 @@ def test_json_has_the_wires_names_and_seconds() -> None:
         "revision": 0,
         "language": "en",
         "duration": 1.8,
+        "started_at": None,
+        "clock": [],
         "text": "Hi.",
         "names": {},
         "segments": [
