@@ -29,6 +29,8 @@ from live_asr.config_values import (
     OptionalSecret,
     OptionalText,
     OptionalUrl,
+    Proxies,
+    RootPath,
     shown,
 )
 from live_asr.core.urls import receiver_of
@@ -66,6 +68,16 @@ class ServerSettings(Section):
         default=(),
         description="Origins whose pages may connect besides the server's own, e.g. https://example.org; "
         "separated by commas in the environment. * allows any.",
+    )
+    root_path: RootPath = Field(
+        default="",
+        description="Path under which a reverse proxy serves this server, e.g. /captions, whether the proxy "
+        "cuts it off or passes it on. A trusted proxy may name it in X-Forwarded-Prefix instead.",
+    )
+    trusted_proxies: Proxies = Field(
+        default=("127.0.0.1", "::1"),
+        description="Addresses and networks of reverse proxies, e.g. 10.0.0.0/8, whose X-Forwarded-Prefix, "
+        "-Host and -Proto are believed; separated by commas in the environment. * believes anybody.",
     )
     max_sessions: int = Field(
         default=8,

@@ -24,6 +24,7 @@ from live_asr.inference.channel import Load, Loaded
 from live_asr.inference.engine import Engine
 from live_asr.server import events, rest
 from live_asr.server.looptime import watch_loop
+from live_asr.server.proxies import TrustedProxies, route_of
 from live_asr.server.state import ServerState
 from live_asr.server.stream import Stream
 from live_asr.sessions.catalogue import Catalogue
@@ -198,6 +199,8 @@ def create_app(
 
     app.mount("/web", StaticFiles(directory=web), name="web")
     app.add_middleware(GuardHeaders)
+    server = state.settings.server
+    app.add_middleware(TrustedProxies, trusted=server.trusted_proxies, root_path=server.root_path)
     return app
 
 
@@ -213,10 +216,12 @@ class GuardHeaders:
             await self._app(scope, receive, send)
             return
 
+        is_viewer = route_of(scope) == "/docs"
+
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                if scope["path"] == "/docs":
+                if is_viewer:
                     headers["content-security-policy"] = VIEWER_POLICY
                 for name, value in PAGE_HEADERS.items():
                     headers.setdefault(name, value)

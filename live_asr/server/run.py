@@ -102,6 +102,7 @@ def server_of(settings: Settings, app: FastAPI, told: list[int]) -> _Server:
             log_config=None,
             access_log=settings.server.log_level == "debug",
             server_header=False,
+            proxy_headers=False,  # whom to trust is a setting of ours
             timeout_graceful_shutdown=CLOSE_PATIENCE,
         ),
         told,
