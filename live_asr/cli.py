@@ -55,6 +55,15 @@ def main() -> NoReturn:
         if error.hint:
             print(error.hint, file=sys.stderr)
         sys.exit(USAGE_ERROR if isinstance(error, ConfigError) else FAILURE)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("live_asr"):
+            raise
+        missing = error.name.partition(".")[0]
+        cure = 'pip install "live-asr[server]"'
+        print(
+            f"Error: The server's packages are not installed ({missing} is missing): {cure}", file=sys.stderr
+        )
+        sys.exit(FAILURE)
     sys.exit(0)
 
 

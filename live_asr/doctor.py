@@ -96,7 +96,10 @@ def _packages() -> Iterator[Finding]:
             missing.append(name)
     if missing:
         yield Finding(
-            "fail", "packages", f"missing: {', '.join(missing)}", "Install live-asr anew: `make install`."
+            "fail",
+            "packages",
+            f"missing: {', '.join(missing)}",
+            'pip install "live-asr[server]" brings them.',
         )
     yield Finding("ok", "packages", ", ".join(found))
 
