@@ -14,7 +14,7 @@ from pathlib import Path
 from live_asr.config import Settings
 from live_asr.errors import WeightsError
 from live_asr.inference.conversion import converted
-from live_asr.inference.device import pick_device
+from live_asr.inference.device import pick_compute_type, pick_device
 from live_asr.inference.diarization import LocalPipeline, PretrainedPipeline
 from live_asr.inference.manifest import load_manifest
 from live_asr.inference.sources import Progress
@@ -104,10 +104,12 @@ class Bringer:
     def bring_all(self) -> Brought:
         """Bring all that the settings use.
 
-        Raises ConfigError, before anything is fetched, where a GPU is wanted and there is none; WeightsError
-        where there are no captions to be had, or a live model is named that there is not.
+        Raises ConfigError, before anything is fetched, where a GPU is wanted and there is none, or none that
+        does the arithmetic; WeightsError where there are no captions to be had, or a live model is named that
+        there is not.
         """
         device = pick_device(self._settings.inference.device)
+        pick_compute_type(self._settings.inference.compute_type, device)  # which is refused now or never
         models, final = self._settings.models, self._settings.final
         recognizer = self.bring_recognizer(models.recognizer, device)
         return Brought(

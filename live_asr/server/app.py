@@ -80,14 +80,27 @@ def sessions_folder(settings: Settings) -> Path:
 
 
 def build_state(
-    settings: Settings, load: Load, *, database: Database, full_pass: FullPassRunner
+    settings: Settings,
+    load: Load,
+    *,
+    database: Database,
+    full_pass: FullPassRunner,
+    warning: str = "",
+    fallback: Callable[[str], Load] | None = None,
 ) -> ServerState:
     """Put a server together, with nothing started yet.
 
+    `warning` says why the models are not on the GPU that there is; `fallback` is the engine's.
     Raises ConfigError and StorageError for the key of the webhooks, as `webhook_secret` does.
     """
     metrics = Metrics()
-    engine = Engine(load, timeout=settings.inference.decode_timeout, on_restart=metrics.engine_restarts.inc)
+    engine = Engine(
+        load,
+        timeout=settings.inference.decode_timeout,
+        on_restart=metrics.engine_restarts.inc,
+        warning=warning,
+        fallback=fallback,
+    )
     store = SpoolStore(sessions_folder(settings), interval=settings.storage.fsync_interval)
     sender = WebhookSender(
         database,

@@ -106,7 +106,12 @@ async def readyz(state: State, response: Response) -> dict[str, object]:
     elif not await _has_disk(state):
         reason = "the disk is full"
     else:
-        return {"status": "ready", "model": loaded.recognizer.name, "device": loaded.recognizer.device}
+        ready: dict[str, object] = {
+            "status": "ready",
+            "model": loaded.recognizer.name,
+            "device": loaded.recognizer.device,
+        }
+        return ready | ({"warning": state.engine.warning} if state.engine.warning else {})
     response.status_code = 503
     response.headers["Retry-After"] = "2"
     return {"status": reason}

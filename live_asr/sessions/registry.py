@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from live_asr.config import Settings
-from live_asr.core.messages import Resume, Start, to_dict
+from live_asr.core.messages import Notice, Resume, Start, to_dict
 from live_asr.core.session import Session
 from live_asr.core.snapshot import Snapshot
 from live_asr.errors import ClientError, DiskFull, LiveAsrError, MediaError, StorageError
@@ -124,6 +124,10 @@ class SessionRegistry:
             self._opening -= 1
         self._metrics.sessions_total.inc()
         self._begin(runner)
+        if self._engine.warning:
+            runner.tell(
+                Notice("gpu_unused", "The server's GPU cannot be used: captions are made on its CPU.")
+            )
         return OpenSession(session_id, token, loaded, runner, outbox)
 
     def _begin(self, runner: SessionRunner) -> None:
