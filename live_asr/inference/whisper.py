@@ -226,7 +226,7 @@ class WhisperRecognizer:
         return hypotheses
 
     def warm_up(self, noise: FloatArray) -> None:
-        """Make every kind of call once; on a GPU encode windows of every length, which have kernels of their own.
+        """Make every kind of call once; on a GPU encode windows of every length: each has its own kernels.
 
         Raises what CTranslate2 raises: a RuntimeError where the device fails.
         """

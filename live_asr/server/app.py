@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from fastapi import FastAPI, WebSocket
@@ -28,7 +29,7 @@ from live_asr.server.proxies import TrustedProxies, route_of
 from live_asr.server.state import ServerState
 from live_asr.server.stream import Stream
 from live_asr.sessions.catalogue import Catalogue
-from live_asr.sessions.finalizer import Finalizer, FullPassRunner
+from live_asr.sessions.finalizer import Finalizer, FullPassRunner, reachable_links_of
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.registry import SessionRegistry
 from live_asr.sessions.retention import Retention
@@ -106,6 +107,7 @@ def build_state(
         database,
         settings.webhook,
         webhook_secret(settings.webhook, settings.storage.data),
+        links=partial(reachable_links_of, settings.server),
         on_tried=lambda delivery: metrics.webhook_tries.labels(delivery.state).inc(),
     )
     finalizer = Finalizer(settings, store, database, full_pass, wake=sender.wake, metrics=metrics)
