@@ -26,7 +26,12 @@ def _split(value: object) -> object:
 
 
 def _expand(value: object) -> object:
-    return Path(value).expanduser() if isinstance(value, str | Path) else value
+    if not isinstance(value, str | Path):
+        return value
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:
+        raise ValueError("it should be a folder; there is no such home folder") from None
 
 
 def _none_if_empty(value: object) -> object:

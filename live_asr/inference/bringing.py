@@ -26,6 +26,8 @@ LOCAL = "local"
 PUBLISHED = "community-1"
 ENCODER = "campplus"
 """The local pipeline's voices, whatever tells them apart live: its threshold is measured for this one."""
+NOT_TO_BE_HAD = ("weights_unreachable", "weights_unwritable")
+"""Codes of weights that are not here and cannot be brought: what can do without them does."""
 
 Pipeline = LocalPipeline | PretrainedPipeline
 
@@ -96,7 +98,7 @@ class Bringer:
         try:
             return self.bring(wanted)
         except WeightsError as error:
-            if wanted == shipped or error.code != "weights_unreachable":
+            if wanted == shipped or error.code not in NOT_TO_BE_HAD:
                 raise
             log.warning("%s Using %s instead.", error.message, shipped)
             return self.bring(shipped)
@@ -129,7 +131,7 @@ class Bringer:
             segmentation = self.bring(models.segmentation, "segmentation")
             encoder = self.bring(models.speaker_encoder, "speaker_encoder")
         except WeightsError as error:
-            if error.code != "weights_unreachable":
+            if error.code not in NOT_TO_BE_HAD:
                 raise
             return error
         try:

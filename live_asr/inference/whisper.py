@@ -37,6 +37,8 @@ FULL_WINDOW_SAMPLES = 30 * SAMPLE_RATE_HZ
 SHORTEST_WINDOW_SAMPLES = 10 * SAMPLE_RATE_HZ
 """What live windows are padded to."""
 WARM_UP_TOKENS = 4
+WARM_UP_STEP_SAMPLES = 5 * SAMPLE_RATE_HZ
+"""Windows of so different lengths take kernels of their own on a GPU."""
 SAMPLES_PER_TIME_STEP = 320
 """The aligner answers in steps of 20 ms: the encoder halves the frame rate."""
 INSIST_SAMPLES = SAMPLE_RATE_HZ * 6 // 10
@@ -226,7 +228,7 @@ class WhisperRecognizer:
         return hypotheses
 
     def warm_up(self, noise: FloatArray) -> None:
-        """Make every kind of call once; on a GPU encode windows of every length: each has its own kernels.
+        """Make every kind of call once, on a GPU with batches and windows of several lengths too.
 
         Raises what CTranslate2 raises: a RuntimeError where the device fails.
         """
@@ -247,8 +249,7 @@ class WhisperRecognizer:
         encoded = self._model.encode(np.stack([self._features_of(request, noise)] * 2))
         self._model.write_all(encoded, prompt, most_new_tokens=WARM_UP_TOKENS)
         self._model.align(encoded, tokenizer.sot_sequence, [words, words[:1]], [frames, frames // 2])
-        step = FRAME_STEP * HOP_SAMPLES
-        for length in range(SHORTEST_WINDOW_SAMPLES + step, FULL_WINDOW_SAMPLES + 1, step):
+        for length in range(SHORTEST_WINDOW_SAMPLES, FULL_WINDOW_SAMPLES + 1, WARM_UP_STEP_SAMPLES):
             self._encode(replace(request, min_window_samples=length), noise)
 
     def detect_language(self, samples: FloatArray) -> dict[str, float]:
