@@ -23,12 +23,15 @@ from pydantic.fields import FieldInfo
 from live_asr.config_values import (
     Folder,
     Items,
+    OptionalBytes,
     OptionalDays,
     OptionalFolder,
     OptionalLanguage,
     OptionalSecret,
     OptionalText,
     OptionalUrl,
+    Proxies,
+    RootPath,
     shown,
 )
 from live_asr.core.urls import receiver_of
@@ -66,6 +69,21 @@ class ServerSettings(Section):
         default=(),
         description="Origins whose pages may connect besides the server's own, e.g. https://example.org; "
         "separated by commas in the environment. * allows any.",
+    )
+    root_path: RootPath = Field(
+        default="",
+        description="Path under which a reverse proxy serves this server, e.g. /captions, whether the proxy "
+        "cuts it off or passes it on. A trusted proxy may name it in X-Forwarded-Prefix instead.",
+    )
+    public_url: OptionalUrl = Field(
+        default=None,
+        description="Address of this server as others reach it, e.g. https://example.org/captions: links in "
+        "webhooks begin with it. Unset: they are paths.",
+    )
+    trusted_proxies: Proxies = Field(
+        default=("127.0.0.1", "::1"),
+        description="Addresses and networks of reverse proxies, e.g. 10.0.0.0/8, whose X-Forwarded-Prefix, "
+        "-Host and -Proto are believed; separated by commas in the environment. * believes anybody.",
     )
     max_sessions: int = Field(
         default=8,
@@ -276,6 +294,11 @@ class WebhookSettings(Section):
         default=None,
         description="Key that deliveries are signed with (Standard Webhooks), whsec_ and base64. "
         "Unset: one is made at the first start and kept in the data folder.",
+    )
+    max_bytes: OptionalBytes = Field(
+        default=None,
+        description="Size of a body above which a notice is sent in its place: the same without words, and "
+        "with links to them. One that is answered with 413 is replaced likewise. Unset: no bound.",
     )
     allow_private: bool = Field(
         default=False,

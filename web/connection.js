@@ -4,6 +4,7 @@
  */
 
 import { subprotocols } from "./access.js";
+import { socketAt } from "./addresses.js";
 
 /** The longest frame sent: well under the server's limit of 1 MiB. */
 const FRAME_BYTES = 256 * 1024;
@@ -155,8 +156,7 @@ export class Connection {
 
   #open() {
     clearTimeout(this.#timer);
-    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-    const socket = new WebSocket(`${scheme}//${location.host}/v1/stream`, subprotocols());
+    const socket = new WebSocket(socketAt("/v1/stream"), subprotocols());
     this.#socket = socket;
     this.#heardAt = performance.now();
     const resume = this.#session && { ...this.#session, last_seq: this.#lastSeq };

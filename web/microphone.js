@@ -84,7 +84,7 @@ export class Microphone {
     const stream = await openStream(choice);
     const context = new AudioContext({ latencyHint: "interactive" });
     try {
-      await context.audioWorklet.addModule("/web/worklet.js").catch((error) => {
+      await context.audioWorklet.addModule(new URL("worklet.js", import.meta.url)).catch((error) => {
         throw new WorkletMissing("The worklet could not be loaded.", { cause: error });
       });
       const microphone = new Microphone(context, events);

@@ -1,6 +1,7 @@
 /** The names that were typed in, kept by the server with the session. */
 
 import { authorization } from "./access.js";
+import { at } from "./addresses.js";
 
 /** How long the server may take. */
 const ANSWER_MS = 8_000;
@@ -31,7 +32,7 @@ export class Names {
 /** @param {string} address @param {Record<string, string>} names @returns {Promise<boolean>} */
 async function put(address, names) {
   try {
-    const response = await fetch(address, {
+    const response = await fetch(at(address), {
       method: "PUT",
       headers: { ...authorization(), "content-type": "application/json" },
       body: JSON.stringify(names),

@@ -1,6 +1,7 @@
 /** Saves a transcript as a file: the server's version while it answers, else one from the words that the page holds. */
 
 import { authorization } from "./access.js";
+import { at } from "./addresses.js";
 import { EXPORTS } from "./export.js";
 
 /** @typedef {import("./state.js").Transcript} Transcript */
@@ -50,7 +51,7 @@ export function keepTranscript(transcript) {
 async function fetchFile(address) {
   if (!address) return null;
   try {
-    const response = await fetch(address, { headers: authorization(), signal: AbortSignal.timeout(ANSWER_MS) });
+    const response = await fetch(at(address), { headers: authorization(), signal: AbortSignal.timeout(ANSWER_MS) });
     return response.ok ? await response.blob() : null;
   } catch {
     return null;

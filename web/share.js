@@ -1,6 +1,7 @@
 /** The link under which an audience reads along, and its picture for phones. */
 
 import { authorization } from "./access.js";
+import { at } from "./addresses.js";
 import { find } from "./elements.js";
 
 /** How long the server may take. */
@@ -18,7 +19,7 @@ export async function showShare(address) {
   find("share-link").value = "";
   try {
     const { watch } = await (await ask(address)).json();
-    const link = new URL(watch, location.origin);
+    const link = new URL(at(watch));
     find("share-link").value = find("share-open").href = link.href;
     const overlay = new URL(link);
     overlay.searchParams.set("overlay", "1");
@@ -35,7 +36,7 @@ export async function showShare(address) {
 
 /** @param {string} address */
 async function ask(address) {
-  const response = await fetch(address, { headers: authorization(), signal: AbortSignal.timeout(ANSWER_MS) });
+  const response = await fetch(at(address), { headers: authorization(), signal: AbortSignal.timeout(ANSWER_MS) });
   if (!response.ok) throw new Error(String(response.status));
   return response;
 }

@@ -1,5 +1,6 @@
 /** Puts the state on the screen. Reads nothing from the document and decides nothing; text enters as `textContent`. */
 
+import { at } from "./addresses.js";
 import { Announcer } from "./announcer.js";
 import { Captions } from "./captions.js";
 import { find, setText } from "./elements.js";
@@ -134,7 +135,7 @@ export class View {
       const href = utterances.length > 0 ? links[link.dataset.format] : undefined;
       link.hidden = utterances.length === 0 || (link.dataset.format === "rttm" && !href);
       link.download = `${name}.${link.dataset.format}`;
-      if (href) link.href = href;
+      if (href) link.href = at(href);
       else link.removeAttribute("href");
     }
     setText(find("language").options[0], detected(state));

@@ -1,5 +1,6 @@
 /** The audience's page, and the overlay: what a session says, read-only. */
 
+import { here } from "./addresses.js";
 import { Announcer } from "./announcer.js";
 import { Captions } from "./captions.js";
 import { find, setText } from "./elements.js";
@@ -37,8 +38,8 @@ const EMPTY = {
   unauthorized: "This link is not complete: ask for a new one.",
 };
 
-const session = decodeURIComponent(location.pathname.split("/")[2] ?? "");
-const isOverlay = new URLSearchParams(location.search).has("overlay") || location.pathname.startsWith("/overlay/");
+const session = decodeURIComponent(here().split("/")[2] ?? "");
+const isOverlay = new URLSearchParams(location.search).has("overlay") || here().startsWith("/overlay/");
 const token = new URLSearchParams(location.hash.slice(1)).get("token") ?? "";
 
 document.documentElement.classList.toggle("overlay", isOverlay);

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from fastapi import FastAPI, WebSocket
@@ -24,10 +25,11 @@ from live_asr.inference.channel import Load, Loaded
 from live_asr.inference.engine import Engine
 from live_asr.server import events, rest
 from live_asr.server.looptime import watch_loop
+from live_asr.server.proxies import TrustedProxies, route_of
 from live_asr.server.state import ServerState
 from live_asr.server.stream import Stream
 from live_asr.sessions.catalogue import Catalogue
-from live_asr.sessions.finalizer import Finalizer, FullPassRunner
+from live_asr.sessions.finalizer import Finalizer, FullPassRunner, reachable_links_of
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.registry import SessionRegistry
 from live_asr.sessions.retention import Retention
@@ -79,19 +81,33 @@ def sessions_folder(settings: Settings) -> Path:
 
 
 def build_state(
-    settings: Settings, load: Load, *, database: Database, full_pass: FullPassRunner
+    settings: Settings,
+    load: Load,
+    *,
+    database: Database,
+    full_pass: FullPassRunner,
+    warning: str = "",
+    fallback: Callable[[str], Load] | None = None,
 ) -> ServerState:
     """Put a server together, with nothing started yet.
 
+    `warning` says why the models are not on the GPU that there is; `fallback` is the engine's.
     Raises ConfigError and StorageError for the key of the webhooks, as `webhook_secret` does.
     """
     metrics = Metrics()
-    engine = Engine(load, timeout=settings.inference.decode_timeout, on_restart=metrics.engine_restarts.inc)
+    engine = Engine(
+        load,
+        timeout=settings.inference.decode_timeout,
+        on_restart=metrics.engine_restarts.inc,
+        warning=warning,
+        fallback=fallback,
+    )
     store = SpoolStore(sessions_folder(settings), interval=settings.storage.fsync_interval)
     sender = WebhookSender(
         database,
         settings.webhook,
         webhook_secret(settings.webhook, settings.storage.data),
+        links=partial(reachable_links_of, settings.server),
         on_tried=lambda delivery: metrics.webhook_tries.labels(delivery.state).inc(),
     )
     finalizer = Finalizer(settings, store, database, full_pass, wake=sender.wake, metrics=metrics)
@@ -198,6 +214,8 @@ def create_app(
 
     app.mount("/web", StaticFiles(directory=web), name="web")
     app.add_middleware(GuardHeaders)
+    server = state.settings.server
+    app.add_middleware(TrustedProxies, trusted=server.trusted_proxies, root_path=server.root_path)
     return app
 
 
@@ -213,10 +231,12 @@ class GuardHeaders:
             await self._app(scope, receive, send)
             return
 
+        is_viewer = route_of(scope) == "/docs"
+
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                if scope["path"] == "/docs":
+                if is_viewer:
                     headers["content-security-policy"] = VIEWER_POLICY
                 for name, value in PAGE_HEADERS.items():
                     headers.setdefault(name, value)

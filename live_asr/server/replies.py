@@ -101,17 +101,17 @@ class Names(BaseModel):
     names: dict[str, str]
 
 
-def summary_of(status: Status) -> Summary:
-    """Return a session as a list shows it."""
-    return Summary(**_summary(status))
+def summary_of(status: Status, root_path: str = "") -> Summary:
+    """Return a session as a list shows it; `root_path` is the path before the server's own."""
+    return Summary(**_summary(status, root_path))
 
 
-def info_of(status: Status, watch: str) -> SessionInfo:
+def info_of(status: Status, watch: str, root_path: str = "") -> SessionInfo:
     """Return all that is known of a session but its words; `watch` is where its audience reads along."""
     stored, delivery = status.stored, status.delivery
     hidden = ("type", "webhook", "metadata", "resume")
     return SessionInfo(
-        **_summary(status),
+        **_summary(status, root_path),
         start={key: value for key, value in stored.start.items() if key not in hidden},
         metadata=dict(stored.start.get("metadata") or {}),
         speakers=[Speaker(**speaker) for speaker in stored.speakers],
@@ -132,7 +132,7 @@ def info_of(status: Status, watch: str) -> SessionInfo:
     )
 
 
-def _summary(status: Status) -> dict[str, Any]:
+def _summary(status: Status, root_path: str) -> dict[str, Any]:
     stored = status.stored
     created = datetime.fromtimestamp(stored.created_at, UTC).isoformat(timespec="milliseconds")
     return {
@@ -143,7 +143,7 @@ def _summary(status: Status) -> dict[str, Any]:
         "language": status.language,
         "revision": stored.revision,
         "labels": stored.labels,
-        "links": links_of(stored.id),
+        "links": {name: root_path + path for name, path in links_of(stored.id).items()},
     }
 
 

@@ -14,6 +14,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from live_asr.core.export import FORMATS
 from live_asr.errors import StorageError
+from live_asr.server.origins import is_same_host
+from live_asr.server.proxies import root_path_of
 from live_asr.server.replies import (
     LARGEST_NAMES_BYTES,
     LONGEST_NAME,
@@ -25,7 +27,7 @@ from live_asr.server.replies import (
     read_names,
     summary_of,
 )
-from live_asr.server.sharing import is_own_origin, qr_svg, watch_path
+from live_asr.server.sharing import qr_svg, watch_path
 from live_asr.server.state import ServerState
 from live_asr.server.stream import bearer_token
 from live_asr.storage.spool import is_session_id
@@ -104,7 +106,12 @@ async def readyz(state: State, response: Response) -> dict[str, object]:
     elif not await _has_disk(state):
         reason = "the disk is full"
     else:
-        return {"status": "ready", "model": loaded.recognizer.name, "device": loaded.recognizer.device}
+        ready: dict[str, object] = {
+            "status": "ready",
+            "model": loaded.recognizer.name,
+            "device": loaded.recognizer.device,
+        }
+        return ready | ({"warning": state.engine.warning} if state.engine.warning else {})
     response.status_code = 503
     response.headers["Retry-After"] = "2"
     return {"status": reason}
@@ -126,6 +133,7 @@ async def metrics(state: State) -> Response:
 
 @sessions.get("", summary="The sessions, newest first", response_model=SessionList)
 async def list_sessions(
+    request: Request,
     state: State,
     limit: Annotated[int, Query(ge=1, le=MOST_LISTED)] = 50,
     before: Annotated[str | None, Query(max_length=64, description="`next` of the page before")] = None,
@@ -134,18 +142,21 @@ async def list_sessions(
     if before is not None and not is_session_id(before):
         return SessionList(sessions=[], next=None)
     found, following = await state.catalogue.page(limit, before)
-    return SessionList(sessions=list(map(summary_of, found)), next=following)
+    root_path = root_path_of(request.scope)
+    return SessionList(sessions=[summary_of(status, root_path) for status in found], next=following)
 
 
 @sessions.get(
     "/{session_id}", summary="What is known of a session", response_model=SessionInfo, responses=UNKNOWN
 )
-async def session(session_id: SessionId, state: State) -> SessionInfo:
+async def session(session_id: SessionId, request: Request, state: State) -> SessionInfo:
     """Answer a session's state, speakers, names and how far its full pass and its webhook are."""
     try:
-        return info_of(await state.catalogue.status(session_id), watch_path(state.settings, session_id))
+        status = await state.catalogue.status(session_id)
     except KeyError:
         raise unknown_session(session_id) from None
+    root_path = root_path_of(request.scope)
+    return info_of(status, watch_path(state.settings, session_id, root_path), root_path)
 
 
 @sessions.get(
@@ -167,10 +178,11 @@ async def qr_code(
         await state.catalogue.status(session_id)
     except KeyError:
         raise unknown_session(session_id) from None
-    given = origin if origin is not None else str(request.base_url)
-    if not is_own_origin(given, request.headers.get("host")):
+    given = origin if origin is not None else f"{request.url.scheme}://{request.url.netloc}"
+    if not is_same_host(given, request.headers.get("host")):
         raise HTTPException(422, "`origin` must be the one that this server was asked at.")
-    picture = qr_svg(given.rstrip("/") + watch_path(state.settings, session_id))
+    path = watch_path(state.settings, session_id, root_path_of(request.scope))
+    picture = qr_svg(given.rstrip("/") + path)
     return Response(picture, media_type="image/svg+xml", headers={"Cache-Control": "no-store"})
 
 

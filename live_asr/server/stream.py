@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import hmac
 import logging
-from urllib.parse import urlsplit
 
 from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect, WebSocketState
@@ -34,6 +33,8 @@ from live_asr.core.messages import (
     error_message,
 )
 from live_asr.errors import ClientError, LiveAsrError
+from live_asr.server.origins import is_listed, is_same_host
+from live_asr.server.proxies import UNTRUSTED
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.outbox import Outbox
 from live_asr.sessions.registry import SessionRegistry
@@ -222,16 +223,28 @@ class Stream:
 
     def _check_origin(self) -> None:
         """A browser says which page it connects for; pages of other hosts must be allowed by name."""
-        origin = self._socket.headers.get("origin")
-        allowed = self._settings.server.allowed_origins
-        if origin is None or "*" in allowed or origin in allowed:
+        origin, host = self._socket.headers.get("origin"), self._socket.headers.get("host")
+        if origin is None or is_listed(origin, self._settings.server.allowed_origins):
             return
-        if _host_of(origin) != self._socket.headers.get("host"):
+        if not is_same_host(origin, host):
             raise ClientError(
                 "origin_not_allowed",
-                f"Pages of {origin} may not connect to this server.",
-                "The operator can allow them by the setting server.allowed_origins.",
+                f"Pages of {origin} may not connect to this server, which was asked for as {host}.",
+                self._how_to_allow(origin),
             )
+
+    def _how_to_allow(self, origin: str) -> str:
+        """Say to the operator which setting lets a page connect."""
+        allowed = f'The operator can allow them by server.allowed_origins = ["{origin}"].'
+        peer = self._socket.scope.get(UNTRUSTED)
+        if peer is None:
+            return (
+                f"{allowed} A reverse proxy in front of this server's own page must pass the browser's "
+                "`Host` on, or say it in X-Forwarded-Host."
+            )
+        # Its address is for the operator, not for whoever connects.
+        log.warning("%s sends X-Forwarded headers and is not in server.trusted_proxies", peer)
+        return f"A reverse proxy of this server must be named in server.trusted_proxies. {allowed}"
 
     def _check_token(self) -> None:
         wanted = self._settings.server.token
@@ -266,14 +279,6 @@ async def _decode(text: str) -> ClientMessage:
     if len(text) <= INLINE_CHARACTERS:
         return decode_client(text)
     return await asyncio.to_thread(decode_client, text)
-
-
-def _host_of(origin: str) -> str | None:
-    """Return host and port of an origin; None where it is no URL."""
-    try:
-        return urlsplit(origin).netloc
-    except ValueError:
-        return None
 
 
 def _our_fault() -> LiveAsrError:

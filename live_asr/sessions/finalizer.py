@@ -15,14 +15,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
-from live_asr.config import Settings
+from live_asr.config import ServerSettings, Settings
 from live_asr.core.export import FORMATS
 from live_asr.core.messages import Final, FinalSpeaker, Notice, Progress, ServerMessage, Start, encode
 from live_asr.core.result import Result, live_result, make_result
 from live_asr.core.speech_settings import whole_recording
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import SAMPLE_RATE_HZ, Turn, samples, seconds
-from live_asr.delivery.webhook import webhook_body
+from live_asr.delivery.webhook import notice_of, webhook_body
 from live_asr.errors import DiskFull, EngineError, LiveAsrError, StorageError
 from live_asr.inference.full_pass import FullPassJob, FullPassResult
 from live_asr.sessions.metrics import Metrics
@@ -362,6 +362,11 @@ class Finalizer:
                 error=None if error is None else (error.code, error.message),
                 processing_time=round(time.monotonic() - began, 3),
             )
+            most_bytes = self._settings.webhook.max_bytes
+            if most_bytes is not None and len(body) > most_bytes:
+                links = reachable_links_of(self._settings.server, session_id)
+                notice = await asyncio.to_thread(notice_of, body, links)
+                body = notice or body
             delivery = NewDelivery(url, body)
         await self._persist(
             partial(
@@ -401,6 +406,12 @@ def _heard_samples(transcript: Transcript) -> int:
 def links_of(session_id: str) -> dict[str, str]:
     """Return where the exports of a session are, by format."""
     return {name: f"/v1/sessions/{session_id}/transcript.{name}" for name in FORMATS}
+
+
+def reachable_links_of(settings: ServerSettings, session_id: str) -> dict[str, str]:
+    """Return the same for a receiver of webhooks: whole addresses, where the server knows its own."""
+    begin = (settings.public_url or settings.root_path).rstrip("/")
+    return {name: begin + path for name, path in links_of(session_id).items()}
 
 
 def speaker_dict(speaker: FinalSpeaker) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import Any
 
 from live_asr.config import Settings
 from live_asr.core.clock import utc_text
-from live_asr.core.messages import Resume, Start, to_dict
+from live_asr.core.messages import Notice, Resume, Start, to_dict
 from live_asr.core.session import Session
 from live_asr.core.snapshot import Snapshot
 from live_asr.errors import ClientError, DiskFull, LiveAsrError, MediaError, StorageError
@@ -126,6 +126,10 @@ class SessionRegistry:
             self._opening -= 1
         self._metrics.sessions_total.inc()
         self._begin(runner)
+        if self._engine.warning:
+            runner.tell(
+                Notice("gpu_unused", "The server's GPU cannot be used: captions are made on its CPU.")
+            )
         now = utc_text(datetime.now(UTC))
         return OpenSession(session_id, token, loaded, runner, outbox, started_at=now)
 

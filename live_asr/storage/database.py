@@ -351,11 +351,12 @@ class Database:
         last_status: int | None,
         last_error: str | None,
         due_at: float | None = None,
+        body: bytes | None = None,
     ) -> Delivery | None:
         """Keep what became of one try; return the delivery, or None where it was erased meanwhile.
 
         `due_at` is its `next_at` of when the try began. Where that has changed, somebody has asked for
-        another try in the meantime: then a failure leaves it due.
+        another try in the meantime: then a failure leaves it due. `body` replaces what is sent from now on.
         """
         with self._writing() as connection:
             # Locked, where reading alone does not do that: a `retry` in between would be overwritten.
@@ -368,6 +369,8 @@ class Database:
                 "last_status": last_status,
                 "last_error": last_error,
             }
+            if body is not None:
+                values["body"] = body
             if state == DELIVERED or due_at is None or due_at == before.next_at:
                 values |= {"state": state, "tries": before.tries + 1, "next_at": next_at}
             connection.execute(deliveries.update().where(deliveries.c.id == delivery_id).values(values))

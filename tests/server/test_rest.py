@@ -178,7 +178,7 @@ def test_the_page_is_served_with_all_that_it_asks_for(client: httpx.Client) -> N
     page = client.get("/")
     assert page.headers["content-type"].startswith("text/html")
     links = [part.split('"')[0] for part in page.text.split('href="')[1:] + page.text.split('src="')[1:]]
-    own = [link for link in links if link.startswith("/web/")]
+    own = [link for link in links if link.startswith("web/")]
     assert any(link.endswith(".js") for link in own)
     assert any(link.endswith(".css") for link in own)
     for link in own:

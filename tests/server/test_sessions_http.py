@@ -87,6 +87,31 @@ async def text_of(served: Served, session: str, extension: str, **params: Any) -
     return answer.text
 
 
+async def test_a_result_above_the_bound_is_told_as_a_notice_whose_links_lead_to_it(
+    tmp_path: Path, models_dir: Path, sample_pcm: bytes
+) -> None:
+    text = " ".join(f"word{number}" for number in range(300))
+    settings = {"webhook__allow_private": True, "webhook__max_bytes": 1024}
+    full_pass = ScriptedPass(found(text, (turn(0.0, 4.0, "SPEAKER_00"),)))
+    public = {"server__public_url": "https://captions.example/talks/"}
+    async with hook() as receiver, serving(tmp_path, models_dir, full_pass, **settings, **public) as served:
+        async with call(served.stream) as caller:
+            asked = {"metadata": {"tooLarge": "mine"}, "webhook": {"url": receiver.url}}
+            session = await speak(caller, sample_pcm[SPEECH], **asked)
+            await caller.finished()
+        await receiver.arrived.wait()
+        (told,) = receiver.told
+        assert (told["sessionId"], told["status"], told["revision"]) == (session, "success", 1)
+        assert (told["transcript"], told["segments"]) == ("", [])
+        assert [speaker["aiSpeakerLabel"] for speaker in told["diarization"]] == ["SPEAKER_00"]
+        assert told["clientMetadata"] == {"tooLarge": "mine"}
+        assert told["tooLarge"]["bytes"] > 1024
+        link = told["tooLarge"]["links"]["json"]
+        assert link.startswith("https://captions.example/talks/v1/sessions/")
+        fetched = await served.http.get(link.removeprefix("https://captions.example/talks"))
+        assert fetched.json()["text"] == text
+
+
 # The whole way ------------------------------------------------------------------------------------
 
 
