@@ -155,7 +155,7 @@ async def test_a_session_from_its_start_to_its_webhook_its_names_and_its_erasure
         assert (answer.status_code, answer.json()) == (200, {"names": {"SPEAKER_00": "Anna", "S2": "Ben"}})
         assert (await info(served, session))["names"] == {"SPEAKER_00": "Anna", "S2": "Ben"}
         vtt = webvtt.from_buffer(io.BytesIO((await text_of(served, session, "vtt")).encode()), "vtt")
-        assert {caption.voice for caption in vtt.captions} == {"Anna", "SPEAKER_01"}
+        assert {caption.voice for caption in vtt.captions} == {"Anna", "Speaker 2"}
         assert "Anna" not in await text_of(served, session, "rttm")
         await served.http.put(names, json={})
         assert "Anna" not in await text_of(served, session, "txt")
