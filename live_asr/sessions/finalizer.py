@@ -371,6 +371,7 @@ class Finalizer:
                 speakers=[speaker_dict(speaker) for speaker in final.speakers],
                 error=None if error is None else {"code": error.code, "message": error.message},
                 delivery=delivery,
+                text=final.text.strip(),
             )
         )
         if delivery is not None:
