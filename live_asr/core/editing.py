@@ -24,7 +24,7 @@ REVISION = 2
 """Of what people made of a result; 1 is the result itself."""
 MOST_SPEAKERS = 64
 UNSHOWN = ("Cc", "Cs", "Zl", "Zp")
-"""Categories of characters that no line may hold."""
+"""Categories of characters that no line of a caption may hold; joiners, which some scripts need, are none."""
 BY_HAND = "hand"
 """The source of a word that somebody wrote."""
 

@@ -204,7 +204,7 @@ class Database:
 
         Its title is that of `start`, if it has one.
         """
-        title = start.get("title")
+        title = " ".join(_storable(start.get("title") or "").split()) or None
         with self._writing() as connection:
             if connection.scalar(select(sessions.c.id).where(sessions.c.id == session_id)) is None:
                 connection.execute(
