@@ -9,7 +9,7 @@
  * @typedef {{speaker: string | null, words: Word[]}} Turn
  */
 
-import { NOBODY, typedName } from "./speakers.js";
+import { NOBODY, shownName } from "./speakers.js";
 import { textOf, turnsOf } from "./turns.js";
 
 /** What a reader can take in at once: seconds, and characters on two lines. */
@@ -18,8 +18,8 @@ const CUE_CHARACTERS = 84;
 const LINE_CHARACTERS = 42;
 
 /**
- * File name extension → the transcript in that format. Names that were typed in stand in place of labels where people
- * read, as in the server's files.
+ * File name extension → the transcript in that format. Names and numbers stand in place of labels where people read, as on
+ * the page and in the server's files.
  *
  * @type {Record<string, (transcript: Transcript) => string>}
  */
@@ -43,10 +43,10 @@ function turnsIn({ utterances }) {
   return utterances.flatMap(({ words }) => turnsOf(words));
 }
 
-/** The transcript with names in place of labels. @param {Transcript} transcript @returns {Transcript} */
+/** The transcript with names or numbers in place of labels, as on the page. @param {Transcript} transcript @returns {Transcript} */
 function named({ cast = NOBODY, utterances, ...others }) {
   const byName = (/** @type {Word} */ word) =>
-    word.speaker ? { ...word, speaker: typedName(word.speaker, cast) || word.speaker } : word;
+    word.speaker ? { ...word, speaker: shownName(word.speaker, cast) } : word;
   return { ...others, cast, utterances: utterances.map((one) => ({ ...one, words: one.words.map(byName) })) };
 }
 

@@ -4,16 +4,18 @@ import { takeToken } from "./access.js";
 import { rememberChoices, rememberedChoices } from "./choices.js";
 import { copy } from "./clipboard.js";
 import { find } from "./elements.js";
+import { keepKey } from "./keys.js";
 import { listMicrophones } from "./microphone.js";
 import { Meter } from "./meter.js";
 import { Names } from "./names.js";
-import { keepTranscript, keptTranscript, save } from "./saving.js";
+import { canBeMade, keepTranscript, keptTranscript, save } from "./saving.js";
 import { Session } from "./session.js";
 import { showShare } from "./share.js";
 import { Stage } from "./stage.js";
-import { canGiveUp, initialState, isActive, plainText, reduce, transcriptOf, wordCount, wouldLoseWords } from "./state.js";
+import { canGiveUp, initialState, isActive, isFinalAwaited, plainText, reduce, transcriptOf, wordCount, wouldLoseWords } from "./state.js";
 import { View, showLanguages, showMicrophones, transcriptOfLink } from "./view.js";
 import { Wake } from "./wake.js";
+import { SAVING } from "./words.js";
 
 /** How long a notice stays, and how long the copy button says that it has copied. */
 const NOTICE_MS = 15_000;
@@ -41,6 +43,7 @@ const stage = new Stage(find("stage"), [find("header"), find("main"), find("dock
 /** @param {{type: string, [field: string]: any}} message */
 function dispatch(message) {
   const before = state;
+  if (message.type === "ready") keepKey(message.session, message.token);
   state = reduce(state, message);
   if (state === before) return;
   if (state.phase !== before.phase) phaseChanged();
@@ -148,9 +151,11 @@ async function saveTranscript(event) {
   find("save-menu").hidePopover();
   const transcript = transcriptOfLink(link, state);
   const isOwn = !(await names.areKept(transcript.address));
-  if ((await save(transcript, link.dataset.format ?? "txt", isOwn)) || isOwn) return;
-  const message = "The server does not answer: saved what this page holds.";
-  dispatch({ type: "page.noticed", code: "saved_here", message });
+  const format = link.dataset.format ?? "txt";
+  const isSaved = await save(transcript, format, isOwn);
+  if (!canBeMade(format) && !isSaved) dispatch({ type: "page.noticed", code: "not_saved", message: SAVING.notSaved });
+  else if (!isSaved && !isOwn) dispatch({ type: "page.noticed", code: "saved_here", message: SAVING.savedHere });
+  if (isFinalAwaited(state)) dispatch({ type: "page.noticed", code: "saved_live", message: SAVING.savedLive });
 }
 
 function toggleStage() {
@@ -208,6 +213,7 @@ function wireControls() {
     find("recording").value = ""; // so that the same file can be chosen again
   });
   find("save-menu").addEventListener("click", saveTranscript);
+  find("save-which").addEventListener("change", () => view.render(state, choices));
   wirePanel("settings", "settings-open");
   wirePanel("save-menu", "save");
   find("share-panel").addEventListener("beforetoggle", (/** @type {ToggleEvent} */ event) => {

@@ -12,21 +12,28 @@ const ANSWER_MS = 8_000;
 const KEY = "live-asr.transcript";
 
 /**
- * Save `transcript` as a file of this format; resolves to whether it is the server's version.
+ * Save `transcript` as a file of this format; resolves to whether it is the server's version. Where the server does not
+ * answer, it is one that the page makes, if it can make that format.
  *
  * @param {Transcript} transcript
- * @param {string} format one of `EXPORTS`
+ * @param {string} format
  * @param {boolean} isOwn the server does not have all of it
  * @returns {Promise<boolean>}
  */
 export async function save(transcript, format, isOwn) {
-  const fetched = isOwn ? null : await fetchFile(transcript.links[format]);
+  const fetched = isOwn && canBeMade(format) ? null : await fetchFile(transcript.links[format]);
+  if (!fetched && !canBeMade(format)) return false;
   const link = document.createElement("a");
   link.href = URL.createObjectURL(fetched ?? new Blob([EXPORTS[format](transcript)], { type: "text/plain" }));
   link.download = `${transcript.name}.${format}`;
   link.click();
   URL.revokeObjectURL(link.href);
   return fetched !== null;
+}
+
+/** Whether the page itself can make a file of this format. @param {string} format */
+export function canBeMade(format) {
+  return Object.hasOwn(EXPORTS, format);
 }
 
 /** The transcript that this tab held before it was reloaded; null without one. @returns {Transcript | null} */

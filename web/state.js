@@ -69,7 +69,7 @@ import { textOf, turnsOf, withMark, withoutMark } from "./turns.js";
 /** Sound below this root mean square (full scale is 1) counts as none: about -52 dBFS, above the noise of a muted input. */
 export const AUDIBLE = 0.0025;
 
-const FORMATS = ["vtt", "srt", "txt", "json"];
+const FORMATS = ["vtt", "srt", "txt", "json", "docx"];
 const NOTICES_KEPT = 3;
 const RETRY_AFTER_DEFAULT = 10;
 
@@ -350,6 +350,18 @@ export function transcriptOf({ name, utterances, final, links, address, cast }) 
     utterances: final?.utterances ?? utterances,
     revision: final?.revision ?? 0,
   };
+}
+
+/** Whether a final text is on its way, and what there is to save is what was heard live. @param {State} state */
+export function isFinalAwaited({ phase, final }) {
+  return phase === "finishing" && !final;
+}
+
+/** What can be saved of the live captions. @param {State} state @returns {Transcript} */
+export function liveTranscriptOf(state) {
+  const { name, utterances, links, address, cast } = state;
+  const live = Object.entries(links).map(([format, link]) => [format, `${link}?revision=0`]);
+  return { name: `${name}-live`, utterances, links: Object.fromEntries(live), address, cast, revision: 0 };
 }
 
 /** Which text is on the screen: that of the full pass, or 0 for the live one. @param {State} state */

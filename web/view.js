@@ -8,7 +8,7 @@ import { Follow } from "./follow.js";
 import { languages, nameOf } from "./languages.js";
 import { nameSpeakersIn, namesChanged } from "./naming.js";
 import { typedName } from "./speakers.js";
-import { canGiveUp, detectedLanguage, isActive, shownRevision, shownUtterances, transcriptOf, wordCount } from "./state.js";
+import { canGiveUp, detectedLanguage, isActive, isFinalAwaited, liveTranscriptOf, shownRevision, shownUtterances, transcriptOf, wordCount } from "./state.js";
 import { Timeline } from "./timeline.js";
 import { behind, hearing, percent, timeShown, wordsFor } from "./words.js";
 
@@ -127,13 +127,15 @@ export class View {
     find("save").disabled = !hasText && !state.previous;
     find("save-previous").hidden = !state.previous;
     setText(find("save-previous-name"), state.previous?.name ?? "");
+    find("save-which").hidden = !state.final || state.utterances.length === 0;
+    find("save-awaited").hidden = !isFinalAwaited(state) || !hasText;
     setText(find("start-label"), startLabel(state));
     find("start").disabled = state.phase === "finishing" && !state.complete && !canGiveUp(state);
     document.body.dataset.active = String(isActive(state) || state.phase === "full");
     for (const link of find("save-menu").querySelectorAll("a")) {
       const { name, links, utterances } = transcriptOfLink(link, state);
       const href = utterances.length > 0 ? links[link.dataset.format] : undefined;
-      link.hidden = utterances.length === 0 || (link.dataset.format === "rttm" && !href);
+      link.hidden = utterances.length === 0 || (["rttm", "docx"].includes(link.dataset.format) && !href);
       link.download = `${name}.${link.dataset.format}`;
       if (href) link.href = at(href);
       else link.removeAttribute("href");
@@ -207,7 +209,9 @@ export class View {
 
 /** The transcript that a link of the Save menu stands for. @param {HTMLElement} link @param {State} state */
 export function transcriptOfLink(link, state) {
-  return (link.closest("#save-previous") && state.previous) || transcriptOf(state);
+  if (link.closest("#save-previous") && state.previous) return state.previous;
+  const isLive = isFinalAwaited(state) || (state.final && find("save-live").checked);
+  return isLive ? liveTranscriptOf(state) : transcriptOf(state);
 }
 
 /**

@@ -245,3 +245,55 @@ function shortfall({ isSettled, labels }) {
   if (!isSettled) return "The connection ended before the full pass did: this is what was heard live.";
   return labels === "live" ? "Speakers as heard live: the full pass failed." : "";
 }
+
+/** What is said about files that are saved. */
+export const SAVING = {
+  savedHere: "The server does not answer: saved what this page holds.",
+  notSaved: "The server does not answer, and only the server can make a document. Save it as text, or try again.",
+  savedLive: "Saved the live captions: the final text is still being made.",
+};
+
+/** What the page of past sessions says. */
+export const PAST = {
+  untitled: "Untitled",
+  searching: "Searching …",
+  none: "Nothing has been recorded yet.",
+  notFound: "No session has all of these words in its title, its names or its text.",
+  unreachable: "The server does not answer. Try again in a moment.",
+  unauthorized: "This server asks for a token. Open the address that the operator gave you: it ends in #token=…",
+  gone: "There is no such session. It may have been erased.",
+  readOnly: "These captions were made in another browser or program: here they can be read and saved, not changed.",
+  goesOn: "This session is not over yet: it can be corrected once its final text is there.",
+  failed: "This session ended early: this is what was heard.",
+  empty: "Nothing was said in this session.",
+  changedElsewhere: "Somebody else has changed this transcript. It has been loaded again: make your change once more.",
+  notKept: "The server could not keep this. Try again.",
+  saved: "Saved.",
+  takenBack: "The corrections have been taken back.",
+  /** @type {Record<string, string>} */
+  revisions: { 0: "Live captions", 1: "Final text", 2: "Corrected text" },
+  /** @type {Record<string, string>} */
+  states: { open: "live", streaming: "live", draining: "finishing", finalizing: "finishing", failed: "ended early" },
+  /** @param {number} count */
+  speakers: (count) => (count === 1 ? "1 speaker" : `${count} speakers`),
+  /** @param {string} time */
+  playFrom: (time) => `Play from ${time}`,
+  /** @param {string} time */
+  correctLine: (time) => `Correct the line at ${time}`,
+  /** @param {string} name */
+  whoSays: (name) => `${name}: change who says this`,
+  nobody: "Unknown speaker",
+  anotherSpeaker: "Another speaker",
+  leaveAll: "Leave them as they are",
+  /** @param {string} name */
+  nameOf: (name) => `Name of ${name}`,
+  /** @param {string} name */
+  allOf: (name) => `All lines of ${name} are said by`,
+  /** @param {string} title */
+  erase: (title) => `Erase “${title}”?`,
+  eraseAbout: "Its text and its audio are erased from the server and cannot be brought back.",
+  eraseYes: "Erase",
+  takeBack: "Take all corrections back?",
+  takeBackAbout: "The final text is shown again as it was. What was corrected by hand is lost.",
+  takeBackYes: "Take them back",
+};

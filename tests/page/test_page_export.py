@@ -41,9 +41,9 @@ def word(text: str, start: float, end: float, speaker: str | None = None) -> dic
 def test_cues_carry_times_and_speakers_and_escape_what_is_markup(page: Page) -> None:
     words = [word(" Fish", 3661.5, 3662, "S1"), word(" & chips", 3662, 3663.25, "S1")]
     timing = "01:01:01.500 --> 01:01:03.250"
-    assert exported(page, "vtt", *words) == f"WEBVTT\n\n{timing}\n<v S1>Fish &amp; chips\n"
-    assert exported(page, "srt", *words) == f"1\n{timing.replace('.', ',')}\nS1: Fish & chips\n"
-    assert exported(page, "txt", *words) == "S1: Fish & chips\n"
+    assert exported(page, "vtt", *words) == f"WEBVTT\n\n{timing}\n<v Speaker 1>Fish &amp; chips\n"
+    assert exported(page, "srt", *words) == f"1\n{timing.replace('.', ',')}\nSpeaker 1: Fish & chips\n"
+    assert exported(page, "txt", *words) == "Speaker 1: Fish & chips\n"
 
 
 def test_typed_names_stand_where_people_read_and_labels_where_programs_do(page: Page) -> None:
