@@ -2,6 +2,8 @@
 
 import { authorization } from "./access.js";
 import { find } from "./elements.js";
+import { label } from "./labels.js";
+import { SHARE } from "./words.js";
 
 /** How long the server may take. */
 const ANSWER_MS = 8_000;
@@ -12,6 +14,7 @@ const OWN_MACHINE = /(^|\.)localhost$|^127\.|^\[::1\]$/;
 export async function showShare(address) {
   const code = find("share-code");
   const problem = find("share-problem");
+  label(SHARE, find("share-panel"));
   find("share-here").hidden = !OWN_MACHINE.test(location.hostname);
   code.hidden = true;
   problem.hidden = true;
@@ -23,6 +26,9 @@ export async function showShare(address) {
     const overlay = new URL(link);
     overlay.searchParams.set("overlay", "1");
     find("share-overlay").href = overlay.href;
+    const editor = new URL("look.html", import.meta.url);
+    editor.hash = new URLSearchParams({ link: link.href }).toString();
+    find("share-look").href = editor.href;
     const svg = await (await ask(`${address}/qr.svg?origin=${encodeURIComponent(location.origin)}`)).text();
     // Read with the token and handed over as it is: a picture's own request could not carry one.
     code.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(svg)}`;

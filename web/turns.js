@@ -36,6 +36,18 @@ export function turnsOf(words) {
   return turns;
 }
 
+/** A paragraph ends with a sentence after so many words; with any word after more; with any part of one after most. */
+const [LONG, LONGER, LONGEST] = [60, 150, 400];
+
+/** Whether `words` are a paragraph that `next` begins another one after. @param {Word[]} words @param {Word | undefined} next */
+export function isFullParagraph(words, next) {
+  if (words.length < LONG || !next) return false;
+  if (words.length >= LONGEST) return true;
+  const { text } = words[words.length - 1];
+  if (/[。！？]["”’」』]*$/.test(text)) return true; // of scripts that write no spaces
+  return /^\s/.test(next.text) && (words.length >= LONGER || /[.!?…؟।]["”’»)]*$/.test(text));
+}
+
 /**
  * The closing marks at the start of a word that belong to the word before it, such as the comma of ", being". The server
  * may find a mark only after it has committed the word before.

@@ -4,6 +4,8 @@ import { Announcer } from "./announcer.js";
 import { Captions } from "./captions.js";
 import { find, setText } from "./elements.js";
 import { Follow } from "./follow.js";
+import { LastLines } from "./last-lines.js";
+import { readLook, wear } from "./look.js";
 import { languages, nameOf } from "./languages.js";
 import { nameSpeakersIn, namesChanged } from "./naming.js";
 import { typedName } from "./speakers.js";
@@ -16,8 +18,6 @@ import { behind, hearing, percent, timeShown, wordsFor } from "./words.js";
  * @typedef {import("./choices.js").Choices} Choices
  */
 
-/** Utterances that the stage shows: what a reader in a hall can still take in. */
-const STAGE_UTTERANCES = 3;
 /** Seconds behind from which the figure stands out. */
 const FAR_BEHIND = 5;
 /** What of the state the captions show. @type {(keyof State)[]} */
@@ -25,7 +25,7 @@ const READ = ["utterances", "tail", "phase", "final", "isLiveShown", "cast"];
 
 export class View {
   #captions = new Captions(find("transcript"), { isNameable: true });
-  #stage = new Captions(find("stage-lines"), { last: STAGE_UTTERANCES });
+  #stage;
   #timeline = new Timeline(find("lanes"), find("who-readout"), (turn, isByKey) => this.#goTo(turn, isByKey));
   #announcer = new Announcer(find("announcer"));
   #events;
@@ -39,6 +39,9 @@ export class View {
    */
   constructor(events) {
     this.#events = events;
+    const { look } = readLook(new URLSearchParams(location.search), "stage");
+    wear(find("stage"), look);
+    this.#stage = new LastLines(find("stage-lines"), look);
     this.follow = new Follow(find("captions"), (following) => this.#showJump(following));
     this.#wireNames();
   }
@@ -144,7 +147,7 @@ export class View {
   #renderCaptions(state) {
     this.follow.keepPlace(() => {
       this.#captions.render(state);
-      namesChanged(find("transcript"));
+      namesChanged(find("transcript"), this.#captions.newestName);
     });
     this.#stage.render(state);
   }
