@@ -48,7 +48,7 @@ function changed() {
 
 /** @param {string[]} problems */
 function showProblems(problems) {
-  const items = problems.map((problem) => Object.assign(make("li", ""), { textContent: problem }));
+  const items = problems.map((problem) => Object.assign(make("p", "problem"), { textContent: problem }));
   find("problems").replaceChildren(...items);
   find("link").ariaInvalid = String(problems.length > 0);
 }

@@ -66,7 +66,7 @@
 
 import { finalOf } from "./final.js";
 import { NOBODY, renamed, shownName } from "./speakers.js";
-import { isFullParagraph, textOf, turnsOf, withMark, withoutMark } from "./turns.js";
+import { isFullParagraph, labelBefore, textOf, turnsOf, withMark, withoutMark } from "./turns.js";
 
 /** Sound below this root mean square (full scale is 1) counts as none: about -52 dBFS, above the noise of a muted input. */
 export const AUDIBLE = 0.0025;
@@ -379,7 +379,10 @@ export function wordCount({ utterances, final }) {
 export function plainText(state) {
   return shownUtterances(state)
     .flatMap((utterance) => turnsOf(utterance.words))
-    .map((turn) => (turn.speaker ? `${shownName(turn.speaker, state.cast)}: ` : "") + textOf(turn.words).trim())
+    .map(({ speaker, words }) => {
+      const text = textOf(words).trim();
+      return labelBefore(speaker && shownName(speaker, state.cast), text) + text;
+    })
     .join("\n");
 }
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from live_asr.core.attribution import turns_of, with_unheard
 from live_asr.core.cues import cues
-from live_asr.core.passages import LONG_PAUSE_SAMPLES, columns_of, ends_sentence, passages
+from live_asr.core.passages import LONG_PAUSE_SAMPLES, columns_of, ends_sentence, label_before, passages
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import Segment, SpeakerLabel, Turn, Word, seconds
 
@@ -157,7 +157,7 @@ def to_txt(record: Record) -> str:
     """
     paragraphs = []
     for passage in passages(_named(record)):
-        label = f"{passage.speaker}: " if passage.speaker else ""
+        label = label_before(passage.speaker, "".join(word.text for word in passage.words))
         lines: list[str] = []
         end_sample: int | None = None
         for line in _text_lines(passage.utterances):
