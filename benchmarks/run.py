@@ -19,6 +19,7 @@ from benchmarks import (
     diarization,
     endurance,
     fuzzing,
+    page,
     passing,
     resilience,
     rows,
@@ -65,6 +66,7 @@ SUITES = {
     "hour": Suite(endurance.run_hour),
     "silence": Suite(endurance.run_silence),
     "startup": Suite(startup.run),
+    "page": Suite(page.run),
 }
 
 

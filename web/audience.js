@@ -3,7 +3,7 @@
 import { find, setText } from "./elements.js";
 import { label } from "./labels.js";
 import { save } from "./saving.js";
-import { transcriptOf, wordCount } from "./state.js";
+import { hasWords, transcriptOf } from "./state.js";
 import { AUDIENCE } from "./words.js";
 
 /**
@@ -60,7 +60,7 @@ export function wireReading(reflow, current, headers) {
 export function showReading(state) {
   setText(find("title"), state.title || AUDIENCE.untitled);
   document.title = state.title || AUDIENCE.untitled;
-  find("save").disabled = wordCount(state) === 0;
+  find("save").disabled = !hasWords(state);
 }
 
 /** @param {Theme} theme */

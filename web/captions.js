@@ -23,6 +23,8 @@ import { leadingMark, textOf, turnsOf } from "./turns.js";
  * @property {Cast | null} cast
  */
 
+/** So many utterances are a stretch. */
+const STRETCH_UTTERANCES = 40;
 /** Seconds by which times in messages may be rounded. */
 const ROUNDING = 0.002;
 
@@ -36,6 +38,10 @@ export class Captions {
   #utterances = [];
   /** @type {Cast | null} */
   #cast = null;
+  /** @type {HTMLElement | null} */
+  #newestName = null;
+  /** @type {HTMLElement | null} */
+  #stretch = null;
   #revision = 0;
   #tail = make("span", "uncommitted");
   #tailSpace = document.createTextNode("");
@@ -82,14 +88,13 @@ export class Captions {
     this.#utterances = wanted;
     let speaker = from > 0 ? (this.#shown.get(keyOf(wanted[from - 1]))?.after ?? null) : null;
     for (const utterance of changed) speaker = this.#show(utterance, speaker, cast);
+    this.#newestName = this.#nameIn(changed) ?? (this.#newestName?.isConnected ? this.#newestName : this.#nameIn(wanted));
     this.#showTail(wanted.at(-1), tail);
   }
 
   /** The name that stands last on the screen; null where there is none. @returns {HTMLElement | null} */
   get newestName() {
-    const withName = (/** @type {Utterance} */ one) => this.#shown.get(keyOf(one))?.paragraphs.findLast(({ name }) => name);
-    const last = this.#utterances.findLast(withName);
-    return (last && withName(last)?.name) ?? null;
+    return this.#newestName;
   }
 
   /**
@@ -142,13 +147,32 @@ export class Captions {
     return shown.after;
   }
 
+  /** The last name that stands in these. @param {Utterance[]} utterances @returns {HTMLElement | null} */
+  #nameIn(utterances) {
+    for (let at = utterances.length - 1; at >= 0; at--) {
+      const named = this.#shown.get(keyOf(utterances[at]))?.paragraphs.findLast(({ name }) => name);
+      if (named) return named.name;
+    }
+    return null;
+  }
+
   /** @param {Utterance} utterance @returns {Shown} */
   #add(utterance) {
     const element = make("div", "utterance");
-    this.#container.append(element);
+    this.#home().append(element);
     const shown = { element, paragraphs: [], utterance: null, turns: [], before: null, after: null, cast: null };
     this.#shown.set(keyOf(utterance), shown);
     return shown;
+  }
+
+  /** Where the next utterance belongs: in stretches, of which the browser lays out but the last one again. */
+  #home() {
+    if (this.#last !== Infinity) return this.#container;
+    if (!this.#stretch?.isConnected || this.#stretch.childElementCount >= STRETCH_UTTERANCES) {
+      this.#stretch = make("div", "stretch");
+      this.#container.append(this.#stretch);
+    }
+    return this.#stretch;
   }
 
   /** @param {Shown} shown @param {string | null} before @param {Cast} cast */
@@ -203,5 +227,7 @@ function commonLength(one, other) {
 /** Take an element away; a name that is being typed in it counts as typed. @param {HTMLElement} element */
 function remove(element) {
   /** @type {HTMLElement | null} */ (element.querySelector(".naming"))?.blur();
+  const stretch = element.closest(".stretch");
   element.remove();
+  if (stretch?.childElementCount === 0) stretch.remove();
 }

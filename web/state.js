@@ -176,16 +176,18 @@ const FROM_SERVER = {
     // Labels are late by seconds: what lies before them, an hour it may be, is not gone through.
     const before = state.utterances.findLastIndex(({ words }) => words.length > 0 && middleOf(words[words.length - 1]) < from);
     const later = state.utterances.slice(before + 1).map((utterance) => relabelled(utterance, isMeant, speaker));
-    return withSpeakers({ ...state, utterances: [...state.utterances.slice(0, before + 1), ...later] }, true);
+    return withSpeakers({ ...state, utterances: state.utterances.slice(0, before + 1).concat(later) }, true);
   },
 
   utterance(state, { utterance: number, language = null, speaker = null }) {
     const isMeant = (/** @type {Word} */ word) => speaker !== null && !isLabelled(word);
-    const utterances = state.utterances.map((utterance) =>
+    const before = state.utterances.findLastIndex(({ utterance }) => utterance < number);
+    const later = state.utterances.slice(before + 1).map((utterance) =>
       utterance.utterance === number
         ? { ...relabelled(utterance, isMeant, speaker), complete: true, language }
         : utterance,
     );
+    const utterances = state.utterances.slice(0, before + 1).concat(later);
     return withSpeakers({ ...state, utterances }, speaker !== null);
   },
 
@@ -370,6 +372,11 @@ export function shownUtterances({ utterances, final, isLiveShown }) {
   return final && !isLiveShown ? final.utterances : utterances;
 }
 
+/** Whether there is a word at all. @param {State} state */
+export function hasWords({ utterances, final }) {
+  return (final?.utterances ?? utterances).some(({ words }) => words.length > 0);
+}
+
 /** How many words there are. @param {State} state */
 export function wordCount({ utterances, final }) {
   return (final?.utterances ?? utterances).reduce((count, utterance) => count + utterance.words.length, 0);
@@ -411,17 +418,17 @@ function noted(state, code, message) {
 function appended(utterances, number, words) {
   const last = utterances.at(-1);
   if (last?.utterance === number && !isFullParagraph(last.words, words[0])) {
-    return [...utterances.slice(0, -1), { ...last, words: [...last.words, ...words] }];
+    return utterances.slice(0, -1).concat({ ...last, words: [...last.words, ...words] });
   }
   const before = last ? withMark(last.words, words[0]) : [];
-  const earlier = last && before !== last.words ? [...utterances.slice(0, -1), { ...last, words: before }] : utterances;
+  const earlier = last && before !== last.words ? utterances.slice(0, -1).concat({ ...last, words: before }) : utterances;
   const own = withoutMark(words);
   if (own.length === 0) return earlier;
-  if (last?.utterance !== number) return [...earlier, { utterance: number, words: own, complete: false, language: null }];
+  if (last?.utterance !== number) return earlier.concat({ utterance: number, words: own, complete: false, language: null });
   // Somebody talks for minutes without a pause: a paragraph must stay one that can be read, and be laid out quickly.
   const { part = 0, language } = last;
   const done = { ...earlier[earlier.length - 1], complete: true };
-  return [...earlier.slice(0, -1), done, { utterance: number, part: part + 1, words: own, complete: false, language }];
+  return earlier.slice(0, -1).concat(done, { utterance: number, part: part + 1, words: own, complete: false, language });
 }
 
 /** @param {Utterance} utterance @param {(word: Word) => boolean} isMeant @param {string | null} speaker @returns {Utterance} */

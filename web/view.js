@@ -9,7 +9,7 @@ import { readLook, wear } from "./look.js";
 import { languages, nameOf } from "./languages.js";
 import { nameSpeakersIn, namesChanged } from "./naming.js";
 import { typedName } from "./speakers.js";
-import { canGiveUp, detectedLanguage, isActive, shownRevision, shownUtterances, transcriptOf, wordCount } from "./state.js";
+import { canGiveUp, detectedLanguage, hasWords, isActive, shownRevision, shownUtterances, transcriptOf } from "./state.js";
 import { Timeline } from "./timeline.js";
 import { behind, hearing, percent, timeShown, wordsFor } from "./words.js";
 
@@ -123,7 +123,7 @@ export class View {
 
   /** @param {State} state */
   #renderTools(state) {
-    const hasText = wordCount(state) > 0;
+    const hasText = hasWords(state);
     find("copy").disabled = !hasText;
     find("share").disabled = !state.address;
     find("save").disabled = !hasText && !state.previous;

@@ -120,7 +120,8 @@ function renderLine() {
   document.body.dataset.tone = tone;
   setText(find("phase"), title);
   setText(find("status"), title);
-  setText(find("stage-state"), tone === "bad" || line === "reconnecting" ? title : "");
+  const isFine = tone === "live" || tone === "good" || line === "connecting" || state.complete;
+  setText(find("stage-state"), isFine ? "" : title);
   wake.keep(line === "open");
 }
 
