@@ -107,6 +107,7 @@ export function readLook(parameters, kind) {
  */
 export function writeLook(link, kind, look) {
   const url = new URL(link);
+  url.pathname = url.pathname.replace(/\/overlay\/([^/]+)$/, "/watch/$1"); // which would be an overlay whatever else it says
   url.search = "";
   url.searchParams.set(kind, "1");
   for (const [name, value] of Object.entries(look)) {
