@@ -39,6 +39,7 @@ from live_asr.errors import LiveAsrError, Unavailable
 ENCODINGS = ("pcm_s16le", "pcm_f32le", "mulaw", "alaw", "container")
 INSIDE_AUDIO = {name: f"audio.{name}" for name in ("encoding", "sample_rate", "channels")}
 LARGEST_METADATA_BYTES = 16 * 1024
+LONGEST_TITLE = 200
 MOST_SPEAKERS = 32
 MOST_VOCABULARY = 200
 
@@ -104,6 +105,8 @@ class Start:
     final_pass: Flag = True
     webhook: Annotated[Webhook | None, optional(record(Webhook, tolerant=False))] = None
     metadata: Metadata = field(default_factory=dict)
+    title: Annotated[str | None, optional(string(LONGEST_TITLE))] = None
+    """What people call the session."""
     resume: Annotated[Resume | None, optional(record(Resume, tolerant=False))] = None
 
 

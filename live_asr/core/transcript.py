@@ -204,10 +204,7 @@ class Transcript:
         """Return the best revision there is: the full pass's segments, else `live_segments`."""
         if self._final is None:
             return self.live_segments()
-        return tuple(
-            Segment(samples(s.start), samples(s.end), tuple(map(_word, s.words)), s.speaker)
-            for s in self._final.segments
-        )
+        return final_segments_of(self._final)
 
     def live_segments(self) -> tuple[Segment, ...]:
         """Return the utterances, the open one included, each cut where its speaker changes."""
@@ -287,6 +284,14 @@ class Transcript:
         if not self._utterances or self._utterances[-1].index != index:
             self._utterances.append(_Utterance(index))
         return self._utterances[-1]
+
+
+def final_segments_of(final: Final) -> tuple[Segment, ...]:
+    """Return the segments of a result as the record has them."""
+    return tuple(
+        Segment(samples(s.start), samples(s.end), tuple(map(_word, s.words)), s.speaker)
+        for s in final.segments
+    )
 
 
 def _word(wire: WireWord) -> Word:

@@ -22,12 +22,13 @@ from live_asr.delivery.webhook import WebhookSender, webhook_secret
 from live_asr.errors import EngineError, StorageError
 from live_asr.inference.channel import Load, Loaded
 from live_asr.inference.engine import Engine
-from live_asr.server import events, rest
+from live_asr.server import audio, changing, events, rest
 from live_asr.server.looptime import watch_loop
 from live_asr.server.state import ServerState
 from live_asr.server.stream import Stream
 from live_asr.sessions.catalogue import Catalogue
 from live_asr.sessions.finalizer import Finalizer, FullPassRunner
+from live_asr.sessions.findable import make_findable
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.registry import SessionRegistry
 from live_asr.sessions.retention import Retention
@@ -139,6 +140,7 @@ async def at_work(
     beside = [
         asyncio.create_task(come_up(), name="coming up"),
         asyncio.create_task(state.registry.watch_disk(), name="disk"),
+        asyncio.create_task(make_findable(state.store, state.database), name="search"),
     ]
     try:
         yield
@@ -178,6 +180,8 @@ def create_app(
     app.include_router(rest.router)
     app.include_router(events.router)
     app.include_router(rest.sessions)
+    app.include_router(changing.changes)
+    app.include_router(audio.router)
     app.add_exception_handler(RequestValidationError, rest.tell_what_is_wrong)
     app.add_exception_handler(StorageError, rest.tell_what_fails)
 
@@ -190,6 +194,10 @@ def create_app(
     @app.get("/", include_in_schema=False)
     async def page() -> FileResponse:
         return FileResponse(web / "index.html")
+
+    @app.get("/past", include_in_schema=False)
+    async def past_page() -> FileResponse:
+        return FileResponse(web / "past.html")
 
     @app.get("/watch/{session_id}", include_in_schema=False)
     @app.get("/overlay/{session_id}", include_in_schema=False)

@@ -24,6 +24,12 @@ def watch_token(server_token: str, session_id: str) -> str:
     return urlsafe_b64encode(digest[:18]).decode()
 
 
+def listen_token(secret: str, session_id: str) -> str:
+    """Return what lets its holder hear the audio of one session, for players that send no header."""
+    digest = hmac.digest(secret.encode(), f"listen {session_id}".encode(), "sha256")
+    return urlsafe_b64encode(digest[:18]).decode()
+
+
 def watch_path(settings: Settings, session_id: str) -> str:
     """Return the path of the page for the audience of a session, with what lets them watch it."""
     secret = settings.server.token

@@ -42,6 +42,8 @@ MOST_PREPARED = 2
 """Recordings that lie decoded on the disk: the one that is gone over, and the next."""
 ROOM_INTERVAL = 10.0
 """Seconds between two looks for room for a recording on a full disk."""
+DOCUMENT = "docx"
+"""The format that no text is: a document for a word processor, which the server renders."""
 LONGEST_BACKOFF = 60.0
 """Seconds between two tries to reach a database that does not answer."""
 
@@ -371,6 +373,7 @@ class Finalizer:
                 speakers=[speaker_dict(speaker) for speaker in final.speakers],
                 error=None if error is None else {"code": error.code, "message": error.message},
                 delivery=delivery,
+                text=final.text.strip(),
             )
         )
         if delivery is not None:
@@ -395,7 +398,7 @@ def _heard_samples(transcript: Transcript) -> int:
 
 def links_of(session_id: str) -> dict[str, str]:
     """Return where the exports of a session are, by format."""
-    return {name: f"/v1/sessions/{session_id}/transcript.{name}" for name in FORMATS}
+    return {name: f"/v1/sessions/{session_id}/transcript.{name}" for name in (*FORMATS, DOCUMENT)}
 
 
 def speaker_dict(speaker: FinalSpeaker) -> dict[str, Any]:

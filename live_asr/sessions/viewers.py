@@ -404,6 +404,9 @@ class Viewers:
         if stored is None:
             raise KeyError(session_id)
         events = await asyncio.to_thread(kept_events, self._store, session_id)
+        edition = await self._database.call(self._database.edition, session_id)
+        if edition is not None and edition.final is not None and stored.state == "done" and events:
+            events[-1] = event_of(edition.final, len(events))  # in place of the `final` that it corrects
         error = stored.error and LiveAsrError(stored.error["message"], code=stored.error["code"])
         audience = Audience.of_past(events, error or None, is_ended=stored.state in OVER)
         if audience.is_ended:

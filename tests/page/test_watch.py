@@ -27,7 +27,9 @@ class Presenter:
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
         self._socket.send(json.dumps({"type": "start", "pace": "fast", "final_pass": False}))
-        self.session: str = json.loads(self._socket.recv())["session"]
+        ready = json.loads(self._socket.recv())
+        self.session: str = ready["session"]
+        self.key = {"Authorization": f"Bearer {ready['token']}"}
 
     def speak(self, audio: bytes) -> None:
         for first in range(0, len(audio), SECOND_BYTES):
@@ -164,7 +166,7 @@ def test_the_audience_sees_how_a_speaker_is_called_as_soon_as_the_presenter_says
     name = opened.page.locator("#transcript .speaker").first
     expect(name).to_have_text("Speaker 1", timeout=WORKING)
     address = f"{server.url}/v1/sessions/{presenter.session}/names"
-    assert opened.page.request.put(address, data={"S1": "Ada"}).ok
+    assert opened.page.request.put(address, data={"S1": "Ada"}, headers=presenter.key).ok
     expect(name).to_have_text("Ada")
     opened.page.goto(f"{server.url}/overlay/{presenter.session}")
     expect(name).to_have_text("Ada")
@@ -177,7 +179,8 @@ def test_what_is_erased_is_erased_for_the_audience_too(
     presenter.speak(sample_pcm[SPEECH])
     opened = visit(browser, f"{server.url}/watch/{presenter.session}")
     expect(opened.page.locator("#transcript")).to_contain_text("Chicago", timeout=WORKING)
-    opened.page.request.delete(f"{server.url}/v1/sessions/{presenter.session}")
+    address = f"{server.url}/v1/sessions/{presenter.session}"
+    assert opened.page.request.delete(address, headers=presenter.key).ok
     expect(opened.page.locator("#phase")).to_have_text("Erased")
     expect(opened.page.locator("#hero-detail")).to_have_text("This session was erased.")
     expect(opened.page.locator("#transcript")).to_be_empty()

@@ -101,6 +101,12 @@ class Caller:
         return final
 
     @property
+    def key(self) -> dict[str, str]:
+        """The header that lets its sender change the session."""
+        token = next(message["token"] for message in self.heard if message["type"] == "ready")
+        return {"Authorization": f"Bearer {token}"}
+
+    @property
     def close_code(self) -> int | None:
         """The code that the connection was closed with."""
         return self.socket.close_code

@@ -127,10 +127,13 @@ async def test_a_session_that_there_is_not_has_no_viewers(server: Server) -> Non
 
 
 async def test_viewers_of_a_session_that_is_erased_are_told_so(server: Server, sample_pcm: bytes) -> None:
-    async with speaking(server.url, sample_pcm[SPEECH]) as (_, session), watch(server.url, session) as viewer:
+    async with (
+        speaking(server.url, sample_pcm[SPEECH]) as (caller, session),
+        watch(server.url, session) as viewer,
+    ):
         await viewer.until_type("commit")
         async with httpx.AsyncClient(base_url=server.url) as client:
-            assert (await client.delete(f"/v1/sessions/{session}")).status_code == 204
+            assert (await client.delete(f"/v1/sessions/{session}", headers=caller.key)).status_code == 204
             await viewer.ended()
             assert (await client.get(f"/v1/sessions/{session}/events")).status_code == 404
     assert viewer.seen[-1].message["code"] == "session_erased"
@@ -237,11 +240,11 @@ async def test_viewers_are_told_how_the_speakers_are_called(server: Server, samp
         async with watch(server.url, session) as early:
             await early.until_type("commit")
             assert not any(event.message["type"] == "names" for event in early.seen)
-            await http.put(address, json={"S1": "Ada"})
+            await http.put(address, json={"S1": "Ada"}, headers=caller.key)
             assert await early.until_type("names") == naming({"S1": "Ada"})
-            await http.put(address, json={})
+            await http.put(address, json={}, headers=caller.key)
             await early.until(lambda message: message == naming({}))
-        await http.put(address, json={"S1": "Bea"})
+        await http.put(address, json={"S1": "Bea"}, headers=caller.key)
         async with watch(server.url, session) as late:
             await late.until_type("commit")
             assert late.seen[0].message == naming({"S1": "Bea"})

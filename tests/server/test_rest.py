@@ -145,6 +145,8 @@ def test_the_openapi_description_names_every_route(client: httpx.Client) -> None
         "/metrics",
         "/v1/sessions",
         "/v1/sessions/{session_id}",
+        "/v1/sessions/{session_id}/audio",
+        "/v1/sessions/{session_id}/corrections",
         "/v1/sessions/{session_id}/events",
         "/v1/sessions/{session_id}/names",
         "/v1/sessions/{session_id}/qr.svg",
