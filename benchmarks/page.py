@@ -41,11 +41,12 @@ SETUP = """async () => {
     say({ type: "page.permission_asked" });
     say({ type: "page.microphone_opened" });
     say({ type: "ready", session: "abc", max_unacked_bytes: 1, received_bytes: 0 });
+    const VOCABULARY = ["twice", "a", "day", "the", "sea", "comes", "up"];
     const word = () => ({
-        text: ` ${["twice", "a", "day", "the", "sea", "comes", "up"][count % 7]}${count % 20 === 19 ? "." : ""}`,
+        text: ` ${VOCABULARY[count % VOCABULARY.length]}${count % 20 === 19 ? "." : ""}`,
         start: now, end: now += 0.36, probability: 0.9, speaker: null,
     });
-    // As a server sends it: a tail, then two of its words for good, now and then a label and an utterance's end.
+    // As a server sends it: a tail, then two of its words for good, now and then a label and an end.
     window.update = (length) => {
         const words = [word(), word()];
         say({ type: "partial", text: "", words: [...words, { ...words[1], text: " again" }] });

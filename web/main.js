@@ -4,6 +4,7 @@ import { takeToken } from "./access.js";
 import { rememberChoices, rememberedChoices } from "./choices.js";
 import { copy } from "./clipboard.js";
 import { find } from "./elements.js";
+import { keepKey } from "./keys.js";
 import { listMicrophones } from "./microphone.js";
 import { Meter } from "./meter.js";
 import { Names } from "./names.js";
@@ -41,6 +42,7 @@ const stage = new Stage(find("stage"), [find("header"), find("main"), find("dock
 /** @param {{type: string, [field: string]: any}} message */
 function dispatch(message) {
   const before = state;
+  if (message.type === "ready") keepKey(message.session, message.token);
   state = reduce(state, message);
   if (state === before) return;
   if (state.phase !== before.phase) phaseChanged();

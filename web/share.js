@@ -2,6 +2,7 @@
 
 import { authorization } from "./access.js";
 import { find } from "./elements.js";
+import { permission } from "./keys.js";
 import { label } from "./labels.js";
 import { SHARE } from "./words.js";
 
@@ -20,7 +21,9 @@ export async function showShare(address) {
   problem.hidden = true;
   find("share-link").value = "";
   try {
-    const { watch } = await (await ask(address)).json();
+    const { watch, title } = await (await ask(address)).json();
+    find("share-title").value = title ?? "";
+    find("share-title").onchange = () => entitle(address);
     const link = new URL(watch, location.origin);
     find("share-link").value = find("share-open").href = link.href;
     const overlay = new URL(link);
@@ -37,6 +40,24 @@ export async function showShare(address) {
     problem.textContent = "The server does not answer. Open this panel again in a moment.";
     problem.hidden = false;
   }
+}
+
+/** Have a session called as was typed. @param {string} address */
+async function entitle(address) {
+  const problem = find("share-problem");
+  const session = decodeURIComponent(address.split("/").at(-1) ?? "");
+  try {
+    const response = await fetch(address, {
+      method: "PATCH",
+      headers: { ...permission(session), "content-type": "application/json" },
+      body: JSON.stringify({ title: find("share-title").value.trim() }),
+      signal: AbortSignal.timeout(ANSWER_MS),
+    });
+    problem.hidden = response.ok;
+  } catch {
+    problem.hidden = false; // out of reach
+  }
+  problem.textContent = problem.hidden ? "" : SHARE.titleNotKept;
 }
 
 /** @param {string} address */

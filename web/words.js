@@ -330,6 +330,9 @@ export const LOOK = {
 
 /** The panel to share a session. */
 export const SHARE = {
+  title: "Title for the audience",
+  titleHint: "What the audience reads above the captions",
+  titleNotKept: "The server could not keep the title. Try again in a moment.",
   customise: "Overlay and stage settings",
   customiseHint: "Size, colours, font, position and when lines are cleared",
 };

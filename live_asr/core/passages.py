@@ -70,7 +70,7 @@ def ends_sentence(text: str) -> bool:
 
 
 def label_before(speaker: str | None, text: str) -> str:
-    """Return what names the speaker before a text, in formats that have no other place for it; empty for None.
+    """Return what names the speaker before a text, for formats without another place; empty for None.
 
     A line runs as its first letter does. Where the name runs the other way than the text it is isolated, so
     that `Ada: ` does not turn a line in Hebrew.
@@ -83,7 +83,7 @@ def label_before(speaker: str | None, text: str) -> str:
 
 
 def _direction(text: str) -> str | None:
-    """Return whether the first letter of a text runs to the right (L) or to the left (R); None without letters."""
+    """Return where the first letter of a text runs to, R for the left; None without letters."""
     kinds = (unicodedata.bidirectional(character) for character in text)
     return next(("L" if kind == "L" else "R" for kind in kinds if kind in ("L", "R", "AL")), None)
 

@@ -294,7 +294,12 @@ def direction(line: str) -> str:
 @pytest.mark.parametrize("render", [to_srt, to_txt])
 @pytest.mark.parametrize(
     ("speaker", "text", "runs"),
-    [("Ada", HEBREW, "R"), ("שרה", HEBREW, "R"), ("שרה", " Good evening", "L"), ("Ada", " Good evening", "L")],
+    [
+        ("Ada", HEBREW, "R"),
+        ("שרה", HEBREW, "R"),
+        ("שרה", " Good evening", "L"),
+        ("Ada", " Good evening", "L"),
+    ],
 )
 def test_a_name_does_not_turn_the_line_that_it_stands_before(
     render: Callable[[Record], str], speaker: str, text: str, runs: str

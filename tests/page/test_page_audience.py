@@ -108,6 +108,27 @@ def test_the_audience_takes_the_transcript_home_with_no_more_than_its_link(
         presenter.stop()
 
 
+def test_the_audience_reads_the_title_as_soon_as_the_presenter_has_typed_it(
+    browser: Browser, silent_browser: Browser, server: Server, visit: OpenPage
+) -> None:
+    presenting = visit(silent_browser, server.url)
+    presenting.start()
+    page = presenting.page
+    page.get_by_role("button", name="Share").click()
+    expect(page.locator("#share-code")).to_be_visible()
+    opened = visit(browser, page.locator("#share-link").input_value())
+    expect(opened.page.get_by_role("heading", level=1)).to_have_text("Live captions")
+    page.get_by_label("Title for the audience").fill("Town meeting")
+    page.keyboard.press("Tab")
+    expect(opened.page.get_by_role("heading", level=1)).to_have_text("Town meeting", timeout=WORKING)
+    assert opened.page.title() == "Town meeting"
+    late = visit(browser, page.locator("#share-link").input_value())
+    expect(late.page.get_by_role("heading", level=1)).to_have_text("Town meeting", timeout=WORKING)
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Stop").click()
+    presenting.expect_phase("done")
+
+
 def test_readers_who_have_scrolled_up_come_back_to_what_is_live(
     browser: Browser, server: Server, visit: OpenPage
 ) -> None:
@@ -181,8 +202,8 @@ def test_a_name_in_other_letters_does_not_turn_the_line_of_what_the_page_copies_
         """async (hebrew) => {
             const { initialState, plainText, reduce, transcriptOf } = await import("/web/state.js");
             const { EXPORTS } = await import("/web/export.js");
-            const words = (text, start, speaker) =>
-                text.split(" ").map((word, n) => ({ text: ` ${word}`, start: start + n, end: start + n + 1, speaker }));
+            const words = (text, from, speaker) => text.split(" ")
+                .map((word, n) => ({ text: ` ${word}`, start: from + n, end: from + n + 1, speaker }));
             const state = [
                 { type: "names", names: { S1: "Ada", S2: "שרה" } },
                 { type: "commit", utterance: 0, words: words(hebrew, 0, "S1") },

@@ -1,4 +1,4 @@
-"""Everybody: small windows and high zoom, forced colours, no motion, and what axe-core finds in every state."""
+"""Everybody: small windows and high zoom, forced colours, no motion, and what axe-core finds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from tests.started import Server
 pytest_plugins = ["browsers"]
 
 LOST = ("Failed to load resource",)
-TURNS = [("SPEAKER_00", 0.0, "And nobody could say why"), ("SPEAKER_01", 10.0, "Twice a day the sea comes up")]
+TURNS = [
+    ("SPEAKER_00", 0.0, "And nobody could say why"),
+    ("SPEAKER_01", 10.0, "Twice a day the sea comes up"),
+]
 LABELS = {"SPEAKER_00": ["S1"], "SPEAKER_01": ["S2"]}
 USABLE_PX = 110
 """Room for three lines of captions."""
@@ -92,7 +95,11 @@ WINDOWS = {
 @pytest.mark.parametrize("bring", [live, done])
 @pytest.mark.parametrize("size", WINDOWS.values(), ids=WINDOWS)
 def test_every_window_has_room_for_captions_and_controls(
-    silent_browser: Browser, server: Server, visit: OpenPage, size: tuple[int, int], bring: Callable[[Visit], Any]
+    silent_browser: Browser,
+    server: Server,
+    visit: OpenPage,
+    size: tuple[int, int],
+    bring: Callable[[Visit], Any],
 ) -> None:
     opened = visit(silent_browser, server.url, viewport={"width": size[0], "height": size[1]})
     bring(opened)
@@ -112,11 +119,20 @@ def test_every_window_has_room_for_captions_and_controls(
 def test_so_has_the_audience_and_the_editor(
     launch_browser: Any, server: Server, visit: OpenPage, size: tuple[int, int], path: str
 ) -> None:
-    opened = visit(launch_browser(), "about:blank", viewport={"width": size[0], "height": size[1]}, tolerated=LOST)
-    Feed(opened).say({"type": "title", "title": "A town meeting " * 12}, said(0, "S1", "And nobody could say why"))
+    opened = visit(
+        launch_browser(), "about:blank", viewport={"width": size[0], "height": size[1]}, tolerated=LOST
+    )
+    Feed(opened).say(
+        {"type": "title", "title": "A town meeting " * 12}, said(0, "S1", "And nobody could say why")
+    )
     opened.page.goto(server.url + path)
     expect(opened.page.locator(".text").first).to_be_visible()
-    assert opened.page.evaluate(CUT_OFF.replace('".sr-only', '"#picture *, .sr-only').replace("svg, ", "svg, #picture, ")) == []
+    assert (
+        opened.page.evaluate(
+            CUT_OFF.replace('".sr-only', '"#picture *, .sr-only').replace("svg, ", "svg, #picture, ")
+        )
+        == []
+    )
     assert opened.page.evaluate(BEYOND) == []
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= size[0]
 
@@ -157,7 +173,9 @@ def test_who_wants_no_motion_gets_none(silent_browser: Browser, server: Server, 
     scripted.stop(30)
     expect(opened.page.locator("#pass")).to_be_visible()
     assert opened.page.evaluate(moving) == []
-    assert opened.page.locator("#captions").evaluate("(one) => getComputedStyle(one).scrollBehavior") == "auto"
+    assert (
+        opened.page.locator("#captions").evaluate("(one) => getComputedStyle(one).scrollBehavior") == "auto"
+    )
 
 
 # Accessibility ----------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What an update may touch: no word that somebody reads moves, and an hour's transcript costs what a minute's does."""
+"""What an update may touch: no word that is read moves, and an hour costs what a minute does."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ LINES = """(container) => {
 }"""
 """Each committed word with where it stands in its paragraph."""
 
-WORDS = "Twice a day the sea comes up the river and twice a day it goes back again".split()
+ENGLISH = "Twice a day the sea comes up the river and twice a day it goes back again"
+HEBREW = "פעמיים ביום הים עולה במעלה הנהר ופעמיים ביום הוא חוזר"
 TAILS = [
     "and",
     "and for most of history",
@@ -50,7 +51,7 @@ TAILS = [
 def test_no_committed_word_moves_to_another_line_while_the_tail_changes(
     silent_browser: Browser, server: Server, visit: OpenPage, width: int, direction: str
 ) -> None:
-    words = WORDS if direction == "ltr" else "פעמיים ביום הים עולה במעלה הנהר ופעמיים ביום הוא חוזר".split()
+    words = (ENGLISH if direction == "ltr" else HEBREW).split()
     opened = visit(silent_browser, server.url, viewport={"width": width, "height": 700})
     scripted = ScriptedServer(opened)
     scripted.open()
@@ -77,10 +78,10 @@ def test_nor_does_it_for_the_audience(
 ) -> None:
     opened = visit(launch_browser(), "about:blank", tolerated=("Failed to load resource",))
     feed = Feed(opened)
-    feed.say(said(0, None, " ".join(WORDS[:10])))
+    feed.say(said(0, None, " ".join(ENGLISH.split()[:10])))
     opened.page.goto(f"{server.url}/{page}")
     container = "#stage-lines" if "stage" in page else "#transcript"
-    expect(opened.page.locator(f"{container} .committed")).to_contain_text(WORDS[9])
+    expect(opened.page.locator(f"{container} .committed")).to_contain_text(ENGLISH.split()[9])
 
     def lines() -> list[tuple[str, int]]:
         return [(word, top) for word, top, _ in opened.page.evaluate(LINES, container)]
@@ -125,8 +126,8 @@ GROW = """async ([count, length]) => {
     looks = 0;
     for (let n = 0; n < 75; n++) update();
     const records = observer.takeRecords();
-    const touched = records.map(({ addedNodes, removedNodes }) => 1 + addedNodes.length + removedNodes.length);
-    const result = { looks, touched: touched.reduce((sum, one) => sum + one, 0) };
+    const nodesOf = ({ addedNodes, removedNodes }) => 1 + addedNodes.length + removedNodes.length;
+    const result = { looks, touched: records.map(nodesOf).reduce((sum, one) => sum + one, 0) };
     captions.render(initialState());
     return result;
 }"""
@@ -155,11 +156,13 @@ def test_who_talks_for_minutes_without_a_pause_gets_paragraphs_and_no_word_is_lo
             const { initialState, reduce, plainText } = await import("/web/state.js");
             let state = initialState();
             for (let at = 0; at < 500; at += 2) {
-                const words = [at, at + 1].map((n) => ({ text: ` ${n}${n % 10 === 9 ? "." : ""}`, start: n, end: n + 1 }));
+                const textOf = (n) => ` ${n}${n % 10 === 9 ? "." : ""}`;
+                const words = [at, at + 1].map((n) => ({ text: textOf(n), start: n, end: n + 1 }));
                 state = reduce(state, { type: "commit", utterance: 0, words });
             }
             state = reduce(state, { type: "utterance", utterance: 0, language: "en", speaker: "S1" });
-            return [plainText(state), state.utterances.map(({ words, complete }) => [words.length, complete])];
+            const parts = state.utterances.map(({ words, complete }) => [words.length, complete]);
+            return [plainText(state), parts];
         }"""
     )
     text, parts = said

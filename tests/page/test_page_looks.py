@@ -49,7 +49,9 @@ SHOWS = "(() => [...document.querySelectorAll('.text')].some((line) => line.text
 def test_the_lines_are_gone_eight_seconds_after_the_last_word(
     browser: Browser, server: Server, visit: OpenPage, page: str, end: list[dict[str, Any]]
 ) -> None:
-    opened, _ = watched(browser, visit, f"{server.url}/{page}", said(0, None, FIRST), said(1, None, SECOND), *end)
+    opened, _ = watched(
+        browser, visit, f"{server.url}/{page}", said(0, None, FIRST), said(1, None, SECOND), *end
+    )
     pass_until(opened.page, SHOWS)
     lines = opened.page.locator(".text")
     opened.page.clock.run_for(7_000)
@@ -67,19 +69,21 @@ def test_a_tail_that_is_never_confirmed_is_cleared_too(
     expect(opened.page.locator(".text")).to_have_count(0)
 
 
-@pytest.mark.parametrize(("clear", "after_ms", "count"), [("0", 3_600_000, 1), ("3", 4_000, 0), ("30", 20_000, 1)])
+@pytest.mark.parametrize(
+    ("clear", "after_ms", "count"), [("0", 3_600_000, 1), ("3", 4_000, 0), ("30", 20_000, 1)]
+)
 def test_a_link_says_after_how_many_seconds_or_never(
     browser: Browser, server: Server, visit: OpenPage, clear: str, after_ms: int, count: int
 ) -> None:
-    opened, _ = watched(browser, visit, f"{server.url}/overlay/abc?clear={clear}", said(0, None, FIRST), *OVER)
+    opened, _ = watched(
+        browser, visit, f"{server.url}/overlay/abc?clear={clear}", said(0, None, FIRST), *OVER
+    )
     pass_until(opened.page, SHOWS)
     opened.page.clock.run_for(after_ms)
     expect(opened.page.locator(".text")).to_have_count(count)
 
 
-def test_after_it_was_cleared_only_new_words_come(
-    browser: Browser, server: Server, visit: OpenPage
-) -> None:
+def test_after_it_was_cleared_only_new_words_come(browser: Browser, server: Server, visit: OpenPage) -> None:
     opened, feed = watched(browser, visit, f"{server.url}/overlay/abc", said(0, None, FIRST))
     pass_until(opened.page, SHOWS)
     opened.page.clock.run_for(9_000)
@@ -137,7 +141,10 @@ def test_size_lines_position_width_and_names_come_from_the_link(
 ) -> None:
     def opened_with(query: str) -> tuple[float, Any, int]:
         opened, _ = watched(
-            browser, visit, f"{server.url}/overlay/abc?{query}", *(said(n, f"S{n % 2}", SECOND) for n in range(8))
+            browser,
+            visit,
+            f"{server.url}/overlay/abc?{query}",
+            *(said(n, f"S{n % 2}", SECOND) for n in range(8)),
         )
         pass_until(opened.page, SHOWS)
         size = float(opened.page.evaluate(STYLE, "fontSize").removesuffix("px"))
@@ -163,7 +170,9 @@ def test_size_lines_position_width_and_names_come_from_the_link(
 def test_what_a_link_cannot_mean_falls_back_and_the_audience_sees_nothing_of_it(
     browser: Browser, server: Server, visit: OpenPage
 ) -> None:
-    broken = "clear=soon&size=9000&lines=2.5&font=%22%3Burl(x)&color=reddish&position=left&width=5&upper=maybe&x=1"
+    broken = (
+        "clear=soon&size=9000&lines=2.5&font=%22%3Burl(x)&color=reddish&position=left&width=5&upper=maybe&x=1"
+    )
     plain, _ = watched(browser, visit, f"{server.url}/overlay/abc", said(0, None, FIRST))
     odd, _ = watched(browser, visit, f"{server.url}/overlay/abc?{broken}", said(0, None, FIRST))
     for opened in (plain, odd):
