@@ -180,8 +180,8 @@ def test_a_page_weighs_little_and_comes_compressed(
     launch_browser: Any, server: Server, visit: OpenPage, path: str
 ) -> None:
     opened = visit(launch_browser(), "about:blank", tolerated=("Failed to load resource",))
-    responses = []
-    opened.page.on("response", responses.append)
+    responses: list[Any] = []
+    opened.page.on("response", lambda response: responses.append(response))
     opened.page.goto(server.url + path)
     opened.page.wait_for_load_state("load")
     files = [one for one in responses if one.ok and "/v1/" not in one.url]

@@ -197,7 +197,7 @@ def test_the_editor_is_reached_from_the_share_panel_and_writes_a_link_that_looks
     with opened.page.expect_popup() as popup:
         opened.page.get_by_role("link", name="Overlay and stage settings").click()
     page = popup.value
-    link = page.get_by_label("Link", exact=True)
+    link = page.get_by_role("textbox", name="Link")
     watch = opened.page.locator("#share-link").input_value()
     expect(link).to_have_value(f"{watch}?overlay=1")
     page.get_by_label("Text colour").fill("#ffcc00")
@@ -220,7 +220,7 @@ def test_the_editor_says_what_of_a_link_has_no_effect(
     browser: Browser, server: Server, visit: OpenPage
 ) -> None:
     opened = visit(browser, f"{server.url}/web/look.html")
-    link = opened.page.get_by_label("Link", exact=True)
+    link = opened.page.get_by_role("textbox", name="Link")
     link.fill("https://example.com/overlay/abc?size=huge&lines=4&colour=red#token=t")
     problems = opened.page.locator("#problems p")
     expect(problems).to_have_count(2)
