@@ -20,6 +20,7 @@ from benchmarks import (
     diarization,
     endurance,
     fuzzing,
+    page,
     passing,
     resilience,
     rows,
@@ -67,6 +68,7 @@ SUITES = {
     "hour": Suite(endurance.run_hour),
     "silence": Suite(endurance.run_silence),
     "startup": Suite(startup.run),
+    "page": Suite(page.run),
 }
 
 

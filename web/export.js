@@ -10,7 +10,7 @@
  */
 
 import { NOBODY, shownName } from "./speakers.js";
-import { textOf, turnsOf } from "./turns.js";
+import { labelBefore, textOf, turnsOf } from "./turns.js";
 
 /** What a reader can take in at once: seconds, and characters on two lines. */
 const LONGEST_CUE = 7;
@@ -57,7 +57,7 @@ function cuesOf(transcript) {
 
 /** @param {Turn} turn */
 function paragraph({ speaker, words }) {
-  return `${speaker ? `${speaker}: ` : ""}${textOf(words).trim()}\n`;
+  return `${labelBefore(speaker, textOf(words))}${textOf(words).trim()}\n`;
 }
 
 /** @param {Word[]} words @returns {Word[][]} */
@@ -85,8 +85,8 @@ function vttCue(cue) {
 
 /** @param {Turn} cue @param {number} at */
 function srtCue(cue, at) {
-  const speaker = cue.speaker ? `${cue.speaker}: ` : "";
-  return `${at + 1}\n${timing(cue, ",")}\n${speaker}${lines(cue).replaceAll("-->", "→")}\n`;
+  const label = labelBefore(cue.speaker, textOf(cue.words));
+  return `${at + 1}\n${timing(cue, ",")}\n${label}${lines(cue).replaceAll("-->", "→")}\n`;
 }
 
 /** @param {Turn} cue @param {string} point between seconds and milliseconds */

@@ -32,6 +32,9 @@ const RARELY_NAMED = {
   yue: "Cantonese",
 };
 
+/** Locales → what knows the names of languages in the first of them that has one. @type {Map<string, Intl.DisplayNames>} */
+const NAMES = new Map();
+
 /**
  * The tag that the web uses for one of Whisper's codes.
  *
@@ -48,8 +51,15 @@ export function tagOf(code) {
  * @param {readonly string[]} locales the reader's, best first
  */
 export function nameOf(code, locales = navigator.languages) {
-  const names = new Intl.DisplayNames([...locales, "en"], { type: "language", fallback: "none" });
-  return names.of(tagOf(code)) ?? RARELY_NAMED[code] ?? code;
+  return namesIn([...locales, "en"]).of(tagOf(code)) ?? RARELY_NAMED[code] ?? code;
+}
+
+/** Made once: it takes a browser longer than it takes to draw the captions. @param {string[]} locales */
+function namesIn(locales) {
+  const key = locales.join();
+  let names = NAMES.get(key);
+  if (!names) NAMES.set(key, (names = new Intl.DisplayNames(locales, { type: "language", fallback: "none" })));
+  return names;
 }
 
 /**

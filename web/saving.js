@@ -18,10 +18,11 @@ const KEY = "live-asr.transcript";
  * @param {Transcript} transcript
  * @param {string} format
  * @param {boolean} isOwn the server does not have all of it
+ * @param {Record<string, string>} headers that let the page fetch it
  * @returns {Promise<boolean>}
  */
-export async function save(transcript, format, isOwn) {
-  const fetched = isOwn && canBeMade(format) ? null : await fetchFile(transcript.links[format]);
+export async function save(transcript, format, isOwn, headers = authorization()) {
+  const fetched = isOwn && canBeMade(format) ? null : await fetchFile(transcript.links[format], headers);
   if (!fetched && !canBeMade(format)) return false;
   const link = document.createElement("a");
   link.href = URL.createObjectURL(fetched ?? new Blob([EXPORTS[format](transcript)], { type: "text/plain" }));
@@ -54,11 +55,11 @@ export function keepTranscript(transcript) {
   }
 }
 
-/** @param {string | undefined} address @returns {Promise<Blob | null>} */
-async function fetchFile(address) {
+/** @param {string | undefined} address @param {Record<string, string>} headers @returns {Promise<Blob | null>} */
+async function fetchFile(address, headers) {
   if (!address) return null;
   try {
-    const response = await fetch(at(address), { headers: authorization(), signal: AbortSignal.timeout(ANSWER_MS) });
+    const response = await fetch(at(address), { headers, signal: AbortSignal.timeout(ANSWER_MS) });
     return response.ok ? await response.blob() : null;
   } catch {
     return null;

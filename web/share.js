@@ -3,6 +3,9 @@
 import { authorization } from "./access.js";
 import { at } from "./addresses.js";
 import { find } from "./elements.js";
+import { permission } from "./keys.js";
+import { label } from "./labels.js";
+import { SHARE } from "./words.js";
 
 /** How long the server may take. */
 const ANSWER_MS = 8_000;
@@ -13,17 +16,23 @@ const OWN_MACHINE = /(^|\.)localhost$|^127\.|^\[::1\]$/;
 export async function showShare(address) {
   const code = find("share-code");
   const problem = find("share-problem");
+  label(SHARE, find("share-panel"));
   find("share-here").hidden = !OWN_MACHINE.test(location.hostname);
   code.hidden = true;
   problem.hidden = true;
   find("share-link").value = "";
   try {
-    const { watch } = await (await ask(address)).json();
+    const { watch, title } = await (await ask(address)).json();
+    find("share-title").value = title ?? "";
+    find("share-title").onchange = () => entitle(address);
     const link = new URL(at(watch));
     find("share-link").value = find("share-open").href = link.href;
     const overlay = new URL(link);
     overlay.searchParams.set("overlay", "1");
     find("share-overlay").href = overlay.href;
+    const editor = new URL("look.html", import.meta.url);
+    editor.hash = new URLSearchParams({ link: link.href }).toString();
+    find("share-look").href = editor.href;
     const svg = await (await ask(`${address}/qr.svg?origin=${encodeURIComponent(location.origin)}`)).text();
     // Read with the token and handed over as it is: a picture's own request could not carry one.
     code.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(svg)}`;
@@ -32,6 +41,24 @@ export async function showShare(address) {
     problem.textContent = "The server does not answer. Open this panel again in a moment.";
     problem.hidden = false;
   }
+}
+
+/** Have a session called as was typed. @param {string} address */
+async function entitle(address) {
+  const problem = find("share-problem");
+  const session = decodeURIComponent(address.split("/").at(-1) ?? "");
+  try {
+    const response = await fetch(at(address), {
+      method: "PATCH",
+      headers: { ...permission(session), "content-type": "application/json" },
+      body: JSON.stringify({ title: find("share-title").value.trim() }),
+      signal: AbortSignal.timeout(ANSWER_MS),
+    });
+    problem.hidden = response.ok;
+  } catch {
+    problem.hidden = false; // out of reach
+  }
+  problem.textContent = problem.hidden ? "" : SHARE.titleNotKept;
 }
 
 /** @param {string} address */

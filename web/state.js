@@ -13,6 +13,7 @@
  *
  * @typedef {object} Utterance
  * @property {number} utterance  its number in the session
+ * @property {number} [part]  of an utterance too long for one paragraph: which, counted from 0
  * @property {Word[]} words  committed words, in order
  * @property {boolean} complete  nothing more will be added
  * @property {string | null} language  ISO 639-1 code, once known
@@ -37,6 +38,7 @@
  * @property {boolean} isSettled  `final` has come
  * @property {Cast} cast
  * @property {Word[]} tail  words that may still change, or were never confirmed because the session broke off
+ * @property {string} title  what the presenter calls the session; empty without one
  * @property {string} name  of the transcript's files, without extension
  * @property {string} nextName  the same for the session that is being started
  * @property {Transcript | null} previous  the transcript that this one replaced
@@ -64,7 +66,7 @@
 
 import { finalOf } from "./final.js";
 import { NOBODY, renamed, shownName } from "./speakers.js";
-import { textOf, turnsOf, withMark, withoutMark } from "./turns.js";
+import { isFullParagraph, labelBefore, textOf, turnsOf, withMark, withoutMark } from "./turns.js";
 
 /** Sound below this root mean square (full scale is 1) counts as none: about -52 dBFS, above the noise of a muted input. */
 export const AUDIBLE = 0.0025;
@@ -102,6 +104,7 @@ const INITIAL = {
   duration: null,
   links: {},
   address: "",
+  title: "",
   name: "",
   nextName: "",
   previous: null,
@@ -170,17 +173,21 @@ const FROM_SERVER = {
 
   label(state, { from, to, speaker }) {
     const isMeant = (/** @type {Word} */ word) => from <= middleOf(word) && middleOf(word) <= to;
-    const utterances = state.utterances.map((utterance) => relabelled(utterance, isMeant, speaker));
-    return withSpeakers({ ...state, utterances }, true);
+    // Labels are late by seconds: what lies before them, an hour it may be, is not gone through.
+    const before = state.utterances.findLastIndex(({ words }) => words.length > 0 && middleOf(words[words.length - 1]) < from);
+    const later = state.utterances.slice(before + 1).map((utterance) => relabelled(utterance, isMeant, speaker));
+    return withSpeakers({ ...state, utterances: state.utterances.slice(0, before + 1).concat(later) }, true);
   },
 
   utterance(state, { utterance: number, language = null, speaker = null }) {
     const isMeant = (/** @type {Word} */ word) => speaker !== null && !isLabelled(word);
-    const utterances = state.utterances.map((utterance) =>
+    const before = state.utterances.findLastIndex(({ utterance }) => utterance < number);
+    const later = state.utterances.slice(before + 1).map((utterance) =>
       utterance.utterance === number
         ? { ...relabelled(utterance, isMeant, speaker), complete: true, language }
         : utterance,
     );
+    const utterances = state.utterances.slice(0, before + 1).concat(later);
     return withSpeakers({ ...state, utterances }, speaker !== null);
   },
 
@@ -217,6 +224,9 @@ const FROM_SERVER = {
   names(state, { names }) {
     return { ...state, cast: { ...state.cast, names } };
   },
+
+  /** What the presenter calls the session: viewers are told. */
+  title: (state, { title }) => ({ ...state, title }),
 
   notice(state, { code, message }) {
     return noted(state, code, message);
@@ -374,6 +384,11 @@ export function shownUtterances({ utterances, final, isLiveShown }) {
   return final && !isLiveShown ? final.utterances : utterances;
 }
 
+/** Whether there is a word at all. @param {State} state */
+export function hasWords({ utterances, final }) {
+  return (final?.utterances ?? utterances).some(({ words }) => words.length > 0);
+}
+
 /** How many words there are. @param {State} state */
 export function wordCount({ utterances, final }) {
   return (final?.utterances ?? utterances).reduce((count, utterance) => count + utterance.words.length, 0);
@@ -383,7 +398,10 @@ export function wordCount({ utterances, final }) {
 export function plainText(state) {
   return shownUtterances(state)
     .flatMap((utterance) => turnsOf(utterance.words))
-    .map((turn) => (turn.speaker ? `${shownName(turn.speaker, state.cast)}: ` : "") + textOf(turn.words).trim())
+    .map(({ speaker, words }) => {
+      const text = textOf(words).trim();
+      return labelBefore(speaker && shownName(speaker, state.cast), text) + text;
+    })
     .join("\n");
 }
 
@@ -411,11 +429,18 @@ function noted(state, code, message) {
 /** @param {Utterance[]} utterances @param {number} number @param {Word[]} words @returns {Utterance[]} */
 function appended(utterances, number, words) {
   const last = utterances.at(-1);
-  if (last?.utterance === number) return [...utterances.slice(0, -1), { ...last, words: [...last.words, ...words] }];
+  if (last?.utterance === number && !isFullParagraph(last.words, words[0])) {
+    return utterances.slice(0, -1).concat({ ...last, words: [...last.words, ...words] });
+  }
   const before = last ? withMark(last.words, words[0]) : [];
-  const earlier = last && before !== last.words ? [...utterances.slice(0, -1), { ...last, words: before }] : utterances;
+  const earlier = last && before !== last.words ? utterances.slice(0, -1).concat({ ...last, words: before }) : utterances;
   const own = withoutMark(words);
-  return own.length > 0 ? [...earlier, { utterance: number, words: own, complete: false, language: null }] : earlier;
+  if (own.length === 0) return earlier;
+  if (last?.utterance !== number) return earlier.concat({ utterance: number, words: own, complete: false, language: null });
+  // Somebody talks for minutes without a pause: a paragraph must stay one that can be read, and be laid out quickly.
+  const { part = 0, language } = last;
+  const done = { ...earlier[earlier.length - 1], complete: true };
+  return earlier.slice(0, -1).concat(done, { utterance: number, part: part + 1, words: own, complete: false, language });
 }
 
 /** @param {Utterance} utterance @param {(word: Word) => boolean} isMeant @param {string | null} speaker @returns {Utterance} */

@@ -5,10 +5,12 @@ import { Announcer } from "./announcer.js";
 import { Captions } from "./captions.js";
 import { find, setText } from "./elements.js";
 import { Follow } from "./follow.js";
+import { LastLines } from "./last-lines.js";
+import { readLook, wear } from "./look.js";
 import { languages, nameOf } from "./languages.js";
 import { nameSpeakersIn, namesChanged } from "./naming.js";
 import { typedName } from "./speakers.js";
-import { canGiveUp, detectedLanguage, isActive, isFinalAwaited, liveTranscriptOf, shownRevision, shownUtterances, transcriptOf, wordCount } from "./state.js";
+import { canGiveUp, detectedLanguage, hasWords, isActive, isFinalAwaited, liveTranscriptOf, shownRevision, shownUtterances, transcriptOf } from "./state.js";
 import { Timeline } from "./timeline.js";
 import { behind, hearing, percent, timeShown, wordsFor } from "./words.js";
 
@@ -17,8 +19,6 @@ import { behind, hearing, percent, timeShown, wordsFor } from "./words.js";
  * @typedef {import("./choices.js").Choices} Choices
  */
 
-/** Utterances that the stage shows: what a reader in a hall can still take in. */
-const STAGE_UTTERANCES = 3;
 /** Seconds behind from which the figure stands out. */
 const FAR_BEHIND = 5;
 /** What of the state the captions show. @type {(keyof State)[]} */
@@ -26,7 +26,7 @@ const READ = ["utterances", "tail", "phase", "final", "isLiveShown", "cast"];
 
 export class View {
   #captions = new Captions(find("transcript"), { isNameable: true });
-  #stage = new Captions(find("stage-lines"), { last: STAGE_UTTERANCES });
+  #stage;
   #timeline = new Timeline(find("lanes"), find("who-readout"), (turn, isByKey) => this.#goTo(turn, isByKey));
   #announcer = new Announcer(find("announcer"));
   #events;
@@ -40,6 +40,9 @@ export class View {
    */
   constructor(events) {
     this.#events = events;
+    const { look } = readLook(new URLSearchParams(location.search), "stage");
+    wear(find("stage"), look);
+    this.#stage = new LastLines(find("stage-lines"), look);
     this.follow = new Follow(find("captions"), (following) => this.#showJump(following));
     this.#wireNames();
   }
@@ -121,7 +124,7 @@ export class View {
 
   /** @param {State} state */
   #renderTools(state) {
-    const hasText = wordCount(state) > 0;
+    const hasText = hasWords(state);
     find("copy").disabled = !hasText;
     find("share").disabled = !state.address;
     find("save").disabled = !hasText && !state.previous;
@@ -147,7 +150,7 @@ export class View {
   #renderCaptions(state) {
     this.follow.keepPlace(() => {
       this.#captions.render(state);
-      namesChanged(find("transcript"));
+      namesChanged(find("transcript"), this.#captions.newestName);
     });
     this.#stage.render(state);
   }

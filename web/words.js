@@ -1,5 +1,6 @@
 /** What the page says in each state: every state has words, and says what to do next. */
 
+import { DEFAULTS, RANGES, VALUES } from "./look.js";
 import { wordCount } from "./state.js";
 
 /** @typedef {import("./state.js").State} State */
@@ -296,4 +297,94 @@ export const PAST = {
   takeBack: "Take all corrections back?",
   takeBackAbout: "The final text is shown again as it was. What was corrected by hand is lost.",
   takeBackYes: "Take them back",
+};
+
+/** The audience's page. */
+export const AUDIENCE = {
+  untitled: "Live captions",
+  reading: "Text",
+  readingHint: "Text size and colours",
+  size: "Text size",
+  smaller: "Smaller",
+  larger: "Larger",
+  theme: "Colours",
+  auto: "Same as this device",
+  light: "Light",
+  dark: "Dark",
+  save: "Save",
+  saveHint: "Save the transcript",
+  txt: "Text",
+  vtt: "WebVTT captions",
+  srt: "SubRip subtitles",
+  file: "captions",
+};
+
+/** The editor of how overlay and stage look. */
+export const LOOK = {
+  title: "Overlay and stage",
+  about: "Choose how captions look over a video or on a screen of their own. The link below carries your choices.",
+  preview: "Preview",
+  link: "Link",
+  linkAbout: "Open it as a browser source in OBS or on the hall's screen, or paste one here to change it.",
+  placeholder: "Paste the link to an overlay or a stage",
+  noLink: "This is not a link. It starts with http:// or https://.",
+  copy: "Copy the link",
+  copied: "Copied",
+  notCopied: "Not copied",
+  open: "Open",
+  reset: "Reset to defaults",
+  ownFont: "Same as the page",
+  /** @type {Record<string, string>} */
+  fields: {
+    kind: "Made for",
+    clear: "Clear after silence, seconds (0: never)",
+    size: "Text size, %",
+    lines: "Lines (0: as many as fit)",
+    font: "Font",
+    color: "Text colour",
+    background: "Background colour",
+    opacity: "Background opacity, %",
+    position: "Position",
+    align: "Alignment",
+    width: "Width at most, %",
+    upper: "All capitals",
+    names: "Speaker names",
+  },
+  /** @type {Record<string, string>} */
+  values: {
+    overlay: "Overlay over a video",
+    stage: "Stage, a screen of its own",
+    top: "Top",
+    middle: "Middle",
+    bottom: "Bottom",
+    start: "Where lines begin",
+    center: "Centre",
+    end: "Where lines end",
+  },
+  sample: [
+    "Good evening, and welcome to all of you.",
+    "Thank you! It is a pleasure to be here again, and to see the hall so full.",
+    "Before we begin, a word about the captions that you are reading now.",
+  ],
+  /** @param {{name: string, value: string, isKnown: boolean}} problem @param {"overlay" | "stage"} kind */
+  problem: ({ name, value, isKnown }, kind) =>
+    isKnown
+      ? `“${name}=${value}” is not valid, so the default is used. ${LOOK.allowed(name, kind)}`
+      : `“${name}” is not a setting, so it has no effect.`,
+  /** What a parameter may be. @param {string} name @param {"overlay" | "stage"} kind */
+  allowed: (name, kind) => {
+    if (Object.hasOwn(RANGES, name)) return `Use a number from ${RANGES[name].join(" to ")}.`;
+    if (Object.hasOwn(VALUES, name)) return `Use ${VALUES[name].join(", ")}.`;
+    if (typeof DEFAULTS[kind][/** @type {"upper"} */ (name)] === "boolean") return "Use 1 or 0.";
+    return name === "font" ? "Use the name of a font." : "Use six hexadecimal digits, such as ffcc00.";
+  },
+};
+
+/** The panel to share a session. */
+export const SHARE = {
+  title: "Title for the audience",
+  titleHint: "What the audience reads above the captions",
+  titleNotKept: "The server could not keep the title. Try again in a moment.",
+  customise: "Overlay and stage settings",
+  customiseHint: "Size, colours, font, position and when lines are cleared",
 };

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from live_asr.core.attribution import turns_of, with_unheard
 from live_asr.core.cues import cues
 from live_asr.core.messages import ClockPoint, Final, FinalSpeaker
-from live_asr.core.passages import LONG_PAUSE_SAMPLES, columns_of, ends_sentence, passages
+from live_asr.core.passages import LONG_PAUSE_SAMPLES, columns_of, ends_sentence, label_before, passages
 from live_asr.core.transcript import Transcript, final_segments_of
 from live_asr.core.types import Segment, SpeakerLabel, Turn, Word, samples, seconds, speaker_number
 
@@ -200,8 +200,7 @@ def to_txt(record: Record) -> str:
     within a sentence shares its line with the next.
     """
     return "\n".join(
-        (f"{one.speaker}: " if one.speaker else "") + "\n".join(one.lines) + "\n"
-        for one in paragraphs(record)
+        label_before(one.speaker, one.lines[0]) + "\n".join(one.lines) + "\n" for one in paragraphs(record)
     )
 
 

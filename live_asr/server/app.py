@@ -15,6 +15,7 @@ from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
 from starlette.datastructures import MutableHeaders
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from live_asr import __version__
@@ -196,6 +197,7 @@ def create_app(
     app.include_router(rest.router)
     app.include_router(events.router)
     app.include_router(rest.sessions)
+    app.include_router(rest.transcripts)
     app.include_router(changing.changes)
     app.include_router(audio.router)
     app.add_exception_handler(RequestValidationError, rest.tell_what_is_wrong)
@@ -220,7 +222,7 @@ def create_app(
     async def watch_page() -> FileResponse:
         return FileResponse(web / "watch.html")
 
-    app.mount("/web", StaticFiles(directory=web), name="web")
+    app.mount("/web", GZipMiddleware(StaticFiles(directory=web)), name="web")
     app.add_middleware(GuardHeaders)
     server = state.settings.server
     app.add_middleware(TrustedProxies, trusted=server.trusted_proxies, root_path=server.root_path)

@@ -114,6 +114,7 @@ async def entitle(session_id: SessionId, request: Request, state: State) -> Titl
         await state.catalogue.set_title(session_id, title)
     except KeyError:
         raise unknown_session(session_id) from None
+    state.viewers.entitle(session_id, title)
     return Title(title=title)
 
 

@@ -33,6 +33,23 @@ def is_server_token(given: str | None, state: ServerState) -> bool:
     )
 
 
+def may_read(session_id: str, given: str | None, state: ServerState) -> bool:
+    """Tell whether this token lets its holder read one session: the server's, or that of its audience.
+
+    Everybody may where the operator has set no token.
+    """
+    secret = state.settings.server.token
+    if secret is None:
+        return True
+    wanted = secret.get_secret_value()
+    # Both are compared whatever the first comparison says: the time taken tells nothing.
+    allowed = [
+        hmac.compare_digest((given or "").encode(), wanted.encode()),
+        hmac.compare_digest((given or "").encode(), watch_token(wanted, session_id).encode()),
+    ]
+    return any(allowed)
+
+
 async def may_change(session_id: str, request: Request, state: ServerState) -> bool:
     """Tell whether a request presents the server's token or the session's own key.
 

@@ -16,7 +16,7 @@ from live_asr.core.export import FORMATS
 from live_asr.errors import StorageError
 from live_asr.server.document import MEDIA_TYPE, to_docx
 from live_asr.server.origins import is_same_host
-from live_asr.server.permission import audio_path, is_server_token, may_change
+from live_asr.server.permission import audio_path, is_server_token, may_change, may_read
 from live_asr.server.proxies import root_path_of
 from live_asr.server.replies import (
     Problem,
@@ -71,15 +71,25 @@ def known_id(session_id: str) -> str:
 
 SessionId = Annotated[str, Depends(known_id)]
 
+
+def reads(session_id: SessionId, request: Request, state: State) -> None:
+    """Let a request pass that presents the server's token, or that of the session's audience."""
+    if not may_read(session_id, bearer_token(request.headers.get("authorization"), []), state):
+        raise HTTPException(
+            401, "Send `Authorization: Bearer TOKEN`.", headers={"WWW-Authenticate": "Bearer"}
+        )
+
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    401: {"model": Problem, "description": "The token is missing or wrong."},
+    422: {"model": Problem, "description": "The request holds what it may not."},
+    503: {"model": Problem, "description": "The database does not answer."},
+}
 sessions = APIRouter(
-    prefix="/v1/sessions",
-    tags=["sessions"],
-    dependencies=[Depends(authorized)],
-    responses={
-        401: {"model": Problem, "description": "The token is missing or wrong."},
-        422: {"model": Problem, "description": "The request holds what it may not."},
-        503: {"model": Problem, "description": "The database does not answer."},
-    },
+    prefix="/v1/sessions", tags=["sessions"], dependencies=[Depends(authorized)], responses=PROBLEMS
+)
+transcripts = APIRouter(
+    prefix="/v1/sessions", tags=["sessions"], dependencies=[Depends(reads)], responses=PROBLEMS
 )
 UNKNOWN: dict[int | str, dict[str, Any]] = {
     404: {"model": Problem, "description": "There is no such session."}
@@ -206,7 +216,7 @@ async def qr_code(
     return Response(picture, media_type="image/svg+xml", headers={"Cache-Control": "no-store"})
 
 
-@sessions.get(
+@transcripts.get(
     "/{session_id}/transcript.{extension}",
     summary="A session's transcript",
     response_class=Response,

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import unicodedata
 import warnings
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -277,6 +280,37 @@ def test_srt_names_the_speaker_where_the_turn_begins_and_only_there() -> None:
     made = to_srt(spoken)
     assert made.count("Speaker 1: ") == 1
     assert "Speaker 2: Thanks." in made
+
+
+HEBREW = " שלום לכולם וברוכים הבאים"
+
+
+def direction(line: str) -> str:
+    """Return how a player lays out a line: as its first letter runs, passing over what is isolated."""
+    bare = re.sub("\u2068.*?\u2069", "", line)
+    return next(kind for kind in map(unicodedata.bidirectional, bare) if kind in ("L", "R", "AL"))
+
+
+@pytest.mark.parametrize("render", [to_srt, to_txt])
+@pytest.mark.parametrize(
+    ("speaker", "text", "runs"),
+    [
+        ("Ada", HEBREW, "R"),
+        ("שרה", HEBREW, "R"),
+        ("שרה", " Good evening", "L"),
+        ("Ada", " Good evening", "L"),
+    ],
+)
+def test_a_name_does_not_turn_the_line_that_it_stands_before(
+    render: Callable[[Record], str], speaker: str, text: str, runs: str
+) -> None:
+    made = replace(record(segment(words(text), "S1")), names={"S1": speaker})
+    line = next(line for line in render(made).splitlines() if text.strip() in line)
+    assert direction(line) == runs
+    plain = line.translate({0x2068: None, 0x2069: None})
+    assert plain == f"{speaker}: {text.strip()}"
+    is_mixed = (speaker == "Ada") is (text == HEBREW)
+    assert (line != plain) is is_mixed, "no marks where none are needed"
 
 
 def test_an_arrow_in_the_text_does_not_read_as_a_timing_line() -> None:

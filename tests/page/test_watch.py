@@ -8,41 +8,16 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, expect
+from presenting import SPEECH, Presenter, said
 from standing_between import standing_between
 from visiting import CUT_OFF, FAINT_TEXTS, WORKING, OpenPage, Visit
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
 
 from tests.started import Server, StartServer
 
 pytest_plugins = ["browsers"]
 
-SECOND_BYTES = 32_000
-SPEECH = slice(14 * SECOND_BYTES, 22 * SECOND_BYTES)
 PHONE = {"width": 390, "height": 844}
-
-
-class Presenter:
-    """A client that speaks and waits."""
-
-    def __init__(self, socket: ClientConnection) -> None:
-        self._socket = socket
-        self._socket.send(json.dumps({"type": "start", "pace": "fast", "final_pass": False}))
-        ready = json.loads(self._socket.recv())
-        self.session: str = ready["session"]
-        self.key = {"Authorization": f"Bearer {ready['token']}"}
-
-    def speak(self, audio: bytes) -> None:
-        for first in range(0, len(audio), SECOND_BYTES):
-            self._socket.send(audio[first : first + SECOND_BYTES])
-        self._until("finalize", "finalized")
-
-    def stop(self) -> None:
-        self._until("stop", "final")
-
-    def _until(self, said: str, answer: str) -> None:
-        self._socket.send(json.dumps({"type": said}))
-        while json.loads(self._socket.recv())["type"] != answer:
-            pass
 
 
 @pytest.fixture
@@ -110,14 +85,6 @@ def recorded(opened: Visit, *messages: dict[str, Any]) -> None:
     """Answer for the server that these were said in the session `abc`."""
     body = "".join(f"data: {json.dumps(message)}\n\n" for message in messages)
     opened.page.route("**/v1/sessions/abc/events", lambda route: route.fulfill(body=body))
-
-
-def said(utterance: int, speaker: str, text: str) -> dict[str, Any]:
-    words = [
-        {"text": f" {word}", "start": 10 * utterance + n, "end": 10 * utterance + n + 1, "speaker": speaker}
-        for n, word in enumerate(text.split())
-    ]
-    return {"type": "commit", "seq": 1, "utterance": utterance, "words": words, "text": f" {text}"}
 
 
 DIALOGUE = [said(0, "S1", "And nobody could say why"), said(1, "S2", "Twice a day the sea comes up")]
