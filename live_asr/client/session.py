@@ -35,6 +35,8 @@ from live_asr.core.messages import (
     Final,
     Finalize,
     Finalized,
+    Pause,
+    Paused,
     Ready,
     Resume,
     Start,
@@ -90,6 +92,7 @@ class LiveSession:
         self._inbox = Inbox()
         self._finalized: deque[Finalized] = deque()
         self._updated_count = 0
+        self._paused_count = 0
         self._stopped: Stopped | None = None
         self._final: Final | None = None
         self._is_stopping = False
@@ -205,6 +208,19 @@ class LiveSession:
         raise SessionFailed(
             ENDED, "The session ended before the update came into force.", "Open another one with it."
         )
+
+    async def pause(self, paused: bool = True) -> None:
+        """Commit all that has been heard and tell who watches that the talk is paused, or that it goes on.
+
+        Returns when that is done. Send no audio meanwhile: audio ends the pause, too. While the session is
+        paused the server waits longer for a client that it has lost. Raises SessionFailed when the session is
+        over.
+        """
+        self._check_open()
+        answered = self._paused_count + self._outgoing.unanswered_pauses
+        self._outgoing.ask(Pause(paused))
+        self._wake()
+        await self._until(lambda: self._paused_count > answered or self._stopped is not None)
 
     async def stop(self) -> Final:
         """Say that no more audio follows, and return the final result when it is there.
@@ -451,6 +467,9 @@ class LiveSession:
             case Updated():
                 self._outgoing.answered(Update)
                 self._updated_count += 1
+            case Paused():
+                self._outgoing.answered(Pause)
+                self._paused_count += 1
             case Stopped():
                 self._outgoing.answered(Stop)
                 self._stopped = message

@@ -46,7 +46,7 @@ from live_asr.core.types import DecodeRequest, Hypothesis, Utterance, Word, samp
 from live_asr.core.window import RollingWindow
 
 FloatArray = NDArray[np.float32]
-MarkName = Literal["finalize", "stop", "update"]
+MarkName = Literal["finalize", "pause", "stop", "update"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class VocabularyShortened:
 
 @dataclass(frozen=True, slots=True)
 class MarkReached:
-    """Everything before a `finalize` or `stop` is committed; from an `update` on something is different."""
+    """Everything before a `finalize`, `pause` or `stop` is committed; an `update` holds from there on."""
 
     name: MarkName
     sample: int
@@ -236,7 +236,7 @@ class Captioner:
         self._retry_or_skip(step)
         self._advance()
 
-    def mark(self, name: Literal["finalize", "stop"]) -> None:
+    def mark(self, name: Literal["finalize", "pause", "stop"]) -> None:
         """Ask for everything received so far to be committed; `MarkReached` tells when it is."""
         self._mark(name)
 
@@ -374,7 +374,7 @@ class Captioner:
         )
 
     def _pass_mark(self) -> None:
-        """Come to a mark; at a `finalize` or `stop` end the utterance there first, if one is open."""
+        """Come to a mark; at all but an `update` end the utterance there first, if one is open."""
         name, sample = self._marks[0]
         if self._held is not None:
             self._release()

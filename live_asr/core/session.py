@@ -37,6 +37,8 @@ from live_asr.core.messages import (
     Lag,
     Notice,
     Partial,
+    Pause,
+    Paused,
     ServerMessage,
     Speech,
     Start,
@@ -78,6 +80,7 @@ class SessionEvent(Enum):
     AUDIO_RECEIVED = "audio"
     FINALIZE_RECEIVED = "finalize"
     UPDATE_RECEIVED = "update"
+    PAUSE_RECEIVED = "pause"
     STOP_RECEIVED = "stop"
     CLIENT_LOST = "lost"
     DRAINED = "drained"
@@ -93,6 +96,7 @@ TRANSITIONS: Mapping[SessionState, Mapping[SessionEvent, SessionState]] = Mappin
             _E.AUDIO_RECEIVED: _S.STREAMING,
             _E.FINALIZE_RECEIVED: _S.OPEN,
             _E.UPDATE_RECEIVED: _S.OPEN,
+            _E.PAUSE_RECEIVED: _S.OPEN,
             _E.STOP_RECEIVED: _S.DRAINING,
             _E.CLIENT_LOST: _S.DRAINING,
             _E.BROKEN: _S.FAILED,
@@ -101,6 +105,7 @@ TRANSITIONS: Mapping[SessionState, Mapping[SessionEvent, SessionState]] = Mappin
             _E.AUDIO_RECEIVED: _S.STREAMING,
             _E.FINALIZE_RECEIVED: _S.STREAMING,
             _E.UPDATE_RECEIVED: _S.STREAMING,
+            _E.PAUSE_RECEIVED: _S.STREAMING,
             _E.STOP_RECEIVED: _S.DRAINING,
             _E.CLIENT_LOST: _S.DRAINING,
             _E.BROKEN: _S.FAILED,
@@ -143,6 +148,8 @@ class Session:
         self._settings = SpeechSettings.of(updates[-1] if updates else start)
         self._updates: deque[SpeechSettings] = deque()
         """What is to be in force next; in the order in which the captions come to it."""
+        self._pauses: deque[bool] = deque()
+        """The same of what `pause` asked for."""
         self._captioner = Captioner(
             options,
             language=self._settings.language,
@@ -257,6 +264,13 @@ class Session:
             LanguageVote(settings.language, settings.languages) if is_other else None,
             settings.vocabulary if settings.vocabulary != before.vocabulary else None,
         )
+        self._collect()
+
+    def receive_pause(self, pause: Pause) -> None:
+        """Take note that nobody is to be heard for a while, or that they are again."""
+        self.state = self.check(SessionEvent.PAUSE_RECEIVED)
+        self._pauses.append(pause.paused)
+        self._captioner.mark("pause")
         self._collect()
 
     def receive_stop(self) -> None:
@@ -412,6 +426,8 @@ class Session:
             case MarkReached("update", sample):
                 self._settings = self._updates.popleft()
                 self._keep(self._settings.told(self._next_seq(), seconds(sample)))
+            case MarkReached("pause", sample):
+                self._keep(Paused(self._next_seq(), seconds(sample), self._pauses.popleft()))
             case MarkReached("finalize", sample):
                 self._messages.append(Finalized(seconds(sample)))
             case MarkReached("stop", sample):

@@ -19,6 +19,7 @@ from live_asr.core.messages import (
     KeptMessage,
     Label,
     Partial,
+    Paused,
     ServerMessage,
     Stopped,
     Updated,
@@ -60,6 +61,7 @@ class Transcript:
         self._final: Final | None = None
         self._labels: dict[SpeakerLabel, SpeakerLabel | None] = {}
         self._updates: list[Updated] = []
+        self._is_paused = False
 
     def apply(self, message: ServerMessage) -> None:
         """Take up one message: kept ones in the order of their `seq`, partials as they come.
@@ -72,7 +74,7 @@ class Transcript:
             case Partial():
                 self._tail = tuple(map(_word, message.words))
                 return
-            case Commit() | Label() | UtteranceMessage() | Updated() | Stopped() | Final():
+            case Commit() | Label() | UtteranceMessage() | Updated() | Paused() | Stopped() | Final():
                 self._check(message)
             case _:
                 return
@@ -85,8 +87,11 @@ class Transcript:
                 self._complete(message)
             case Updated():
                 self._updates.append(message)
+            case Paused():
+                self._is_paused = message.paused
             case Stopped():
                 self._stopped = message
+                self._is_paused = False
                 self._tail = ()
             case Final():
                 self._final = message
@@ -106,6 +111,7 @@ class Transcript:
         other._stopped, other._final = self._stopped, self._final
         other._labels = self._labels.copy()
         other._updates = self._updates.copy()
+        other._is_paused = self._is_paused
         return other
 
     # What there is --------------------------------------------------------------------------------
@@ -157,6 +163,11 @@ class Transcript:
     def updates(self) -> tuple[Updated, ...]:
         """The settings that the session went on with, in order; those it began with are in its `start`."""
         return tuple(self._updates)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the talk is paused."""
+        return self._is_paused
 
     @property
     def live_labels(self) -> Mapping[SpeakerLabel, SpeakerLabel | None]:

@@ -21,6 +21,7 @@ from live_asr.core.messages import (
     ClientMessage,
     Finalize,
     Models,
+    Pause,
     Ready,
     RecognizerInfo,
     ServerInfo,
@@ -166,7 +167,7 @@ class Stream:
                     return
                 if isinstance(message, bytes):
                     runner.receive_audio(message)
-                elif isinstance(message, Update | Finalize | Stop):
+                elif isinstance(message, Update | Finalize | Pause | Stop):
                     runner.receive(message)
                 else:
                     raise ClientError(

@@ -15,7 +15,7 @@ MOST_UNANSWERED = 64
 
 
 class Questions:
-    """Count the `update`, `finalize` and `stop` messages that wait for their answer."""
+    """Count the `update`, `finalize`, `pause` and `stop` messages that wait for their answer."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -33,8 +33,8 @@ class Questions:
         self._count += 1
         self._finalizes += is_finalize
 
-    def answer_update(self) -> None:
-        """Take note that an `update` is answered: whoever is not there is told when they come back."""
+    def answer_kept(self) -> None:
+        """Take note that an `update` or `pause` is answered: who is not there is told when they come back."""
         self._count -= 1
 
     def forget(self) -> None:

@@ -33,6 +33,8 @@ from live_asr.core.messages import (
     Models,
     Notice,
     Partial,
+    Pause,
+    Paused,
     Progress,
     Ready,
     RecognizerInfo,
@@ -104,7 +106,7 @@ updates = st.builds(
     st.none() | st.booleans(),
 )
 client_messages: st.SearchStrategy[ClientMessage] = st.one_of(
-    starts, updates, st.just(Finalize()), st.just(Stop())
+    starts, updates, st.builds(Pause, st.booleans()), st.just(Finalize()), st.just(Stop())
 )
 models = st.builds(
     Models,
@@ -130,6 +132,7 @@ server_messages: st.SearchStrategy[ServerMessage] = st.one_of(
         several(text),
         st.booleans(),
     ),
+    st.builds(Paused, st.integers(1, 2**53), time, st.booleans()),
     st.builds(Stopped, st.integers(1, 2**53), time, text),
     st.builds(Progress, text, fraction),
     st.builds(
@@ -240,7 +243,7 @@ def test_a_server_message_with_any_value_in_a_field_is_read_or_refused(type_name
         ({"type": "start", "metadata": {"a": "x" * 17_000}}, "`metadata`", "16384 bytes"),
         ({"type": "start", "metadata": []}, "`metadata`", "an object"),
         ({"type": "start", "resume": {"session": "s", "tokn": "t"}}, "`resume.token` is missing", "'tokn'"),
-        ({"type": "begin"}, "`type`", "'start', 'update', 'finalize', 'stop'"),
+        ({"type": "begin"}, "`type`", "'start', 'update', 'finalize', 'pause', 'stop'"),
         ({"type": "strat"}, "`type`", "'start'"),
         ({"type": ["start"]}, "`type`", "'start'"),
         ({"audio": {}}, "`type`", "'start'"),
@@ -327,6 +330,7 @@ def test_only_kept_messages_carry_seq() -> None:
         "label",
         "utterance",
         "updated",
+        "paused",
         "stopped",
         "final",
     }
