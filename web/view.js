@@ -7,9 +7,9 @@ import { Follow } from "./follow.js";
 import { languages, nameOf } from "./languages.js";
 import { nameSpeakersIn, namesChanged } from "./naming.js";
 import { typedName } from "./speakers.js";
-import { canGiveUp, detectedLanguage, isActive, shownRevision, shownUtterances, transcriptOf, wordCount } from "./state.js";
+import { canGiveUp, canPause, detectedLanguage, isActive, shownRevision, shownUtterances, transcriptOf, wordCount } from "./state.js";
 import { Timeline } from "./timeline.js";
-import { behind, hearing, percent, timeShown, wordsFor } from "./words.js";
+import { behind, hallWords, hearing, LOCKED, percent, TALK, timeShown, wordsFor } from "./words.js";
 
 /**
  * @typedef {import("./state.js").State} State
@@ -86,9 +86,7 @@ export class View {
     setText(find("advice"), detail);
     find("advice").title = find("hero-detail").title = cause;
     find("advice").hidden = detail === "" || isEmpty;
-    // The audience reads when captions fail, not that they work, nor what may be done with them afterwards.
-    const isFine = tone === "good" || (tone === "live" && detail === "");
-    setText(find("stage-state"), isFine ? "" : [title, detail].filter(Boolean).join(". "));
+    setText(find("stage-state"), hallWords(state));
     setSpoken(find("status"), `${title}. ${detail}`);
   }
 
@@ -127,6 +125,10 @@ export class View {
     find("save-previous").hidden = !state.previous;
     setText(find("save-previous-name"), state.previous?.name ?? "");
     setText(find("start-label"), startLabel(state));
+    find("pause").hidden = !canPause(state);
+    setText(find("pause-label"), state.paused ? TALK.resume : TALK.pause);
+    document.body.dataset.paused = String(state.paused);
+    renderLocks(state);
     find("start").disabled = state.phase === "finishing" && !state.complete && !canGiveUp(state);
     document.body.dataset.active = String(isActive(state) || state.phase === "full");
     for (const link of find("save-menu").querySelectorAll("a")) {
@@ -242,6 +244,15 @@ function startLabel(state) {
   if (canGiveUp(state)) return "Give up";
   if (isActive(state) || state.phase === "full") return "Cancel";
   return state.phase === "finishing" && !state.complete ? "Finishing" : "Start";
+}
+
+/** What has been said to the server for good cannot be changed now. @param {State} state */
+function renderLocks({ phase }) {
+  const isLocked = phase === "connecting" || phase === "live";
+  for (const control of document.querySelectorAll("[data-locks]")) control.toggleAttribute("disabled", isLocked);
+  for (const reason of document.querySelectorAll("[data-locked]")) {
+    setText(/** @type {HTMLElement} */ (reason), isLocked ? LOCKED : "");
+  }
 }
 
 /** @param {State} state @param {string} title @param {string} detail */

@@ -7,16 +7,18 @@ import { Follow } from "./follow.js";
 import { initialState, reduce, shownRevision, shownUtterances } from "./state.js";
 import { Wake } from "./wake.js";
 import { Watching } from "./watching.js";
+import { TALK } from "./words.js";
 
 /** @typedef {import("./watching.js").Line} Line */
 
 /** Utterances that the overlay holds: more than fit into its lines. */
 const OVERLAY_UTTERANCES = 3;
 
-/** What the pill says. @type {Record<Line | "broken" | "erased", [title: string, tone: string]>} */
+/** What the pill says. @type {Record<Line | "paused" | "broken" | "erased", [title: string, tone: string]>} */
 const PILL = {
   connecting: ["Connecting", "busy"],
   open: ["Live", "live"],
+  paused: [TALK.paused, "calm"],
   reconnecting: ["Reconnecting, nothing is lost", "busy"],
   over: ["Over", "good"],
   broken: ["Ended early", "bad"],
@@ -25,10 +27,11 @@ const PILL = {
   unauthorized: ["Not allowed", "bad"],
 };
 
-/** What stands where there is nothing to read. @type {Record<Line | "broken" | "erased", string>} */
+/** What stands where there is nothing to read. @type {Record<Line | "paused" | "broken" | "erased", string>} */
 const EMPTY = {
   connecting: "Connecting …",
   open: "The captions appear here as soon as somebody speaks.",
+  paused: "The captions are paused. They will go on here.",
   reconnecting: "The connection is lost. Trying again by itself.",
   over: "Nothing was said in this session.",
   broken: "This session ended before anything was said.",
@@ -88,6 +91,7 @@ function render() {
 
 /** How it stands, or how it ended. */
 function outcome() {
+  if (line === "open" && state.paused) return "paused";
   if (line !== "over" || !state.error) return line;
   return state.error.code === "session_erased" ? "erased" : "broken";
 }

@@ -53,7 +53,7 @@ const WORDS = {
     detail: state.source === "file" ? "Opening a session for the recording." : "You can speak already: nothing is lost.",
     tone: "busy",
   }),
-  live: (state) => (state.source === "file" ? replaying() : listening(state)),
+  live: (state) => (state.source === "file" ? replaying() : state.paused ? paused() : listening(state)),
   finishing: (state) => ({ title: "Finishing", detail: finishing(state), tone: "busy" }),
   done: (state) => ({
     title: loss(state) ? "Done, in part" : "Done",
@@ -119,6 +119,7 @@ export function wordsFor(state) {
 
 /** Say what the microphone hears; empty while none is open. @param {State} state @returns {string} */
 export function hearing(state) {
+  if (state.paused) return "Microphone off";
   if (state.source !== "microphone" || (state.phase !== "live" && state.phase !== "connecting")) return "";
   if (state.quiet >= QUIET_AFTER) return "No sound";
   if (state.speaking) return "Hearing speech";
@@ -127,7 +128,7 @@ export function hearing(state) {
 
 /** Say how long ago the newest confirmed word was spoken; empty where that means nothing. @param {State} state @returns {string} */
 export function behind(state) {
-  if (!state.lag || state.phase !== "live" || state.source === "file" || state.isReconnecting) return "";
+  if (!state.lag || state.phase !== "live" || state.source === "file" || state.isReconnecting || state.paused) return "";
   return `${Math.max(0, state.lag.seconds).toFixed(1)} s`;
 }
 
@@ -166,11 +167,16 @@ export function percent(fraction) {
 }
 
 /** @param {State} state @returns {Words} */
-function reconnecting({ phase, source, dropped }) {
-  const isHeard = phase === "live" && source === "microphone";
+function reconnecting({ phase, source, dropped, paused }) {
+  const isHeard = phase === "live" && source === "microphone" && !paused;
   const what = isHeard ? " Go on speaking: it is kept here until the server is back." : " It goes on where it was.";
   const loss = dropped > 0 ? `Out for long: ${seconds(dropped)} of sound had to be left out.` : "Nothing is lost.";
   return { title: "Reconnecting", detail: loss + what, tone: "busy" };
+}
+
+/** @returns {Words} */
+function paused() {
+  return { title: "Paused", detail: "Nothing you say is sent. Press Resume to go on.", tone: "calm" };
 }
 
 /** @param {State} state @returns {Words} */
@@ -244,4 +250,111 @@ function summary(state) {
 function shortfall({ isSettled, labels }) {
   if (!isSettled) return "The connection ended before the full pass did: this is what was heard live.";
   return labels === "live" ? "Speakers as heard live: the full pass failed." : "";
+}
+
+/** What a hall reads beside the captions, by phase: not what the presenter is told. @type {Partial<Record<import("./state.js").Phase, string>>} */
+const HALL = {
+  asking: "The captions will start in a moment.",
+  connecting: "The captions will start in a moment.",
+  full: "The captions will start in a moment.",
+  lost: "The captions have stopped.",
+  failed: "The captions have stopped.",
+};
+
+/** Say to a hall how the captions stand; empty where it has only to read. @param {State} state @returns {string} */
+export function hallWords(state) {
+  if (state.paused) return TALK.paused;
+  if (state.isReconnecting) return "The captions will be back in a moment.";
+  return HALL[state.phase] ?? "";
+}
+
+/** Interrupting a talk, and ending it. */
+export const TALK = {
+  paused: "Paused",
+  pause: "Pause",
+  resume: "Resume",
+  askTitle: "Stop the captions?",
+  ask: "The transcript ends here for you and your audience. To carry on after a break, pause instead.",
+  askPaused: "The transcript ends here for you and your audience.",
+  keepGoing: "Keep going",
+  stop: "Stop",
+};
+
+/** What cannot be changed while somebody is live. */
+export const LOCKED = "You can change this once the captions have stopped.";
+
+/** Single-key shortcuts. */
+export const SHORTCUTS = {
+  title: "Keyboard shortcuts",
+  open: "Keyboard shortcuts…",
+  enabled: "Use single-key shortcuts",
+  about:
+    "On the stage, press and hold a key. Everywhere, press and hold keys that presentation remotes send, such as Space. " +
+    "A short press does nothing, so a remote cannot interrupt your talk. Esc leaves the stage.",
+  change: (/** @type {string} */ action, /** @type {string} */ key) => `${action}: ${key}. Change the key`,
+  press: "Press a key…",
+  none: "None",
+  clear: "Turn off",
+  clearOf: (/** @type {string} */ action) => `Turn off the shortcut for: ${action}`,
+  defaults: "Restore defaults",
+  close: "Close",
+  taken: (/** @type {string} */ key, /** @type {string} */ action) => `${key} is taken: ${action}. Press another key, or Esc.`,
+  unusable: "That key can't be used. Press a letter, a number or a symbol, or Esc.",
+  set: (/** @type {string} */ action, /** @type {string} */ key) => `${action}: ${key}`,
+  off: (/** @type {string} */ action) => `${action}: no shortcut`,
+  hint: (/** @type {string} */ title, /** @type {string} */ key, /** @type {boolean} */ mustHold) =>
+    key ? `${title} (${mustHold ? "hold " : ""}${key})` : title,
+  space: "Space",
+  actions: {
+    talk: "Start or stop",
+    pause: "Pause or resume",
+    stage: "Stage view",
+    larger: "Larger text on the stage",
+    smaller: "Smaller text on the stage",
+    live: "Jump to live",
+    copy: "Copy the text",
+    help: "Show the shortcuts",
+  },
+};
+
+/** Words to expect: what is typed, and lists of them. */
+export const EXPECTED = {
+  count: (/** @type {number} */ count, /** @type {number} */ most) => `${count} of ${most} words and names`,
+  tooMany: (/** @type {number} */ count, /** @type {number} */ most) =>
+    `${count} entries: the first ${most} are used. Remove ${count - most}.`,
+  tooLong: (/** @type {string} */ entry, /** @type {number} */ length, /** @type {number} */ most) =>
+    `“${entry}” has ${length} characters, more than ${most}, and is left out. Shorten it.`,
+  tooLongs: (/** @type {number} */ count, /** @type {number} */ most) =>
+    `${count} entries have more than ${most} characters and are left out. Shorten them.`,
+  lists: "Saved lists",
+  choose: "Choose a saved list",
+  none: "No saved lists yet",
+  name: "Name of the list",
+  save: "Save list",
+  remove: "Delete list",
+  load: "Load from a file",
+  nameMissing: "Give the list a name first.",
+  empty: "There are no words to save yet.",
+  saved: (/** @type {string} */ name, /** @type {number} */ count) => `Saved “${name}” (${count}).`,
+  removed: (/** @type {string} */ name) => `Deleted “${name}”.`,
+  loaded: (/** @type {string} */ file, /** @type {number} */ count) =>
+    count === 1 ? `1 new entry from “${file}”.` : `${count} new entries from “${file}”.`,
+  notText: (/** @type {string} */ file) => `“${file}” is not a text file. Choose a .txt file with one entry per line, or a .csv file.`,
+  tooLarge: (/** @type {string} */ file) => `“${file}” is too large for a word list.`,
+  notKept: "This browser doesn't let the page store anything: the list lasts until you leave the page.",
+};
+
+/** How many people speak. */
+export const SPEAKERS = {
+  title: "Number of speakers, if known",
+  least: "At least",
+  most: "At most",
+  contradiction: "“At least” is more than “At most”: both are ignored.",
+  outOfRange: (/** @type {number} */ most) => `Enter a whole number from 1 to ${most}, or leave it empty.`,
+};
+
+/** Several recordings dropped at once. @param {string} taken @param {string[]} ignored names of files */
+export function onlyOneTaken(taken, ignored) {
+  const others = ignored.length === 1 ? `“${ignored[0]}” is ignored` : `${ignored.length} others are ignored`;
+  return `One recording at a time: “${taken}” is being transcribed, ${others}.`;
 }

@@ -62,7 +62,7 @@ def test_sound_that_a_session_no_longer_took_is_counted_and_the_microphone_let_g
         scripted.heard.clear()
         scripted.lose()
         expect(opened.page.locator("#phase")).to_have_text("Reconnecting")
-        opened.page.get_by_role("button", name="Stop").click()
+        opened.stop()
         scripted.wait_until(lambda: bool(scripted.starts))
         scripted.greet(RECEIVED_BYTES, last_seq=2)
     else:
@@ -92,7 +92,7 @@ def test_a_session_that_had_taken_all_before_its_page_came_back_is_simply_done(
     talking_browser: Browser, server: Server, visit: OpenPage
 ) -> None:
     opened, scripted, _ = talked(talking_browser, server, visit)
-    opened.page.get_by_role("button", name="Stop").click()
+    opened.stop()
     scripted.wait_until(lambda: '{"type":"stop"}' in scripted.heard)
     scripted.come_back(scripted.heard_bytes, last_seq=2)
     scripted.say(type="stopped", seq=2, duration=3.0, text=" heard before")

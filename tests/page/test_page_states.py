@@ -96,7 +96,7 @@ def test_silence_is_noticed_in_words_while_live(
     expect(opened.page.locator("#hearing")).to_have_text("No sound", timeout=20_000)
     expect_words(opened, "Live", "Is the microphone muted")
     opened.photograph("no-sound")
-    opened.page.get_by_role("button", name="Stop").click()
+    opened.stop()
     opened.expect_phase("done")
     expect_words(opened, "Done", "No words were recognised")
 
@@ -122,7 +122,7 @@ def test_a_full_server_is_asked_again_until_there_is_room(
     second.expect_phase("full")
     expect_words(second, "Server full", r"Trying again in \d+ s")
     second.photograph("full")
-    first.page.get_by_role("button", name="Stop").click()
+    first.stop()
     first.expect_phase("done")
     second.expect_phase("live")
 
@@ -149,7 +149,7 @@ def test_a_lost_server_leaves_the_captions_and_says_so(
     server.process.kill()
     expect_words(opened, "Reconnecting", "Nothing is lost")
     opened.photograph("reconnecting")
-    opened.page.get_by_role("button", name="Stop").click()
+    opened.stop()
     opened.page.get_by_role("button", name="Give up").click()
     opened.expect_phase("lost")
     expect_words(opened, "Connection lost", "stays here")
