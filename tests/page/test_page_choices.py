@@ -13,6 +13,8 @@ from tests.started import Server
 
 pytest_plugins = ["browsers"]
 
+CSV = b'\xef\xbb\xbfAda,"Lovelace, Ada","a ""b"""\r\nKyiv;Lviv\n'
+
 
 def vocabulary_file(name: str, content: bytes) -> Any:
     return {"name": name, "mimeType": "application/octet-stream", "buffer": content}
@@ -143,10 +145,10 @@ def test_lists_are_kept_by_name_taken_up_and_deleted(
         ("names.txt", "Ada Lovelace\r\nGödel\n\n Nguyễn \n".encode(), ["Ada Lovelace", "Gödel", "Nguyễn"]),
         ("names.txt", "Gödel\nErdős".encode("utf-16"), ["Gödel", "Erdős"]),
         ("names.txt", "Gödel\nBüchner".encode("cp1252"), ["Gödel", "Büchner"]),
-        ("names.csv", b'\xef\xbb\xbfAda,"Lovelace, Ada","a ""b"""\r\nKyiv;Lviv\n', ["Ada", "Lovelace Ada", 'a "b"', "Kyiv", "Lviv"]),
+        ("names.csv", CSV, ["Ada", "Lovelace Ada", 'a "b"', "Kyiv", "Lviv"]),
     ],
     ids=["text", "utf-16", "windows", "csv"],
-)  # fmt: skip
+)
 def test_words_are_loaded_from_a_file(
     silent_browser: Browser, server: Server, visit: OpenPage, name: str, content: bytes, expected: list[str]
 ) -> None:
