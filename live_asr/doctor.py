@@ -96,7 +96,7 @@ def _packages() -> Iterator[Finding]:
             missing.append(name)
     if missing:
         yield Finding(
-            "fail", "packages", f"missing: {', '.join(missing)}", "Install live-asr anew: `make install`."
+            "fail", "packages", f"missing: {', '.join(missing)}", "Reinstall live-asr: `make install`."
         )
     yield Finding("ok", "packages", ", ".join(found))
 

@@ -119,11 +119,11 @@ function replayFirst(files) {
 /** @param {File} file */
 function replayFile(file) {
   if (isActive(state)) {
-    const message = "Stop the captions that are running, then add the recording again.";
+    const message = "Stop the current captions first, then add the recording again.";
     dispatch({ type: "page.noticed", code: "busy", message });
   } else if (file.size === 0) {
     session?.abandon();
-    const hint = "Choose a recording that has something in it.";
+    const hint = "Choose another recording.";
     dispatch({ type: "page.failed", code: "file_empty", message: `“${file.name}” is empty.`, hint });
   } else {
     start(file);
@@ -146,7 +146,7 @@ function choose(chosen) {
 async function nameSpeaker(label, name) {
   dispatch({ type: "page.speaker_named", label, name });
   if (await names.keep(state.address, state.cast.names)) return;
-  const message = "The server could not keep the name: it stays on this page and in what you save from it.";
+  const message = "The server couldn't save the name: it stays on this page and in the files you save here.";
   dispatch({ type: "page.noticed", code: "name_not_kept", message });
 }
 
@@ -175,7 +175,7 @@ async function saveTranscript(event) {
   const transcript = transcriptOfLink(link, state);
   const isOwn = !(await names.areKept(transcript.address));
   if ((await save(transcript, link.dataset.format ?? "txt", isOwn)) || isOwn) return;
-  const message = "The server does not answer: saved what this page holds.";
+  const message = "The server isn't answering: this page's own copy was saved.";
   dispatch({ type: "page.noticed", code: "saved_here", message });
 }
 

@@ -264,7 +264,7 @@ function renderHero(state, title, detail) {
   } else if (state.phase === "live" && detail === "") {
     const isFile = state.source === "file";
     setText(find("hero-title"), isFile ? "Transcribing" : "Listening");
-    setText(find("hero-detail"), `The words appear here a moment after they are ${isFile ? "found" : "spoken"}.`);
+    setText(find("hero-detail"), `The words appear here a moment after they are ${isFile ? "recognised" : "spoken"}.`);
   } else {
     setText(find("hero-title"), title);
     setText(find("hero-detail"), detail);

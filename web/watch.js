@@ -20,7 +20,7 @@ const PILL = {
   open: ["Live", "live"],
   paused: [TALK.paused, "calm"],
   reconnecting: ["Reconnecting, nothing is lost", "busy"],
-  over: ["Over", "good"],
+  over: ["Ended", "good"],
   broken: ["Ended early", "bad"],
   erased: ["Erased", "bad"],
   unknown: ["Not found", "bad"],
@@ -32,12 +32,12 @@ const EMPTY = {
   connecting: "Connecting …",
   open: "The captions appear here as soon as somebody speaks.",
   paused: "The captions are paused. They will go on here.",
-  reconnecting: "The connection is lost. Trying again by itself.",
+  reconnecting: "The connection was lost. Reconnecting …",
   over: "Nothing was said in this session.",
   broken: "This session ended before anything was said.",
   erased: "This session was erased.",
-  unknown: "There is no such session. It may have been erased: ask for a new link.",
-  unauthorized: "This link is not complete: ask for a new one.",
+  unknown: "This session doesn't exist. It may have been erased: ask for a new link.",
+  unauthorized: "This link is incomplete: ask for a new one.",
 };
 
 const session = decodeURIComponent(location.pathname.split("/")[2] ?? "");

@@ -326,12 +326,12 @@ class LiveSession:
     def _check_open(self) -> None:
         if self._is_stopping:
             raise SessionFailed(
-                "stopped", "The session has been stopped; it takes no more audio.", "Open another one."
+                "stopped", "The session has been stopped; it accepts no more audio.", "Open another one."
             )
         if self._stopped is not None:
             raise SessionFailed(
                 ENDED,
-                "The session has ended while its client was away; it takes no more audio.",
+                "The session has ended while its client was away; it accepts no more audio.",
                 "What was heard is there: `stop` returns it. Open another session for the rest.",
             )
         if self._is_over or self._is_closing:

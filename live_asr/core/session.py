@@ -233,7 +233,7 @@ class Session:
         except KeyError:
             raise ClientError(
                 "unexpected_message",
-                f"A session that is {self.state.value} takes no {event.value}.",
+                f"A session that is {self.state.value} does not accept `{event.value}`.",
                 "After `stop` only read: `stopped` and `final` follow. Open a new session for more audio.",
             ) from None
 
@@ -421,7 +421,9 @@ class Session:
                 )
                 self._messages.append(Notice("language_changed", text))
             case VocabularyShortened(used, count):
-                text = f"Of the {count} words to expect, {used} are used: the model has no room for more."
+                text = (
+                    f"Of the {count} words to expect, only {used} are used: the model has no room for more."
+                )
                 self._messages.append(Notice("vocabulary_shortened", text))
             case MarkReached("update", sample):
                 self._settings = self._updates.popleft()

@@ -173,7 +173,7 @@ class Stream:
                     raise ClientError(
                         "already_started",
                         "A second `start` came.",
-                        "One socket serves one session: open another socket for another session.",
+                        "One socket serves one session: open another socket for another one.",
                     )
         except ClientError as error:
             runner.dismiss(error, outbox)
@@ -228,7 +228,7 @@ class Stream:
         if _host_of(origin) != self._socket.headers.get("host"):
             raise ClientError(
                 "origin_not_allowed",
-                f"Pages of {origin} may not connect to this server.",
+                f"Pages from {origin} may not connect to this server.",
                 "The operator can allow them by the setting server.allowed_origins.",
             )
 
@@ -242,7 +242,7 @@ class Stream:
         if given is None or not hmac.compare_digest(given.encode(), wanted.get_secret_value().encode()):
             raise ClientError(
                 "unauthorized",
-                "The token is wrong." if given else "This server asks for a token.",
+                "The token is wrong." if given else "This server requires a token.",
                 "Send `Authorization: Bearer TOKEN`, or the subprotocols `live-asr.v1, bearer.TOKEN`.",
             )
 

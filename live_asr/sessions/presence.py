@@ -38,8 +38,8 @@ class Presence:
             self.outbox.dismiss(
                 ClientError(
                     "resumed_elsewhere",
-                    "Another connection has taken this session up.",
-                    "Go on over that one; close this one.",
+                    "This session was resumed over another connection.",
+                    "Use that one and close this one.",
                 )
             )
         self.close()

@@ -27,7 +27,7 @@ class Questions:
         if self._count >= MOST_UNANSWERED:
             raise ClientError(
                 "overrun",
-                f"{self._count} messages wait for their answer; more are not taken.",
+                f"{self._count} messages are waiting for an answer; no more are accepted.",
                 "Wait for `finalized` before you send another `finalize`, and for `updated` likewise.",
             )
         self._count += 1
@@ -78,6 +78,6 @@ def after_stop(what: str) -> ClientError:
     """Return the refusal of what may not follow `stop`."""
     return ClientError(
         "unexpected_message",
-        f"A session that was stopped takes no {what}.",
+        f"A stopped session accepts no {what}.",
         "After `stop` only read: `stopped` and `final` follow. Open a new session for more audio.",
     )

@@ -254,7 +254,9 @@ class SessionRunner:
             self.outbox.is_late = True
             where = f"from byte {self.received_bytes} on"
             self._tell(
-                Notice("audio_dropped", f"The session ended while you were away: audio {where} is not taken.")
+                Notice(
+                    "audio_dropped", f"The session ended while you were away: audio {where} is not accepted."
+                )
             )
 
     def leave(self, *, even_stopped: bool = False) -> None:

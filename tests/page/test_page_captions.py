@@ -152,8 +152,8 @@ def test_a_file_that_is_no_recording_is_refused_in_words(
     letter = {"name": "letter.txt", "mimeType": "text/plain", "buffer": b"Dear audience, " * 500}
     opened.page.set_input_files("#recording", letter)
     opened.expect_phase("failed")
-    expect(opened.page.locator("#hero-title")).to_have_text("That did not work")
-    expect(opened.page.locator("#hero-detail")).to_contain_text("This file holds no sound that can be read.")
+    expect(opened.page.locator("#hero-title")).to_have_text("That didn't work")
+    expect(opened.page.locator("#hero-detail")).to_contain_text("This file has no sound that can be read.")
 
 
 def test_an_empty_file_is_refused_without_asking_the_server(

@@ -93,7 +93,9 @@ def test_what_the_server_does_not_have_is_saved_from_the_page_and_survives_a_new
     scripted.suggest("and these hang", 30)
     scripted.fail("Something broke.")
     expect(page.locator("#transcript .tail.lost")).to_have_text("and these hang")
-    expect(page.locator("#advice")).to_have_text("Something broke on the server. Press Start to try again.")
+    expect(page.locator("#advice")).to_have_text(
+        "Something went wrong on the server. Press Start to try again."
+    )
     expect(page.locator("#advice")).to_have_attribute("title", "Something broke.")
     opened.photograph("lost-tail")
 

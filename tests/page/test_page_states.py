@@ -35,7 +35,7 @@ def test_while_the_browser_asks_the_page_says_where_to_look(
     opened = visit(talking_browser, server.url)
     opened.page.evaluate("() => { navigator.mediaDevices.getUserMedia = () => new Promise(() => {}); }")
     opened.page.get_by_role("button", name="Start").click()
-    expect_words(opened, "Asking permission", "Choose “Allow”")
+    expect_words(opened, "Asking for permission", "Choose “Allow”")
     opened.page.get_by_role("button", name="Cancel").click()
     opened.expect_phase("idle")
 
@@ -108,7 +108,7 @@ def test_a_language_that_the_model_lacks_is_refused_with_advice(
     opened.page.get_by_label("Spoken language").select_option("vi")
     opened.page.get_by_role("button", name="Start").click()
     opened.expect_phase("failed")
-    expect_words(opened, "That did not work", r"\w+")
+    expect_words(opened, "That didn't work", r"\w+")
     opened.photograph("failed")
 
 
@@ -163,7 +163,7 @@ def test_a_lost_server_leaves_the_captions_and_says_so(
             opened.page.locator("#save-menu > [data-format=txt]").click()
         assert unlabelled(Path(download.value.path()).read_text()) == committed
         opened.page.get_by_role("button", name="Start").click()
-        expect_words(opened, "Server not reachable", "Check that live-asr is running")
+        expect_words(opened, "Can't reach the server", "Check that live-asr is running")
 
 
 def test_a_server_that_asks_for_a_token_is_satisfied_by_the_address(
@@ -173,7 +173,7 @@ def test_a_server_that_asks_for_a_token_is_satisfied_by_the_address(
     stranger = visit(silent_browser, server.url)
     stranger.page.get_by_role("button", name="Start").click()
     stranger.expect_phase("failed")
-    expect_words(stranger, "That did not work", "#token=")
+    expect_words(stranger, "That didn't work", "#token=")
 
     guest = visit(silent_browser, f"{server.url}/#token=open-sesame")
     assert "sesame" not in guest.page.url

@@ -246,7 +246,7 @@ def test_nothing_that_is_said_in_a_pause_is_sent_and_stage_and_page_say_so(
     scripted.wait_until(lambda: bool(scripted.all("pause")))
     assert scripted.heard[-1] == '{"type":"pause","paused":true}', "behind all that was said before"
     expect(page.locator("#phase")).to_have_text("Paused")
-    expect(page.locator("#hearing")).to_have_text("Microphone off")
+    expect(page.locator("#hearing")).to_have_text("Not listening")
     heard = len(scripted.heard)
     before = page.locator("#elapsed").text_content()
     page.get_by_role("button", name="Stage").click()
