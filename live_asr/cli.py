@@ -143,10 +143,10 @@ def replay(
         int | None, typer.Option(min=1, max=MOST_SPEAKERS, help="How many people speak.")
     ] = None,
     min_speakers: Annotated[
-        int | None, typer.Option(min=1, max=MOST_SPEAKERS, help="At least so many speak.")
+        int | None, typer.Option(min=1, max=MOST_SPEAKERS, help="The least number of people who speak.")
     ] = None,
     max_speakers: Annotated[
-        int | None, typer.Option(min=1, max=MOST_SPEAKERS, help="At most so many speak.")
+        int | None, typer.Option(min=1, max=MOST_SPEAKERS, help="The most people who speak.")
     ] = None,
     no_diarize: Annotated[bool, typer.Option("--no-diarize", help="Do not tell speakers apart.")] = False,
     no_final_pass: Annotated[
@@ -271,7 +271,7 @@ def verify(
     ] = None,
     config: ConfigFlag = None,
 ) -> None:
-    """Hash models' files anew and compare them with what they must be."""
+    """Hash models' files again and compare them with what they must be."""
     settings = _load(config, {}).settings
     from live_asr.inference.manifest import load_manifest
     from live_asr.inference.weights import verify as check
@@ -283,7 +283,7 @@ def verify(
             print(f"{name}: {'; '.join(problems) or ('good' if held else 'not here')}")
         failed = failed or bool(problems) or bool(names and not held)
     if failed:
-        raise WeightsError("Not all models are good.", "`live-asr models pull NAME` brings one anew.")
+        raise WeightsError("Not all models are good.", "`live-asr models pull NAME` fetches one again.")
 
 
 @models.command()

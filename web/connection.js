@@ -18,6 +18,8 @@ const LONG_SILENCE_MS = 60_000;
 const LOOK_MS = 2_000;
 /** After so long without the server there is nothing to come back to: it waits for two minutes, if not told otherwise. */
 const GIVE_UP_MS = 180_000;
+/** While the talk is paused the server waits for an hour. */
+const PAUSED_GIVE_UP_MS = 3_700_000;
 /** A socket that is lost sooner was as good as none: the pauses go on growing. */
 const STABLE_MS = 5_000;
 /** The server will take the session up, and only then begins to count how long it waits. */
@@ -70,6 +72,11 @@ export class Connection {
   /** What the session goes on with, once it was changed. @type {Record<string, unknown> | null} */
   #settings = null;
   #settingsSent = false;
+  /** Whether the talk is to be paused, where the server has not said so yet. @type {boolean | null} */
+  #pauseWanted = null;
+  #pauseSent = false;
+  /** Whether the server has the talk for paused. */
+  #isPaused = false;
   /** No more audio is taken: `stopped` has come. */
   #hasEnded = false;
   /** Whom to take up; null before the first `ready`. @type {{session: string, token: string} | null} */
@@ -142,6 +149,13 @@ export class Connection {
     this.#pump();
   }
 
+  /** Pause behind all audio so far, or go on before all that follows. @param {boolean} paused */
+  pause(paused) {
+    this.#pauseWanted = paused;
+    this.#pauseSent = false;
+    this.#pump();
+  }
+
   /** Say that no more audio follows, after all that waits. The socket stays open for the last words. */
   stop() {
     this.#stopping = true;
@@ -185,7 +199,7 @@ export class Connection {
     }
     this.#readyAt = null;
     this.#lostAt ??= performance.now();
-    const isHopeless = performance.now() - this.#lostAt > GIVE_UP_MS;
+    const isHopeless = performance.now() - this.#lostAt > (this.#isPaused ? PAUSED_GIVE_UP_MS : GIVE_UP_MS);
     if (!this.#session || this.#isOver || isHopeless || code === 1000) {
       this.#letGo();
       if (this.#trouble) this.#events.received(this.#trouble);
@@ -218,6 +232,10 @@ export class Connection {
       return;
     }
     if (message.type === "ack") this.#acknowledged(message.bytes);
+    if (message.type === "paused") {
+      this.#isPaused = message.paused;
+      if (message.paused === this.#pauseWanted) this.#pauseWanted = null;
+    }
     if (message.type === "final") this.#isOver = true;
     if (message.type === "stopped" || message.type === "final") this.#end(this.#stopSent);
     if (message.type === "notice" && message.code === "audio_dropped") {
@@ -246,7 +264,7 @@ export class Connection {
     this.#trouble = null;
     this.#greeting = message;
     this.#stopSent = false;
-    this.#settingsSent = false; // whether they had arrived is not known; said twice they do no harm
+    this.#settingsSent = this.#pauseSent = false; // whether they had arrived is not known; said twice they do no harm
     if (isResumed) this.#events.resumed();
     else this.#events.received(message);
     this.#goOn();
@@ -311,6 +329,7 @@ export class Connection {
   #pump() {
     const socket = this.#socket;
     if (this.#window_bytes === 0 || this.#hasEnded || socket?.readyState !== WebSocket.OPEN) return;
+    if (this.#pauseWanted === false) this.#sayPause(socket);
     while (this.#queue.length > 0) {
       const room_bytes = this.#window_bytes - (this.#sent_bytes - this.#acked_bytes);
       const [head] = this.#queue;
@@ -331,10 +350,18 @@ export class Connection {
       this.#settingsSent = true;
       socket.send(JSON.stringify({ type: "update", ...this.#settings }));
     }
+    if (this.#pauseWanted) this.#sayPause(socket);
     if (this.#stopping && !this.#stopSent) {
       this.#stopSent = true;
       socket.send(JSON.stringify({ type: "stop" }));
     }
+  }
+
+  /** @param {WebSocket} socket */
+  #sayPause(socket) {
+    if (this.#pauseSent || this.#stopSent) return;
+    this.#pauseSent = true;
+    socket.send(JSON.stringify({ type: "pause", paused: this.#pauseWanted }));
   }
 
   /** Keep what the server has, until it is on its disk. @param {Bytes} piece */

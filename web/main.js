@@ -1,21 +1,27 @@
 /** The page's wiring: what happens becomes a message, the state that follows is shown, and its consequences are drawn. */
 
 import { takeToken } from "./access.js";
+import { Asking } from "./asking.js";
 import { rememberChoices, rememberedChoices } from "./choices.js";
 import { copy } from "./clipboard.js";
 import { find } from "./elements.js";
 import { keepKey } from "./keys.js";
+import { Expected } from "./expected.js";
 import { listMicrophones } from "./microphone.js";
 import { Meter } from "./meter.js";
 import { Names } from "./names.js";
 import { canBeMade, keepTranscript, keptTranscript, save } from "./saving.js";
 import { Session } from "./session.js";
 import { showShare } from "./share.js";
+import { Shortcuts } from "./shortcuts.js";
+import { ShortcutsDialog } from "./shortcuts-dialog.js";
+import { SpeakerCount } from "./speaker-count.js";
 import { Stage } from "./stage.js";
-import { canGiveUp, initialState, isActive, isFinalAwaited, plainText, reduce, transcriptOf, wordCount, wouldLoseWords } from "./state.js";
+import { canGiveUp, canPause, initialState, isActive, isFinalAwaited, plainText, reduce, transcriptOf, wordCount, wouldLoseWords } from "./state.js";
 import { View, showLanguages, showMicrophones, transcriptOfLink } from "./view.js";
 import { Wake } from "./wake.js";
 import { SAVING } from "./words.js";
+import { onlyOneTaken, SHORTCUTS } from "./words.js";
 
 /** How long a notice stays, and how long the copy button says that it has copied. */
 const NOTICE_MS = 15_000;
@@ -36,9 +42,10 @@ const view = new View({
   named: nameSpeaker,
 });
 const wake = new Wake();
-const stage = new Stage(find("stage"), [find("header"), find("main"), find("dock")], choices.stageSize, (stageSize) =>
+const stage = new Stage(find("stage"), [find("header"), find("main"), find("dock")], find("stage-enter"), choices.stageSize, (stageSize) =>
   choose({ stageSize }),
 );
+const asking = new Asking({ stop: () => session?.stop(), pause: () => pause(true) });
 
 /** @param {{type: string, [field: string]: any}} message */
 function dispatch(message) {
@@ -60,6 +67,7 @@ function dispatch(message) {
 
 function phaseChanged() {
   wake.keep(isActive(state));
+  if (!canPause(state)) asking.close();
   if (state.phase === "connecting") refreshMicrophones();
   if (!isActive(state)) {
     session?.release();
@@ -80,10 +88,18 @@ function start(source) {
 function startOrStop() {
   if (state.phase === "full") dispatch({ type: "page.waiting_cancelled" });
   else if (canGiveUp(state)) giveUp();
+  else if (canPause(state)) asking.open(state.paused);
   else if (isActive(state)) session?.stop();
   else if (find("start").disabled) return;
   else if (whyNoMicrophone()) dispatch({ type: "page.found_wanting", reason: whyNoMicrophone() });
   else start(null);
+}
+
+/** @param {boolean} paused */
+function pause(paused) {
+  if (!canPause(state)) return;
+  session?.pause(paused);
+  if (paused) meter.clear();
 }
 
 /** Wait no longer for a server that does not come back. */
@@ -92,15 +108,25 @@ function giveUp() {
   dispatch({ type: "page.connection_closed" });
 }
 
-/** @param {File | undefined} file */
-function replayFile(file) {
+/** Caption the first of these recordings. @param {Iterable<File>} files */
+function replayFirst(files) {
+  const [file, ...others] = files;
   if (!file) return;
+  const isTaken = !isActive(state) && file.size > 0;
+  replayFile(file);
+  if (!isTaken || others.length === 0) return;
+  const message = onlyOneTaken(file.name, others.map(({ name }) => name));
+  dispatch({ type: "page.noticed", code: "one_recording", message });
+}
+
+/** @param {File} file */
+function replayFile(file) {
   if (isActive(state)) {
-    const message = "Stop the captions that are running, then add the recording again.";
+    const message = "Stop the current captions first, then add the recording again.";
     dispatch({ type: "page.noticed", code: "busy", message });
   } else if (file.size === 0) {
     session?.abandon();
-    const hint = "Choose a recording that has something in it.";
+    const hint = "Choose another recording.";
     dispatch({ type: "page.failed", code: "file_empty", message: `“${file.name}” is empty.`, hint });
   } else {
     start(file);
@@ -123,7 +149,7 @@ function choose(chosen) {
 async function nameSpeaker(label, name) {
   dispatch({ type: "page.speaker_named", label, name });
   if (await names.keep(state.address, state.cast.names)) return;
-  const message = "The server could not keep the name: it stays on this page and in what you save from it.";
+  const message = "The server couldn't save the name: it stays on this page and in the files you save here.";
   dispatch({ type: "page.noticed", code: "name_not_kept", message });
 }
 
@@ -163,45 +189,47 @@ function toggleStage() {
   else stage.enter();
 }
 
-/** @type {Record<string, () => void>} */
-const KEYS = {
-  f: toggleStage,
-  c: () => find("copy").disabled || copyText(),
-  End: () => view.follow.resume(),
-  Escape: () => stage.leave(),
-  "+": () => stage.isOpen && stage.resize(1),
-  "=": () => stage.isOpen && stage.resize(1),
-  "-": () => stage.isOpen && stage.resize(-1),
-};
+const shortcuts = new Shortcuts(
+  {
+    talk: startOrStop,
+    pause: () => pause(!state.paused),
+    stage: toggleStage,
+    larger: () => stage.isOpen && stage.resize(1),
+    smaller: () => stage.isOpen && stage.resize(-1),
+    live: () => view.follow.resume(),
+    copy: () => find("copy").disabled || copyText(),
+    help: () => shortcutsDialog.open(),
+  },
+  { isOnStage: () => stage.isOpen, isLive: () => canPause(state) },
+  choices.shortcuts,
+  (chosen) => {
+    choose({ shortcuts: chosen });
+    showHints();
+  },
+);
+const shortcutsDialog = new ShortcutsDialog(shortcuts);
 
-/** @param {KeyboardEvent} event */
-function keyPressed(event) {
-  const target = /** @type {Element} */ (event.target);
-  if (event.ctrlKey || event.metaKey || event.altKey || target.closest("input, select, textarea")) return;
-  if (event.key === " ") {
-    if (event.repeat || target.closest("button, a, [popover]")) return;
-    event.preventDefault();
-    startOrStop();
-    return;
+/** What the buttons are called by, with their keys. */
+function showHints() {
+  const titles = /** @type {const} */ ({ start: "talk", pause: "pause", copy: "copy", "stage-enter": "stage" });
+  for (const [id, action] of /** @type {[string, import("./shortcuts.js").Action][]} */ (Object.entries(titles))) {
+    find(id).title = shortcuts.hint(SHORTCUTS.actions[action], action);
   }
-  const act = KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
-  if (act && !event.repeat) act();
 }
 
-/**
- * Closing a panel with Escape gives the focus back to its button, where Space would open it again: it starts and stops
- * everywhere else, so the focus goes on to the button that does.
- *
- * @param {string} panel @param {string} opener
- */
-function wirePanel(panel, opener) {
-  find(panel).addEventListener("toggle", (/** @type {ToggleEvent} */ event) => {
-    if (event.newState === "closed" && document.activeElement === find(opener)) find("start").focus();
-  });
+/** What is pressed with a pointer keeps no focus: a remote's next Space or Enter would press it again. @param {MouseEvent} event */
+function letGo(event) {
+  if (event.detail > 0 && event.currentTarget instanceof HTMLElement) event.currentTarget.blur();
 }
 
 function wireControls() {
   find("start").addEventListener("click", startOrStop);
+  find("pause").addEventListener("click", () => pause(!state.paused));
+  find("start").addEventListener("click", letGo);
+  find("pause").addEventListener("click", letGo);
+  find("shortcuts-open").textContent = SHORTCUTS.open;
+  find("shortcuts-open").addEventListener("click", () => shortcutsDialog.open());
+  showHints();
   find("jump").addEventListener("click", () => view.follow.resume());
   find("revision").addEventListener("click", () => {
     dispatch({ type: "page.live_shown", isLiveShown: !state.isLiveShown });
@@ -209,23 +237,20 @@ function wireControls() {
   find("copy").addEventListener("click", copyText);
   find("choose").addEventListener("click", () => find("recording").click());
   find("recording").addEventListener("change", () => {
-    replayFile(find("recording").files[0]);
+    replayFirst(find("recording").files);
     find("recording").value = ""; // so that the same file can be chosen again
   });
   find("save-menu").addEventListener("click", saveTranscript);
   find("save-which").addEventListener("change", () => view.render(state, choices));
-  wirePanel("settings", "settings-open");
-  wirePanel("save-menu", "save");
   find("share-panel").addEventListener("beforetoggle", (/** @type {ToggleEvent} */ event) => {
     if (event.newState === "open") showShare(state.address);
   });
   find("share-copy").addEventListener("click", copyLink);
-  wirePanel("share-panel", "share");
   find("stage-enter").addEventListener("click", () => stage.enter());
   find("stage-leave").addEventListener("click", () => stage.leave());
   find("stage-larger").addEventListener("click", () => stage.resize(1));
   find("stage-smaller").addEventListener("click", () => stage.resize(-1));
-  document.addEventListener("keydown", keyPressed);
+  document.addEventListener("keydown", ({ key }) => key === "Escape" && stage.leave());
 }
 
 function wireChoices() {
@@ -237,6 +262,8 @@ function wireChoices() {
       if (id !== "task" && isActive(state)) session?.changeWords(choices);
     });
   }
+  new Expected(find("vocabulary"), find("vocabulary-tools"));
+  new SpeakerCount(find("speaker-count"), choices, choose);
   for (const id of /** @type {const} */ (["noiseSuppression", "echoCancellation", "diarize", "announce"])) {
     find(id).checked = choices[id];
     find(id).addEventListener("change", () => {
@@ -266,7 +293,7 @@ function wireDrop() {
     find("drop").hidden = true;
     if (!isFile(event)) return;
     event.preventDefault();
-    replayFile(event.dataTransfer?.files[0]);
+    replayFirst(event.dataTransfer?.files ?? []);
   });
 }
 

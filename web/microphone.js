@@ -56,7 +56,7 @@ export class Microphone {
   /** @type {Promise<void> | null} */
   #closing = null;
   /** @type {() => void} */
-  #lastBatchArrived = () => {};
+  #handedOver = () => {};
 
   /** @param {AudioContext} context @param {MicrophoneEvents} events */
   constructor(context, events) {
@@ -135,16 +135,29 @@ export class Microphone {
     return this.#closing;
   }
 
+  /** Hand out all sound so far. Resolves once that is done. @returns {Promise<void>} */
+  flush() {
+    return this.#handOver("flush");
+  }
+
   async #close() {
     this.#source?.disconnect();
     release(this.#stream);
-    const lastBatch = new Promise((resolve) => {
-      this.#lastBatchArrived = () => resolve(undefined);
-      setTimeout(resolve, LAST_BATCH_MS); // a suspended context answers never
-    });
-    this.#batcher.port.postMessage("end");
-    await lastBatch;
+    await this.#handOver("end");
     await this.#context.close();
+  }
+
+  /** @param {"flush" | "end"} what @returns {Promise<void>} */
+  #handOver(what) {
+    const before = this.#handedOver;
+    return new Promise((resolve) => {
+      this.#handedOver = () => {
+        before();
+        resolve();
+      };
+      setTimeout(resolve, LAST_BATCH_MS); // a suspended context answers never
+      this.#batcher.port.postMessage(what);
+    });
   }
 
   /** @param {MediaStream} stream */
@@ -162,7 +175,7 @@ export class Microphone {
 
   /** @param {Float32Array | null} batch */
   #received(batch) {
-    if (batch === null) return this.#lastBatchArrived();
+    if (batch === null) return this.#handedOver();
     if (batch.length === 0) return;
     const samples = decimate(batch, this.#decimation);
     const half = Math.ceil(samples.length / 2);

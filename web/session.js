@@ -1,9 +1,11 @@
 /** One session from its first sound to its last word: a source of sound, a connection, and what they report. */
 
 import { Connection } from "./connection.js";
+import { usable } from "./expected.js";
 import { nameOf } from "./export.js";
 import { Microphone, reasonOf } from "./microphone.js";
 import { replay } from "./replay.js";
+import { speakerBounds } from "./speaker-count.js";
 import { amount } from "./words.js";
 
 /**
@@ -12,9 +14,6 @@ import { amount } from "./words.js";
  */
 const KEPT = 180;
 const BYTES_PER_SAMPLE = 2;
-/** So many words to expect, each of so many characters, does a server take. */
-const MOST_WORDS = 200;
-const LONGEST_WORD = 100;
 
 /**
  * @typedef {import("./choices.js").Choices} Choices
@@ -30,6 +29,8 @@ export class Session {
   #connection = null;
   /** How large the recording is; 0 where it is the microphone. */
   #file_bytes = 0;
+  /** Nothing that the microphone hears is taken. */
+  #isPaused = false;
   #released = new AbortController();
 
   /**
@@ -87,6 +88,15 @@ export class Session {
   changeWords(choices) {
     const { language, vocabulary } = spoken(choices);
     this.#connection?.update({ language: language ?? "auto", vocabulary });
+  }
+
+  /** Send nothing that is said until the talk goes on. Safe to call twice. @param {boolean} paused */
+  async pause(paused) {
+    this.#dispatch({ type: "page.pause_requested", paused });
+    // What was said before the press counts, what was said before going on does not.
+    await this.#microphone?.flush();
+    this.#isPaused = paused;
+    this.#connection?.pause(paused);
   }
 
   /** Take no more sound, wait for the last words. Safe to call twice. */
@@ -152,6 +162,7 @@ export class Session {
 
   /** @param {Sound} sound */
   #captured({ bytes, duration, levels }) {
+    if (this.#isPaused) return;
     this.#heard(levels);
     this.#dispatch({ type: "page.sound_captured", duration, level: Math.max(...levels) });
     if (!this.#connection || !this.#microphone) return;
@@ -219,15 +230,12 @@ function secondsOf(size_bytes, microphone) {
 }
 
 /** The fields of `start` that say what is spoken. @param {Choices} choices */
-function spoken({ language, task, vocabulary, diarize }) {
+function spoken({ language, task, vocabulary, diarize, minSpeakers, maxSpeakers }) {
   return {
     language: language || null,
     task,
     diarize,
-    vocabulary: vocabulary
-      .split(/[\n,;]/)
-      .map((word) => word.trim())
-      .filter((word) => word && word.length <= LONGEST_WORD)
-      .slice(0, MOST_WORDS),
+    ...(diarize && speakerBounds(minSpeakers, maxSpeakers)),
+    vocabulary: usable(vocabulary),
   };
 }

@@ -38,7 +38,7 @@ export async function showShare(address) {
     code.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(svg)}`;
     code.hidden = false;
   } catch {
-    problem.textContent = "The server does not answer. Open this panel again in a moment.";
+    problem.textContent = "The server isn't answering. Open this panel again in a moment.";
     problem.hidden = false;
   }
 }

@@ -43,6 +43,8 @@
  * @property {string} nextName  the same for the session that is being started
  * @property {Transcript | null} previous  the transcript that this one replaced
  * @property {boolean} speaking  the server hears speech now
+ * @property {boolean} paused  nobody is heard until the talk goes on
+ * @property {boolean} isPauseOurs  this page has paused or gone on, so that the server's word comes after the fact
  * @property {boolean} isReconnecting  the connection is lost and is being made again
  * @property {{received: number, committed: number, seconds: number} | null} lag
  * @property {number} captured  seconds of sound taken from the microphone
@@ -91,6 +93,8 @@ const INITIAL = {
   cast: NOBODY,
   tail: [],
   speaking: false,
+  paused: false,
+  isPauseOurs: false,
   isReconnecting: false,
   lag: null,
   captured: 0,
@@ -191,13 +195,18 @@ const FROM_SERVER = {
     return withSpeakers({ ...state, utterances }, speaker !== null);
   },
 
+  /** The talk is paused, or goes on: viewers, and a page that was reloaded, are told. */
+  paused(state, { paused }) {
+    return state.isPauseOurs ? state : { ...state, paused, speaking: false };
+  },
+
   lag(state, { received, committed, seconds }) {
     return withProgress({ ...state, lag: { received, committed, seconds } });
   },
 
   stopped(state, message) {
     const file = state.file && { ...state.file, fraction: 1 };
-    return { ...state, phase: "finishing", complete: true, tail: [], speaking: false, duration: message.duration, file };
+    return { ...state, phase: "finishing", complete: true, tail: [], speaking: false, paused: false, duration: message.duration, file };
   },
 
   progress(state, { stage, fraction }) {
@@ -279,9 +288,15 @@ const FROM_PAGE = {
   "page.sound_dropped": (state, { duration }) => ({ ...state, dropped: state.dropped + duration }),
   "page.file_cut": (state, { share }) => ({ ...state, file: state.file && { ...state.file, missing: share } }),
 
+  /** The presenter interrupts the talk, or goes on with it. */
+  "page.pause_requested"(state, { paused }) {
+    if (!canPause(state)) return state;
+    return { ...state, paused, isPauseOurs: true, speaking: false, quiet: 0, unanswered: 0 };
+  },
+
   "page.stop_requested"(state) {
     if (state.phase === "asking") return ended(state, "idle");
-    return ACTIVE.has(state.phase) ? { ...state, phase: "finishing", speaking: false } : state;
+    return ACTIVE.has(state.phase) ? { ...state, phase: "finishing", speaking: false, paused: false } : state;
   },
 
   "page.waiting_cancelled": (state) => (state.phase === "full" ? { ...state, phase: "idle" } : state),
@@ -330,6 +345,11 @@ const FROM_PAGE = {
 /** Whether sound is being taken or sent. @param {State} state */
 export function isActive(state) {
   return ACTIVE.has(state.phase);
+}
+
+/** Whether there is a talk that can be interrupted: somebody is live. @param {State} state */
+export function canPause({ phase, source }) {
+  return phase === "live" && source === "microphone";
 }
 
 /** Whether the last words are waited for while the server is away. @param {State} state */
@@ -417,7 +437,7 @@ function readable({ utterances, tail, final, isLiveShown, labels, isSettled, cas
 
 /** Stop everything that moves, keep what was read. @param {State} state @param {Phase} phase @returns {State} */
 function ended(state, phase) {
-  return { ...state, phase, speaking: false, isReconnecting: false, quiet: 0, unanswered: 0, progress: null };
+  return { ...state, phase, speaking: false, paused: false, isReconnecting: false, quiet: 0, unanswered: 0, progress: null };
 }
 
 /** @param {State} state @param {string} code @param {string} message @returns {State} */

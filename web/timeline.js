@@ -83,7 +83,7 @@ export class Timeline {
     lane.role = "group";
     lane.dataset.label = label;
     lane.append(...turns.map((turn) => this.#turn(label, turn, at)));
-    part.textContent = `${Math.round(share * 100)} %`;
+    part.textContent = `${Math.round(share * 100)}%`;
     amount.append(`${seconds(duration)} `, part);
     row.append(name, lane, amount);
     return { label, row, name, lane };

@@ -10,9 +10,9 @@ import { readLook, wear } from "./look.js";
 import { languages, nameOf } from "./languages.js";
 import { nameSpeakersIn, namesChanged } from "./naming.js";
 import { typedName } from "./speakers.js";
-import { canGiveUp, detectedLanguage, hasWords, isActive, isFinalAwaited, liveTranscriptOf, shownRevision, shownUtterances, transcriptOf } from "./state.js";
+import { canGiveUp, canPause, detectedLanguage, hasWords, isActive, isFinalAwaited, liveTranscriptOf, shownRevision, shownUtterances, transcriptOf } from "./state.js";
 import { Timeline } from "./timeline.js";
-import { behind, hearing, percent, timeShown, wordsFor } from "./words.js";
+import { behind, hallWords, hearing, LOCKED, percent, TALK, timeShown, wordsFor } from "./words.js";
 
 /**
  * @typedef {import("./state.js").State} State
@@ -90,9 +90,7 @@ export class View {
     setText(find("advice"), detail);
     find("advice").title = find("hero-detail").title = cause;
     find("advice").hidden = detail === "" || isEmpty;
-    // The audience reads when captions fail, not that they work, nor what may be done with them afterwards.
-    const isFine = tone === "good" || (tone === "live" && detail === "");
-    setText(find("stage-state"), isFine ? "" : [title, detail].filter(Boolean).join(". "));
+    setText(find("stage-state"), hallWords(state));
     setSpoken(find("status"), `${title}. ${detail}`);
   }
 
@@ -133,6 +131,10 @@ export class View {
     find("save-which").hidden = !state.final || state.utterances.length === 0;
     find("save-awaited").hidden = !isFinalAwaited(state) || !hasText;
     setText(find("start-label"), startLabel(state));
+    find("pause").hidden = !canPause(state);
+    setText(find("pause-label"), state.paused ? TALK.resume : TALK.pause);
+    document.body.dataset.paused = String(state.paused);
+    renderLocks(state);
     find("start").disabled = state.phase === "finishing" && !state.complete && !canGiveUp(state);
     document.body.dataset.active = String(isActive(state) || state.phase === "full");
     for (const link of find("save-menu").querySelectorAll("a")) {
@@ -252,6 +254,15 @@ function startLabel(state) {
   return state.phase === "finishing" && !state.complete ? "Finishing" : "Start";
 }
 
+/** What has been said to the server for good cannot be changed now. @param {State} state */
+function renderLocks({ phase }) {
+  const isLocked = phase === "connecting" || phase === "live";
+  for (const control of document.querySelectorAll("[data-locks]")) control.toggleAttribute("disabled", isLocked);
+  for (const reason of document.querySelectorAll("[data-locked]")) {
+    setText(/** @type {HTMLElement} */ (reason), isLocked ? LOCKED : "");
+  }
+}
+
 /** @param {State} state @param {string} title @param {string} detail */
 function renderHero(state, title, detail) {
   find("hero-more").hidden = state.phase !== "idle";
@@ -261,7 +272,7 @@ function renderHero(state, title, detail) {
   } else if (state.phase === "live" && detail === "") {
     const isFile = state.source === "file";
     setText(find("hero-title"), isFile ? "Transcribing" : "Listening");
-    setText(find("hero-detail"), `The words appear here a moment after they are ${isFile ? "found" : "spoken"}.`);
+    setText(find("hero-detail"), `The words appear here a moment after they are ${isFile ? "recognised" : "spoken"}.`);
   } else {
     setText(find("hero-title"), title);
     setText(find("hero-detail"), detail);

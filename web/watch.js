@@ -12,31 +12,34 @@ import { initialState, reduce, shownRevision, shownUtterances } from "./state.js
 import { Wake } from "./wake.js";
 import { Watching } from "./watching.js";
 import { AUDIENCE } from "./words.js";
+import { TALK } from "./words.js";
 
 /** @typedef {import("./watching.js").Line} Line */
 
-/** What the pill says. @type {Record<Line | "broken" | "erased", [title: string, tone: string]>} */
+/** What the pill says. @type {Record<Line | "paused" | "broken" | "erased", [title: string, tone: string]>} */
 const PILL = {
   connecting: ["Connecting", "busy"],
   open: ["Live", "live"],
+  paused: [TALK.paused, "calm"],
   reconnecting: ["Reconnecting, nothing is lost", "busy"],
-  over: ["Over", "good"],
+  over: ["Ended", "good"],
   broken: ["Ended early", "bad"],
   erased: ["Erased", "bad"],
   unknown: ["Not found", "bad"],
   unauthorized: ["Not allowed", "bad"],
 };
 
-/** What stands where there is nothing to read. @type {Record<Line | "broken" | "erased", string>} */
+/** What stands where there is nothing to read. @type {Record<Line | "paused" | "broken" | "erased", string>} */
 const EMPTY = {
   connecting: "Connecting …",
   open: "The captions appear here as soon as somebody speaks.",
-  reconnecting: "The connection is lost. Trying again by itself.",
+  paused: "The captions are paused. They will go on here.",
+  reconnecting: "The connection was lost. Reconnecting …",
   over: "Nothing was said in this session.",
   broken: "This session ended before anything was said.",
   erased: "This session was erased.",
-  unknown: "There is no such session. It may have been erased: ask for a new link.",
-  unauthorized: "This link is not complete: ask for a new one.",
+  unknown: "This session doesn't exist. It may have been erased: ask for a new link.",
+  unauthorized: "This link is incomplete: ask for a new one.",
 };
 
 const session = decodeURIComponent(here().split("/")[2] ?? "");
@@ -111,6 +114,7 @@ function showLastLines(kind) {
 
 /** How it stands, or how it ended. */
 function outcome() {
+  if (line === "open" && state.paused) return "paused";
   if (line !== "over" || !state.error) return line;
   return state.error.code === "session_erased" ? "erased" : "broken";
 }

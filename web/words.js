@@ -18,52 +18,52 @@ const WORDS = {
   insecure: () => ({
     title: "Not a secure address",
     detail:
-      "Browsers lend a microphone only to https:// addresses and to localhost. Open this page through one of them. " +
-      "Recordings can be replayed from here all the same.",
+      "Browsers allow a microphone only on https:// addresses and on localhost. Open this page at one of those. " +
+      "You can still transcribe recordings here.",
     tone: "bad",
   }),
   unsupported: () => ({
     title: "Browser too old",
-    detail: "This browser cannot hand sound to a page. Update it, or use a current Firefox, Chrome, Edge or Safari.",
+    detail: "This browser doesn't let a page process sound. Update it, or use a current Firefox, Chrome, Edge or Safari.",
     tone: "bad",
   }),
   asking: () => ({
-    title: "Asking permission",
-    detail: "Your browser asks whether this page may listen. Choose “Allow”.",
+    title: "Asking for permission",
+    detail: "Your browser is asking whether this page may use the microphone. Choose “Allow”.",
     tone: "busy",
   }),
   denied: () => ({
     title: "Microphone blocked",
     detail:
-      "This page may not use the microphone. Allow it with the icon beside the address (and in your system's privacy " +
-      "settings), then start again.",
+      "This page isn't allowed to use the microphone. Allow it with the icon next to the address (and in your system's privacy " +
+      "settings), then press Start.",
     tone: "bad",
   }),
   no_device: () => ({
     title: "No microphone found",
-    detail: "Plug one in or switch it on, then start again. Recordings can be replayed without one.",
+    detail: "Plug one in or switch it on, then press Start. You can transcribe recordings without one.",
     tone: "bad",
   }),
   device_busy: () => ({
     title: "Microphone not available",
-    detail: "Another program may be holding it. Close that, or choose another microphone, then start again.",
+    detail: "Another program may be using it. Close that program or choose another microphone, then press Start.",
     tone: "bad",
   }),
   connecting: (state) => ({
     title: "Connecting",
-    detail: state.source === "file" ? "Opening a session for the recording." : "You can speak already: nothing is lost.",
+    detail: state.source === "file" ? "Getting ready for the recording." : "You can start speaking: nothing is lost.",
     tone: "busy",
   }),
-  live: (state) => (state.source === "file" ? replaying() : listening(state)),
+  live: (state) => (state.source === "file" ? replaying() : state.paused ? paused() : listening(state)),
   finishing: (state) => ({ title: "Finishing", detail: finishing(state), tone: "busy" }),
   done: (state) => ({
-    title: loss(state) ? "Done, in part" : "Done",
+    title: loss(state) ? "Done, with gaps" : "Done",
     detail: summary(state),
     tone: loss(state) ? "bad" : "good",
   }),
   full: (state) => ({
     title: "Server full",
-    detail: `All places are taken. Trying again ${state.retryIn ? `in ${state.retryIn} s` : "now"}.`,
+    detail: `The server is at capacity. Trying again ${state.retryIn ? `in ${state.retryIn} s` : "now"}.`,
     tone: "busy",
     cause: state.error?.message,
   }),
@@ -71,16 +71,16 @@ const WORDS = {
     state.session
       ? {
           title: "Connection lost",
-          detail: "What you have read stays here, to be copied or saved. Check the network, then start again: that begins a new transcript.",
+          detail: "What you have read stays here to copy or save. Check the network, then press Start: that begins a new transcript.",
           tone: "bad",
         }
       : {
-          title: "Server not reachable",
-          detail: "Nothing answers at this address. Check that live-asr is running, then start again.",
+          title: "Can't reach the server",
+          detail: "Nothing is answering at this address. Check that live-asr is running, then press Start.",
           tone: "bad",
         },
   failed: (state) => ({
-    title: state.error?.code === "shutting_down" ? "Server restarting" : "That did not work",
+    title: state.error?.code === "shutting_down" ? "Server restarting" : "That didn't work",
     detail: failure(state),
     tone: "bad",
     cause: cause(state),
@@ -92,24 +92,24 @@ const STAGES = {
   segmentation: "Finding out who spoke: where each turn begins and ends",
   embeddings: "Finding out who spoke: what each voice sounds like",
   clustering: "Finding out who spoke: which voices are the same",
-  recognition: "Writing the words once more, with all of it heard",
+  recognition: "Transcribing again, with the whole recording to go by",
 };
 
 /** What a reader is told of the server's errors, by code. @type {Record<string, string>} */
 const FAILURES = {
-  not_audio: "This file holds no sound that can be read. Choose a recording: audio or video of any usual kind.",
+  not_audio: "This file has no sound that can be read. Choose an audio or video file in a common format.",
   shutting_down: "The server is restarting. Press Start in a moment.",
-  unauthorized: "This server asks for a token. Open the address that the operator gave you: it ends in #token=…",
-  origin_not_allowed: "This server takes no captions from this address. Open the page at the server's own address.",
-  language_unsupported: "The server's model does not know this language. Choose another, or “Detect language”.",
-  task_unsupported: "The server's model cannot translate. Choose captions in the language spoken, in Settings.",
-  storage_full: "The server's disk is full, so it takes no more sound. Tell who runs it.",
-  slow_client: "The network was too slow to bring the captions here. Check it, then press Start.",
-  overrun: "The network was too slow for the sound. Check it, then press Start.",
+  unauthorized: "This server requires a token. Open the address you were given: it ends in #token=…",
+  origin_not_allowed: "This server doesn't accept connections from this address. Open the page at the server's own address.",
+  language_unsupported: "The server's model doesn't know this language. Choose another, or “Detect language”.",
+  task_unsupported: "The server's model can't translate. In Settings, choose captions in the language spoken.",
+  storage_full: "The server's disk is full, so it can't accept any more sound. Please let its operator know.",
+  slow_client: "Your network was too slow for the captions. Check it, then press Start.",
+  overrun: "Your network was too slow to send the sound. Check it, then press Start.",
   start_timeout: "The connection took too long. Press Start to try again.",
-  session_erased: "Somebody erased this session on the server. What you have read stays here, to be copied or saved.",
-  resumed_elsewhere: "Another window has taken this session up: it goes on there.",
-  internal: "Something broke on the server. Press Start to try again.",
+  session_erased: "This session was erased on the server. What you have read stays here to copy or save.",
+  resumed_elsewhere: "This session is now running in another window.",
+  internal: "Something went wrong on the server. Press Start to try again.",
 };
 const FAILURE = "The server ended the captions. Press Start to try again.";
 
@@ -120,6 +120,7 @@ export function wordsFor(state) {
 
 /** Say what the microphone hears; empty while none is open. @param {State} state @returns {string} */
 export function hearing(state) {
+  if (state.paused) return "Not listening";
   if (state.source !== "microphone" || (state.phase !== "live" && state.phase !== "connecting")) return "";
   if (state.quiet >= QUIET_AFTER) return "No sound";
   if (state.speaking) return "Hearing speech";
@@ -128,7 +129,7 @@ export function hearing(state) {
 
 /** Say how long ago the newest confirmed word was spoken; empty where that means nothing. @param {State} state @returns {string} */
 export function behind(state) {
-  if (!state.lag || state.phase !== "live" || state.source === "file" || state.isReconnecting) return "";
+  if (!state.lag || state.phase !== "live" || state.source === "file" || state.isReconnecting || state.paused) return "";
   return `${Math.max(0, state.lag.seconds).toFixed(1)} s`;
 }
 
@@ -163,15 +164,20 @@ export function amount(duration) {
 
 /** @param {number} fraction 0 to 1 */
 export function percent(fraction) {
-  return `${Math.floor(fraction * 100)} %`;
+  return `${Math.floor(fraction * 100)}%`;
 }
 
 /** @param {State} state @returns {Words} */
-function reconnecting({ phase, source, dropped }) {
-  const isHeard = phase === "live" && source === "microphone";
-  const what = isHeard ? " Go on speaking: it is kept here until the server is back." : " It goes on where it was.";
-  const loss = dropped > 0 ? `Out for long: ${seconds(dropped)} of sound had to be left out.` : "Nothing is lost.";
+function reconnecting({ phase, source, dropped, paused }) {
+  const isHeard = phase === "live" && source === "microphone" && !paused;
+  const what = isHeard ? " Keep speaking: the sound is kept here until the server is back." : " It will pick up where it left off.";
+  const loss = dropped > 0 ? `Away for too long: ${seconds(dropped)} of sound had to be left out.` : "Nothing is lost.";
   return { title: "Reconnecting", detail: loss + what, tone: "busy" };
+}
+
+/** @returns {Words} */
+function paused() {
+  return { title: "Paused", detail: "Nothing you say is sent. Press Resume to go on.", tone: "calm" };
 }
 
 /** @param {State} state @returns {Words} */
@@ -195,9 +201,9 @@ function cause({ error }) {
 /** @param {State} state */
 function trouble(state) {
   if (state.unanswered >= UNANSWERED_AFTER)
-    return `No answer from the server for ${Math.floor(state.unanswered)} s. The sound is kept and will be sent.`;
+    return `The server hasn't answered for ${Math.floor(state.unanswered)} s. The sound is kept and will be sent.`;
   if (state.quiet >= QUIET_AFTER)
-    return `No sound for ${Math.floor(state.quiet)} s. Is the microphone muted, or is another one meant?`;
+    return `No sound for ${Math.floor(state.quiet)} s. Is the microphone muted, or is the wrong one selected?`;
   return loss(state);
 }
 
@@ -205,15 +211,15 @@ function trouble(state) {
 function loss({ dropped, file }) {
   const missing = Math.ceil(100 * (file?.missing ?? 0));
   if (missing > 0)
-    return `The connection was away for too long: the last ${missing} % of the recording had to be left out.`;
+    return `The connection was down for too long: the last ${missing}% of the recording had to be left out.`;
   if (dropped > 0)
-    return `The connection was away for too long, or too slow: ${amount(dropped)} of sound had to be left out.`;
+    return `The connection was down for too long, or too slow: ${amount(dropped)} of sound had to be left out.`;
   return "";
 }
 
 /** @param {State} state */
 function finishing(state) {
-  return [loss(state), state.complete ? pass(state) : "Writing the last words."].filter(Boolean).join(" ");
+  return [loss(state), state.complete ? pass(state) : "Finishing the last words."].filter(Boolean).join(" ");
 }
 
 /** @returns {Words} */
@@ -233,23 +239,130 @@ function pass({ progress, links }) {
 /** @param {State} state */
 function summary(state) {
   const words = wordCount(state);
-  if (words === 0) return loss(state) || "No words were recognised. Is it speech, and in the chosen language?";
+  if (words === 0) return loss(state) || "No words were recognised. Was there speech, and is the right language selected?";
   const speakers = state.cast.speakers.length;
   const counted = words === 1 ? "1 word" : `${words.toLocaleString("en")} words`;
   const by = speakers > 1 ? ` by ${speakers} speakers` : "";
   const sum = `${counted}${by} in ${clock(elapsed(state))}.`;
-  return [sum, loss(state), shortfall(state), "Copy or save them, or start anew."].filter(Boolean).join(" ");
+  return [sum, loss(state), shortfall(state), "Copy or save them, or start again."].filter(Boolean).join(" ");
 }
 
 /** What the full pass did not give. @param {State} state */
 function shortfall({ isSettled, labels }) {
-  if (!isSettled) return "The connection ended before the full pass did: this is what was heard live.";
-  return labels === "live" ? "Speakers as heard live: the full pass failed." : "";
+  if (!isSettled) return "The connection ended before the full pass finished: this is what was heard live.";
+  return labels === "live" ? "The full pass failed: the speakers are as heard live." : "";
+}
+
+/** What a hall reads beside the captions, by phase: not what the presenter is told. @type {Partial<Record<import("./state.js").Phase, string>>} */
+const HALL = {
+  asking: "The captions will start in a moment.",
+  connecting: "The captions will start in a moment.",
+  full: "The captions will start in a moment.",
+  lost: "The captions have stopped.",
+  failed: "The captions have stopped.",
+};
+
+/** Say to a hall how the captions stand; empty where it has only to read. @param {State} state @returns {string} */
+export function hallWords(state) {
+  if (state.paused) return TALK.paused;
+  if (state.isReconnecting) return "The captions will be back in a moment.";
+  return HALL[state.phase] ?? "";
+}
+
+/** Interrupting a talk, and ending it. */
+export const TALK = {
+  paused: "Paused",
+  pause: "Pause",
+  resume: "Resume",
+  askTitle: "Stop the captions?",
+  ask: "The transcript ends here for you and your audience. To carry on after a break, pause instead.",
+  askPaused: "The transcript ends here for you and your audience.",
+  keepGoing: "Keep going",
+  stop: "Stop",
+};
+
+/** What cannot be changed while somebody is live. */
+export const LOCKED = "You can change this once the captions have stopped.";
+
+/** Single-key shortcuts. */
+export const SHORTCUTS = {
+  title: "Keyboard shortcuts",
+  open: "Keyboard shortcuts…",
+  enabled: "Use single-key shortcuts",
+  about:
+    "On the stage, press and hold a key. Everywhere, press and hold keys that presentation remotes send, such as Space. " +
+    "A short press does nothing, so a remote cannot interrupt your talk. Esc leaves the stage.",
+  change: (/** @type {string} */ action, /** @type {string} */ key) => `${action}: ${key}. Change the key`,
+  press: "Press a key…",
+  none: "None",
+  clear: "Turn off",
+  clearOf: (/** @type {string} */ action) => `Turn off the shortcut for: ${action}`,
+  defaults: "Restore defaults",
+  close: "Close",
+  taken: (/** @type {string} */ key, /** @type {string} */ action) => `${key} is taken: ${action}. Press another key, or Esc.`,
+  unusable: "That key can't be used. Press a letter, a number or a symbol, or Esc.",
+  set: (/** @type {string} */ action, /** @type {string} */ key) => `${action}: ${key}`,
+  off: (/** @type {string} */ action) => `${action}: no shortcut`,
+  hint: (/** @type {string} */ title, /** @type {string} */ key, /** @type {boolean} */ mustHold) =>
+    key ? `${title} (${mustHold ? "hold " : ""}${key})` : title,
+  space: "Space",
+  actions: {
+    talk: "Start or stop",
+    pause: "Pause or resume",
+    stage: "Stage view",
+    larger: "Larger text on the stage",
+    smaller: "Smaller text on the stage",
+    live: "Jump to live",
+    copy: "Copy the text",
+    help: "Show the shortcuts",
+  },
+};
+
+/** Words to expect: what is typed, and lists of them. */
+export const EXPECTED = {
+  count: (/** @type {number} */ count, /** @type {number} */ most) => `${count} of ${most} words and names`,
+  tooMany: (/** @type {number} */ count, /** @type {number} */ most) =>
+    `${count} entries: the first ${most} are used. Remove ${count - most}.`,
+  tooLong: (/** @type {string} */ entry, /** @type {number} */ length, /** @type {number} */ most) =>
+    `“${entry}” has ${length} characters, more than ${most}, and is left out. Shorten it.`,
+  tooLongs: (/** @type {number} */ count, /** @type {number} */ most) =>
+    `${count} entries have more than ${most} characters and are left out. Shorten them.`,
+  lists: "Saved lists",
+  choose: "Choose a saved list",
+  none: "No saved lists yet",
+  name: "Name of the list",
+  save: "Save list",
+  remove: "Delete list",
+  load: "Load from a file",
+  nameMissing: "Give the list a name first.",
+  empty: "There are no words to save yet.",
+  saved: (/** @type {string} */ name, /** @type {number} */ count) => `Saved “${name}” (${count}).`,
+  removed: (/** @type {string} */ name) => `Deleted “${name}”.`,
+  loaded: (/** @type {string} */ file, /** @type {number} */ count) =>
+    count === 1 ? `1 new entry from “${file}”.` : `${count} new entries from “${file}”.`,
+  notText: (/** @type {string} */ file) => `“${file}” is not a text file. Choose a .txt file with one entry per line, or a .csv file.`,
+  tooLarge: (/** @type {string} */ file) => `“${file}” is too large for a word list.`,
+  notKept: "This browser doesn't let the page store anything: the list lasts until you leave the page.",
+};
+
+/** How many people speak. */
+export const SPEAKERS = {
+  title: "Number of speakers, if known",
+  least: "At least",
+  most: "At most",
+  contradiction: "“At least” is more than “At most”: both are ignored.",
+  outOfRange: (/** @type {number} */ most) => `Enter a whole number from 1 to ${most}, or leave it empty.`,
+};
+
+/** Several recordings dropped at once. @param {string} taken @param {string[]} ignored names of files */
+export function onlyOneTaken(taken, ignored) {
+  const others = ignored.length === 1 ? `“${ignored[0]}” is ignored` : `${ignored.length} others are ignored`;
+  return `One recording at a time: “${taken}” is being transcribed, ${others}.`;
 }
 
 /** What is said about files that are saved. */
 export const SAVING = {
-  savedHere: "The server does not answer: saved what this page holds.",
+  savedHere: "The server isn't answering: this page's own copy was saved.",
   notSaved: "The server does not answer, and only the server can make a document. Save it as text, or try again.",
   savedLive: "Saved the live captions: the final text is still being made.",
 };

@@ -10,11 +10,11 @@ class Batcher extends AudioWorkletProcessor {
 
   constructor() {
     super();
-    // The only message is the request to hand over what there is and end; `null` says that it was the last.
-    this.port.onmessage = () => {
+    // A message asks to hand over what there is, "end" to end then; `null` says that this was done.
+    this.port.onmessage = ({ data }) => {
       this.#handOver();
       this.port.postMessage(null);
-      this.#ended = true;
+      this.#ended ||= data === "end";
     };
   }
 

@@ -38,6 +38,8 @@ from live_asr.core.messages import (
     Finalize,
     Finalized,
     Notice,
+    Pause,
+    Paused,
     Ready,
     Resume,
     Start,
@@ -95,6 +97,7 @@ class LiveSession:
         self._inbox = Inbox()
         self._finalized: deque[Finalized] = deque()
         self._updated_count = 0
+        self._paused_count = 0
         self._stopped: Stopped | None = None
         self._final: Final | None = None
         self._is_stopping = False
@@ -230,6 +233,19 @@ class LiveSession:
         self._outgoing.ask(time)
         self._wake()
 
+    async def pause(self, paused: bool = True) -> None:
+        """Commit all that has been heard and tell who watches that the talk is paused, or that it goes on.
+
+        Returns when that is done. Send no audio meanwhile: audio ends the pause, too. While the session is
+        paused the server waits longer for a client that it has lost. Raises SessionFailed when the session is
+        over.
+        """
+        self._check_open()
+        answered = self._paused_count + self._outgoing.unanswered_pauses
+        self._outgoing.ask(Pause(paused))
+        self._wake()
+        await self._until(lambda: self._paused_count > answered or self._stopped is not None)
+
     async def stop(self) -> Final:
         """Say that no more audio follows, and return the final result when it is there.
 
@@ -334,12 +350,12 @@ class LiveSession:
     def _check_open(self) -> None:
         if self._is_stopping:
             raise SessionFailed(
-                "stopped", "The session has been stopped; it takes no more audio.", "Open another one."
+                "stopped", "The session has been stopped; it accepts no more audio.", "Open another one."
             )
         if self._stopped is not None:
             raise SessionFailed(
                 ENDED,
-                "The session has ended while its client was away; it takes no more audio.",
+                "The session has ended while its client was away; it accepts no more audio.",
                 "What was heard is there: `stop` returns it. Open another session for the rest.",
             )
         if self._is_over or self._is_closing:
@@ -477,6 +493,9 @@ class LiveSession:
                 self._updated_count += 1
             case Timed() | Notice(code="time_refused"):
                 self._outgoing.answered(Time)
+            case Paused():
+                self._outgoing.answered(Pause)
+                self._paused_count += 1
             case Stopped():
                 self._outgoing.answered(Stop)
                 self._stopped = message

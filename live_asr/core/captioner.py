@@ -47,7 +47,7 @@ from live_asr.core.types import DecodeRequest, Hypothesis, Utterance, Word, samp
 from live_asr.core.window import RollingWindow
 
 FloatArray = NDArray[np.float32]
-MarkName = Literal["finalize", "silence", "stop", "update"]
+MarkName = Literal["finalize", "silence", "pause", "stop", "update"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +239,7 @@ class Captioner:
         self._retry_or_skip(step)
         self._advance()
 
-    def mark(self, name: Literal["finalize", "silence", "stop"]) -> None:
+    def mark(self, name: Literal["finalize", "silence", "pause", "stop"]) -> None:
         """Ask for everything received so far to be committed; `MarkReached` tells when it is."""
         self._mark(name)
 

@@ -157,6 +157,14 @@ class Finalize:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """Commit what has been heard; nobody is to be heard until `paused` is false, or until audio comes."""
+
+    type: ClassVar[str] = "pause"
+    paused: Flag = True
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """No more audio follows."""
 
@@ -337,6 +345,16 @@ class Timed:
 
 
 @dataclass(frozen=True, slots=True)
+class Paused:
+    """Whether the talk is paused from `time` on: the answer to `pause`."""
+
+    type: ClassVar[str] = "paused"
+    seq: Seq
+    time: Seconds
+    paused: Flag
+
+
+@dataclass(frozen=True, slots=True)
 class Stopped:
     """The live transcript is complete."""
 
@@ -426,17 +444,19 @@ class Error:
     retry_after: Annotated[float | None, optional(number(0.0))] = None
 
 
-ClientMessage: TypeAlias = Start | Update | Time | Finalize | Stop
-KeptMessage: TypeAlias = Commit | Label | UtteranceMessage | Updated | Timed | Stopped | Final
+ClientMessage: TypeAlias = Start | Update | Time | Finalize | Pause | Stop
+KeptMessage: TypeAlias = Commit | Label | UtteranceMessage | Updated | Timed | Paused | Stopped | Final
 ServerMessage: TypeAlias = (
     Ready | Ack | Speech | Partial | Lag | Finalized | Progress | Notice | Error | KeptMessage
 )
 Message: TypeAlias = ClientMessage | ServerMessage
 
-KEPT = (Commit, Label, UtteranceMessage, Updated, Timed, Stopped, Final)
+KEPT = (Commit, Label, UtteranceMessage, Updated, Timed, Paused, Stopped, Final)
 """The messages that change the record: they carry `seq` and are never dropped."""
 EPHEMERAL = (Ready, Ack, Speech, Partial, Lag, Finalized, Progress, Notice, Error)
-CLIENT_TYPES: Mapping[str, type[Any]] = {cls.type: cls for cls in (Start, Update, Time, Finalize, Stop)}
+CLIENT_TYPES: Mapping[str, type[Any]] = {
+    cls.type: cls for cls in (Start, Update, Time, Finalize, Pause, Stop)
+}
 SERVER_TYPES: Mapping[str, type[Any]] = {cls.type: cls for cls in (*EPHEMERAL, *KEPT)}
 
 

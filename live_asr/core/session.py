@@ -39,6 +39,8 @@ from live_asr.core.messages import (
     Lag,
     Notice,
     Partial,
+    Pause,
+    Paused,
     ServerMessage,
     Speech,
     Start,
@@ -84,6 +86,7 @@ class SessionEvent(Enum):
     CLIENT_SILENT = "silence"
     UPDATE_RECEIVED = "update"
     TIME_RECEIVED = "time"
+    PAUSE_RECEIVED = "pause"
     STOP_RECEIVED = "stop"
     CLIENT_LOST = "lost"
     DRAINED = "drained"
@@ -101,6 +104,7 @@ TRANSITIONS: Mapping[SessionState, Mapping[SessionEvent, SessionState]] = Mappin
             _E.CLIENT_SILENT: _S.OPEN,
             _E.UPDATE_RECEIVED: _S.OPEN,
             _E.TIME_RECEIVED: _S.OPEN,
+            _E.PAUSE_RECEIVED: _S.OPEN,
             _E.STOP_RECEIVED: _S.DRAINING,
             _E.CLIENT_LOST: _S.DRAINING,
             _E.BROKEN: _S.FAILED,
@@ -111,6 +115,7 @@ TRANSITIONS: Mapping[SessionState, Mapping[SessionEvent, SessionState]] = Mappin
             _E.CLIENT_SILENT: _S.STREAMING,
             _E.UPDATE_RECEIVED: _S.STREAMING,
             _E.TIME_RECEIVED: _S.STREAMING,
+            _E.PAUSE_RECEIVED: _S.STREAMING,
             _E.STOP_RECEIVED: _S.DRAINING,
             _E.CLIENT_LOST: _S.DRAINING,
             _E.BROKEN: _S.FAILED,
@@ -155,6 +160,8 @@ class Session:
         self._settings = SpeechSettings.of(updates[-1] if updates else start)
         self._updates: deque[SpeechSettings] = deque()
         """What is to be in force next; in the order in which the captions come to it."""
+        self._pauses: deque[bool] = deque()
+        """The same of what `pause` asked for."""
         self._captioner = Captioner(
             options,
             language=self._settings.language,
@@ -240,7 +247,7 @@ class Session:
         except KeyError:
             raise ClientError(
                 "unexpected_message",
-                f"A session that is {self.state.value} takes no {event.value}.",
+                f"A session that is {self.state.value} does not accept `{event.value}`.",
                 "After `stop` only read: `stopped` and `final` follow. Open a new session for more audio.",
             ) from None
 
@@ -289,6 +296,13 @@ class Session:
             self._keep(Timed(self._next_seq(), point.audio, point.at))
         else:
             self._messages.append(Notice("time_refused", refusal))
+
+    def receive_pause(self, pause: Pause) -> None:
+        """Take note that nobody is to be heard for a while, or that they are again."""
+        self.state = self.check(SessionEvent.PAUSE_RECEIVED)
+        self._pauses.append(pause.paused)
+        self._captioner.mark("pause")
+        self._collect()
 
     def receive_stop(self) -> None:
         """Take note that no more audio comes."""
@@ -438,11 +452,15 @@ class Session:
                 )
                 self._messages.append(Notice("language_changed", text))
             case VocabularyShortened(used, count):
-                text = f"Of the {count} words to expect, {used} are used: the model has no room for more."
+                text = (
+                    f"Of the {count} words to expect, only {used} are used: the model has no room for more."
+                )
                 self._messages.append(Notice("vocabulary_shortened", text))
             case MarkReached("update", sample):
                 self._settings = self._updates.popleft()
                 self._keep(self._settings.told(self._next_seq(), seconds(sample)))
+            case MarkReached("pause", sample):
+                self._keep(Paused(self._next_seq(), seconds(sample), self._pauses.popleft()))
             case MarkReached("finalize", sample):
                 self._messages.append(Finalized(seconds(sample)))
             case MarkReached("stop", sample):

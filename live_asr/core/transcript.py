@@ -20,6 +20,7 @@ from live_asr.core.messages import (
     KeptMessage,
     Label,
     Partial,
+    Paused,
     ServerMessage,
     Stopped,
     Timed,
@@ -63,6 +64,7 @@ class Transcript:
         self._labels: dict[SpeakerLabel, SpeakerLabel | None] = {}
         self._updates: list[Updated] = []
         self._clock: list[ClockPoint] = []
+        self._is_paused = False
 
     def apply(self, message: ServerMessage) -> None:
         """Take up one message: kept ones in the order of their `seq`, partials as they come.
@@ -75,7 +77,9 @@ class Transcript:
             case Partial():
                 self._tail = tuple(map(_word, message.words))
                 return
-            case Commit() | Label() | UtteranceMessage() | Updated() | Timed() | Stopped() | Final():
+            case (
+                Commit() | Label() | UtteranceMessage() | Updated() | Timed() | Paused() | Stopped() | Final()
+            ):
                 self._check(message)
             case _:
                 return
@@ -90,8 +94,11 @@ class Transcript:
                 self._updates.append(message)
             case Timed():
                 self._clock.append(ClockPoint(message.audio, message.at))
+            case Paused():
+                self._is_paused = message.paused
             case Stopped():
                 self._stopped = message
+                self._is_paused = False
                 self._tail = ()
             case Final():
                 self._final = message
@@ -112,6 +119,7 @@ class Transcript:
         other._labels = self._labels.copy()
         other._updates = self._updates.copy()
         other._clock = self._clock.copy()
+        other._is_paused = self._is_paused
         return other
 
     # What there is --------------------------------------------------------------------------------
@@ -163,6 +171,11 @@ class Transcript:
     def updates(self) -> tuple[Updated, ...]:
         """The settings that the session went on with, in order; those it began with are in its `start`."""
         return tuple(self._updates)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the talk is paused."""
+        return self._is_paused
 
     @property
     def live_labels(self) -> Mapping[SpeakerLabel, SpeakerLabel | None]:

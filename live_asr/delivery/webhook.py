@@ -211,9 +211,9 @@ class WebhookSender:
         if tried is None:
             return  # the session was erased meanwhile
         if outcome.error is None:
-            log.info("webhook %s was taken by %s", tried.id, tried.receiver)
+            log.info("webhook %s was delivered to %s", tried.id, tried.receiver)
         elif tried.state == DEAD:
-            log.error("webhook %s to %s is given up: %s", tried.id, tried.receiver, outcome.error)
+            log.error("giving up on webhook %s to %s: %s", tried.id, tried.receiver, outcome.error)
         else:
             wait = max(0.0, tried.next_at - self._clock())
             log.warning(

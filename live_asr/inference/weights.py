@@ -314,7 +314,7 @@ def _only_puller(name: str, models_dir: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        log.info("Another process is bringing %s; waiting for it.", name)
+        log.info("Another process is fetching %s; waiting for it.", name)
         lock.acquire()
     try:
         yield

@@ -20,6 +20,7 @@ from live_asr.core.messages import (
     ClientMessage,
     Finalize,
     Models,
+    Pause,
     Ready,
     RecognizerInfo,
     ServerInfo,
@@ -169,13 +170,13 @@ class Stream:
                     return
                 if isinstance(message, bytes):
                     runner.receive_audio(message)
-                elif isinstance(message, Update | Time | Finalize | Stop):
+                elif isinstance(message, Update | Time | Finalize | Pause | Stop):
                     runner.receive(message)
                 else:
                     raise ClientError(
                         "already_started",
                         "A second `start` came.",
-                        "One socket serves one session: open another socket for another session.",
+                        "One socket serves one session: open another socket for another one.",
                     )
         except ClientError as error:
             runner.dismiss(error, outbox)
@@ -229,7 +230,7 @@ class Stream:
         if not is_same_host(origin, host):
             raise ClientError(
                 "origin_not_allowed",
-                f"Pages of {origin} may not connect to this server, which was asked for as {host}.",
+                f"Pages from {origin} may not connect to this server, which was asked for as {host}.",
                 self._how_to_allow(origin),
             )
 
@@ -256,7 +257,7 @@ class Stream:
         if given is None or not hmac.compare_digest(given.encode(), wanted.get_secret_value().encode()):
             raise ClientError(
                 "unauthorized",
-                "The token is wrong." if given else "This server asks for a token.",
+                "The token is wrong." if given else "This server requires a token.",
                 "Send `Authorization: Bearer TOKEN`, or the subprotocols `live-asr.v1, bearer.TOKEN`.",
             )
 

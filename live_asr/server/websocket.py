@@ -142,7 +142,7 @@ def _fault(close_code: int, reason: str) -> ClientError:
     if close_code == CloseCode.MESSAGE_TOO_BIG:
         return ClientError(
             "frame_too_large",
-            f"A frame came that is larger than {MAX_FRAME_BYTES} bytes.",
+            f"A frame is larger than {MAX_FRAME_BYTES} bytes.",
             "Send audio in smaller pieces, such as 100 ms.",
             close_code=close_code,
         )
@@ -155,7 +155,7 @@ def _fault(close_code: int, reason: str) -> ClientError:
         )
     return ClientError(
         "bad_frame",
-        f"What came is no WebSocket frame: {reason or 'it cannot be read'}.",
+        f"This is not a WebSocket frame: {reason or 'it cannot be read'}.",
         "Use a WebSocket library; see RFC 6455.",
         close_code=close_code,
     )

@@ -279,7 +279,7 @@ class Finalizer:
             except DiskFull as error:
                 if not is_told:
                     log.warning("session %s: its full pass waits for room: %s", session.session_id, error)
-                    message = "The server's disk is full: the full pass is made once there is room."
+                    message = "The server's disk is full: the full pass will run once there is room."
                     session.tell(Notice("final_pass_postponed", message))
                 is_told = True
             await asyncio.sleep(ROOM_INTERVAL)

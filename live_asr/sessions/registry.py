@@ -247,7 +247,8 @@ class SessionRegistry:
             await asyncio.to_thread(self._store.erase, session_id)
         unfinished = await self._database.call(self._database.unfinished)
         if unfinished:
-            log.info("%d sessions of an earlier run are taken up", len(unfinished))
+            count = len(unfinished)
+            log.info("resuming %d session%s of an earlier run", count, "s" * (count != 1))
         self._opening += len(unfinished)  # places, until it is known whether they take one
         for stored in unfinished:
             self._follow(stored.id, partial(self._take_up, stored.id))
@@ -271,12 +272,12 @@ class SessionRegistry:
             async with self._completing:
                 return await self._complete(session_id, start)
         except (StorageError, OSError) as error:  # disk or database may be in better order in a while
-            log.error("session %s could not be taken up, and will be tried again: %s", session_id, error)
+            log.error("session %s could not be resumed and will be tried again: %s", session_id, error)
             place.close()
             await asyncio.sleep(TRY_AGAIN_AFTER)
             return True
         except Exception:  # one session's trouble keeps no other from being taken up
-            log.exception("session %s cannot be taken up", session_id)
+            log.exception("session %s cannot be resumed", session_id)
             if stored is not None:
                 await self._give_up(stored)
             return False

@@ -110,7 +110,7 @@ class Resumption:
         if stored is None or stored.state == "failed":
             raise unknown_session()
         if stored.state not in OVER:
-            raise loading("The session is being taken up again.")
+            raise loading("The session is being resumed.")
         try:
             lines = await asyncio.to_thread(lambda: list(self._store.messages(wanted.session)))
             state = await asyncio.to_thread(self._store.state, wanted.session)
@@ -182,7 +182,7 @@ def unknown_session() -> ClientError:
     """Return the refusal of a session that is not there, or not the asker's: in the same words."""
     return ClientError(
         "session_unknown",
-        "There is no such session that this token takes up.",
+        "There is no session that this token can resume.",
         "Open a new session with a `start` without `resume`.",
     )
 

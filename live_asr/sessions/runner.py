@@ -25,6 +25,8 @@ from live_asr.core.messages import (
     Finalize,
     Finalized,
     Notice,
+    Pause,
+    Paused,
     ServerMessage,
     Speech,
     Stop,
@@ -47,7 +49,7 @@ from live_asr.sessions.hearing import Hearing
 from live_asr.sessions.inbox import Control, Inbox, Shelved
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.outbox import Outbox
-from live_asr.sessions.presence import Presence
+from live_asr.sessions.presence import PAUSE_WINDOW, Presence
 from live_asr.sessions.questions import Questions, after_stop, check_window
 from live_asr.sessions.recognizing import Recognition
 from live_asr.sessions.silence import BACK_WITHIN, Silence
@@ -70,7 +72,8 @@ class SessionRunner:
 
     `finalize` is called once the live transcript is complete and on disk; it hands in the result with
     `finish`, unless the server ends before there is one. A session whose client is lost waits for it for
-    `resume_window` seconds, in its place, and then ends as if stopped.
+    `resume_window` seconds, in its place, then ends as if stopped. While it is paused it waits for
+    `pause_window` seconds, where that is longer.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class SessionRunner:
         max_unacked_bytes: int,
         finalize: Callable[[SessionRunner], Awaitable[None]],
         resume_window: float = 0.0,
+        pause_window: float = PAUSE_WINDOW,
         models: Models | None = None,
     ) -> None:
         self.session = session
@@ -117,7 +121,10 @@ class SessionRunner:
             tell=self.tell,
         )
         self._finishing = False
-        self._presence = Presence(resume_window, lambda: not self._stop_asked, self._end_as_if_stopped)
+        self._is_paused = session.transcript.is_paused
+        """Whether its client has paused, as it has said and the captions may not have come to yet."""
+        self._windows = resume_window, max(resume_window, pause_window)
+        self._presence = Presence(self._window, lambda: not self._stop_asked, self._end_as_if_stopped)
         self._stop_asked = False
         self._given_up = False
         """Whether it was ended because its client did not come back."""
@@ -166,6 +173,8 @@ class SessionRunner:
             return
         if self._stop_asked:
             raise after_stop("audio")
+        if self._is_paused and data:
+            self.receive(Pause(paused=False))
         self._audio_since_lag = True
         if self._live:
             self._silence.wait()
@@ -176,7 +185,7 @@ class SessionRunner:
         self._inbox.put_audio(data, self.received_bytes)
         self.received_bytes += len(data)
 
-    def receive(self, message: Update | Time | Finalize | Stop) -> None:
+    def receive(self, message: Update | Time | Finalize | Pause | Stop) -> None:
         """Take a control message, in order with the audio. Raises ClientError `overrun` for a flood."""
         is_finalize = isinstance(message, Finalize)
         if self._stop_asked:
@@ -190,6 +199,10 @@ class SessionRunner:
         self._questions.ask(is_finalize=is_finalize)
         if isinstance(message, Update):
             self._inbox.put(self._possible(message))
+            return
+        if isinstance(message, Pause):
+            self._is_paused = message.paused
+            self._inbox.put(message)
             return
         if not is_finalize:
             self._stop_asked = True
@@ -242,6 +255,10 @@ class SessionRunner:
         if not self.is_over and not self._presence.is_other(outbox):
             self._presence.lose()
 
+    def _window(self) -> float:
+        """Return for how many seconds a client is waited for that is lost now."""
+        return self._windows[self._is_paused]
+
     def _end_as_if_stopped(self) -> None:
         self._given_up = self._given_up or not self._stop_asked
         self._stop_asked = True
@@ -254,7 +271,9 @@ class SessionRunner:
             self.outbox.is_late = True
             where = f"from byte {self.received_bytes} on"
             self._tell(
-                Notice("audio_dropped", f"The session ended while you were away: audio {where} is not taken.")
+                Notice(
+                    "audio_dropped", f"The session ended while you were away: audio {where} is not accepted."
+                )
             )
 
     def leave(self, *, even_stopped: bool = False) -> None:
@@ -394,6 +413,8 @@ class SessionRunner:
             await self._ingest_audio(item)
         elif isinstance(item, Update):
             self.session.receive_update(item)
+        elif isinstance(item, Pause):
+            self.session.receive_pause(item)
         elif item == "finalize":
             self.session.receive_finalize()
         elif item == "silence":
@@ -473,8 +494,8 @@ class SessionRunner:
         for message in self.session.messages():
             if isinstance(message, Finalized) and not self._questions.answer():
                 continue
-            if isinstance(message, Updated):
-                self._questions.answer_update()
+            if isinstance(message, Updated | Paused):
+                self._questions.answer_kept()
             self.heard_speech = self.heard_speech or isinstance(message, Speech)
             self._tell(message)
         if self._state_count != self.spool.appended_count:

@@ -231,7 +231,7 @@ def sentences(engine: Engine) -> Iterator[None]:
     except OSError as error:  # of the file or its folder
         raise StorageError(
             f"The database {_shown(engine.url)} cannot be opened: {error.strerror or error}.",
-            "Name a folder that this user may write, on a disk that has room, with --data.",
+            "Use --data to name a folder that this user can write to, on a disk with free space.",
             code="database",
         ) from error
 
@@ -239,10 +239,10 @@ def sentences(engine: Engine) -> Iterator[None]:
 def _storage_error(error: SQLAlchemyError, url: URL) -> StorageError:
     origin = getattr(error, "orig", None)
     if getattr(origin, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-        return StorageError("The disk of the database is full.", "The operator has to make room.")
+        return StorageError("The database's disk is full.", "The operator has to free some space.")
     reason = (str(origin or "").strip().splitlines() or [type(error).__name__])[0]
     return StorageError(
-        f"The database {_shown(url)} does not do what is asked of it: {reason}",
+        f"The database {_shown(url)} reports an error: {reason}",
         "Check that it runs, that storage.database names it, and that this user may write there.",
         code="database",
     )

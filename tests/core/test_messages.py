@@ -36,6 +36,8 @@ from live_asr.core.messages import (
     Models,
     Notice,
     Partial,
+    Pause,
+    Paused,
     Progress,
     Ready,
     RecognizerInfo,
@@ -114,6 +116,7 @@ client_messages: st.SearchStrategy[ClientMessage] = st.one_of(
     starts,
     updates,
     st.builds(lambda at, position: Time(at, *position), moments, positions),
+    st.builds(Pause, st.booleans()),
     st.just(Finalize()),
     st.just(Stop()),
 )
@@ -142,6 +145,7 @@ server_messages: st.SearchStrategy[ServerMessage] = st.one_of(
         st.booleans(),
     ),
     st.builds(Timed, st.integers(1, 2**53), time, moments),
+    st.builds(Paused, st.integers(1, 2**53), time, st.booleans()),
     st.builds(Stopped, st.integers(1, 2**53), time, text),
     st.builds(Progress, text, fraction),
     st.builds(
@@ -268,7 +272,7 @@ def test_a_server_message_with_any_value_in_a_field_is_read_or_refused(type_name
         ),
         ({"type": "time", "at": "2026-11-21T14:05:09Z", "sample": -1}, "`sample`", "0"),
         ({"type": "time", "at": "2026-11-21T14:05:09Z", "audio_secs": 1}, "`audio_secs`", "`audio_seconds`"),
-        ({"type": "begin"}, "`type`", "'start', 'update', 'time', 'finalize', 'stop'"),
+        ({"type": "begin"}, "`type`", "'start', 'update', 'time', 'finalize', 'pause', 'stop'"),
         ({"type": "strat"}, "`type`", "'start'"),
         ({"type": ["start"]}, "`type`", "'start'"),
         ({"audio": {}}, "`type`", "'start'"),
@@ -364,6 +368,7 @@ def test_only_kept_messages_carry_seq() -> None:
         "utterance",
         "updated",
         "timed",
+        "paused",
         "stopped",
         "final",
     }

@@ -24,6 +24,8 @@ from live_asr.core.messages import (
     Finalized,
     Notice,
     Partial,
+    Pause,
+    Paused,
     ServerMessage,
     Speech,
     Start,
@@ -85,6 +87,7 @@ HAPPENINGS: dict[SessionEvent, Callable[[Session], None]] = {
     E.CLIENT_SILENT: Session.receive_silence,
     E.UPDATE_RECEIVED: lambda session: session.receive_update(Update(language="en")),
     E.TIME_RECEIVED: lambda session: session.receive_time(Time(AT, audio_seconds=1.0)),
+    E.PAUSE_RECEIVED: lambda session: session.receive_pause(Pause()),
     E.STOP_RECEIVED: Session.receive_stop,
     E.CLIENT_LOST: Session.receive_loss,
     E.FINISHED: lambda session: session.finish(make_result(session.transcript, {}).final),
@@ -298,6 +301,30 @@ def test_an_update_of_nothing_is_answered_with_what_is_in_force() -> None:
         Updated(2, 0.0, "de", ("de", "en"), ("a", "b"), True),
         Updated(3, 0.0, None, (), ("a", "b"), True),
     ]
+
+
+def test_a_pause_commits_what_was_said_before_it_and_closes_the_utterance() -> None:
+    script = spoken("one two three four five six seven eight", 0.0)
+    audio = audio_of(script, samples(4.0))
+    session = new_session()
+    driver = Driver(session, ScriptedRecognizer(script))
+    session.receive_audio(audio[: samples(1.5)])
+    session.receive_pause(Pause())
+    driver.work()
+    told = session.messages()
+    assert [type(message) for message in told[-3:]] == [UtteranceMessage, Speech, Paused]
+    assert told[-1] == Paused(session.transcript.last_seq, 1.5, True)
+    assert session.transcript.is_paused
+    before = session.transcript.text
+    assert before.startswith(" one two three four")
+    session.receive_pause(Pause(paused=False))
+    assert session.messages() == [Paused(session.transcript.last_seq, 1.5, False)]
+    driver.hear(audio[samples(1.5) :])
+    session.receive_stop()
+    driver.work()
+    assert session.transcript.text.startswith(before)
+    assert session.transcript.text.endswith(" seven eight")
+    assert not session.transcript.is_paused
 
 
 def test_each_of_two_finalizes_is_answered_and_nothing_is_committed_twice() -> None:

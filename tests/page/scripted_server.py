@@ -133,7 +133,7 @@ class ScriptedServer:
 
     def stop(self, duration: float) -> None:
         """Press Stop, and answer that every word is there."""
-        self._visit.page.get_by_role("button", name="Stop").click()
+        self._visit.stop()
         self.wait_until(lambda: '{"type":"stop"}' in self.heard)
         self.say(type="stopped", seq=1, duration=duration, text="")
 

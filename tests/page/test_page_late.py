@@ -62,7 +62,7 @@ def test_sound_that_a_session_no_longer_took_is_counted_and_the_microphone_let_g
         scripted.heard.clear()
         scripted.lose()
         expect(opened.page.locator("#phase")).to_have_text("Reconnecting")
-        opened.page.get_by_role("button", name="Stop").click()
+        opened.stop()
         scripted.wait_until(lambda: bool(scripted.starts))
         scripted.greet(RECEIVED_BYTES, last_seq=2)
     else:
@@ -80,7 +80,7 @@ def test_sound_that_a_session_no_longer_took_is_counted_and_the_microphone_let_g
     opened.wait_for(IS_RELEASED)
     scripted.conclude(("SPEAKER_00", 0, "Heard before."), live_labels={"SPEAKER_00": []})
     opened.expect_phase("done")
-    expect(opened.page.locator("#phase")).to_have_text("Done, in part")
+    expect(opened.page.locator("#phase")).to_have_text("Done, with gaps")
     missing = re.search(r"([\d.]+) s of sound", advice.inner_text())
     assert missing is not None
     assert float(missing[1]) >= round((sent_bytes - RECEIVED_BYTES) / second_bytes, 1)
@@ -92,7 +92,7 @@ def test_a_session_that_had_taken_all_before_its_page_came_back_is_simply_done(
     talking_browser: Browser, server: Server, visit: OpenPage
 ) -> None:
     opened, scripted, _ = talked(talking_browser, server, visit)
-    opened.page.get_by_role("button", name="Stop").click()
+    opened.stop()
     scripted.wait_until(lambda: '{"type":"stop"}' in scripted.heard)
     scripted.come_back(scripted.heard_bytes, last_seq=2)
     scripted.say(type="stopped", seq=2, duration=3.0, text=" heard before")
@@ -111,8 +111,8 @@ def test_a_recording_of_which_a_session_no_longer_took_the_rest_is_said_to_be_cu
     scripted.come_back(200_000, last_seq=2)
     scripted.say(type="stopped", seq=2, duration=3.0, text=" the beginning")
     scripted.conclude(("SPEAKER_00", 0, "The beginning."), live_labels={"SPEAKER_00": []})
-    expect(opened.page.locator("#phase")).to_have_text("Done, in part")
-    expect(opened.page.locator("#advice")).to_contain_text("the last 75 % of the recording")
+    expect(opened.page.locator("#phase")).to_have_text("Done, with gaps")
+    expect(opened.page.locator("#advice")).to_contain_text("the last 75% of the recording")
     assert scripted.heard_bytes == 0
 
 
@@ -161,7 +161,7 @@ def test_who_comes_back_to_a_session_that_is_over_reads_its_end_and_what_is_miss
             page.wait_for_timeout(100)
         assert page.locator("#phase").inner_text() == "Reconnecting"
         between.accept(True)
-        expect(page.locator("#phase")).to_have_text("Done, in part", timeout=20_000)
+        expect(page.locator("#phase")).to_have_text("Done, with gaps", timeout=20_000)
         expect(page.locator("#advice")).to_have_text(re.compile(r"\d s of sound had to be left out"))
         record = page.request.get(server.url + address).json()
         assert record["text"].split() == opened.captions().split()

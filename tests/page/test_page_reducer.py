@@ -126,7 +126,7 @@ def test_sound_that_had_to_be_left_out_is_admitted(page: Page) -> None:
     for n in range(len(LIVE) + 3, len(story) + 1):
         words = reduced(page, *story[:n])["words"]
         assert "1.5 s of sound had to be left out" in words["detail"]
-    assert (words["title"], words["tone"]) == ("Done, in part", "bad")
+    assert (words["title"], words["tone"]) == ("Done, with gaps", "bad")
 
 
 def test_an_interrupted_connection_is_said_to_lose_nothing_until_it_is_back(page: Page) -> None:
@@ -162,7 +162,7 @@ def test_a_full_server_counts_down_from_what_it_said(page: Page) -> None:
     second = {"type": "page.second_passed"}
     assert reduced(page, ASKED, OPENED, full)["retryIn"] == 5
     state = reduced(page, ASKED, OPENED, full, second, second)
-    assert state["words"]["detail"] == "All places are taken. Trying again in 3 s."
+    assert state["words"]["detail"] == "The server is at capacity. Trying again in 3 s."
 
 
 def test_a_notice_is_kept_once_and_can_be_dismissed(page: Page) -> None:

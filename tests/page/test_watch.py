@@ -57,7 +57,7 @@ def test_the_audience_reads_along_until_the_end(
     assert opened.page.evaluate(CUT_OFF) == []
     presenter.stop()
     expect_line(opened, "over")
-    expect(opened.page.locator("#phase")).to_have_text("Over")
+    expect(opened.page.locator("#phase")).to_have_text("Ended")
     opened.photograph(f"watch-{scheme}-over")
 
 
