@@ -452,9 +452,7 @@ class Session:
                 )
                 self._messages.append(Notice("language_changed", text))
             case VocabularyShortened(used, count):
-                text = (
-                    f"Of the {count} words to expect, only {used} are used: the model has no room for more."
-                )
+                text = f"The model has room for only {used} of the {count} words to expect."
                 self._messages.append(Notice("vocabulary_shortened", text))
             case MarkReached("update", sample):
                 self._settings = self._updates.popleft()

@@ -270,11 +270,8 @@ class SessionRunner:
         if self.outbox is not None and not self.outbox.is_late:
             self.outbox.is_late = True
             where = f"from byte {self.received_bytes} on"
-            self._tell(
-                Notice(
-                    "audio_dropped", f"The session ended while you were away: audio {where} is not accepted."
-                )
-            )
+            text = f"The session ended while you were away: audio {where} is not accepted."
+            self._tell(Notice("audio_dropped", text))
 
     def leave(self, *, even_stopped: bool = False) -> None:
         """Stop working for a session that waits for audio, or for any, as it is, to be taken up again."""

@@ -108,7 +108,7 @@ def test_what_the_server_does_not_have_is_saved_from_the_page_and_survives_a_new
 
     for extension in ("txt", "vtt", "srt", "json"):
         assert "These words stay" in saved(f"#save-menu > [data-format={extension}]")
-    expect(page.locator(".notice")).to_contain_text("saved what this page holds")
+    expect(page.locator(".notice")).to_contain_text("this page's own copy was saved")
 
     scripted.heard.clear()
     page.get_by_role("button", name="Start").click()

@@ -113,7 +113,7 @@ def test_silence_is_counted_in_seconds_of_sound_and_ended_by_any_sound(page: Pag
 
 def test_a_server_that_says_nothing_for_long_is_mentioned_until_it_speaks(page: Page) -> None:
     sound = {"type": "page.sound_captured", "duration": 1.0, "level": 0.1}
-    assert "No answer from the server for 7 s" in reduced(page, *LIVE, *[sound] * 7)["words"]["detail"]
+    assert "The server hasn't answered for 7 s" in reduced(page, *LIVE, *[sound] * 7)["words"]["detail"]
     ack = {"type": "ack", "bytes": 1}
     assert reduced(page, *LIVE, *[sound] * 7, ack)["words"]["detail"] == ""
 

@@ -245,7 +245,7 @@ def test_a_name_that_the_server_does_not_keep_is_in_what_is_saved_all_the_same(
     page.locator("#transcript .speaker").first.click()
     page.keyboard.type("Ada")
     page.keyboard.press("Enter")
-    expect(page.locator(".notice")).to_contain_text("could not keep the name")
+    expect(page.locator(".notice")).to_contain_text("couldn't save the name")
     page.get_by_role("button", name="Save").click()
     with page.expect_download() as download:
         page.locator("#save-menu > [data-format=txt]").click()

@@ -158,7 +158,7 @@ def test_a_session_that_there_is_not_is_said_to_be_unknown(
 ) -> None:
     opened = visit(browser, f"{server.url}/watch/{'0' * 24}", tolerated=("Failed to load resource",))
     expect_line(opened, "unknown")
-    expect(opened.page.locator("#hero-detail")).to_contain_text("no such session")
+    expect(opened.page.locator("#hero-detail")).to_contain_text("doesn't exist")
 
 
 ANSWERED_IN_VAIN = """window.asked_at = [];
@@ -189,7 +189,7 @@ def test_a_presenter_shares_a_link_that_lets_others_watch_and_nothing_else(
     opened.start()
     opened.page.get_by_role("button", name="Share").click()
     expect(opened.page.locator("#share-code")).to_be_visible()
-    expect(opened.page.locator("#share-here")).to_contain_text("Only this computer")
+    expect(opened.page.locator("#share-here")).to_contain_text("only on this computer")
     link = opened.page.locator("#share-link").input_value()
     assert link.startswith(f"{server.url}/watch/")
     assert "sesame" not in link

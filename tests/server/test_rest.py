@@ -241,7 +241,7 @@ async def test_a_server_with_a_token_and_one_place(start_server: StartServer, sa
             return error
 
     nothing = await refusal()
-    assert (nothing["code"], nothing["message"]) == ("unauthorized", "This server asks for a token.")
+    assert (nothing["code"], nothing["message"]) == ("unauthorized", "This server requires a token.")
     for wrong in ("Bearer S3cret", "Bearer ", "Basic s3cret", "s3cret", "Bearer s3cret2", "Bearer é"):
         assert (await refusal(additional_headers={"Authorization": wrong}))["code"] == "unauthorized"
     assert (await refusal(subprotocols=["live-asr.v1", "bearer.wrong"]))["code"] == "unauthorized"
