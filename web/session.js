@@ -15,6 +15,8 @@ const BYTES_PER_SAMPLE = 2;
 /** So many words to expect, each of so many characters, does a server take. */
 const MOST_WORDS = 200;
 const LONGEST_WORD = 100;
+/** A title of so many characters, too. */
+const LONGEST_TITLE = 200;
 
 /**
  * @typedef {import("./choices.js").Choices} Choices
@@ -58,7 +60,7 @@ export class Session {
   async replay(file, choices) {
     this.#dispatch({ type: "page.file_chosen", name: file.name, size: file.size });
     this.#file_bytes = file.size;
-    const start = { ...spoken(choices), audio: { encoding: "container" }, pace: "fast" };
+    const start = { ...spoken(choices), audio: { encoding: "container" }, pace: "fast", title: titleOf(file) };
     const connection = this.#connect(start);
     try {
       await replay(file, connection, this.#released.signal);
@@ -211,6 +213,12 @@ async function openOrDefault(choices, events) {
     if (choices.deviceId === "" || reasonOf(error) !== "no_device") throw error;
     return Microphone.open({ ...choices, deviceId: "" }, events);
   }
+}
+
+/** What a recording is called among past sessions; names of files may hold what is no text. @param {File} file */
+function titleOf({ name }) {
+  const text = new TextDecoder().decode(new TextEncoder().encode(name.replace(/(?<=.)\.[^.]*$/, "")));
+  return [...text].slice(0, LONGEST_TITLE).join("");
 }
 
 /** How long a piece of the microphone's sound is. @param {number} size_bytes @param {Microphone} microphone */
