@@ -14,6 +14,8 @@ import { amount } from "./words.js";
  */
 const KEPT = 180;
 const BYTES_PER_SAMPLE = 2;
+/** A title of so many characters does a server take. */
+const LONGEST_TITLE = 200;
 
 /**
  * @typedef {import("./choices.js").Choices} Choices
@@ -59,7 +61,7 @@ export class Session {
   async replay(file, choices) {
     this.#dispatch({ type: "page.file_chosen", name: file.name, size: file.size });
     this.#file_bytes = file.size;
-    const start = { ...spoken(choices), audio: { encoding: "container" }, pace: "fast" };
+    const start = { ...spoken(choices), audio: { encoding: "container" }, pace: "fast", title: titleOf(file) };
     const connection = this.#connect(start);
     try {
       await replay(file, connection, this.#released.signal);
@@ -222,6 +224,12 @@ async function openOrDefault(choices, events) {
     if (choices.deviceId === "" || reasonOf(error) !== "no_device") throw error;
     return Microphone.open({ ...choices, deviceId: "" }, events);
   }
+}
+
+/** What a recording is called among past sessions; names of files may hold what is no text. @param {File} file */
+function titleOf({ name }) {
+  const text = new TextDecoder().decode(new TextEncoder().encode(name.replace(/(?<=.)\.[^.]*$/, "")));
+  return [...text].slice(0, LONGEST_TITLE).join("");
 }
 
 /** How long a piece of the microphone's sound is. @param {number} size_bytes @param {Microphone} microphone */
