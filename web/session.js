@@ -11,8 +11,9 @@ import { amount } from "./words.js";
 
 /** Seconds of sound kept while the network stalls or is away. What comes beyond it is left out, and the page says so. */
 const KEPT = 3600;
-/** Seconds without sound from which on they are told of. */
+/** Seconds without sound from which on they are told of: fewer where it is known that there was none. */
 const MISSED = 1;
+const MISSED_AWAY = 0.1;
 /** How long to wait before another try to open a microphone that went away: not all browsers tell of one that comes. */
 const REOPEN_MS = 3_000;
 const BYTES_PER_SAMPLE = 2;
@@ -46,6 +47,8 @@ export class Session {
   #committed = 0;
   /** When the last sound was heard, milliseconds of the clock; 0 before the first. */
   #heardAt = 0;
+  /** The page, the microphone or its sound was away since. */
+  #wasAway = false;
   #dropped = 0;
   #unheard = 0;
   #rate_hz = 0;
@@ -90,7 +93,7 @@ export class Session {
    */
   async goOn({ keeper, about, pieces, messages }, choices, isToEnd) {
     this.#keep(keeper);
-    this.#isContinued = this.#isTakenUp = true;
+    this.#isContinued = this.#isTakenUp = this.#wasAway = true;
     this.#parts = about.parts;
     [this.#heardAt, this.#committed] = [about.heardAt, about.committed];
     [this.#dropped, this.#unheard, this.#rate_hz, this.#start] = [about.dropped, about.unheard, about.rate_hz, about.start];
@@ -208,7 +211,7 @@ export class Session {
     const events = {
       captured: (/** @type {Sound} */ sound) => this.#captured(sound),
       unplugged: () => this.#unplugged(),
-      slept: (/** @type {boolean} */ isAsleep) => this.#dispatch({ type: "page.sound_slept", isAsleep }),
+      slept: (/** @type {boolean} */ isAsleep) => this.#slept(isAsleep),
     };
     let microphone;
     try {
@@ -311,7 +314,8 @@ export class Session {
     this.#dispatch({ type: "page.sound_captured", duration, level: Math.max(...levels) });
     if (!this.#connection) return;
     const missed = (heardAt - this.#heardAt) / 1000 - duration;
-    if (this.#heardAt > 0 && missed >= MISSED) this.#missed(missed);
+    if (this.#heardAt > 0 && missed >= (this.#wasAway ? MISSED_AWAY : MISSED)) this.#missed(missed);
+    this.#wasAway = false;
     this.#heardAt = heardAt;
     if (this.#connection.held_bytes >= KEPT * this.#rate_hz * BYTES_PER_SAMPLE) {
       this.#drop(duration);
@@ -422,9 +426,15 @@ export class Session {
     this.#dispatch({ type: "page.noticed", code: "session_followed", message });
   }
 
+  /** @param {boolean} isAsleep */
+  #slept(isAsleep) {
+    this.#wasAway ||= isAsleep;
+    this.#dispatch({ type: "page.sound_slept", isAsleep });
+  }
+
   /** The microphone went away: it is waited for, or another takes its place. */
   #unplugged() {
-    this.#isUnplugged = true;
+    this.#isUnplugged = this.#wasAway = true;
     this.#dispatch({ type: "page.microphone_lost" });
     this.#comeBackToMicrophone();
   }

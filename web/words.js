@@ -11,7 +11,7 @@ const QUIET_AFTER = 4;
 /** Seconds without a word from the server before the page says so. */
 const UNANSWERED_AFTER = 6;
 /** Seconds that could not be heard, from which on the sum is said in the end. */
-const UNHEARD = 1;
+const UNHEARD = 0.1;
 
 export const TAKEN_UP_ELSEWHERE = "This talk goes on in another tab, or is over.";
 
