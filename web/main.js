@@ -17,7 +17,7 @@ import { Stage } from "./stage.js";
 import { canGiveUp, initialState, isActive, plainText, reduce, transcriptOf, wordCount, wouldLoseWords } from "./state.js";
 import { View, showLanguages, showMicrophones, transcriptOfLink } from "./view.js";
 import { Wake } from "./wake.js";
-import { TAKEN_UP_ELSEWHERE } from "./words.js";
+import { NOTICES } from "./words.js";
 
 /** How long a notice stays, and how long the copy button says that it has copied. */
 const NOTICE_MS = 15_000;
@@ -85,7 +85,7 @@ async function takeUp(id, isToEnd) {
   await session?.abandon();
   const kept = await Keeper.takeUp(id);
   if (!kept) {
-    dispatch({ type: "page.noticed", code: "taken_up_elsewhere", message: TAKEN_UP_ELSEWHERE });
+    dispatch({ type: "page.noticed", code: "taken_up_elsewhere", message: NOTICES.taken_up_elsewhere });
     showOffers();
     return;
   }

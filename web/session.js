@@ -7,7 +7,7 @@ import { Microphone, reasonOf } from "./microphone.js";
 import { BEGINNING, Placed } from "./parts.js";
 import { replay } from "./replay.js";
 import { resultOf } from "./results.js";
-import { amount } from "./words.js";
+import { NOTICES } from "./words.js";
 
 /** Seconds of sound kept while the network stalls or is away. What comes beyond it is left out, and the page says so. */
 const KEPT = 3600;
@@ -47,7 +47,7 @@ export class Session {
   #committed = 0;
   /** When the last sound was heard, milliseconds of the clock; 0 before the first. */
   #heardAt = 0;
-  /** The page, the microphone or its sound was away since. */
+  /** The page, the microphone or its sound was away before what comes next. */
   #wasAway = false;
   #dropped = 0;
   #unheard = 0;
@@ -230,11 +230,7 @@ export class Session {
   /** @param {Keeper} keeper */
   #keep(keeper) {
     this.#keeper = keeper;
-    keeper.notKept = () => {
-      const message =
-        "This browser has no room to keep the sound: do not close this page before the server has all of it.";
-      this.#dispatch({ type: "page.noticed", code: "not_kept", message });
-    };
+    keeper.notKept = () => this.#notice("not_kept", NOTICES.not_kept);
   }
 
   /**
@@ -337,27 +333,15 @@ export class Session {
     this.#unheard += duration;
     this.#keeper?.note({ unheard: this.#unheard });
     this.#dispatch({ type: "page.sound_missed", duration });
-    const message = `The microphone was off for ${amount(duration)}: what was said in that time is not in the captions.`;
-    this.#dispatch({ type: "page.noticed", code: "unheard", message });
+    this.#notice("unheard", NOTICES.unheard(duration));
   }
 
   /** The server no longer has all that it had. @param {number} lost_bytes */
   #damaged(lost_bytes) {
-    if (this.#keeper) {
-      this.#tellLost(this.#secondsOf(lost_bytes));
-      return;
-    }
-    const message =
-      "The server has lost some of the recording that it had already. Add it again afterwards to have all of it.";
-    this.#dispatch({ type: "page.noticed", code: "audio_lost", message });
-  }
-
-  /** @param {number} duration seconds of sound that the server had and lost */
-  #tellLost(duration) {
-    const message =
-      `The server has lost ${amount(duration)} of the sound that it had already. ` +
-      "What you have read stays; the recording goes on without it.";
-    this.#dispatch({ type: "page.noticed", code: "audio_lost", message });
+    const message = this.#keeper
+      ? NOTICES.audio_lost(this.#secondsOf(lost_bytes))
+      : "The server has lost some of the recording that it had already. Add it again afterwards to have all of it.";
+    this.#notice("audio_lost", message);
   }
 
   /**
@@ -398,7 +382,7 @@ export class Session {
     this.#isTakenUp = false;
     const lost = Math.max(0, this.#secondsOf(taken_bytes) - this.#committed);
     this.#follow(untaken, taken_bytes);
-    if (lost >= MISSED) this.#tellLost(lost);
+    if (lost >= MISSED) this.#notice("audio_lost", NOTICES.audio_lost(lost));
     return true;
   }
 
@@ -421,20 +405,18 @@ export class Session {
     this.#keeper?.letGoBefore(untaken[0] ?? null, 0);
     const connection = this.#connect(start, { resume: null, position: 0, pieces: untaken });
     if (this.#isStopping) connection.stop();
-    const message =
-      "The server had ended the session: the captions go on in a new one. Those who read along need its link: share it again.";
-    this.#dispatch({ type: "page.noticed", code: "session_followed", message });
+    this.#notice("session_followed", NOTICES.session_followed);
   }
 
   /** @param {boolean} isAsleep */
   #slept(isAsleep) {
-    this.#wasAway ||= isAsleep;
+    this.#wasAway ||= !isAsleep;
     this.#dispatch({ type: "page.sound_slept", isAsleep });
   }
 
   /** The microphone went away: it is waited for, or another takes its place. */
   #unplugged() {
-    this.#isUnplugged = this.#wasAway = true;
+    this.#isUnplugged = true;
     this.#dispatch({ type: "page.microphone_lost" });
     this.#comeBackToMicrophone();
   }
@@ -465,10 +447,14 @@ export class Session {
   #pluggedIn() {
     if (!this.#isUnplugged) return;
     this.#isUnplugged = false;
+    this.#wasAway = true;
     this.#dispatch({ type: "page.microphone_found" });
-    const name = this.#microphone?.label ?? "";
-    const message = name ? `Listening again, to “${name}”.` : "Listening again.";
-    this.#dispatch({ type: "page.noticed", code: "microphone_found", message });
+    this.#notice("microphone_found", NOTICES.microphone_found(this.#microphone?.label ?? ""));
+  }
+
+  /** @param {string} code @param {string} message */
+  #notice(code, message) {
+    this.#dispatch({ type: "page.noticed", code, message });
   }
 
   /** How long a piece of the microphone's sound is. @param {number} size_bytes */

@@ -13,7 +13,19 @@ const UNANSWERED_AFTER = 6;
 /** Seconds that could not be heard, from which on the sum is said in the end. */
 const UNHEARD = 0.1;
 
-export const TAKEN_UP_ELSEWHERE = "This talk goes on in another tab, or is over.";
+/** What is said of a talk on its way, each once. */
+export const NOTICES = {
+  taken_up_elsewhere: "This talk goes on in another tab, or is over.",
+  not_kept: "This browser has no room to keep the sound: do not close this page before the server has all of it.",
+  session_followed:
+    "The server had ended the session: the captions go on in a new one. Those who read along need its link: share it again.",
+  audio_lost: (/** @type {number} */ duration) =>
+    `The server has lost ${amount(duration)} of the sound that it had already. ` +
+    "What you have read stays; the recording goes on without it.",
+  unheard: (/** @type {number} */ duration) =>
+    `The microphone was off for ${amount(duration)}: what was said in that time is not in the captions.`,
+  microphone_found: (/** @type {string} */ name) => (name ? `Listening again, to “${name}”.` : "Listening again."),
+};
 
 /** @typedef {{title: string, detail: string, goOn: string, end: string, erase: string, reallyErase: string}} Offer */
 

@@ -1,4 +1,4 @@
-"""What the browser keeps: a talk whose page was reloaded, closed or crashed goes on, and nothing of it is lost."""
+"""What the browser keeps: a talk whose page was reloaded, closed or crashed goes on, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ KEPT = """async () => {
         const counting = request.result.transaction(store).objectStore(store).count();
         counting.onsuccess = () => resolve(counting.result);
     });
-    const kept = { talks: await count("talks"), sound: await count("sound"), messages: await count("messages") };
+    const kept = {};
+    for (const store of ["talks", "sound", "messages"]) kept[store] = await count(store);
     request.result.close();
     return kept;
 }"""
@@ -68,7 +69,9 @@ def stop(opened: Visit) -> None:
 
 def expect_offer(page: Page) -> None:
     """Wait until the page offers to go on."""
-    expect(page.locator("#offers")).to_contain_text(re.compile(r"Your talk from .+ is still open"), timeout=PATIENCE)
+    expect(page.locator("#offers")).to_contain_text(
+        re.compile(r"Your talk from .+ is still open"), timeout=PATIENCE
+    )
 
 
 def test_a_reloaded_page_goes_on_with_its_talk(
@@ -337,14 +340,18 @@ def test_an_hour_of_sound_is_kept_and_what_comes_then_is_said_to_be_left_out(
     taken_up(opened, scripted)
     scripted.lose()
     expect(opened.page.locator("#advice")).to_have_text(
-        re.compile(r"As much sound waits here as this page can keep, an hour of it\. [1-9][\d.]* s since then had to be"),
+        re.compile(
+            r"As much sound waits here as this page can keep, an hour of it\. [1-9][\d.]* s since then"
+        ),
         timeout=PATIENCE,
     )
     opened.photograph("an-hour")
     scripted.wait_until(lambda: len(scripted.starts) == 1)
     scripted.greet(HOUR_BYTES // 2)
     opened.expect_phase("live")
-    expect(opened.page.locator("#advice")).to_contain_text(re.compile(r"[\d.]+ s of sound had to be left out"))
+    expect(opened.page.locator("#advice")).to_contain_text(
+        re.compile(r"[\d.]+ s of sound had to be left out")
+    )
 
 
 NO_DATABASE = """Object.defineProperty(window, "indexedDB", {
@@ -427,7 +434,9 @@ def test_a_microphone_that_is_unplugged_is_waited_for(
     scripted.open()
     scripted.commit(0, "said before")
     page.evaluate("plug(false)")
-    expect(page.locator("#advice")).to_have_text("The microphone is gone: plug it in again or choose another.")
+    expect(page.locator("#advice")).to_have_text(
+        "The microphone is gone: plug it in again or choose another."
+    )
     expect(page.locator("#hearing")).to_have_text("No sound")
     expect(page.locator("#phase")).to_have_text("Live")
     opened.photograph("microphone-gone")
