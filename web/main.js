@@ -5,11 +5,14 @@ import { Asking } from "./asking.js";
 import { rememberChoices, rememberedChoices } from "./choices.js";
 import { copy } from "./clipboard.js";
 import { find } from "./elements.js";
-import { keepKey } from "./keys.js";
 import { Expected } from "./expected.js";
+import { Keeper, discard, keptTalks } from "./keeping.js";
+import { keepKey } from "./keys.js";
 import { listMicrophones } from "./microphone.js";
 import { Meter } from "./meter.js";
 import { Names } from "./names.js";
+import { Offers } from "./offers.js";
+import { namesByPart } from "./parts.js";
 import { canBeMade, keepTranscript, keptTranscript, save } from "./saving.js";
 import { Session } from "./session.js";
 import { showShare } from "./share.js";
@@ -20,8 +23,7 @@ import { Stage } from "./stage.js";
 import { canGiveUp, canPause, initialState, isActive, isFinalAwaited, plainText, reduce, transcriptOf, wordCount, wouldLoseWords } from "./state.js";
 import { View, showLanguages, showMicrophones, transcriptOfLink } from "./view.js";
 import { Wake } from "./wake.js";
-import { SAVING } from "./words.js";
-import { onlyOneTaken, SHORTCUTS } from "./words.js";
+import { NOTICES, SAVING, SHORTCUTS, onlyOneTaken } from "./words.js";
 
 /** How long a notice stays, and how long the copy button says that it has copied. */
 const NOTICE_MS = 15_000;
@@ -42,6 +44,11 @@ const view = new View({
   named: nameSpeaker,
 });
 const wake = new Wake();
+const offers = new Offers(find("offers"), {
+  goOn: (id) => takeUp(id, false),
+  end: (id) => takeUp(id, true),
+  erased: (id) => discard(id).then(showOffers),
+});
 const stage = new Stage(find("stage"), [find("header"), find("main"), find("dock")], find("stage-enter"), choices.stageSize, (stageSize) =>
   choose({ stageSize }),
 );
@@ -70,9 +77,32 @@ function phaseChanged() {
   if (!canPause(state)) asking.close();
   if (state.phase === "connecting") refreshMicrophones();
   if (!isActive(state)) {
-    session?.release();
+    if (state.phase === "finishing") session?.release();
+    else session?.abandon().then(showOffers);
     meter.clear();
   }
+  offers.hide(isActive(state) || state.phase === "finishing");
+}
+
+/** Offer to go on with what another page began, or this one could not end. */
+async function showOffers() {
+  offers.show(await keptTalks(showOffers));
+}
+
+/** @param {string} id of a talk @param {boolean} isToEnd what is kept of it is sent, and no more */
+async function takeUp(id, isToEnd) {
+  await session?.abandon();
+  const kept = await Keeper.takeUp(id);
+  if (!kept) {
+    dispatch({ type: "page.noticed", code: "taken_up_elsewhere", message: NOTICES.taken_up_elsewhere });
+    showOffers();
+    return;
+  }
+  recording = null;
+  session = new Session(dispatch, (levels) => isActive(state) && meter.add(levels));
+  view.follow.resume();
+  find("start").focus(); // what had it is gone
+  session.goOn(kept, choices, isToEnd);
 }
 
 /** @param {File | null} source a recording; null for the microphone */
@@ -148,7 +178,10 @@ function choose(chosen) {
 /** @param {string} label @param {string} name empty to take the name away */
 async function nameSpeaker(label, name) {
   dispatch({ type: "page.speaker_named", label, name });
-  if (await names.keep(state.address, state.cast.names)) return;
+  session?.keepNames(state.cast.names);
+  const own = namesByPart(state.cast.names, state.parts);
+  const kept = await Promise.all(own.map((part) => names.keep(part.address, part.names)));
+  if (kept.every(Boolean)) return;
   const message = "The server couldn't save the name: it stays on this page and in the files you save here.";
   dispatch({ type: "page.noticed", code: "name_not_kept", message });
 }
@@ -176,7 +209,8 @@ async function saveTranscript(event) {
   event.preventDefault();
   find("save-menu").hidePopover();
   const transcript = transcriptOfLink(link, state);
-  const isOwn = !(await names.areKept(transcript.address));
+  // No server has all of a talk that went on in another session.
+  const isOwn = Object.keys(transcript.links).length === 0 || !(await names.areKept(transcript.address));
   const format = link.dataset.format ?? "txt";
   const isSaved = await save(transcript, format, isOwn);
   if (!canBeMade(format) && !isSaved) dispatch({ type: "page.noticed", code: "not_saved", message: SAVING.notSaved });
@@ -307,6 +341,8 @@ function wireLeaving() {
     session?.leave();
     if (isActive(state)) dispatch({ type: "page.connection_closed" }); // seen if the page comes back from the cache
   });
+  addEventListener("pageshow", ({ persisted }) => persisted && showOffers());
+  document.addEventListener("visibilitychange", () => document.hidden || showOffers());
 }
 
 /** Count down while the server is full, then ask it again. */
@@ -327,3 +363,4 @@ if (kept) dispatch({ type: "page.transcript_found", transcript: kept });
 const lack = whyNoMicrophone();
 if (lack) dispatch({ type: "page.found_wanting", reason: lack });
 view.render(state, choices);
+showOffers();

@@ -7,6 +7,7 @@
  * @typedef {import("./messages.js").Word} Word
  * @typedef {import("./speakers.js").Cast} Cast
  * @typedef {import("./final.js").Final} Final
+ * @typedef {import("./parts.js").Part} Part
  *
  * @typedef {"idle" | "insecure" | "unsupported" | "asking" | "denied" | "no_device" | "device_busy" | "connecting" |
  *   "live" | "finishing" | "done" | "full" | "lost" | "failed"} Phase
@@ -51,6 +52,10 @@
  * @property {number} quiet  seconds since the microphone last gave any sound
  * @property {number} unanswered  seconds of sound since the server last said anything
  * @property {number} dropped  seconds of sound that had to be left out because the network was too slow, or away
+ * @property {number} unheard  seconds in which the microphone, or the page, was away
+ * @property {boolean} isMicrophoneLost  it was unplugged, and is waited for
+ * @property {boolean} isAsleep  the browser gives no sound, though there is a microphone
+ * @property {Part[]} parts  the sessions of this talk: more than one where a server could not go on with it
  * @property {{name: string, size: number, fraction: number, missing?: number} | null} file  `missing`: the share not taken
  * @property {number} acked  bytes of audio that the server has on disk
  * @property {boolean} complete  the server has sent `stopped`: every word is here
@@ -63,10 +68,11 @@
  * @property {{code: string, message: string}[]} notices
  *
  * @typedef {Pick<State, "utterances" | "tail" | "final" | "isLiveShown" | "labels" | "isSettled" | "cast" | "links" |
- *   "address" | "name" | "previous">} Readable
+ *   "address" | "name" | "previous" | "parts">} Readable
  */
 
 import { finalOf } from "./final.js";
+import { BEGINNING, joined } from "./parts.js";
 import { NOBODY, renamed, shownName } from "./speakers.js";
 import { isFullParagraph, labelBefore, textOf, turnsOf, withMark, withoutMark } from "./turns.js";
 
@@ -101,6 +107,10 @@ const INITIAL = {
   quiet: 0,
   unanswered: 0,
   dropped: 0,
+  unheard: 0,
+  isMicrophoneLost: false,
+  isAsleep: false,
+  parts: [],
   file: null,
   acked: 0,
   complete: false,
@@ -142,13 +152,14 @@ const FROM_SERVER = {
   ready(state, message) {
     const recognizer = message.models?.recognizer ?? {};
     const session = { id: message.session, model: recognizer.name ?? "", languages: recognizer.languages ?? null };
-    const address = `/v1/sessions/${encodeURIComponent(session.id)}`;
+    const address = addressOf(session.id);
+    const phase = state.phase === "connecting" ? "live" : state.phase;
+    const parts = withPart(message.isContinued ? state.parts : [], { address, ...BEGINNING, ...message.place });
+    if (parts.length > 1) return { ...state, session, phase, isReconnecting: false, links: {}, address, parts };
+    const own = message.isContinued ? state : { ...state, ...readable(INITIAL), previous: earlier(state) };
     return {
-      ...state,
-      ...readable(INITIAL),
-      session,
-      phase: state.phase === "connecting" ? "live" : state.phase,
-      previous: wordCount(state) > 0 ? transcriptOf(state) : state.previous,
+      ...own,
+      ...{ session, phase, parts, isReconnecting: false },
       links: Object.fromEntries(FORMATS.map((format) => [format, `${address}/transcript.${format}`])),
       address,
       name: state.nextName,
@@ -264,7 +275,44 @@ const FROM_PAGE = {
     nextName: name,
   }),
 
-  "page.microphone_opened": (state) => (state.phase === "asking" ? { ...state, phase: "connecting" } : state),
+  "page.microphone_opened": (state) =>
+    state.phase === "asking" ? { ...state, phase: state.session ? "live" : "connecting" } : state,
+
+  /** Another page began this talk, and this one goes on with it, or sees to its end: what is known of the talk. */
+  "page.talk_taken_up": (state, { name, captured, dropped, unheard, names, isToEnd }) => ({
+    ...begun(state),
+    ...readable(INITIAL),
+    phase: isToEnd ? "connecting" : "asking",
+    ...{ source: "microphone", name, nextName: name, captured, dropped, unheard },
+    previous: earlier(state),
+    cast: { ...NOBODY, names },
+  }),
+
+  /** One of its sessions: what was said there follows. */
+  "page.part_found"(state, { session, place }) {
+    const address = addressOf(session);
+    const previous = state.previous?.address === address ? null : state.previous; // it is the one that is read
+    return { ...state, address, previous, parts: withPart(state.parts, { address, ...place }) };
+  },
+
+  /** The server could not go on with the session: another one follows, and its words stand behind those that there are. */
+  "page.session_followed": (state) => ({
+    ...state,
+    tail: [],
+    utterances: state.utterances.map((one) => (one.complete ? one : { ...one, complete: true })),
+    isReconnecting: true,
+    speaking: false,
+  }),
+
+  /** All sessions of the talk are over. `finals` has the result of each; null where one has none. */
+  "page.concluded"(state, { finals }) {
+    const { final, parts } = joined(finals, state.parts, state.utterances);
+    return { ...FROM_SERVER.final(state, final), parts };
+  },
+
+  "page.microphone_lost": (state) => ({ ...state, isMicrophoneLost: true, speaking: false }),
+  "page.microphone_found": (state) => ({ ...state, isMicrophoneLost: false }),
+  "page.sound_slept": (state, { isAsleep }) => ({ ...state, isAsleep }),
 
   /** `reason` is the phase that says why. */
   "page.microphone_failed": (state, { reason }) => ended(state, reason),
@@ -286,6 +334,7 @@ const FROM_PAGE = {
   }),
 
   "page.sound_dropped": (state, { duration }) => ({ ...state, dropped: state.dropped + duration }),
+  "page.sound_missed": (state, { duration }) => ({ ...state, unheard: state.unheard + duration }),
   "page.file_cut": (state, { share }) => ({ ...state, file: state.file && { ...state.file, missing: share } }),
 
   /** The presenter interrupts the talk, or goes on with it. */
@@ -431,13 +480,30 @@ function begun(state) {
 }
 
 /** @param {State} state @returns {Readable} */
-function readable({ utterances, tail, final, isLiveShown, labels, isSettled, cast, links, address, name, previous }) {
-  return { utterances, tail, final, isLiveShown, labels, isSettled, cast, links, address, name, previous };
+function readable({ utterances, tail, final, isLiveShown, labels, isSettled, cast, links, address, name, previous, parts }) {
+  return { utterances, tail, final, isLiveShown, labels, isSettled, cast, links, address, name, previous, parts };
 }
+
+/** The transcript that another one takes the place of. @param {State} state */
+function earlier(state) {
+  return wordCount(state) > 0 ? transcriptOf(state) : state.previous;
+}
+
+/** @param {string} session */
+function addressOf(session) {
+  return `/v1/sessions/${encodeURIComponent(session)}`;
+}
+
+/** @param {Part[]} parts @param {Part} part @returns {Part[]} */
+function withPart(parts, part) {
+  return [...parts.filter(({ address }) => address !== part.address), part];
+}
+
+const AWAKE = { isMicrophoneLost: false, isAsleep: false };
 
 /** Stop everything that moves, keep what was read. @param {State} state @param {Phase} phase @returns {State} */
 function ended(state, phase) {
-  return { ...state, phase, speaking: false, paused: false, isReconnecting: false, quiet: 0, unanswered: 0, progress: null };
+  return { ...state, phase, speaking: false, paused: false, isReconnecting: false, quiet: 0, unanswered: 0, progress: null, ...AWAKE };
 }
 
 /** @param {State} state @param {string} code @param {string} message @returns {State} */
@@ -472,7 +538,7 @@ function relabelled(utterance, isMeant, speaker) {
 
 /** Once a speaker is known there is a list of turns to fetch. @param {State} state @param {boolean} isKnown @returns {State} */
 function withSpeakers(state, isKnown) {
-  if (!isKnown || !state.address || state.links.rttm) return state;
+  if (!isKnown || !state.address || state.links.rttm || state.parts.length > 1) return state; // no server has all of it
   return { ...state, links: { ...state.links, rttm: `${state.address}/transcript.rttm` } };
 }
 

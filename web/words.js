@@ -11,6 +11,24 @@ import { wordCount } from "./state.js";
 const QUIET_AFTER = 4;
 /** Seconds without a word from the server before the page says so. */
 const UNANSWERED_AFTER = 6;
+/** Seconds that could not be heard, from which on the sum is said in the end. */
+const UNHEARD = 0.1;
+
+/** What is said of a talk on its way, each once. */
+export const NOTICES = {
+  taken_up_elsewhere: "This talk goes on in another tab, or is over.",
+  not_kept: "This browser has no room to keep the sound: do not close this page before the server has all of it.",
+  session_followed:
+    "The server had ended the session: the captions go on in a new one. Those who read along need its link: share it again.",
+  audio_lost: (/** @type {number} */ duration) =>
+    `The server has lost ${amount(duration)} of the sound that it had already. ` +
+    "What you have read stays; the recording goes on without it.",
+  unheard: (/** @type {number} */ duration) =>
+    `The microphone was off for ${amount(duration)}: what was said in that time is not in the captions.`,
+  microphone_found: (/** @type {string} */ name) => (name ? `Listening again, to “${name}”.` : "Listening again."),
+};
+
+/** @typedef {{title: string, detail: string, goOn: string, end: string, erase: string, reallyErase: string}} Offer */
 
 /** @type {Record<import("./state.js").Phase, (state: State) => Words>} */
 const WORDS = {
@@ -122,6 +140,7 @@ export function wordsFor(state) {
 export function hearing(state) {
   if (state.paused) return "Not listening";
   if (state.source !== "microphone" || (state.phase !== "live" && state.phase !== "connecting")) return "";
+  if (state.isMicrophoneLost || state.isAsleep) return "No sound";
   if (state.quiet >= QUIET_AFTER) return "No sound";
   if (state.speaking) return "Hearing speech";
   return state.captured > 0 && state.quiet < 1 ? "Hearing sound" : "Listening";
@@ -157,9 +176,29 @@ export function seconds(duration) {
   return duration < 59.5 ? `${Math.round(duration)} s` : clock(Math.round(duration));
 }
 
-/** Some seconds, with tenths where they are few. @param {number} duration seconds */
+/** A length of time in a sentence, with tenths where they are few. @param {number} duration seconds */
 export function amount(duration) {
-  return duration < 9.95 ? `${duration.toFixed(1)} s` : seconds(duration);
+  if (duration < 9.95) return `${duration.toFixed(1)} s`;
+  const whole = Math.round(duration);
+  if (whole < 60) return `${whole} s`;
+  return whole % 60 ? `${Math.floor(whole / 60)} min ${whole % 60} s` : `${whole / 60} min`;
+}
+
+/** What is offered where a talk is kept that no page goes on with. @param {import("./keeping.js").About} about @returns {Offer} */
+export function offerOf({ begun, held_bytes, rate_hz }) {
+  const date = new Date(begun);
+  const isToday = date.toDateString() === new Date().toDateString();
+  const time = date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  const when = isToday ? time : `${date.toLocaleDateString([], { day: "numeric", month: "long" })}, ${time}`;
+  const waiting = held_bytes / (2 * rate_hz);
+  return {
+    title: `Your talk from ${when} is still open.`,
+    detail: waiting >= 1 ? `${amount(waiting)} of its sound are kept here and may not have reached the server yet.` : "",
+    goOn: "Go on",
+    end: "End it",
+    erase: waiting >= 1 ? "Delete" : "",
+    reallyErase: `Delete ${amount(waiting)} of sound that the server may not have? This cannot be undone.`,
+  };
 }
 
 /** @param {number} fraction 0 to 1 */
@@ -168,11 +207,20 @@ export function percent(fraction) {
 }
 
 /** @param {State} state @returns {Words} */
-function reconnecting({ phase, source, dropped, paused }) {
+function reconnecting(state) {
+  const { phase, source, dropped, paused } = state;
   const isHeard = phase === "live" && source === "microphone" && !paused;
-  const what = isHeard ? " Keep speaking: the sound is kept here until the server is back." : " It will pick up where it left off.";
-  const loss = dropped > 0 ? `Away for too long: ${seconds(dropped)} of sound had to be left out.` : "Nothing is lost.";
-  return { title: "Reconnecting", detail: loss + what, tone: "busy" };
+  const what = isHeard ? "Keep speaking: the sound is kept here until the server is back." : "It will pick up where it left off.";
+  const loss = "This page can keep an hour of sound, and that much is waiting.";
+  const detail =
+    deaf(state) || (dropped > 0 ? `${loss} ${amount(dropped)} since then had to be left out.` : `Nothing is lost. ${what}`);
+  return { title: "Reconnecting", detail, tone: "busy" };
+}
+
+/** Why nothing can be heard; empty where that is not so. @param {State} state */
+function deaf({ isMicrophoneLost, isAsleep }) {
+  if (isMicrophoneLost) return "The microphone is gone: plug it in again or choose another.";
+  return isAsleep ? "The browser has put the sound to sleep: click anywhere to go on." : "";
 }
 
 /** @returns {Words} */
@@ -200,6 +248,7 @@ function cause({ error }) {
 
 /** @param {State} state */
 function trouble(state) {
+  if (deaf(state)) return deaf(state);
   if (state.unanswered >= UNANSWERED_AFTER)
     return `The server hasn't answered for ${Math.floor(state.unanswered)} s. The sound is kept and will be sent.`;
   if (state.quiet >= QUIET_AFTER)
@@ -244,7 +293,12 @@ function summary(state) {
   const counted = words === 1 ? "1 word" : `${words.toLocaleString("en")} words`;
   const by = speakers > 1 ? ` by ${speakers} speakers` : "";
   const sum = `${counted}${by} in ${clock(elapsed(state))}.`;
-  return [sum, loss(state), shortfall(state), "Copy or save them, or start again."].filter(Boolean).join(" ");
+  return [sum, loss(state), unheard(state), shortfall(state), "Copy or save them, or start again."].filter(Boolean).join(" ");
+}
+
+/** For how long nothing could be heard. @param {State} state */
+function unheard({ unheard }) {
+  return unheard >= UNHEARD ? `The microphone was off for ${amount(unheard)} of it.` : "";
 }
 
 /** What the full pass did not give. @param {State} state */

@@ -33,7 +33,8 @@ class Batcher extends AudioWorkletProcessor {
 
   #handOver() {
     const batch = this.#batch.slice(0, this.#filled_samples);
-    this.port.postMessage(batch, [batch.buffer]);
+    // The clock is looked at here: the page may be busy when it gets the sound.
+    this.port.postMessage({ batch, heardAt: Date.now() }, [batch.buffer]);
     this.#filled_samples = 0;
   }
 }
