@@ -143,7 +143,7 @@ def server(launch: StartServer) -> Server:
     return launch()
 
 
-def _address(process: subprocess.Popen[bytes], log: Path, patience: float = 90.0) -> str:
+def _address(process: subprocess.Popen[bytes], log: Path, patience: float = 300.0) -> str:
     """Wait until the server says where it is and is ready; return the address."""
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
