@@ -277,6 +277,20 @@ def refuse_strangers(head: bytes) -> None:
             raise MediaError(f"The bytes are {name}, not audio.", HINT)
 
 
+def is_container(head: bytes) -> bool:
+    """Tell whether a stream's first bytes, at least 12, are a container's or another known file's.
+
+    Raw samples that look so are less likely than one in a thousand million streams. MP3 without a tag, and
+    what else begins with a few bits only, is not told from them.
+    """
+    return (
+        (head[:4] in (b"RIFF", b"RF64", b"FORM") and head[8:12] in (b"WAVE", b"AIFF", b"AIFC"))
+        or head.startswith((b"ID3", b"caff"))
+        or head[4:8] in BOXES
+        or any(head.startswith(magic) for magic, _ in (*MAGIC, *STRANGERS) if len(magic) >= 4)
+    )
+
+
 def index_comes_last(source: PeekableSource) -> bool:
     """Tell whether an MP4 or QuickTime stream begins with its media data, so that its index comes later.
 
