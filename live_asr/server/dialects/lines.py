@@ -99,11 +99,11 @@ class Lines:
         """Take out the lines that nothing can be added to; all of them where the utterance is over."""
         first = end = 0
         for end, word in enumerate(self.pending):
-            if self.waits_for_speakers and word.speaker is None and not is_over:
-                break
             if first < end and self._is_break(self.pending[first:end], word):
                 yield self._line(self.pending[first:end])
                 first = end
+            if self.waits_for_speakers and word.speaker is None and not is_over:
+                break
         if is_over and self.pending[first:]:
             yield self._line(self.pending[first:])
             first = len(self.pending)

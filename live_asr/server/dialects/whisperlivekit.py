@@ -22,7 +22,7 @@ from live_asr.server.access import bearer_token, check_origin, is_token
 from live_asr.server.dialects.lines import Line, Lines, text_of
 from live_asr.server.dialects.link import Link, linked
 from live_asr.server.rest import State
-from live_asr.server.sockets import GONE, close, receive, send
+from live_asr.server.sockets import GONE, SEND_PATIENCE, close, receive, send
 from live_asr.server.state import ServerState
 from live_asr.sessions.admission import check_start
 from live_asr.sessions.media import is_container
@@ -118,7 +118,8 @@ class Conversation:
         query = self._socket.query_params
         if query.get("target_language"):
             raise _bad("`target_language` is not supported: lines are not translated here.")
-        wanted: dict[str, Any] = {"type": "start", "final_pass": False, "language": query.get("language")}
+        wanted: dict[str, Any] = {"type": "start", "final_pass": False}
+        wanted["language"] = query.get("language") or None
         wanted["diarize"] = _choice(query, "diarize", "true", "false") == "true"
         wanted["mode"] = _choice(query, "mode", "full", "diff")
         wanted["audio"] = _choice(query, "audio", "auto", "pcm", "container")
@@ -200,11 +201,13 @@ class Conversation:
             try:
                 # What was said of the end reaches the client; one that is gone is noticed by who reads.
                 await asyncio.wait((reading, sending), return_when=asyncio.FIRST_COMPLETED)
+                if link.failure is not None:  # it is told with the last state
+                    await asyncio.wait((sending,), timeout=SEND_PATIENCE)
+                    await close(self._socket, link.failure.close_code)
+                    return
                 for task in (reading, sending):
                     if task.done():
                         task.result()
-                if link.failure is not None:
-                    await close(self._socket, link.failure.close_code)
             finally:
                 for task in tasks:
                     task.cancel()
@@ -373,7 +376,7 @@ def _choice(query: Mapping[str, str], name: str, *allowed: str) -> str:
 
 def _is_container(wanted: Mapping[str, Any], frames: list[bytes]) -> bool:
     kind = wanted["audio"]
-    return kind == "container" or (kind == "auto" and is_container(b"".join(frames)[:HEAD_BYTES]))
+    return kind == "container" or (kind == "auto" and is_container(b"".join(frames[:HEAD_BYTES])))
 
 
 def _file_bytes(wanted: Mapping[str, Any], frames: list[bytes]) -> int:
