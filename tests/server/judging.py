@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 
 CACHE = Path(__file__).resolve().parent.parent / ".cache" / "clients"
 WHISPERLIVEKIT = "whisperlivekit==0.2.26"
+JAVASCRIPT = ("openai@7.59.0",)
+"""What snippets in JavaScript import."""
 
 
 def whisperlivekit_client() -> ModuleType:
@@ -30,3 +33,21 @@ def whisperlivekit_client() -> ModuleType:
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def node_modules() -> Path:
+    """Return the folder of what snippets in JavaScript import; skip the test where there is no node."""
+    npm, node = shutil.which("npm"), shutil.which("node")
+    if npm is None or node is None:
+        pytest.skip("node and npm are not here")
+    folder = CACHE / "-".join(package.replace("/", "+") for package in JAVASCRIPT)
+    if not (folder / "node_modules").is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        command = [npm, "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"]
+        done = subprocess.run(
+            [*command, str(folder), *JAVASCRIPT], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            shutil.rmtree(folder)
+            pytest.skip(f"{JAVASCRIPT} cannot be brought: {done.stderr.strip()[-200:]}")
+    return folder / "node_modules"
