@@ -17,6 +17,7 @@ from typing import Any
 
 from benchmarks import (
     beside,
+    dialects,
     diarization,
     endurance,
     fuzzing,
@@ -63,6 +64,7 @@ SUITES = {
     "webhooks": Suite(webhooks.run),
     "resilience": Suite(resilience.run),
     "viewers": Suite(viewers.run),
+    "dialects": Suite(dialects.run),
     "fuzz": Suite(fuzzing.run),
     "hour": Suite(endurance.run_hour),
     "silence": Suite(endurance.run_silence),
