@@ -17,6 +17,7 @@ from typing import Any
 
 from benchmarks import (
     beside,
+    dialects,
     diarization,
     endurance,
     fuzzing,
@@ -66,6 +67,7 @@ SUITES = {
     "resilience": Suite(resilience.run),
     "viewers": Suite(viewers.run),
     "page": Suite(page.run),
+    "dialects": Suite(dialects.run),
     "fuzz": Suite(fuzzing.run),
     "hour": Suite(endurance.run_hour),
     "silence": Suite(endurance.run_silence),

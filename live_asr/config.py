@@ -104,6 +104,17 @@ class ServerSettings(Section):
         description="Bytes of audio that a client may have in flight unacknowledged; a live one half a "
         "minute of what it sends, where that is more.",
     )
+    max_upload_bytes: int = Field(
+        default=4 * 1024**3,
+        ge=65_536,
+        description="Largest file that is taken over HTTP; it is kept on disk while it is worked off.",
+    )
+    keepalive: float = Field(
+        default=15.0,
+        ge=0.1,
+        description="Seconds without an event after which a stream of a file's captions over HTTP carries a "
+        "comment, so that nobody takes the line for dead.",
+    )
     drain_timeout: float = Field(
         default=30.0,
         ge=0,

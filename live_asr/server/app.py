@@ -25,6 +25,7 @@ from live_asr.errors import EngineError, StorageError
 from live_asr.inference.channel import Load, Loaded
 from live_asr.inference.engine import Engine
 from live_asr.server import audio, changing, events, rest
+from live_asr.server.dialects import aymurai, openai_rest, whisperlivekit
 from live_asr.server.looptime import watch_loop
 from live_asr.server.proxies import TrustedProxies, route_of
 from live_asr.server.state import ServerState
@@ -200,6 +201,9 @@ def create_app(
     app.include_router(rest.transcripts)
     app.include_router(changing.changes)
     app.include_router(audio.router)
+    app.include_router(whisperlivekit.router)
+    app.include_router(openai_rest.router)
+    app.include_router(aymurai.router)
     app.add_exception_handler(RequestValidationError, rest.tell_what_is_wrong)
     app.add_exception_handler(StorageError, rest.tell_what_fails)
 

@@ -7,9 +7,9 @@ import hmac
 
 from fastapi import HTTPException, Request
 
+from live_asr.server.access import bearer_token
 from live_asr.server.sharing import listen_token, watch_token
 from live_asr.server.state import ServerState
-from live_asr.server.stream import bearer_token
 from live_asr.sessions.listening import KeptAudio, kept_audio
 from live_asr.storage.database import OVER, StoredSession
 

@@ -14,9 +14,10 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from live_asr.core.export import FORMATS
 from live_asr.errors import StorageError
+from live_asr.server.access import bearer_token, is_token
 from live_asr.server.document import MEDIA_TYPE, to_docx
 from live_asr.server.origins import is_same_host
-from live_asr.server.permission import audio_path, is_server_token, may_change, may_read
+from live_asr.server.permission import audio_path, may_change, may_read
 from live_asr.server.proxies import root_path_of
 from live_asr.server.replies import (
     Problem,
@@ -28,7 +29,6 @@ from live_asr.server.replies import (
 )
 from live_asr.server.sharing import qr_svg, watch_path
 from live_asr.server.state import ServerState
-from live_asr.server.stream import bearer_token
 from live_asr.sessions.catalogue import NoRevision
 from live_asr.sessions.finalizer import DOCUMENT
 from live_asr.storage.spool import is_session_id
@@ -54,9 +54,7 @@ State = Annotated[ServerState, Depends(state_of)]
 
 def authorized(request: Request, state: State) -> None:
     """Let a request pass that presents the server's token, where it asks for one."""
-    if state.settings.server.token is None:
-        return
-    if not is_server_token(bearer_token(request.headers.get("authorization"), []), state):
+    if not is_token(bearer_token(request.headers.get("authorization"), []), state.settings.server):
         raise HTTPException(
             401, "Send `Authorization: Bearer TOKEN`.", headers={"WWW-Authenticate": "Bearer"}
         )

@@ -36,6 +36,8 @@ FORMATS = (
 )
 """No playlists among them: those would make FFmpeg open files and addresses of the client's choosing."""
 
+HEAD_BYTES = 16
+"""So much tells the formats apart that are told by their first bytes."""
 PROBED_BYTES = 256 * 1024
 """So much is looked at before bytes of no known format are refused."""
 LARGEST_TAG_BYTES = 16 * 1024 * 1024
@@ -136,7 +138,7 @@ class MediaReader:
         audio could be decoded, StorageError where the disk refuses a file that has to be kept. A stream
         without a single byte yields nothing. One that is cut off or damaged yields what can be decoded.
         """
-        head = self._source.peek(0, 16)
+        head = self._source.peek(0, HEAD_BYTES)
         if not head:
             return
         refuse_strangers(head)
@@ -275,6 +277,37 @@ def refuse_strangers(head: bytes) -> None:
     for magic, name in STRANGERS:
         if start.startswith(magic) or start.lower().startswith(magic):
             raise MediaError(f"The bytes are {name}, not audio.", HINT)
+
+
+def is_container(head: bytes) -> bool:
+    """Tell whether a stream's first bytes, at least 12, are a container's or another known file's.
+
+    Raw samples that look so are less likely than one in a thousand million streams. MP3 without a tag, and
+    what else begins with a few bits only, is not told from them.
+    """
+    return (
+        (head[:4] in (b"RIFF", b"RF64", b"FORM") and head[8:12] in (b"WAVE", b"AIFF", b"AIFC"))
+        or head.startswith((b"ID3", b"caff"))
+        or head[4:8] in BOXES
+        or any(head.startswith(magic) for magic, _ in (*MAGIC, *STRANGERS) if len(magic) >= 4)
+    )
+
+
+def duration_of(file: IO[bytes]) -> float | None:
+    """Return how many seconds a file says that it lasts; None where it does not, or is no media.
+
+    Blocks, and goes back to the file's beginning.
+    """
+    try:
+        file.seek(0)
+        head = file.read(HEAD_BYTES)
+        file.seek(0)
+        with open_container(file, head) as container:
+            return None if container.duration is None else container.duration / av.time_base
+    except MediaError:
+        return None
+    finally:
+        file.seek(0)
 
 
 def index_comes_last(source: PeekableSource) -> bool:

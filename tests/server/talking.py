@@ -13,7 +13,7 @@ import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-PATIENCE = 60.0
+PATIENCE = 240.0
 """Seconds to wait for something that must come; nothing is asserted about how fast it does."""
 
 Message = dict[str, Any]
@@ -160,6 +160,16 @@ async def call(url: str, **options: Any) -> AsyncIterator[Caller]:
             yield caller
         finally:
             await caller.leave()
+
+
+async def recite(url: str, recording: bytes, /, **start: Any) -> Caller:
+    """Send a recording as fast as it is taken, and return what was heard."""
+    async with call(url) as caller:
+        ready = await caller.start(**{"pace": "fast", **start})
+        assert ready["type"] == "ready", ready
+        await caller.send(recording)
+        await caller.finished()
+    return caller
 
 
 async def eventually(holds: Callable[[], bool], otherwise: Callable[[], str] = lambda: "") -> None:
