@@ -10,11 +10,11 @@ from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request, R
 from starlette.types import Receive, Scope, Send
 
 from live_asr.errors import Unavailable
+from live_asr.server.access import bearer_token
 from live_asr.server.http import ABORT
 from live_asr.server.replies import Problem
 from live_asr.server.rest import SessionId, State, unknown_session
 from live_asr.server.sharing import watch_token
-from live_asr.server.stream import bearer_token
 from live_asr.sessions.viewers import Viewer, Viewers
 
 SEND_PATIENCE = 10.0

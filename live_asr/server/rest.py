@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
 from typing import Annotated, Any
 
@@ -14,6 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from live_asr.core.export import FORMATS
 from live_asr.errors import StorageError
+from live_asr.server.access import bearer_token, is_token
 from live_asr.server.replies import (
     LARGEST_NAMES_BYTES,
     LONGEST_NAME,
@@ -27,7 +27,6 @@ from live_asr.server.replies import (
 )
 from live_asr.server.sharing import is_own_origin, qr_svg, watch_path
 from live_asr.server.state import ServerState
-from live_asr.server.stream import bearer_token
 from live_asr.storage.spool import is_session_id
 
 log = logging.getLogger(__name__)
@@ -48,11 +47,7 @@ State = Annotated[ServerState, Depends(state_of)]
 
 def authorized(request: Request, state: State) -> None:
     """Let a request pass that presents the server's token, where it asks for one."""
-    wanted = state.settings.server.token
-    if wanted is None:
-        return
-    given = bearer_token(request.headers.get("authorization"), [])
-    if given is None or not hmac.compare_digest(given.encode(), wanted.get_secret_value().encode()):
+    if not is_token(bearer_token(request.headers.get("authorization"), []), state.settings.server):
         raise HTTPException(
             401, "Send `Authorization: Bearer TOKEN`.", headers={"WWW-Authenticate": "Bearer"}
         )
