@@ -23,6 +23,7 @@ from live_asr.errors import EngineError, StorageError
 from live_asr.inference.channel import Load, Loaded
 from live_asr.inference.engine import Engine
 from live_asr.server import events, rest
+from live_asr.server.dialects import deepgram
 from live_asr.server.looptime import watch_loop
 from live_asr.server.state import ServerState
 from live_asr.server.stream import Stream
@@ -178,6 +179,7 @@ def create_app(
     app.include_router(rest.router)
     app.include_router(events.router)
     app.include_router(rest.sessions)
+    app.include_router(deepgram.router)
     app.add_exception_handler(RequestValidationError, rest.tell_what_is_wrong)
     app.add_exception_handler(StorageError, rest.tell_what_fails)
 

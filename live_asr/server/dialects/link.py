@@ -18,17 +18,24 @@ from live_asr.sessions.resumption import OpenSession
 
 MOST_WAITING = 256
 """Messages that wait for the translator; behind them the session's own bound on a slow reader counts."""
+MOST_UNWRITTEN_BYTES = 1024 * 1024
+"""Audio that waits in memory to be written to disk; a client that is faster waits for the disk."""
 
 
 class Link:
-    """One open session: audio and controls go in, messages come out in order."""
+    """One open session: audio and controls go in, messages come out in order.
 
-    def __init__(self, opened: OpenSession) -> None:
+    `most_ahead_bytes` is how much audio may wait, on disk, beyond what was worked off. Without it that is
+    the native protocol's window.
+    """
+
+    def __init__(self, opened: OpenSession, *, most_ahead_bytes: int = 0) -> None:
         if opened.runner is None:
             raise ValueError("the session is over")
         self.id = opened.id
         self.loaded = opened.loaded
         self._runner = opened.runner
+        self._runner.max_unacked_bytes = max(self._runner.max_unacked_bytes, most_ahead_bytes)
         self._outbox = opened.outbox
         self._acked_bytes = opened.received_bytes
         self._acked = asyncio.Event()
@@ -42,17 +49,18 @@ class Link:
         return self._outbox.failure
 
     async def send(self, audio: bytes) -> None:
-        """Hand in audio; waits while so much is on its way that the protocol's window is full.
+        """Hand in audio; waits while the disk is behind, or while more is ahead than may be.
 
         Raises ClientError as the native socket tells it, and the session's failure where it has ended.
         """
         view = memoryview(audio)
         while view:
+            if self._pump.done():
+                raise self.failure or _is_over()
+            await self._runner.spool.safe(self._runner.received_bytes - MOST_UNWRITTEN_BYTES)
             room = self._runner.max_unacked_bytes - (self._runner.received_bytes - self._acked_bytes)
             if room <= 0:
                 self._acked.clear()
-                if self._pump.done():
-                    raise self.failure or _is_over()
                 await self._acked.wait()
                 continue
             piece, view = view[:room], view[room:]
@@ -93,12 +101,14 @@ class Link:
 
 
 @asynccontextmanager
-async def linked(registry: SessionRegistry, start: Start) -> AsyncIterator[Link]:
-    """Open a session for as long as the block lasts.
+async def linked(
+    registry: SessionRegistry, start: Start, *, most_ahead_bytes: int = 0
+) -> AsyncIterator[Link]:
+    """Open a session for as long as the block lasts; `most_ahead_bytes` is as for `Link`.
 
     Raises as `SessionRegistry.open` does: ClientError for what was asked wrongly, Unavailable without room.
     """
-    link = Link(await registry.open(start))
+    link = Link(await registry.open(start), most_ahead_bytes=most_ahead_bytes)
     try:
         yield link
     finally:
