@@ -23,7 +23,8 @@ from live_asr.errors import EngineError, StorageError
 from live_asr.inference.channel import Load, Loaded
 from live_asr.inference.engine import Engine
 from live_asr.server import events, rest
-from live_asr.server.dialects import deepgram
+from live_asr.server.dialects import deepgram, realtime
+from live_asr.server.keys import ClientSecrets
 from live_asr.server.looptime import watch_loop
 from live_asr.server.state import ServerState
 from live_asr.server.stream import Stream
@@ -112,6 +113,7 @@ def build_state(
         viewers=viewers,
         retention=retention,
         metrics=metrics,
+        client_secrets=ClientSecrets(),
     )
 
 
@@ -180,6 +182,7 @@ def create_app(
     app.include_router(events.router)
     app.include_router(rest.sessions)
     app.include_router(deepgram.router)
+    app.include_router(realtime.router)
     app.add_exception_handler(RequestValidationError, rest.tell_what_is_wrong)
     app.add_exception_handler(StorageError, rest.tell_what_fails)
 
