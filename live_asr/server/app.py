@@ -19,11 +19,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from live_asr import __version__
 from live_asr.config import Settings
 from live_asr.delivery.webhook import WebhookSender, webhook_secret
-from live_asr.errors import EngineError, StorageError
+from live_asr.errors import EngineError, LiveAsrError, StorageError
 from live_asr.inference.channel import Load, Loaded
 from live_asr.inference.engine import Engine
 from live_asr.server import events, rest
 from live_asr.server.dialects import deepgram, realtime
+from live_asr.server.dialects.wyoming import serving_wyoming
 from live_asr.server.keys import ClientSecrets
 from live_asr.server.looptime import watch_loop
 from live_asr.server.state import ServerState
@@ -119,7 +120,7 @@ def build_state(
 
 @asynccontextmanager
 async def at_work(
-    state: ServerState, on_ready: Callable[[Loaded], None], on_failed: Callable[[EngineError], None]
+    state: ServerState, on_ready: Callable[[Loaded], None], on_failed: Callable[[LiveAsrError], None]
 ) -> AsyncIterator[None]:
     """Start all parts of a server in their order, and end them in the other one.
 
@@ -144,7 +145,8 @@ async def at_work(
         asyncio.create_task(state.registry.watch_disk(), name="disk"),
     ]
     try:
-        yield
+        async with serving_wyoming(state, on_failed):
+            yield
     finally:
         await state.retention.close()
         await state.registry.drain(state.settings.server.drain_timeout)
@@ -162,7 +164,7 @@ def create_app(
     state: ServerState,
     *,
     on_ready: Callable[[Loaded], None] = lambda _: None,
-    on_failed: Callable[[EngineError], None] = lambda _: None,
+    on_failed: Callable[[LiveAsrError], None] = lambda _: None,
 ) -> FastAPI:
     """Build the application of one server; its database is prepared.
 
