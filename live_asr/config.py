@@ -27,6 +27,7 @@ from live_asr.config_values import (
     OptionalDays,
     OptionalFolder,
     OptionalLanguage,
+    OptionalPort,
     OptionalSecret,
     OptionalText,
     OptionalUrl,
@@ -61,6 +62,11 @@ class ServerSettings(Section):
         "localhost without a certificate, and to other hosts only over HTTPS. The container sets 0.0.0.0.",
     )
     port: int = Field(default=8765, ge=0, le=65535, description="TCP port to listen on; 0 takes a free one.")
+    wyoming_port: OptionalPort = Field(
+        default=None,
+        description="TCP port for Wyoming, by which Home Assistant asks for transcripts; 0 takes a free one. "
+        "It has no token and no encryption: for networks that are trusted. Unset: it is not served.",
+    )
     token: OptionalSecret = Field(
         default=None,
         description="Secret that clients must present as a bearer token. Unset: nobody is asked.",

@@ -38,7 +38,7 @@ from live_asr.core.types import Word, seconds
 from live_asr.errors import ClientError, LiveAsrError, Unavailable
 
 ENCODINGS = ("pcm_s16le", "pcm_f32le", "mulaw", "alaw", "container")
-INSIDE_AUDIO = {name: f"audio.{name}" for name in ("encoding", "sample_rate", "channels")}
+INSIDE_AUDIO = {name: f"audio.{name}" for name in ("encoding", "sample_rate", "channels", "channel")}
 LARGEST_METADATA_BYTES = 16 * 1024
 LONGEST_TITLE = 200
 MOST_SPEAKERS = 32
@@ -56,6 +56,8 @@ Languages: TypeAlias = Annotated[tuple[str, ...], languages]
 Vocabulary: TypeAlias = Annotated[tuple[str, ...], array(string(100, 1), MOST_VOCABULARY)]
 UtcTime: TypeAlias = Annotated[str, utc_time]
 MaybeText: TypeAlias = Annotated[str | None, optional(string())]
+MaybeSilence: TypeAlias = Annotated[float | None, optional(number(0.2, 5.0))]
+MaybeThreshold: TypeAlias = Annotated[float | None, optional(number(0.1, 0.9))]
 MaybeSpeakers: TypeAlias = Annotated[int | None, optional(integer(1, MOST_SPEAKERS))]
 Metadata: TypeAlias = Annotated[Mapping[str, Scalar], flat_object(LARGEST_METADATA_BYTES)]
 
@@ -70,6 +72,8 @@ class AudioFormat:
     encoding: Annotated[str, choice(*ENCODINGS)] = "pcm_s16le"
     sample_rate: Annotated[int, integer(8000, 48000)] = 16_000
     channels: Annotated[int, integer(1, 2)] = 1
+    channel: Annotated[int | None, optional(integer(0, 1))] = None
+    """The one that is heard, from 0 on, also of a container; all of them mixed where it is None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,10 @@ class Start:
     interim: Flag = True
     pace: Annotated[str, choice("realtime", "fast")] = "realtime"
     final_pass: Flag = True
+    end_silence: MaybeSilence = None
+    """Seconds of silence that end an utterance; the server's setting where it is None."""
+    vad_threshold: MaybeThreshold = None
+    """Probability of speech from which an utterance begins; likewise."""
     webhook: Annotated[Webhook | None, optional(record(Webhook, tolerant=False))] = None
     metadata: Metadata = field(default_factory=dict)
     title: Annotated[str | None, optional(string(LONGEST_TITLE))] = None
@@ -504,6 +512,7 @@ def client_from_dict(value: object) -> ClientMessage:
     )
     if isinstance(message, Start):
         _check_speakers(message)
+        _check_channel(message.audio)
     if isinstance(message, Time) and (message.sample is None) == (message.audio_seconds is None):
         raise ClientError(
             "bad_message",
@@ -524,6 +533,11 @@ def _check_speakers(start: Start) -> None:
     low, high = start.min_speakers, start.max_speakers
     if low is not None and high is not None and low > high:
         refuse("min_speakers", f"at most `max_speakers`, which is {high}", low)
+
+
+def _check_channel(audio: AudioFormat) -> None:
+    if audio.channel is not None and audio.encoding != "container" and audio.channel >= audio.channels:
+        refuse("audio.channel", f"below `audio.channels`, which is {audio.channels}", audio.channel)
 
 
 def _type_of(value: object, types: Mapping[str, type[Any]]) -> type[Any]:

@@ -13,15 +13,16 @@ import socket
 import ssl
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, replace
 
 import httpcore
 
 from live_asr import __version__
 from live_asr.config import WebhookSettings
+from live_asr.delivery.fetch import fetched
 from live_asr.delivery.payload import notice_of, webhook_body
 from live_asr.delivery.post import (
     ForbiddenTarget,
@@ -136,6 +137,11 @@ class WebhookSender:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
         self._resolvers.shutdown(wait=False, cancel_futures=True)
+
+    def fetched(self, url: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Give what is at a URL that somebody names, guarded as deliveries are; see `fetch.fetched`."""
+        assert self._tls is not None, "the sender is started"
+        return fetched(url, network=self._network, tls=self._tls)
 
     def wake(self) -> None:
         """Look into the outbox at once. Call it on the event loop, after the row is committed."""

@@ -63,3 +63,21 @@ def bearer_token(authorization: str | None, subprotocols: list[str]) -> str | No
         if name.startswith(BEARER_PROTOCOL):
             return name.removeprefix(BEARER_PROTOCOL)
     return None
+
+
+def api_key(connection: HTTPConnection) -> str | None:
+    """Return the token as clients of other services send it: as ours do, as `Authorization: Token KEY`, or
+    from a browser as the subprotocols `token, KEY`."""
+    scheme, _, key = connection.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "token":
+        return key.strip()
+    offered: list[str] = connection.scope.get("subprotocols", [])
+    if len(offered) > 1 and offered[0].lower() in ("token", "bearer"):
+        return offered[1]
+    return bearer_token(connection.headers.get("authorization"), offered)
+
+
+def check_key(given: str | None, settings: ServerSettings) -> None:
+    """Let pass who has the server's token, where it asks for one. Raises ClientError."""
+    if not is_token(given, settings):
+        raise ClientError("unauthorized", "Invalid credentials.", "Send this server's token as the API key.")

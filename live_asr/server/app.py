@@ -21,11 +21,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from live_asr import __version__
 from live_asr.config import Settings
 from live_asr.delivery.webhook import WebhookSender, webhook_secret
-from live_asr.errors import EngineError, StorageError
+from live_asr.errors import EngineError, LiveAsrError, StorageError
 from live_asr.inference.channel import Load, Loaded
 from live_asr.inference.engine import Engine
 from live_asr.server import audio, changing, events, rest
-from live_asr.server.dialects import aymurai, openai_rest, whisperlivekit
+from live_asr.server.dialects import aymurai, deepgram, openai_rest, realtime, whisperlivekit
+from live_asr.server.dialects.wyoming import serving_wyoming
+from live_asr.server.keys import ClientSecrets
 from live_asr.server.looptime import watch_loop
 from live_asr.server.proxies import TrustedProxies, route_of
 from live_asr.server.state import ServerState
@@ -130,12 +132,13 @@ def build_state(
         viewers=viewers,
         retention=retention,
         metrics=metrics,
+        client_secrets=ClientSecrets(),
     )
 
 
 @asynccontextmanager
 async def at_work(
-    state: ServerState, on_ready: Callable[[Loaded], None], on_failed: Callable[[EngineError], None]
+    state: ServerState, on_ready: Callable[[Loaded], None], on_failed: Callable[[LiveAsrError], None]
 ) -> AsyncIterator[None]:
     """Start all parts of a server in their order, and end them in the other one.
 
@@ -161,7 +164,8 @@ async def at_work(
         asyncio.create_task(make_findable(state.store, state.database), name="search"),
     ]
     try:
-        yield
+        async with serving_wyoming(state, on_failed):
+            yield
     finally:
         await state.retention.close()
         await state.registry.drain(state.settings.server.drain_timeout)
@@ -179,7 +183,7 @@ def create_app(
     state: ServerState,
     *,
     on_ready: Callable[[Loaded], None] = lambda _: None,
-    on_failed: Callable[[EngineError], None] = lambda _: None,
+    on_failed: Callable[[LiveAsrError], None] = lambda _: None,
 ) -> FastAPI:
     """Build the application of one server; its database is prepared.
 
@@ -204,6 +208,8 @@ def create_app(
     app.include_router(whisperlivekit.router)
     app.include_router(openai_rest.router)
     app.include_router(aymurai.router)
+    app.include_router(deepgram.router)
+    app.include_router(realtime.router)
     app.add_exception_handler(RequestValidationError, rest.tell_what_is_wrong)
     app.add_exception_handler(StorageError, rest.tell_what_fails)
 

@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from live_asr.config import Settings
-from live_asr.errors import ConfigError, EngineError, LiveAsrError, WeightsError
+from live_asr.errors import ConfigError, LiveAsrError, WeightsError
 from live_asr.inference.bringing import Bringer, Brought, Pipeline, Voices
 from live_asr.inference.channel import Load, Loaded
 from live_asr.inference.device import AUTO, cpu_count, pick_compute_type, pick_device, why_not_gpu
@@ -73,7 +73,7 @@ def _serve(settings: Settings, brought: Brought) -> None:
         gc.freeze()
         print(banner(settings, brought, loaded, address=address, workers=load.workers), flush=True)
 
-    def on_failed(error: EngineError) -> None:
+    def on_failed(error: LiveAsrError) -> None:
         if not server.should_exit:  # else it is because the server ends that they could not be loaded
             failures.append(error)
             server.should_exit = True

@@ -120,13 +120,15 @@ class MediaReader:
 
     `skipped_packets` counts the corrupt ones that were passed over, `notices` are what to tell the client.
     The first audio track is taken. Where it begins late, or its timestamps leave a gap, there is silence, so
-    that a sample's place says when it sounds; see `Timeline`.
+    that a sample's place says when it sounds; see `Timeline`. `channel` is the one that is heard; None mixes.
     """
 
-    def __init__(self, source: ByteSource, spool_directory: Path | None = None) -> None:
+    def __init__(
+        self, source: ByteSource, spool_directory: Path | None = None, channel: int | None = None
+    ) -> None:
         self._source = PeekableSource(source)
         self._spool_directory = spool_directory
-        self._mixer = Mixer()
+        self._mixer = Mixer(channel)
         self._has_told = False
         self.skipped_packets = 0
         self.notices: deque[Notice] = deque()
@@ -231,7 +233,8 @@ class Mixer:
     samples whether it comes raw or in a container.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, channel: int | None = None) -> None:
+        self._channel = channel
         self._form: tuple[tuple[str, ...], int] | None = None
         self._downmixer = Downmixer((1.0,), SAMPLE_RATE_HZ)
         self._resampler = Resampler(SAMPLE_RATE_HZ)
@@ -251,6 +254,12 @@ class Mixer:
         except (av.error.FFmpegError, ValueError) as error:
             fault = f"Audio with the channels '{frame.layout.name}' cannot be read."
             raise MediaError(fault, "Send mono or stereo.") from error
+        if self._channel is not None:
+            if self._channel >= len(names):
+                fault = f"There is no channel {self._channel}: the audio has {len(names)}, counted from 0."
+                raise MediaError(fault, "Leave `audio.channel` out to hear all of them mixed.")
+            taken = slice(self._channel, self._channel + 1)
+            names, channels = names[taken], channels[taken]
         if (names, rate_hz) != self._form:
             yield self.finish()
             self._form = (names, rate_hz)

@@ -29,7 +29,7 @@ from live_asr.sessions.cadence import Cadence
 from live_asr.sessions.decoding import open_decoder
 from live_asr.sessions.finalizer import Drained, Finalizer, Postponed
 from live_asr.sessions.metrics import Metrics
-from live_asr.sessions.policy import caption_options, models_of, speaker_options_of
+from live_asr.sessions.policy import caption_options, models_of, options_of, speaker_options_of
 from live_asr.sessions.questions import window_bytes
 from live_asr.sessions.resumption import (
     OpenSession,
@@ -93,7 +93,11 @@ class SessionRegistry:
     @property
     def has_room(self) -> bool:
         """Whether another session would be admitted now."""
-        return not self._draining and len(self._live) + self._opening < self._settings.server.max_sessions
+        return not self._draining and self._free > 0
+
+    @property
+    def _free(self) -> int:
+        return self._settings.server.max_sessions - len(self._live) - self._opening
 
     async def has_disk(self) -> bool:
         """Tell whether the disk has room for a session. Raises StorageError when that is not known."""
@@ -105,14 +109,17 @@ class SessionRegistry:
         Raises Unavailable when the server is full, shutting down or has no models at this moment,
         ClientError when it cannot do what `start` asks for, StorageError when the disk refuses.
         """
-        loaded = self._admit(self._in_language(start))
+        loaded = self.admit(start)
         session_id, token = secrets.token_hex(12), new_token()
         self._opening += 1
         try:
             if not await self.has_disk():
                 raise disk_full()
             session = Session(
-                session_id, self._in_language(start), self._options, speakers=speaker_options_of(loaded)
+                session_id,
+                self._in_language(start),
+                options_of(self._options, start),
+                speakers=speaker_options_of(loaded),
             )
             runner = self._runner_of(session, loaded)
             outbox = runner.outbox
@@ -327,7 +334,12 @@ class SessionRegistry:
             snapshot = Snapshot.from_dict(await asyncio.to_thread(self._store.state, session_id))
             snapshot = snapshot.for_models(models_of(loaded))
             session = Session.taken_up(
-                session_id, start, transcript, snapshot, self._options, speakers=speaker_options_of(loaded)
+                session_id,
+                start,
+                transcript,
+                snapshot,
+                options_of(self._options, start),
+                speakers=speaker_options_of(loaded),
             )
             runner = self._runner_of(session, loaded)
         except BaseException:
@@ -340,15 +352,21 @@ class SessionRegistry:
 
     # A new session -----------------------------------------------------------------------------------
 
-    def _admit(self, start: Start) -> Loaded:
+    def admit(self, start: Start, places: int = 1) -> Loaded:
+        """Return the models that so many sessions would have that were opened now. Raises as `open` does."""
         if self._draining:
             raise shutting_down(
                 "Open the session again in a moment, here or on another server.", close_code=1013
             )
-        loaded = self._loaded()
-        check_start(start, loaded.recognizer)
-        if not self.has_room:
+        loaded = self.check(start)
+        if self._free < places:
             raise server_full(self._settings.server.max_sessions)
+        return loaded
+
+    def check(self, start: Start) -> Loaded:
+        """Return the models, which can do what `start` asks for. Raises ClientError, and Unavailable."""
+        loaded = self._loaded()
+        check_start(self._in_language(start), loaded.recognizer)
         return loaded
 
     def _loaded(self) -> Loaded:

@@ -64,7 +64,7 @@ LIVE_BACKLOG_SAMPLES = samples(60.0)
 FILE_BACKLOG_SAMPLES = samples(20.0)
 """The same for a file, whose acknowledgements tell of what was worked off: they are what paces it."""
 LAG_INTERVAL = 1.0
-"""Seconds between two `lag` messages while audio arrives."""
+"""Seconds between two `lag` messages while audio arrives, or is caught up with."""
 
 
 class SessionRunner:
@@ -444,11 +444,14 @@ class SessionRunner:
         self._advanced()
 
     async def _report_lag(self) -> None:
+        told = self.session.lag()
         while True:
             await asyncio.sleep(LAG_INTERVAL)
-            if self._audio_since_lag:
+            lag = self.session.lag(self._unheard_samples())
+            if self._audio_since_lag or lag != told:  # what is caught up with after the last audio, too
                 self._audio_since_lag = False
-                self._tell(self.session.lag(self._unheard_samples()))
+                self._tell(lag)
+                told = lag
 
     def _unheard_samples(self) -> int:
         """Return how much audio waits to be decoded, going by what was: containers do not tell."""
