@@ -90,7 +90,8 @@ def _another_value(key: str) -> str:
     if key == "streaming.language":
         return "en"
     if default is None:
-        return "7" if "float" in str(field.annotation) else "https://example.com/x"
+        is_number = any(kind in str(field.annotation) for kind in ("int", "float"))
+        return "7" if is_number else "https://example.com/x"
     return ",".join(default) if isinstance(default, tuple) else str(default)
 
 

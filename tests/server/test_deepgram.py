@@ -356,6 +356,7 @@ async def test_the_channels_of_a_file_are_heard_alone(
     file = wav_of(np.stack((np.zeros_like(left), left), axis=1))
     answer = await transcribed(server, file, punctuate=True, multichannel=True)
     silent, said = answer["results"]["channels"]
+    assert "first 2 channels" in answer["metadata"]["warnings"][0]
     assert silent["alternatives"][0]["transcript"] == ""
     assert_same_words(said["alternatives"][0]["words"], native)
 

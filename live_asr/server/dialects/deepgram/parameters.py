@@ -173,6 +173,8 @@ def _audio(query: Query) -> tuple[dict[str, Any], int]:
     channels = query.number("channels", 1, MOST_CHANNELS)
     apart = query.flag("multichannel")
     if encoding is None or encoding in CONTAINED:
+        if apart:
+            query.warnings.append(f"`multichannel`: the first {MOST_CHANNELS} channels of a file are heard.")
         return {"encoding": "container"}, MOST_CHANNELS if apart else 1
     if encoding not in RAW:
         known = ", ".join((*RAW, *CONTAINED))
