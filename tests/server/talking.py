@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import time
+import wave
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -170,6 +172,17 @@ async def recite(url: str, recording: bytes, /, **start: Any) -> Caller:
         await caller.send(recording)
         await caller.finished()
     return caller
+
+
+def wav(pcm: bytes) -> bytes:
+    """Return `pcm_s16le` at 16 kHz as a file."""
+    out = io.BytesIO()
+    with wave.open(out, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes(pcm)
+    return out.getvalue()
 
 
 async def eventually(holds: Callable[[], bool], otherwise: Callable[[], str] = lambda: "") -> None:

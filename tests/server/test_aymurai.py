@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import uuid
-import wave
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -20,7 +18,7 @@ import pytest
 from pydantic import UUID5, BaseModel
 from scripted_pass import ScriptedPass, found
 from serving import Served, serving
-from talking import PATIENCE, Caller, eventually, recite
+from talking import PATIENCE, Caller, eventually, recite, wav
 
 from tests.started import Server
 
@@ -55,13 +53,7 @@ class Document(BaseModel):
 @pytest.fixture(scope="module")
 def speech(sample_pcm: bytes) -> bytes:
     """Nine seconds of the call, as a file."""
-    out = io.BytesIO()
-    with wave.open(out, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(16_000)
-        file.writeframes(sample_pcm[14 * SECOND_BYTES : 23 * SECOND_BYTES])
-    return out.getvalue()
+    return wav(sample_pcm[14 * SECOND_BYTES : 23 * SECOND_BYTES])
 
 
 @pytest.fixture(scope="module")

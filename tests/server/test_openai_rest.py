@@ -8,7 +8,6 @@ import io
 import json
 import math
 import subprocess
-import wave
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ import srt
 import webvtt
 from scripted_pass import ScriptedPass, found
 from serving import Served, serving
-from talking import PATIENCE, Caller, eventually, recite
+from talking import PATIENCE, Caller, eventually, recite, wav
 
 from tests.started import Server
 
@@ -62,16 +61,6 @@ async def ask(url: str, key: str, question: Callable[[openai.OpenAI], Any]) -> A
             return question(client)
 
     return await asyncio.to_thread(answer)
-
-
-def wav(pcm: bytes) -> bytes:
-    out = io.BytesIO()
-    with wave.open(out, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(16_000)
-        file.writeframes(pcm)
-    return out.getvalue()
 
 
 def words_of(caller: Caller) -> list[Message]:
