@@ -46,7 +46,7 @@ const STORES = ["talks", "sound", "messages"];
 /** How long to wait before another try to write, where the browser has no room. */
 const RETRY_MS = 2_000;
 /** How long to wait for another tab to let go of a talk: one that looks whether it is free has it for an instant, too. */
-const FREE_MS = 1_000;
+const FREE_MS = 2_000;
 /** A talk whose sound the server has, all of it, is offered for so long: by then its session is over. */
 const OFFERED_MS = 3_600_000;
 
@@ -112,7 +112,7 @@ export class Keeper {
    * @returns {Promise<Kept | null>}
    */
   static async takeUp(id) {
-    const release = await hold(id);
+    const release = await hold(id, FREE_MS);
     if (!release) return null;
     const database = await theDatabase();
     /** @type {About | undefined} */
@@ -292,7 +292,7 @@ export async function keptTalks(changed) {
 
 /** Keep nothing of a talk any more; true where no other tab has it. @param {string} id */
 export async function discard(id) {
-  const release = await hold(id);
+  const release = await hold(id, FREE_MS);
   if (!release) return false;
   await eraseTalk(id);
   release();
@@ -314,13 +314,15 @@ async function eraseTalk(id) {
  * Take a talk for this tab alone; null where another one has it. Browsers without locks are trusted to have one tab.
  *
  * @param {string} id
+ * @param {number} [patience_ms]  of a talk that another tab may have
  * @returns {Promise<(() => void) | null>} gives it free
  */
-function hold(id) {
+function hold(id, patience_ms) {
   if (!navigator.locks) return Promise.resolve(() => {});
   return new Promise((resolve) => {
     const holding = () => new Promise((release) => resolve(() => release(null)));
-    navigator.locks.request(LOCK + id, { signal: AbortSignal.timeout(FREE_MS) }, holding).catch(() => resolve(null));
+    const options = patience_ms ? { signal: AbortSignal.timeout(patience_ms) } : {};
+    navigator.locks.request(LOCK + id, options, holding).catch(() => resolve(null));
   });
 }
 
