@@ -22,7 +22,9 @@ class Presenter:
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
         self._socket.send(json.dumps({"type": "start", "pace": "fast", "final_pass": False}))
-        self.session: str = json.loads(self._socket.recv())["session"]
+        ready = json.loads(self._socket.recv())
+        self.session: str = ready["session"]
+        self.key = {"Authorization": f"Bearer {ready['token']}"}
 
     def speak(self, audio: bytes) -> None:
         """Send audio, and wait until its words are committed."""

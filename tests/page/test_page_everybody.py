@@ -61,15 +61,15 @@ def done(opened: Visit) -> ScriptedServer:
 BEYOND = """() => [...document.querySelectorAll("button, select, input, a")].filter((control) => {
     if (!control.checkVisibility() || control.closest(".sr-only, .stage-tools")) return false;
     const { left, right, top, bottom } = control.getBoundingClientRect();
-    const box = control.closest("#captions")?.getBoundingClientRect();
-    const page = document.documentElement;
-    return left < -1 || right > innerWidth + 1 || (!box && (top < -1 || bottom > page.scrollHeight + 1));
+    const box = control.closest("#captions, .lanes");
+    const [above, below] = [top + scrollY, bottom + scrollY - document.documentElement.scrollHeight];
+    return left < -1 || right > innerWidth + 1 || (!box && (above < -1 || below > 1));
 }).map((control) => control.id || control.className)"""
 """Controls that no scrolling brings into the window."""
 
 OVERPRINTED = """() => {
     const all = [...document.querySelectorAll("button, select, summary, #advice, .notice span")]
-        .filter((one) => one.checkVisibility() && !one.closest("#captions, .lane, [inert]"));
+        .filter((one) => one.checkVisibility() && !one.closest("#captions, .lanes, [inert]"));
     const boxes = all.map((one) => [one, one.getBoundingClientRect()]);
     return boxes.flatMap(([a, p], at) => boxes.slice(at + 1)
         .filter(([b, q]) => !a.contains(b) && !b.contains(a)
