@@ -154,6 +154,13 @@ def test_the_openapi_description_names_every_route(client: httpx.Client) -> None
         "/v1/sessions/{session_id}/names",
         "/v1/sessions/{session_id}/qr.svg",
         "/v1/sessions/{session_id}/transcript.{extension}",
+        "/asr/transcribe",
+        "/asr/transcribe/stream",
+        "/health",
+        "/v1/audio/transcriptions",
+        "/v1/audio/translations",
+        "/v1/models",
+        "/v1/models/{name}",
     }
     for path in description["paths"].values():
         for operation in path.values():
