@@ -143,7 +143,7 @@ export default {
   },
 
   OFFER: {
-    title: (time) => `Ihr Vortrag von ${time} ist noch offen.`,
+    title: (time) => `Ihr Vortrag (${time}) ist noch offen.`,
     detail: (amount) => `${amount} Ton davon sind hier gespeichert und haben den Server vielleicht noch nicht erreicht.`,
     dayAndTime: (day, time) => `${day}, ${time}`,
     goOn: "Fortsetzen",
