@@ -218,6 +218,7 @@ export default {
     heroTitle: "Sprechen und mitlesen",
     heroDetail: "Klicken Sie auf „Start“ und sprechen Sie: Ihre Worte erscheinen hier, während Sie reden.",
     heroMore: "Oder ziehen Sie eine Aufnahme irgendwo auf diese Seite.",
+    listening: "Hört zu",
     heroListening: "Die Wörter erscheinen hier kurz nachdem sie gesprochen wurden.",
     heroTranscribing: "Die Wörter erscheinen hier kurz nachdem sie erkannt wurden.",
     jump: "Zum Live-Text",
@@ -447,6 +448,7 @@ export default {
   PILL: {
     connecting: "Verbindung wird hergestellt",
     open: "Live",
+    paused: "Pausiert",
     reconnecting: "Verbindung wird wiederhergestellt, nichts geht verloren",
     finishing: "Wird abgeschlossen",
     over: "Beendet",

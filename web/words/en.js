@@ -212,6 +212,7 @@ export default {
     heroTitle: "Speak, and read along",
     heroDetail: "Press Start and talk: your words appear here as you say them.",
     heroMore: "Or drop a recording anywhere on this page.",
+    listening: "Listening",
     heroListening: "The words appear here a moment after they are spoken.",
     heroTranscribing: "The words appear here a moment after they are recognised.",
     jump: "Jump to live",
@@ -446,6 +447,7 @@ export default {
   PILL: {
     connecting: "Connecting",
     open: "Live",
+    paused: "Paused",
     reconnecting: "Reconnecting, nothing is lost",
     finishing: "Finishing",
     over: "Ended",

@@ -203,6 +203,7 @@ export default {
     heroTitle: "Hable y lea al momento",
     heroDetail: "Pulse Iniciar y hable: sus palabras aparecen aquí mientras las dice.",
     heroMore: "O arrastre una grabación a cualquier parte de esta página.",
+    listening: "Escuchando",
     heroListening: "Las palabras aparecen aquí un momento después de pronunciarse.",
     heroTranscribing: "Las palabras aparecen aquí un momento después de reconocerse.",
     jump: "Ir al directo",
@@ -430,6 +431,7 @@ export default {
   PILL: {
     connecting: "Conectando",
     open: "En directo",
+    paused: "En pausa",
     reconnecting: "Reconectando, no se pierde nada",
     finishing: "Finalizando",
     over: "Terminado",

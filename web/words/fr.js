@@ -210,6 +210,7 @@ export default {
     heroTitle: "Parlez et suivez le texte",
     heroDetail: "Cliquez sur Démarrer et parlez : vos mots s’affichent ici à mesure que vous les dites.",
     heroMore: "Ou déposez un enregistrement n’importe où sur cette page.",
+    listening: "À l’écoute",
     heroListening: "Les mots s’affichent ici un instant après avoir été prononcés.",
     heroTranscribing: "Les mots s’affichent ici un instant après avoir été reconnus.",
     jump: "Revenir au direct",
@@ -442,6 +443,7 @@ export default {
   PILL: {
     connecting: "Connexion",
     open: "En direct",
+    paused: "En pause",
     reconnecting: "Reconnexion, rien n’est perdu",
     finishing: "Finalisation",
     over: "Terminé",

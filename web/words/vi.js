@@ -190,6 +190,7 @@ export default {
     heroTitle: "Nói và đọc theo",
     heroDetail: "Nhấn Bắt đầu và nói: lời của bạn hiện ra ở đây ngay khi bạn nói.",
     heroMore: "Hoặc thả một bản ghi âm vào bất kỳ đâu trên trang này.",
+    listening: "Đang nghe",
     heroListening: "Các từ hiện ra ở đây ngay sau khi được nói.",
     heroTranscribing: "Các từ hiện ra ở đây ngay sau khi được nhận dạng.",
     jump: "Về trực tiếp",
@@ -414,6 +415,7 @@ export default {
   PILL: {
     connecting: "Đang kết nối",
     open: "Trực tiếp",
+    paused: "Tạm dừng",
     reconnecting: "Đang kết nối lại, không mất gì cả",
     finishing: "Đang hoàn tất",
     over: "Đã kết thúc",
