@@ -1,7 +1,6 @@
 /** What readers in the audience may choose: the size of the text, light or dark, and a file to take home. */
 
 import { find, setText } from "./elements.js";
-import { label } from "./labels.js";
 import { save } from "./saving.js";
 import { hasWords, transcriptOf } from "./state.js";
 import { AUDIENCE } from "./words.js";
@@ -28,7 +27,6 @@ const SCHEMES = { auto: "light dark", light: "light", dark: "dark" };
  * @param {Record<string, string>} headers that let the page fetch the transcript
  */
 export function wireReading(reflow, current, headers) {
-  label(AUDIENCE);
   const chosen = remembered();
   const apply = () => {
     document.documentElement.style.setProperty("--reading-size", String(chosen.size / NORMAL));

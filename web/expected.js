@@ -1,6 +1,7 @@
 /** Words to expect: checked where they are typed, kept in lists by name, and loaded from files. */
 
 import { make } from "./elements.js";
+import { locale } from "./locale.js";
 import { EXPECTED } from "./words.js";
 
 /** So many words to expect, each of so many characters, does a server take. */
@@ -173,7 +174,7 @@ export class Expected {
 
   /** @param {string} chosen */
   #showLists(chosen) {
-    const names = Object.keys(this.#kept).sort((a, b) => a.localeCompare(b));
+    const names = Object.keys(this.#kept).sort((a, b) => a.localeCompare(b, locale));
     const first = names.length > 0 ? EXPECTED.choose : EXPECTED.none;
     this.#lists.replaceChildren(new Option(first, ""), ...names.map((name) => new Option(name, name)));
     this.#lists.value = chosen;

@@ -2,6 +2,7 @@
 
 import { Refused, list } from "./archive.js";
 import { find, make } from "./elements.js";
+import { locale } from "./locale.js";
 import { PAST, clock } from "./words.js";
 
 /** @typedef {import("./archive.js").Entry} Entry */
@@ -82,7 +83,7 @@ export function sentenceOf(error) {
 
 /** When a session was, how long, and how it stands. @param {Entry} entry */
 export function aboutOf({ created, duration, state }) {
-  const begun = new Date(created).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+  const begun = new Date(created).toLocaleString(locale, { dateStyle: "medium", timeStyle: "short" });
   const length = duration === null ? "" : clock(duration);
   return [begun, length, Object.hasOwn(PAST.states, state) ? PAST.states[state] : ""].filter(Boolean).join(" · ");
 }

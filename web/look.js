@@ -62,8 +62,8 @@ export const VALUES = { position: ["top", "middle", "bottom"], align: ["start", 
 /** Families that every browser has in some form; CSS writes them without quotes. */
 export const GENERIC_FONTS = ["serif", "sans-serif", "monospace", "system-ui", "ui-rounded"];
 
-/** Parameters of a link that say which page it is. */
-const KINDS = ["overlay", "stage"];
+/** Parameters of a link that say which page it is, and in which language. */
+const NOT_OF_A_LOOK = new Set(["overlay", "stage", "lang"]);
 /** Keeps a family's name from being anything else in CSS. */
 const FONT = /^[\p{L}\p{M}\p{N} _-]{1,60}$/u;
 const FLAGS = new Map([
@@ -89,7 +89,7 @@ export function readLook(parameters, kind) {
   /** @type {Problem[]} */
   const problems = [];
   for (const [name, value] of parameters) {
-    if (KINDS.includes(name)) continue;
+    if (NOT_OF_A_LOOK.has(name)) continue;
     const isKnown = Object.hasOwn(look, name);
     const read = isKnown ? valueOf(name, value.trim()) : undefined;
     if (read === undefined) problems.push({ name, value, isKnown });
@@ -107,9 +107,11 @@ export function readLook(parameters, kind) {
  */
 export function writeLook(link, kind, look) {
   const url = new URL(link);
+  const tongue = url.searchParams.get("lang");
   url.pathname = url.pathname.replace(/\/overlay\/([^/]+)$/, "/watch/$1"); // which would be an overlay whatever else it says
   url.search = "";
   url.searchParams.set(kind, "1");
+  if (tongue) url.searchParams.set("lang", tongue);
   for (const [name, value] of Object.entries(look)) {
     if (value === /** @type {any} */ (DEFAULTS[kind])[name]) continue;
     url.searchParams.set(name, typeof value === "boolean" ? String(Number(value)) : String(value).replace("#", ""));

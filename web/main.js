@@ -8,6 +8,8 @@ import { find } from "./elements.js";
 import { Expected } from "./expected.js";
 import { Keeper, discard, keptTalks } from "./keeping.js";
 import { keepKey } from "./keys.js";
+import { label } from "./labels.js";
+import { TONGUES, chooseTongue, chosenTongue } from "./locale.js";
 import { listMicrophones } from "./microphone.js";
 import { Meter } from "./meter.js";
 import { Names } from "./names.js";
@@ -23,7 +25,7 @@ import { Stage } from "./stage.js";
 import { canGiveUp, canPause, initialState, isActive, isFinalAwaited, plainText, reduce, transcriptOf, wordCount, wouldLoseWords } from "./state.js";
 import { View, showLanguages, showMicrophones, transcriptOfLink } from "./view.js";
 import { Wake } from "./wake.js";
-import { NOTICES, SAVING, SHORTCUTS, onlyOneTaken } from "./words.js";
+import { FORMATS, NOTICES, PAGE, SHARE, SHORTCUTS, onlyOneTaken } from "./words.js";
 
 /** How long a notice stays, and how long the copy button says that it has copied. */
 const NOTICE_MS = 15_000;
@@ -152,12 +154,11 @@ function replayFirst(files) {
 /** @param {File} file */
 function replayFile(file) {
   if (isActive(state)) {
-    const message = "Stop the current captions first, then add the recording again.";
-    dispatch({ type: "page.noticed", code: "busy", message });
+    dispatch({ type: "page.noticed", code: "busy", message: NOTICES.busy });
   } else if (file.size === 0) {
     session?.abandon();
-    const hint = "Choose another recording.";
-    dispatch({ type: "page.failed", code: "file_empty", message: `“${file.name}” is empty.`, hint });
+    const [message, hint] = [NOTICES.file_empty(file.name), NOTICES.file_empty_hint];
+    dispatch({ type: "page.failed", code: "file_empty", message, hint });
   } else {
     start(file);
   }
@@ -182,8 +183,7 @@ async function nameSpeaker(label, name) {
   const own = namesByPart(state.cast.names, state.parts);
   const kept = await Promise.all(own.map((part) => names.keep(part.address, part.names)));
   if (kept.every(Boolean)) return;
-  const message = "The server couldn't save the name: it stays on this page and in the files you save here.";
-  dispatch({ type: "page.noticed", code: "name_not_kept", message });
+  dispatch({ type: "page.noticed", code: "name_not_kept", message: NOTICES.name_not_kept });
 }
 
 async function refreshMicrophones() {
@@ -192,14 +192,14 @@ async function refreshMicrophones() {
 
 async function copyText() {
   const copied = await copy(plainText(state));
-  find("copy-label").textContent = copied ? "Copied" : "Not copied";
-  setTimeout(() => (find("copy-label").textContent = "Copy"), COPIED_MS);
+  find("copy-label").textContent = copied ? PAGE.copied : PAGE.notCopied;
+  setTimeout(() => (find("copy-label").textContent = PAGE.copy), COPIED_MS);
 }
 
 async function copyLink() {
   const copied = await copy(find("share-link").value);
-  find("share-copy").textContent = copied ? "Copied" : "Not copied";
-  setTimeout(() => (find("share-copy").textContent = "Copy the link"), COPIED_MS);
+  find("share-copy").textContent = copied ? PAGE.copied : PAGE.notCopied;
+  setTimeout(() => (find("share-copy").textContent = SHARE.copyLink), COPIED_MS);
 }
 
 /** @param {MouseEvent} event a click in the Save menu */
@@ -213,9 +213,9 @@ async function saveTranscript(event) {
   const isOwn = Object.keys(transcript.links).length === 0 || !(await names.areKept(transcript.address));
   const format = link.dataset.format ?? "txt";
   const isSaved = await save(transcript, format, isOwn);
-  if (!canBeMade(format) && !isSaved) dispatch({ type: "page.noticed", code: "not_saved", message: SAVING.notSaved });
-  else if (!isSaved && !isOwn) dispatch({ type: "page.noticed", code: "saved_here", message: SAVING.savedHere });
-  if (isFinalAwaited(state)) dispatch({ type: "page.noticed", code: "saved_live", message: SAVING.savedLive });
+  if (!canBeMade(format) && !isSaved) dispatch({ type: "page.noticed", code: "not_saved", message: NOTICES.not_saved });
+  else if (!isSaved && !isOwn) dispatch({ type: "page.noticed", code: "saved_here", message: NOTICES.saved_here });
+  if (isFinalAwaited(state)) dispatch({ type: "page.noticed", code: "saved_live", message: NOTICES.saved_live });
 }
 
 function toggleStage() {
@@ -313,6 +313,13 @@ function wireChoices() {
   refreshMicrophones();
 }
 
+/** The page comes again in another language: a session under way asks before it goes. */
+function wireTongue() {
+  find("tongue").append(...Object.entries(TONGUES).map(([tongue, name]) => new Option(name, tongue)));
+  find("tongue").value = chosenTongue();
+  find("tongue").addEventListener("change", () => chooseTongue(find("tongue").value));
+}
+
 function wireDrop() {
   const isFile = (/** @type {DragEvent} */ event) => event.dataTransfer?.types.includes("Files");
   addEventListener("dragover", (event) => {
@@ -353,6 +360,8 @@ function countDown() {
 }
 
 takeToken();
+label({ ...FORMATS, ...PAGE, ...SHARE });
+wireTongue();
 wireControls();
 wireChoices();
 wireDrop();

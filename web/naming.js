@@ -1,5 +1,7 @@
 /** Typing a name where the name stands: a press on it makes it an input, Enter or leaving keeps it, Escape does not. */
 
+import { SPEAKERS } from "./words.js";
+
 /** Container → its name at which the Tab key stops. @type {WeakMap<HTMLElement, HTMLElement>} */
 const STOPS = new WeakMap();
 /** The longest name that the server keeps. */
@@ -56,7 +58,7 @@ function typeOver(button, { typed, named, began, ended }) {
   input.className = "naming";
   input.value = before;
   input.placeholder = button.textContent ?? "";
-  input.ariaLabel = `Name of ${button.textContent}`;
+  input.ariaLabel = SPEAKERS.nameOf(button.textContent ?? "");
   input.maxLength = LONGEST;
   input.autocomplete = "off";
   input.spellcheck = false;

@@ -6,7 +6,7 @@
 import { make, setText } from "./elements.js";
 import { colorOf, shownName } from "./speakers.js";
 import { textOf } from "./turns.js";
-import { clock } from "./words.js";
+import { SPEAKERS, clock } from "./words.js";
 
 /**
  * @typedef {import("./messages.js").Word} Word
@@ -109,7 +109,7 @@ export function nameButton() {
   const button = document.createElement("button");
   button.className = "speaker";
   button.type = "button";
-  button.title = "Name this speaker";
+  button.title = SPEAKERS.rename;
   button.tabIndex = -1; // one name is enough to stop at; arrow keys go on from there
   return button;
 }

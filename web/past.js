@@ -3,7 +3,9 @@
 import { takeToken } from "./access.js";
 import { find } from "./elements.js";
 import { History } from "./history.js";
+import { label } from "./labels.js";
 import { Opened } from "./opened.js";
+import { FORMATS, PAST_PAGE } from "./words.js";
 
 const list = new History();
 const opened = new Opened({
@@ -37,7 +39,8 @@ function clicked(event) {
   find(link.matches(".back") ? "search" : "title").focus({ preventScroll: true });
 }
 
-const TITLE = document.title;
+const TITLE = `${PAST_PAGE.title} · live-asr`;
+label({ ...FORMATS, ...PAST_PAGE });
 takeToken();
 document.addEventListener("click", clicked);
 addEventListener("popstate", show);

@@ -135,8 +135,8 @@ export class Session {
       this.#dispatch({
         type: "page.failed",
         code: "file_unreadable",
-        message: `“${file.name}” cannot be read.`,
-        hint: "It may have been moved, or its drive taken away. Choose it again.",
+        message: NOTICES.file_unreadable(file.name),
+        hint: NOTICES.file_unreadable_hint,
       });
       this.abandon();
     }
@@ -149,8 +149,7 @@ export class Session {
       this.#pluggedIn();
     } catch {
       if (this.#isUnplugged) return;
-      const message = "The other microphone could not be opened; listening to the same one as before.";
-      this.#dispatch({ type: "page.noticed", code: "microphone_unchanged", message });
+      this.#notice("microphone_unchanged", NOTICES.microphone_unchanged);
     }
   }
 
@@ -356,7 +355,7 @@ export class Session {
   #damaged(lost_bytes) {
     const message = this.#keeper
       ? NOTICES.audio_lost(this.#secondsOf(lost_bytes))
-      : "The server has lost some of the recording that it had already. Add it again afterwards to have all of it.";
+      : NOTICES.recording_lost;
     this.#notice("audio_lost", message);
   }
 
@@ -377,8 +376,7 @@ export class Session {
     const missing_bytes = isUnread ? this.#file_bytes - taken_bytes : untaken_bytes;
     if (missing_bytes <= 0) return;
     this.#dispatch({ type: "page.file_cut", share: missing_bytes / this.#file_bytes });
-    const message = "The connection was away for longer than the server waits: it has ended the session.";
-    this.#dispatch({ type: "page.noticed", code: "ended_while_away", message });
+    this.#notice("ended_while_away", NOTICES.ended_while_away);
   }
 
   /**

@@ -4,7 +4,6 @@ import { authorization } from "./access.js";
 import { at } from "./addresses.js";
 import { find } from "./elements.js";
 import { permission } from "./keys.js";
-import { label } from "./labels.js";
 import { SHARE } from "./words.js";
 
 /** How long the server may take. */
@@ -16,7 +15,6 @@ const OWN_MACHINE = /(^|\.)localhost$|^127\.|^\[::1\]$/;
 export async function showShare(address) {
   const code = find("share-code");
   const problem = find("share-problem");
-  label(SHARE, find("share-panel"));
   find("share-here").hidden = !OWN_MACHINE.test(location.hostname);
   code.hidden = true;
   problem.hidden = true;
@@ -38,7 +36,7 @@ export async function showShare(address) {
     code.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(svg)}`;
     code.hidden = false;
   } catch {
-    problem.textContent = "The server isn't answering. Open this panel again in a moment.";
+    problem.textContent = SHARE.unreachable;
     problem.hidden = false;
   }
 }

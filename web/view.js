@@ -12,7 +12,7 @@ import { nameSpeakersIn, namesChanged } from "./naming.js";
 import { typedName } from "./speakers.js";
 import { canGiveUp, canPause, detectedLanguage, hasWords, isActive, isFinalAwaited, liveTranscriptOf, shownRevision, shownUtterances, transcriptOf } from "./state.js";
 import { Timeline } from "./timeline.js";
-import { behind, hallWords, hearing, LOCKED, percent, TALK, timeShown, wordsFor } from "./words.js";
+import { behind, hallWords, hearing, PAGE, NOTICES, percent, TALK, timeShown, wordsFor } from "./words.js";
 
 /**
  * @typedef {import("./state.js").State} State
@@ -84,7 +84,7 @@ export class View {
     find("lag").hidden = behind(state) === "";
     find("lag").classList.toggle("far", (state.lag?.seconds ?? 0) >= FAR_BEHIND);
     setText(find("hearing"), hearing(state));
-    setText(find("jump-label"), state.phase === "live" ? "Jump to live" : "Jump to the end");
+    setText(find("jump-label"), state.phase === "live" ? PAGE.jump : PAGE.jumpToEnd);
     find("hero").hidden = !isEmpty;
     renderHero(state, title, detail);
     setText(find("advice"), detail);
@@ -116,7 +116,7 @@ export class View {
     find("who").hidden = !final;
     if (!final) return;
     find("who-details").hidden = final.talks.length === 0;
-    find("revision").textContent = isLiveShown ? "Show the final text" : "Show the live captions";
+    find("revision").textContent = isLiveShown ? PAGE.showFinal : PAGE.showLive;
     this.#timeline.render(final, cast);
   }
 
@@ -198,7 +198,7 @@ export class View {
         text.textContent = message;
         close.type = "button";
         close.textContent = "×";
-        close.ariaLabel = "Dismiss";
+        close.ariaLabel = NOTICES.dismiss;
         close.addEventListener("click", () => this.#events.dismissed(code));
         notice.append(text, close);
         return notice;
@@ -227,31 +227,31 @@ export function transcriptOfLink(link, state) {
  */
 export function showMicrophones(devices, chosen) {
   const named = devices.filter(({ deviceId }) => deviceId !== "default" && deviceId !== "communications");
-  const options = named.map(({ deviceId, label }, at) => option(deviceId, label || `Microphone ${at + 1}`));
+  const options = named.map(({ deviceId, label }, at) => option(deviceId, label || PAGE.microphoneNumber(at + 1)));
   const select = find("microphone");
-  select.replaceChildren(option("", "Default microphone"), ...options);
+  select.replaceChildren(option("", PAGE.defaultMicrophone), ...options);
   select.value = named.some(({ deviceId }) => deviceId === chosen) ? chosen : "";
 }
 
 /** List the languages. @param {string} chosen Whisper's code */
 export function showLanguages(chosen) {
   const select = find("language");
-  select.append(...languages(navigator.languages).map(({ code, name }) => option(code, name)));
+  select.append(...languages().map(({ code, name }) => option(code, name)));
   select.value = chosen;
 }
 
 /** What stands where no language is chosen. @param {State} state */
 function detected(state) {
   const language = detectedLanguage(state);
-  return language && find("language").value === "" ? `${nameOf(language)} (detected)` : "Detect language";
+  return language && find("language").value === "" ? PAGE.detected(nameOf(language)) : PAGE.detect;
 }
 
 /** What the main button does now. @param {State} state */
 function startLabel(state) {
-  if (state.phase === "live") return "Stop";
-  if (canGiveUp(state)) return "Give up";
-  if (isActive(state) || state.phase === "full") return "Cancel";
-  return state.phase === "finishing" && !state.complete ? "Finishing" : "Start";
+  if (state.phase === "live") return PAGE.stop;
+  if (canGiveUp(state)) return PAGE.giveUp;
+  if (isActive(state) || state.phase === "full") return PAGE.cancel;
+  return state.phase === "finishing" && !state.complete ? PAGE.finishing : PAGE.start;
 }
 
 /** What has been said to the server for good cannot be changed now. @param {State} state */
@@ -259,7 +259,7 @@ function renderLocks({ phase }) {
   const isLocked = phase === "connecting" || phase === "live";
   for (const control of document.querySelectorAll("[data-locks]")) control.toggleAttribute("disabled", isLocked);
   for (const reason of document.querySelectorAll("[data-locked]")) {
-    setText(/** @type {HTMLElement} */ (reason), isLocked ? LOCKED : "");
+    setText(/** @type {HTMLElement} */ (reason), isLocked ? PAGE.locked : "");
   }
 }
 
@@ -267,12 +267,12 @@ function renderLocks({ phase }) {
 function renderHero(state, title, detail) {
   find("hero-more").hidden = state.phase !== "idle";
   if (state.phase === "idle") {
-    setText(find("hero-title"), "Speak, and read along");
-    setText(find("hero-detail"), "Press Start and talk: your words appear here as you say them.");
+    setText(find("hero-title"), PAGE.heroTitle);
+    setText(find("hero-detail"), PAGE.heroDetail);
   } else if (state.phase === "live" && detail === "") {
     const isFile = state.source === "file";
-    setText(find("hero-title"), isFile ? "Transcribing" : "Listening");
-    setText(find("hero-detail"), `The words appear here a moment after they are ${isFile ? "recognised" : "spoken"}.`);
+    setText(find("hero-title"), isFile ? title : PAGE.listening);
+    setText(find("hero-detail"), isFile ? PAGE.heroTranscribing : PAGE.heroListening);
   } else {
     setText(find("hero-title"), title);
     setText(find("hero-detail"), detail);
@@ -282,7 +282,7 @@ function renderHero(state, title, detail) {
 /** Name the model, and offer only languages that it knows. @param {State} state */
 function renderSession({ session }) {
   if (!session) return;
-  setText(find("about"), session.model ? `Recognised by Whisper ${session.model}, on this server.` : "");
+  setText(find("about"), session.model ? PAGE.model(session.model) : "");
   for (const choice of find("language").options) {
     choice.disabled = choice.value !== "" && session.languages !== null && !session.languages.includes(choice.value);
   }

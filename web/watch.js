@@ -7,39 +7,26 @@ import { Captions } from "./captions.js";
 import { find, make, setText } from "./elements.js";
 import { Follow } from "./follow.js";
 import { LastLines } from "./last-lines.js";
+import { label } from "./labels.js";
 import { kindOf, readLook, wear } from "./look.js";
 import { initialState, reduce, shownRevision, shownUtterances } from "./state.js";
 import { Wake } from "./wake.js";
 import { Watching } from "./watching.js";
-import { AUDIENCE } from "./words.js";
-import { TALK } from "./words.js";
+import { AUDIENCE, EMPTY, FORMATS, PILL } from "./words.js";
 
 /** @typedef {import("./watching.js").Line} Line */
 
-/** What the pill says. @type {Record<Line | "paused" | "broken" | "erased", [title: string, tone: string]>} */
-const PILL = {
-  connecting: ["Connecting", "busy"],
-  open: ["Live", "live"],
-  paused: [TALK.paused, "calm"],
-  reconnecting: ["Reconnecting, nothing is lost", "busy"],
-  over: ["Ended", "good"],
-  broken: ["Ended early", "bad"],
-  erased: ["Erased", "bad"],
-  unknown: ["Not found", "bad"],
-  unauthorized: ["Not allowed", "bad"],
-};
-
-/** What stands where there is nothing to read. @type {Record<Line | "paused" | "broken" | "erased", string>} */
-const EMPTY = {
-  connecting: "Connecting …",
-  open: "The captions appear here as soon as somebody speaks.",
-  paused: "The captions are paused. They will go on here.",
-  reconnecting: "The connection was lost. Reconnecting …",
-  over: "Nothing was said in this session.",
-  broken: "This session ended before anything was said.",
-  erased: "This session was erased.",
-  unknown: "This session doesn't exist. It may have been erased: ask for a new link.",
-  unauthorized: "This link is incomplete: ask for a new one.",
+/** How each state looks. @type {Record<Line | "paused" | "broken" | "erased", string>} */
+const TONES = {
+  connecting: "busy",
+  open: "live",
+  paused: "calm",
+  reconnecting: "busy",
+  over: "good",
+  broken: "bad",
+  erased: "bad",
+  unknown: "bad",
+  unauthorized: "bad",
 };
 
 const session = decodeURIComponent(here().split("/")[2] ?? "");
@@ -47,6 +34,7 @@ const session = decodeURIComponent(here().split("/")[2] ?? "");
 const kind = kindOf({ pathname: here(), search: location.search });
 const token = new URLSearchParams(location.hash.slice(1)).get("token") ?? "";
 
+label({ ...FORMATS, ...AUDIENCE });
 const captions = new Captions(find("transcript"));
 const lastLines = kind && showLastLines(kind);
 const follow = new Follow(find("captions"), (following) => (find("jump").hidden = following || kind !== null));
@@ -120,7 +108,8 @@ function outcome() {
 }
 
 function renderLine() {
-  const [title, tone] = line === "open" && state.complete ? ["Finishing", "busy"] : PILL[outcome()];
+  const isFinishing = line === "open" && state.complete;
+  const [title, tone] = isFinishing ? [PILL.finishing, "busy"] : [PILL[outcome()], TONES[outcome()]];
   document.body.dataset.line = line;
   document.body.dataset.tone = tone;
   setText(find("phase"), title);
