@@ -108,8 +108,8 @@ def test_nothing_english_is_left_over_and_the_smallest_screen_has_room(
         if path == "/":
             page.locator("#settings-open").click()
             expect(page.locator("#settings")).to_be_visible()
-            assert page.evaluate(CUT_OFF) == []
             opened.photograph(f"language-{tongue}-settings")
+            assert page.evaluate(CUT_OFF) == []
 
 
 def test_the_readers_language_is_taken_and_another_can_be_chosen_and_is_remembered(
