@@ -39,7 +39,7 @@ function clicked(event) {
   find(link.matches(".back") ? "search" : "title").focus({ preventScroll: true });
 }
 
-const TITLE = `${PAST_PAGE.title} · live-asr`;
+const TITLE = (document.title = `${PAST_PAGE.title} · live-asr`);
 label({ ...FORMATS, ...PAST_PAGE });
 takeToken();
 document.addEventListener("click", clicked);

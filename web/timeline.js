@@ -3,7 +3,7 @@
 import { make, setText } from "./elements.js";
 import { nameButton, paint } from "./paragraph.js";
 import { shownName } from "./speakers.js";
-import { SPEAKERS, clock, percent, seconds } from "./words.js";
+import { SPEAKERS, clock, rounded, seconds } from "./words.js";
 
 /**
  * @typedef {import("./final.js").Final} Final
@@ -83,7 +83,7 @@ export class Timeline {
     lane.role = "group";
     lane.dataset.label = label;
     lane.append(...turns.map((turn) => this.#turn(label, turn, at)));
-    part.textContent = share(part_);
+    part.textContent = rounded(share);
     amount.append(`${seconds(duration)} `, part);
     row.append(name, lane, amount);
     return { label, row, name, lane };

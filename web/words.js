@@ -142,7 +142,12 @@ export function offerOf({ begun, held_bytes, rate_hz }) {
   };
 }
 
-/** @param {number} fraction 0 to 1 */
+/** A share of something. @param {number} fraction 0 to 1 */
+export function rounded(fraction) {
+  return percents.format(fraction);
+}
+
+/** How far something is: never all before it is over. @param {number} fraction 0 to 1 */
 export function percent(fraction) {
   return percents.format(Math.floor(fraction * 100) / 100);
 }

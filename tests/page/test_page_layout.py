@@ -175,7 +175,7 @@ def test_who_talks_for_minutes_without_a_pause_gets_paragraphs_and_no_word_is_lo
 # Weight -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["/", "/watch/abc", "/web/look.html"])
+@pytest.mark.parametrize("path", ["/", "/?lang=fr", "/watch/abc", "/web/look.html"])
 def test_a_page_weighs_little_and_comes_compressed(
     launch_browser: Any, server: Server, visit: OpenPage, path: str
 ) -> None:
