@@ -1,4 +1,4 @@
-"""The page in each of its languages: the tables agree, nothing English is left over, and all of it has room."""
+"""The page in each of its languages: the tables agree, nothing English is left, all of it has room."""
 
 from __future__ import annotations
 
@@ -152,7 +152,8 @@ def test_numbers_plurals_and_names_are_written_in_the_pages_language(
         const { shownName } = await import("/web/speakers.js");
         const { nameOf } = await import("/web/languages.js");
         return [amount(5.25), amount(75), percent(0.299), PAST.speakers(1), PAST.speakers(2),
-            STATUS.summary(1, "1", 1, "0:01"), shownName("SPEAKER_01", { names: {}, speakers: [] }), nameOf("it")];
+            STATUS.summary(1, "1", 1, "0:01"),
+            shownName("SPEAKER_01", { names: {}, speakers: [] }), nameOf("it")];
     }"""
     page = visit(browser, f"{server.url}/?lang=en").page
     assert page.evaluate(said) == [
