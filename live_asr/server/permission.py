@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+from ipaddress import IPv6Address, ip_address
 
 from fastapi import HTTPException, Request
 
@@ -18,8 +19,9 @@ READ_ONLY = (
     "the server's token as `Authorization: Bearer`."
 )
 NO_KEY = (
-    "Only who opened this session may change it and hear its audio: send its key (`token` of `ready`) as "
-    "`Authorization: Bearer`. Who runs the server can set `server.token`, which opens all sessions."
+    "From another machine only who opened this session may change it and hear its audio: send its key "
+    "(`token` of `ready`) as `Authorization: Bearer`. Who runs the server can set `server.token`, which opens "
+    "all sessions."
 )
 
 
@@ -50,13 +52,30 @@ def may_read(session_id: str, given: str | None, state: ServerState) -> bool:
     return any(allowed)
 
 
+def is_from_here(request: Request) -> bool:
+    """Tell whether a request comes from the machine that the server runs on, through no proxy."""
+    if any(name == "forwarded" or name.startswith("x-forwarded-") for name in request.headers):
+        return False
+    try:
+        address = ip_address(request.client.host if request.client else "")
+    except ValueError:
+        return False
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return address.is_loopback
+
+
 async def may_change(session_id: str, request: Request, state: ServerState) -> bool:
     """Tell whether a request presents the server's token or the session's own key.
 
+    Where the operator has set no token, programs on the server's own machine may change all sessions, too.
     Raises KeyError where there is no such session, unless the request may change all of them.
     """
     given = bearer_token(request.headers.get("authorization"), [])
     if is_server_token(given, state):
+        return True
+    if state.settings.server.token is None and given is None and is_from_here(request):
+        await state.catalogue.status(session_id)
         return True
     is_own = await state.catalogue.has_key(session_id, given or "")
     return is_own and given is not None

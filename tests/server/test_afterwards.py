@@ -83,7 +83,8 @@ async def test_who_has_the_audiences_link_changes_nothing(
     flags = {"server__token": token} if token else {}
     async with serving(tmp_path, models_dir, full_pass(), storage__keep_audio=True, **flags) as served:
         session, caller = await spoken(served, sample_pcm[SPEECH])
-        watching = {"Authorization": f"Bearer {watch_token(token, session)}"} if token else {}
+        elsewhere = {"X-Forwarded-For": "203.0.113.9"}
+        watching = {"Authorization": f"Bearer {watch_token(token, session)}"} if token else elsewhere
         tag = await tag_of(served, session)
         for method, path, body in CHANGES:
             address = f"/v1/sessions/{session}{path}"
@@ -91,15 +92,29 @@ async def test_who_has_the_audiences_link_changes_nothing(
             assert answer.status_code == 403, (method, path, answer.text)
             detail = answer.json()["detail"]
             assert "token" in detail and detail.endswith("."), detail
-        assert json.loads(
-            (await served.http.get(f"/v1/sessions/{session}", headers=headers_of(served))).text
-        )["may_change"] is (token is not None)
+        asking = headers_of(served) if token else elsewhere
+        info = (await served.http.get(f"/v1/sessions/{session}", headers=asking)).json()
+        assert info["may_change"] is (token is not None)
         for key in [caller.key, headers_of(served)] if token else [caller.key]:
             answer = await served.http.put(f"/v1/sessions/{session}/names", json={"S1": "Ann"}, headers=key)
             assert answer.status_code == 200
         other = {"Authorization": "Bearer wrong"}
         assert (await served.http.delete(f"/v1/sessions/{session}", headers=other)).status_code in (401, 403)
         assert (await served.http.delete(f"/v1/sessions/{session}", headers=caller.key)).status_code == 204
+
+
+async def test_without_a_token_programs_on_the_servers_own_machine_need_no_key(
+    tmp_path: Path, models_dir: Path, sample_pcm: bytes
+) -> None:
+    async with serving(tmp_path, models_dir, full_pass()) as served:
+        session, _ = await spoken(served, sample_pcm[SPEECH])
+        address = f"/v1/sessions/{session}"
+        assert (await served.http.get(address)).json()["may_change"] is True
+        assert (await served.http.put(f"{address}/names", json={"S1": "Ann"})).status_code == 200
+        wrong = {"Authorization": "Bearer wrong"}
+        assert (await served.http.delete(address, headers=wrong)).status_code == 403
+        assert (await served.http.delete(address)).status_code == 204
+        assert (await served.http.delete(address)).status_code == 404
 
 
 # Finding ----------------------------------------------------------------------------------------------
@@ -297,9 +312,9 @@ async def test_kept_audio_is_played_from_any_place(
 
         await until(is_compressed)
         address = (await served.http.get(f"/v1/sessions/{session}", headers=caller.key)).json()["audio"]
-        assert (await served.http.get(f"/v1/sessions/{session}")).json()["audio"] is None, (
-            "the audience reads"
-        )
+        elsewhere = {"X-Forwarded-For": "203.0.113.9"}
+        info = (await served.http.get(f"/v1/sessions/{session}", headers=elsewhere)).json()
+        assert info["audio"] is None, "the audience reads"
         whole = await served.http.get(address)
         assert (whole.status_code, whole.headers["content-type"]) == (200, "audio/flac")
         with av.open(io.BytesIO(whole.content)) as container:
@@ -308,7 +323,8 @@ async def test_kept_audio_is_played_from_any_place(
         piece = await served.http.get(address, headers={"Range": "bytes=100-299"})
         assert (piece.status_code, piece.content) == (206, whole.content[100:300])
         assert piece.headers["content-range"] == f"bytes 100-299/{len(whole.content)}"
-        wrong = await served.http.get(address[:-1] + ("A" if address[-1] != "A" else "B"))
+        other = address[:-1] + ("A" if address[-1] != "A" else "B")
+        wrong = await served.http.get(other, headers=elsewhere)
         assert wrong.status_code == 403
 
 
