@@ -20,8 +20,8 @@ READ_ONLY = (
 )
 NO_KEY = (
     "From another machine only who opened this session may change it and hear its audio: send its key "
-    "(`token` of `ready`) as `Authorization: Bearer`. Who runs the server can set `server.token`, which opens "
-    "all sessions."
+    "(`token` of `ready`) as `Authorization: Bearer`. Who runs the server can set `server.token`, which "
+    "opens all sessions."
 )
 
 
