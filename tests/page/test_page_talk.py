@@ -305,22 +305,20 @@ def test_the_audience_sees_the_pause_of_a_real_talk_whose_last_words_are_committ
     opened = visit(talking_browser, server.url)
     page = opened.page
     opened.start()
-    opened.wait_for("() => document.querySelector('#transcript .committed')")
-    opened.wait_for("() => document.querySelector('#transcript .tail')?.textContent")
+    opened.wait_for("() => document.querySelector('#transcript .text')?.textContent")
     page.get_by_role("button", name="Pause").click()
+    opened.wait_for("() => document.querySelector('#save-menu > [data-format=txt]').href")
     address = page.locator("#save-menu > [data-format=txt]").get_attribute("href")
     assert address is not None
     audience = visit(talking_browser, f"{server.url}/watch/{address.split('/')[3]}")
     expect(audience.page.locator("#phase")).to_have_text("Paused", timeout=WORKING)
-    opened.wait_for("() => !document.querySelector('#transcript .tail')?.textContent")
-    expect(audience.page.locator("#transcript .tail")).to_have_text("")
+    expect(audience.page.locator("#transcript .committed").first).to_be_visible()
+    expect(audience.page.locator("#transcript .tail").last).to_have_text("")
     audience.photograph("watch-paused")
-    words = opened.captions()
-    assert " ".join(audience.page.locator("#transcript .text").all_text_contents()).split() == words.split()
+    read = " ".join(" ".join(audience.page.locator("#transcript .text").all_text_contents()).split())
+    assert read == opened.captions(), "all that was said before the pause is committed"
     page.get_by_role("button", name="Resume").click()
-    expect(audience.page.locator("#phase")).to_have_text("Live")
-    opened.wait_for(f"() => document.getElementById('transcript').textContent.length > {len(words) + 20}")
-    assert opened.captions().startswith(words)
+    expect(audience.page.locator("#phase")).to_have_text("Live", timeout=WORKING)
 
 
 # The presenter's hints --------------------------------------------------------------------------------
