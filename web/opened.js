@@ -97,7 +97,7 @@ export class Opened {
     find("about").textContent = [aboutOf(told), told.speakers.length && PAST.speakers(told.speakers.length)]
       .filter(Boolean)
       .join(" · ");
-    renderRevisions(told.revision, this.#text?.revision ?? 0);
+    renderRevisions(told, this.#text?.revision ?? 0);
     find("erase").hidden = !told.may_change;
     find("take-back").hidden = !this.#isChangeable || told.revision < 2;
     const hint = hintOf(told, this.#text?.segments.length ?? 0);
@@ -315,12 +315,14 @@ function hintOf({ may_change, state }, lines) {
   return may_change ? "" : PAST.readOnly;
 }
 
-/** @param {number} best @param {number} shown */
-function renderRevisions(best, shown) {
-  const options = Array.from({ length: best + 1 }, (_, at) => {
+/** @param {Info} told @param {number} shown */
+function renderRevisions({ revision: best, state }, shown) {
+  // What failed has no final text, but what was heard of it may be corrected.
+  const revisions = [2, 1, 0].filter((one) => one <= best && !(one === 1 && state === "failed"));
+  const options = revisions.map((revision) => {
     const option = document.createElement("option");
-    option.value = String(best - at);
-    option.textContent = PAST.revisions[best - at] ?? String(best - at);
+    option.value = String(revision);
+    option.textContent = PAST.revisions[revision];
     return option;
   });
   find("revision").replaceChildren(...options);

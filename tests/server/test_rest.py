@@ -70,11 +70,11 @@ async def test_a_transcript_can_be_had_during_the_session_and_after(
     assert (refused.status_code, "revision 7" in refused.json()["detail"]) == (404, True)
     assert get(transcript(session, "vtt")).text.startswith("WEBVTT")
     assert "-->" in get(transcript(session, "srt")).text
-    text = re.sub(r"^SPEAKER_\d\d: ", "", get(transcript(session, "txt")).text, flags=re.MULTILINE)
+    text = re.sub(r"^Speaker \d: ", "", get(transcript(session, "txt")).text, flags=re.MULTILINE)
     assert text.split() == after["text"].split()
-    unknown = get(transcript(session, "docx"))
+    unknown = get(transcript(session, "odt"))
     assert unknown.status_code == 404
-    assert "json, vtt, srt, txt, rttm" in unknown.json()["detail"]
+    assert "json, vtt, srt, txt, rttm, docx" in unknown.json()["detail"]
 
 
 @pytest.mark.parametrize("revision", ["-1", "one", "1.5", ""])
