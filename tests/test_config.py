@@ -89,6 +89,8 @@ def _another_value(key: str) -> str:
     default = field.get_default(call_default_factory=True)
     if key == "streaming.language":
         return "en"
+    if key == "webhook.max_bytes":
+        return "4096"
     if default is None:
         return "7" if "float" in str(field.annotation) else "https://example.com/x"
     return ",".join(default) if isinstance(default, tuple) else str(default)
