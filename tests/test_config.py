@@ -89,6 +89,8 @@ def _another_value(key: str) -> str:
     default = field.get_default(call_default_factory=True)
     if key == "streaming.language":
         return "en"
+    if key == "webhook.max_bytes":
+        return "4096"
     if default is None:
         is_number = any(kind in str(field.annotation) for kind in ("int", "float"))
         return "7" if is_number else "https://example.com/x"

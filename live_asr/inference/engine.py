@@ -202,6 +202,8 @@ class Engine:
             except (EngineError, OSError) as error:
                 problem = error
             first = self._first if self._first is not None and not self._first.done() else None
+            if time.monotonic() - began > STABLE_AFTER:
+                backoff, self._faults = 0.1, 0
             self._faults += 1
             if await self._fall_back(problem, most=MOST_FAULTS if first is None else 1):
                 backoff = 0.1
@@ -213,8 +215,6 @@ class Engine:
             if first is None:
                 log.error("inference process: %s", problem)
                 self._on_restart()
-            if time.monotonic() - began > STABLE_AFTER:
-                backoff, self._faults = 0.1, 0
             log.warning("the inference process ended; starting another in %.1f s", backoff)
             await asyncio.sleep(backoff)
             backoff = min(backoff * 2, LONGEST_BACKOFF)
