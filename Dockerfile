@@ -4,8 +4,8 @@
 FROM python:3.11-slim AS base-cpu
 RUN apt-get update && apt-get install -y --no-install-recommends make && rm -rf /var/lib/apt/lists/*
 
-# CTranslate2 wants CUDA 12 and cuDNN 9.
-FROM nvidia/cuda:12.8.1-cudnn-runtime-ubuntu24.04 AS base-cuda
+# CTranslate2 wants cuBLAS 12, which the extra `cuda` brings, and no cuDNN; the driver is the host's (`--gpus all`).
+FROM nvidia/cuda:12.8.1-base-ubuntu24.04 AS base-cuda
 RUN apt-get update && apt-get install -y --no-install-recommends make python3 python3-venv \
     && rm -rf /var/lib/apt/lists/*
 
@@ -25,12 +25,13 @@ HEALTHCHECK --interval=30s --timeout=5s --start-period=120s CMD ["make", "-s", "
 CMD ["make", "-s", "serve"]
 
 FROM base-cuda AS cuda
-ENV LIVE_ASR_SERVER__HOST=0.0.0.0 LIVE_ASR_STORAGE__DATA=/data LIVE_ASR_MODELS__DIR=/models
+ENV LIVE_ASR_SERVER__HOST=0.0.0.0 LIVE_ASR_STORAGE__DATA=/data LIVE_ASR_MODELS__DIR=/models \
+    CUDA_CACHE_PATH=/models/.cuda NVIDIA_DRIVER_CAPABILITIES=compute,utility
 WORKDIR /app
 COPY Makefile pyproject.toml constraints.txt README.md LICENSE ./
 COPY live_asr live_asr
 COPY web web
-RUN make install \
+RUN make install EXTRAS=server,cuda \
     && useradd --create-home --uid 10001 live-asr \
     && mkdir /data /models && chown live-asr /data /models
 USER live-asr

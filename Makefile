@@ -5,8 +5,9 @@ HOST ?=
 PORT ?=
 MODEL ?=
 SUITE ?= table
+EXTRAS ?= server
 
-.PHONY: serve install weights test check fix bench health chromium clean help
+.PHONY: serve install weights test check fix bench health chromium proxies clean help
 
 help:  ## what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -14,10 +15,10 @@ help:  ## what there is
 serve: install  ## install, bring the weights, and serve at http://localhost:8765 (PORT=, HOST=, MODEL=)
 	@$(BIN)/live-asr serve $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT)) $(if $(MODEL),--model $(MODEL))
 
-install: .venv/.installed  ## the server in .venv
+install: .venv/.installed  ## the server in .venv (EXTRAS=server,cuda for a GPU)
 
 .venv/.installed: pyproject.toml constraints.txt | .venv/.python
-	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
 
 .venv/.tools: .venv/.installed
@@ -39,7 +40,7 @@ install: .venv/.installed  ## the server in .venv
 weights: install  ## bring the default models, so that the first start needs no network
 	@$(BIN)/live-asr models pull
 
-test: .venv/.tools chromium  ## all tests, with real models, real sockets and a real browser (ARGS= for pytest, -n0 for one at a time)
+test: .venv/.tools chromium proxies  ## all tests, with real models, real sockets and a real browser (ARGS= for pytest, -n0 for one at a time)
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 check: .venv/.tools  ## lint, types, direction of imports: seconds
@@ -59,6 +60,9 @@ health:  ## is the server on this machine alive?
 
 chromium:
 	@sh tests/page/install-chromium.sh
+
+proxies:
+	@sh tests/server/fetch-proxies.sh
 
 clean:  ## remove what make made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis test-results

@@ -17,14 +17,17 @@ from typing import Any
 
 from benchmarks import (
     beside,
+    dialects,
     diarization,
     endurance,
     fuzzing,
+    page,
     passing,
     resilience,
     rows,
     speaker_rows,
     startup,
+    troubles,
     viewers,
     webhooks,
     words,
@@ -63,10 +66,13 @@ SUITES = {
     "webhooks": Suite(webhooks.run),
     "resilience": Suite(resilience.run),
     "viewers": Suite(viewers.run),
+    "page": Suite(page.run),
+    "dialects": Suite(dialects.run),
     "fuzz": Suite(fuzzing.run),
     "hour": Suite(endurance.run_hour),
     "silence": Suite(endurance.run_silence),
     "startup": Suite(startup.run),
+    "troubles": Suite(troubles.run),
 }
 
 
@@ -85,7 +91,7 @@ def parser() -> argparse.ArgumentParser:
         type=float,
         default=None,
         help="table, words: of each clip (90); hour, silence (3600), resilience (cuts 600, fast 120), "
-        "viewers (300): of the session",
+        "viewers (300), troubles (600): of the session",
     )
     result.add_argument("--repeats", type=int, default=1, help="of each measurement; medians count")
     result.add_argument("--language", default=None, help="asked of the server; it detects it otherwise")
@@ -103,7 +109,7 @@ def parser() -> argparse.ArgumentParser:
         "--seed",
         type=int,
         default=None,
-        help="webhooks, resilience, fuzz: of all chance; drawn where not given",
+        help="webhooks, resilience, troubles, fuzz: of all chance; drawn where not given",
     )
     result.add_argument("--models-dir", type=Path, default=None, help="where the weights are")
     result.add_argument("--name", default=None, help="of the files in benchmarks/results")

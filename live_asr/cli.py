@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,6 +49,7 @@ def main() -> NoReturn:
 
     Exits with 2 where the command or the configuration is wrong, and 1 where the work failed.
     """
+    _have_home()
     try:
         app()
     except LiveAsrError as error:
@@ -55,7 +57,34 @@ def main() -> NoReturn:
         if error.hint:
             print(error.hint, file=sys.stderr)
         sys.exit(USAGE_ERROR if isinstance(error, ConfigError) else FAILURE)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("live_asr"):
+            raise
+        missing = error.name.partition(".")[0]
+        cure = 'pip install "live-asr[server]"'
+        print(
+            f"Error: The server's packages are not installed ({missing} is missing): {cure}", file=sys.stderr
+        )
+        sys.exit(FAILURE)
     sys.exit(0)
+
+
+def _have_home() -> None:
+    """Give a user without a home folder the working folder, as in containers that run as any number.
+
+    Where data and weights are by default hangs on it, and libraries of others fail without one.
+    """
+    try:
+        if Path.home().is_absolute():
+            return
+    except RuntimeError:  # no HOME, and no entry among the users
+        pass
+    os.environ["HOME"] = str(Path.cwd())
+    print(
+        f"live-asr: this user has no home folder, so {Path.cwd()} is taken for it; set HOME, or "
+        "LIVE_ASR_STORAGE__DATA and LIVE_ASR_MODELS__DIR.",
+        file=sys.stderr,
+    )
 
 
 def _version(wanted: bool) -> None:
@@ -114,10 +143,10 @@ def replay(
         int | None, typer.Option(min=1, max=MOST_SPEAKERS, help="How many people speak.")
     ] = None,
     min_speakers: Annotated[
-        int | None, typer.Option(min=1, max=MOST_SPEAKERS, help="At least so many speak.")
+        int | None, typer.Option(min=1, max=MOST_SPEAKERS, help="The least number of people who speak.")
     ] = None,
     max_speakers: Annotated[
-        int | None, typer.Option(min=1, max=MOST_SPEAKERS, help="At most so many speak.")
+        int | None, typer.Option(min=1, max=MOST_SPEAKERS, help="The most people who speak.")
     ] = None,
     no_diarize: Annotated[bool, typer.Option("--no-diarize", help="Do not tell speakers apart.")] = False,
     no_final_pass: Annotated[
@@ -242,7 +271,7 @@ def verify(
     ] = None,
     config: ConfigFlag = None,
 ) -> None:
-    """Hash models' files anew and compare them with what they must be."""
+    """Hash models' files again and compare them with what they must be."""
     settings = _load(config, {}).settings
     from live_asr.inference.manifest import load_manifest
     from live_asr.inference.weights import verify as check
@@ -254,7 +283,7 @@ def verify(
             print(f"{name}: {'; '.join(problems) or ('good' if held else 'not here')}")
         failed = failed or bool(problems) or bool(names and not held)
     if failed:
-        raise WeightsError("Not all models are good.", "`live-asr models pull NAME` brings one anew.")
+        raise WeightsError("Not all models are good.", "`live-asr models pull NAME` fetches one again.")
 
 
 @models.command()

@@ -23,12 +23,16 @@ from pydantic.fields import FieldInfo
 from live_asr.config_values import (
     Folder,
     Items,
+    OptionalBytes,
     OptionalDays,
     OptionalFolder,
     OptionalLanguage,
+    OptionalPort,
     OptionalSecret,
     OptionalText,
     OptionalUrl,
+    Proxies,
+    RootPath,
     shown,
 )
 from live_asr.core.urls import receiver_of
@@ -58,6 +62,11 @@ class ServerSettings(Section):
         "localhost without a certificate, and to other hosts only over HTTPS. The container sets 0.0.0.0.",
     )
     port: int = Field(default=8765, ge=0, le=65535, description="TCP port to listen on; 0 takes a free one.")
+    wyoming_port: OptionalPort = Field(
+        default=None,
+        description="TCP port for Wyoming, by which Home Assistant asks for transcripts; 0 takes a free one. "
+        "It has no token and no encryption: for networks that are trusted. Unset: it is not served.",
+    )
     token: OptionalSecret = Field(
         default=None,
         description="Secret that clients must present as a bearer token. Unset: nobody is asked.",
@@ -66,6 +75,21 @@ class ServerSettings(Section):
         default=(),
         description="Origins whose pages may connect besides the server's own, e.g. https://example.org; "
         "separated by commas in the environment. * allows any.",
+    )
+    root_path: RootPath = Field(
+        default="",
+        description="Path under which a reverse proxy serves this server, e.g. /captions, whether the proxy "
+        "cuts it off or passes it on. A trusted proxy may name it in X-Forwarded-Prefix instead.",
+    )
+    public_url: OptionalUrl = Field(
+        default=None,
+        description="Address of this server as others reach it, e.g. https://example.org/captions: links in "
+        "webhooks begin with it. Unset: they are paths.",
+    )
+    trusted_proxies: Proxies = Field(
+        default=("127.0.0.1", "::1"),
+        description="Addresses and networks of reverse proxies, e.g. 10.0.0.0/8, whose X-Forwarded-Prefix, "
+        "-Host and -Proto are believed; separated by commas in the environment. * believes anybody.",
     )
     max_sessions: int = Field(
         default=8,
@@ -85,6 +109,17 @@ class ServerSettings(Section):
         ge=65_536,
         description="Bytes of audio that a client may have in flight unacknowledged; a live one half a "
         "minute of what it sends, where that is more.",
+    )
+    max_upload_bytes: int = Field(
+        default=4 * 1024**3,
+        ge=65_536,
+        description="Largest file that is taken over HTTP; it is kept on disk while it is worked off.",
+    )
+    keepalive: float = Field(
+        default=15.0,
+        ge=0.1,
+        description="Seconds without an event after which a stream of a file's captions over HTTP carries a "
+        "comment, so that nobody takes the line for dead.",
     )
     drain_timeout: float = Field(
         default=30.0,
@@ -276,6 +311,11 @@ class WebhookSettings(Section):
         default=None,
         description="Key that deliveries are signed with (Standard Webhooks), whsec_ and base64. "
         "Unset: one is made at the first start and kept in the data folder.",
+    )
+    max_bytes: OptionalBytes = Field(
+        default=None,
+        description="Size of a body above which a notice is sent in its place: the same without words, and "
+        "with links to them. One that is answered with 413 is replaced likewise. Unset: no bound.",
     )
     allow_private: bool = Field(
         default=False,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +14,11 @@ from live_asr.core.fields import web_url
 from live_asr.core.languages import AUTO, as_spelt, code_of, hint_for
 from live_asr.errors import ClientError
 
+ANY_PROXY = "*"
+"""Stands for any peer in a list of proxies."""
+PREFIX = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~@%+-]+)+")
+"""A path before the server's own, as a URL has it, without a slash at its end."""
+
 
 def _split(value: object) -> object:
     """Read a list from an environment variable: items between commas."""
@@ -19,11 +26,35 @@ def _split(value: object) -> object:
 
 
 def _expand(value: object) -> object:
-    return Path(value).expanduser() if isinstance(value, str | Path) else value
+    if not isinstance(value, str | Path):
+        return value
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:
+        raise ValueError("it should be a folder; there is no such home folder") from None
 
 
 def _none_if_empty(value: object) -> object:
     return None if value == "" else value
+
+
+def _root_path(value: str) -> str:
+    path = value.rstrip("/")
+    if path and not PREFIX.fullmatch(path):
+        raise ValueError("it should be a path such as /captions")
+    return path
+
+
+def _proxies(value: tuple[str, ...]) -> tuple[str, ...]:
+    for entry in value:
+        try:
+            if entry != ANY_PROXY:
+                ip_network(entry, strict=False)
+        except ValueError:
+            raise ValueError(
+                f"{entry!r} should be an address or a network such as 10.0.0.0/8, or * for any peer"
+            ) from None
+    return value
 
 
 def _web_url(value: str | None) -> str | None:
@@ -43,9 +74,13 @@ def _language(value: str | None) -> str | None:
 
 
 Items = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Proxies = Annotated[tuple[str, ...], AfterValidator(_proxies), BeforeValidator(_split)]
+RootPath = Annotated[str, AfterValidator(_root_path)]
 Folder = Annotated[Path, BeforeValidator(_expand)]
 OptionalFolder = Annotated[Path | None, BeforeValidator(_expand), BeforeValidator(_none_if_empty)]
 OptionalDays = Annotated[float | None, Field(gt=0), BeforeValidator(_none_if_empty)]
+OptionalBytes = Annotated[int | None, Field(ge=1024), BeforeValidator(_none_if_empty)]
+OptionalPort = Annotated[int | None, Field(ge=0, le=65535), BeforeValidator(_none_if_empty)]
 OptionalText = Annotated[str | None, BeforeValidator(_none_if_empty)]
 OptionalLanguage = Annotated[str | None, AfterValidator(_language), BeforeValidator(_none_if_empty)]
 OptionalUrl = Annotated[str | None, AfterValidator(_web_url), BeforeValidator(_none_if_empty)]

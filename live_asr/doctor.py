@@ -20,7 +20,7 @@ from live_asr.config import Settings
 from live_asr.core.types import SAMPLE_RATE_HZ, DecodeRequest
 from live_asr.errors import LiveAsrError
 from live_asr.inference.bringing import Bringer
-from live_asr.inference.device import cpu_count, cuda_device_count, pick_compute_type, pick_device
+from live_asr.inference.device import cpu_count, look_for_gpu, pick_compute_type, pick_device, why_not_gpu
 from live_asr.inference.interfaces import CHUNK_SAMPLES, SpeechState
 from live_asr.inference.manifest import find_entry, load_manifest
 from live_asr.inference.weights import AUTO, Weights, default_model
@@ -96,18 +96,25 @@ def _packages() -> Iterator[Finding]:
             missing.append(name)
     if missing:
         yield Finding(
-            "fail", "packages", f"missing: {', '.join(missing)}", "Install live-asr anew: `make install`."
+            "fail",
+            "packages",
+            f"missing: {', '.join(missing)}",
+            'pip install "live-asr[server]" brings them.',
         )
     yield Finding("ok", "packages", ", ".join(found))
 
 
 def _device(settings: Settings) -> Finding:
-    wanted, gpus, cores = settings.inference.device, cuda_device_count(), cpu_count()
+    wanted, gpus, cores = settings.inference.device, look_for_gpu().count, cpu_count()
     machine = f"{cores} CPU core{'s' * (cores != 1)}, {gpus} CUDA GPU{'s' * (gpus != 1)}"
-    if wanted == "cuda" and not gpus:
-        return Finding("fail", "device", machine, "Use --device cpu (or auto), or install the NVIDIA driver.")
-    device = pick_device(wanted)
-    found = f"{machine}; using {device}, {pick_compute_type(settings.inference.compute_type, device)}"
+    try:
+        device = pick_device(wanted)
+        compute_type = pick_compute_type(settings.inference.compute_type, device)
+    except LiveAsrError as error:
+        return Finding("fail", "device", machine, str(error))
+    found = f"{machine}; using {device}, {compute_type}"
+    if why := why_not_gpu(wanted):
+        return Finding("warn", "device", found, why)
     if device == "cpu" and cores < 2:
         return Finding("warn", "device", found, "One core may be too slow for base: try --model tiny.en.")
     return Finding("ok", "device", found)

@@ -66,7 +66,7 @@ def list_dead(limit: LimitFlag = MOST_SHOWN, data: DataFlag = None, config: Conf
     with _database(config, data) as database:
         found = database.deliveries(state=State.dead, limit=limit)
     if not found:
-        print("No delivery was given up.")
+        print("No deliveries have been given up.")
         return
     _show(found)
     print("`live-asr webhooks retry ID` has one tried again, `live-asr webhooks retry --all-dead` all.")
@@ -89,7 +89,7 @@ def retry(
     with _database(config, data) as database:
         if all_dead:
             count = database.retry_dead(now=time.time())
-            print(f"{count} due now" if count else "No delivery was given up.")
+            print(f"{count} due now" if count else "No deliveries have been given up.")
         for delivery_id in ids or ():
             delivery = database.retry(delivery_id, now=time.time())
             if delivery is None:
@@ -113,7 +113,7 @@ def _database(config: Path | None, data: Path | None) -> Iterator[Database]:
         if not database.is_prepared():
             raise ConfigError(
                 f"There is no database yet for {settings.storage.data}.",
-                "The server makes it when it starts; name its folder with --data.",
+                "The server creates it when it starts; name its folder with --data.",
             )
         database.prepare()  # whose version it checks
         yield database

@@ -8,8 +8,9 @@ import subprocess
 import sys
 import time
 import wave
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -76,15 +77,26 @@ def sample_audio(sample_pcm: bytes) -> NDArray[np.float32]:
 
 @pytest.fixture(scope="session")
 def launch(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartServer]:
-    """Start servers; all that are still up at the end are told to stop."""
+    """Start servers; all that are still up at the end are told to stop.
+
+    `before` goes before the command, `without` are variables that a server does not inherit.
+    """
     resolve(MODEL, models_dir=models_dir)
     resolve("silero-vad", models_dir=models_dir)
     running: list[Server] = []
 
-    def start(*flags: str, **environment: str) -> Server:
+    def start(
+        *flags: str,
+        before: Sequence[str] = (),
+        cwd: Path = ROOT,
+        without: Sequence[str] = (),
+        **environment: str,
+    ) -> Server:
         data = tmp_path_factory.mktemp("data")
+        inherited = {name: value for name, value in os.environ.items() if name not in without}
         log = data.with_suffix(".log")
         command = [
+            *before,
             *(sys.executable, "-m", "live_asr.cli", "serve", "--port", "0"),
             *("--data", str(data), "--model", MODEL, *flags),
         ]
@@ -93,8 +105,8 @@ def launch(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
                 command,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                cwd=ROOT,
-                env={**os.environ, **SETTINGS, "LIVE_ASR_MODELS__DIR": str(models_dir), **environment},
+                cwd=cwd,
+                env={**inherited, **SETTINGS, "LIVE_ASR_MODELS__DIR": str(models_dir), **environment},
             )
         server = Server(_address(process, log), process, data, log)
         running.append(server)
@@ -113,8 +125,8 @@ def start_server(launch: StartServer) -> Iterator[StartServer]:
     """Start a server with these flags and settings for one test, and stop it afterwards."""
     started: list[Server] = []
 
-    def start(*flags: str, **environment: str) -> Server:
-        server = launch(*flags, **environment)
+    def start(*flags: str, **options: Any) -> Server:
+        server = launch(*flags, **options)
         started.append(server)
         return server
 
@@ -131,7 +143,7 @@ def server(launch: StartServer) -> Server:
     return launch()
 
 
-def _address(process: subprocess.Popen[bytes], log: Path, patience: float = 90.0) -> str:
+def _address(process: subprocess.Popen[bytes], log: Path, patience: float = 300.0) -> str:
     """Wait until the server says where it is and is ready; return the address."""
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +29,13 @@ class Server:
     def stream(self) -> str:
         """The address of its WebSocket."""
         return self.url.replace("http", "ws", 1) + "/v1/stream"
+
+    @property
+    def wyoming_port(self) -> int:
+        """The port of Wyoming, where it was asked to serve it."""
+        found = re.search(r"wyoming is served at tcp://127\.0\.0\.1:(\d+)", self.log.read_text())
+        assert found is not None
+        return int(found[1])
 
     def metric(self, name: str) -> float:
         """Return the value of one of its metrics."""

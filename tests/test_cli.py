@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from live_asr import __version__
-from live_asr.inference.device import cuda_device_count
+from live_asr.inference.device import look_for_gpu
 
 
 def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -169,14 +169,17 @@ def test_missing_weights_are_a_fault_only_where_fetching_is_off(tmp_path: Path) 
     assert "fail  recogniser: The weights of base are not on this machine" in offline.stdout
 
 
-@pytest.mark.skipif(cuda_device_count() > 0, reason="there is a GPU here")
+@pytest.mark.skipif(look_for_gpu().is_there, reason="there is a GPU here")
 @pytest.mark.parametrize("arguments", [("serve",), ("replay", "talk.wav")])
 def test_a_gpu_that_is_not_there_is_said_before_anything_is_fetched(
     tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
     result = run(tmp_path, *arguments, "--device", "cuda", LIVE_ASR_MODELS__DIR=str(tmp_path / "models"))
     assert result.returncode == 2
-    assert result.stderr == "Error: There is no CUDA GPU here; use --device cpu (or auto).\n"
+    assert (
+        result.stderr
+        == "Error: There is no CUDA GPU here. Use --device cpu (or auto), or install the NVIDIA driver.\n"
+    )
     assert not (tmp_path / "models").exists()
 
 

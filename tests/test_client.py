@@ -775,6 +775,22 @@ async def test_settings_are_changed_in_order_with_the_audio(server, sample_pcm: 
     assert "Chicago" in session.transcript.text
 
 
+async def test_a_talk_is_paused_and_goes_on(server, sample_pcm: bytes) -> None:
+    said = sample_pcm[14 * 32_000 : 20 * 32_000]
+    async with connect(server.url, language="en", pace="fast") as session:
+        await session.send(said[:96_000])
+        await session.pause()
+        heard = session.transcript.text
+        assert session.transcript.is_paused
+        await session.pause(False)
+        assert not session.transcript.is_paused
+        await session.send(said[96_000:])
+        await session.stop()
+    assert heard
+    assert session.transcript.text.startswith(heard)
+    assert len(session.transcript.text) > len(heard)
+
+
 async def test_a_language_that_the_model_does_not_know_is_refused_by_the_server(server) -> None:
     with pytest.raises(SessionRefused) as refused:
         async with connect(server.url, language="xx"):

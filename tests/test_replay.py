@@ -249,8 +249,8 @@ async def test_files_have_the_full_passs_speakers_and_the_servers_turns(talk: Pa
         ran = await replay(talk, "--url", url, "--token", "t0ken")
     assert ran.status == 0, ran.errors
     assert talk.with_suffix(".rttm").read_text() == RTTM
-    assert talk.with_suffix(".txt").read_text() == "SPEAKER_00: Hello.\n\nSPEAKER_01: Hi!\n"
-    assert "<v SPEAKER_01>Hi!" in talk.with_suffix(".vtt").read_text()
+    assert talk.with_suffix(".txt").read_text() == "Speaker 1: Hello.\n\nSpeaker 2: Hi!\n"
+    assert "<v Speaker 2>Hi!" in talk.with_suffix(".vtt").read_text()
     assert [request.headers["Authorization"] for request in asked] == ["Bearer t0ken"]
 
 

@@ -14,7 +14,7 @@ const KEPT = 5;
 
 export class Announcer {
   #region;
-  /** The first utterance that was not read out yet. */
+  /** Place of the first utterance that was not read out yet. */
   #next = 0;
   /** Who spoke last of what was read out. @type {string | null} */
   #speaker = null;
@@ -32,14 +32,15 @@ export class Announcer {
 
   /** Take these as read. @param {Utterance[]} utterances */
   skip(utterances) {
-    this.#next = Math.max(this.#next, (utterances.at(-1)?.utterance ?? -1) + 1);
+    this.#next = Math.max(this.#next, utterances.length);
   }
 
   /** Read out what is complete and was not read yet. @param {Utterance[]} utterances @param {Cast} cast */
   announce(utterances, cast) {
-    for (const { utterance, complete, words } of utterances) {
-      if (!complete || utterance < this.#next) continue;
-      this.#next = utterance + 1;
+    for (let at = this.#next; at < utterances.length; at++) {
+      const { complete, words } = utterances[at];
+      if (!complete) continue;
+      this.#next = at + 1;
       const line = make("p", "");
       const speaker = words.find((word) => word.speaker)?.speaker ?? this.#speaker;
       const name = speaker && speaker !== this.#speaker ? `${shownName(speaker, cast)}: ` : "";

@@ -19,9 +19,12 @@ import { leadingMark, textOf, turnsOf } from "./turns.js";
  * @property {Utterance | null} utterance
  * @property {Turn[]} turns
  * @property {string | null} before  who spoke before it
+ * @property {string | null} after  who speaks at its end
  * @property {Cast | null} cast
  */
 
+/** So many utterances are a stretch. */
+const STRETCH_UTTERANCES = 40;
 /** Seconds by which times in messages may be rounded. */
 const ROUNDING = 0.002;
 
@@ -29,8 +32,16 @@ export class Captions {
   #container;
   #last;
   #isNameable;
-  /** What is on the screen, by utterance. @type {Map<number, Shown>} */
+  /** What is on the screen, by the key of its utterance. @type {Map<string, Shown>} */
   #shown = new Map();
+  /** The same in order, as it was rendered last. @type {Utterance[]} */
+  #utterances = [];
+  /** @type {Cast | null} */
+  #cast = null;
+  /** @type {HTMLElement | null} */
+  #newestName = null;
+  /** @type {HTMLElement | null} */
+  #stretch = null;
   #revision = 0;
   #tail = make("span", "uncommitted");
   #tailSpace = document.createTextNode("");
@@ -52,23 +63,38 @@ export class Captions {
     this.#tail.append(this.#tailSpace, this.#tailWords);
   }
 
-  /** Show the words of this state. @param {State} state */
+  /**
+   * Show the words of this state. What has not changed since the last time is not looked at: an hour into a talk an
+   * update must cost no more than in its first minute.
+   *
+   * @param {State} state
+   */
   render(state) {
     const { tail, cast } = state;
     const revision = shownRevision(state);
     this.#tailWords.classList.toggle("lost", isTailLost(state));
     const wanted = shownUtterances(state).slice(-this.#last);
-    const numbers = new Set(wanted.map((utterance) => utterance.utterance));
-    for (const [number, { element }] of this.#shown) {
-      if (revision === this.#revision && numbers.has(number)) continue; // of another one nothing is kept
-      remove(element);
-      this.#shown.delete(number);
+    const from = revision === this.#revision && cast === this.#cast ? commonLength(wanted, this.#utterances) : 0;
+    const changed = wanted.slice(from);
+    // Of another revision nothing is kept.
+    const kept = new Set(revision === this.#revision ? changed.map(keyOf) : []);
+    for (const key of this.#utterances.slice(from).map(keyOf)) {
+      if (kept.has(key)) continue;
+      remove(/** @type {Shown} */ (this.#shown.get(key)).element);
+      this.#shown.delete(key);
     }
     this.#revision = revision;
-    /** @type {string | null} */
-    let speaker = null;
-    for (const utterance of wanted) speaker = this.#show(utterance, speaker, cast);
+    this.#cast = cast;
+    this.#utterances = wanted;
+    let speaker = from > 0 ? (this.#shown.get(keyOf(wanted[from - 1]))?.after ?? null) : null;
+    for (const utterance of changed) speaker = this.#show(utterance, speaker, cast);
+    this.#newestName = this.#nameIn(changed) ?? (this.#newestName?.isConnected ? this.#newestName : this.#nameIn(wanted));
     this.#showTail(wanted.at(-1), tail);
+  }
+
+  /** The name that stands last on the screen; null where there is none. @returns {HTMLElement | null} */
+  get newestName() {
+    return this.#newestName;
   }
 
   /**
@@ -110,23 +136,43 @@ export class Captions {
    * @returns {string | null} who speaks at its end
    */
   #show(utterance, before, cast) {
-    const shown = this.#shown.get(utterance.utterance) ?? this.#add(utterance);
+    const shown = this.#shown.get(keyOf(utterance)) ?? this.#add(utterance);
     if (shown.utterance !== utterance || shown.before !== before || shown.cast !== cast) {
       if (shown.utterance !== utterance) shown.turns = turnsOf(utterance.words);
       this.#showTurns(shown, before, cast);
       shown.element.lang = utterance.language ? tagOf(utterance.language) : "";
-      Object.assign(shown, { utterance, before, cast });
+      const after = shown.turns.findLast(({ speaker }) => speaker)?.speaker ?? before;
+      Object.assign(shown, { utterance, before, after, cast });
     }
-    return shown.turns.findLast(({ speaker }) => speaker)?.speaker ?? before;
+    return shown.after;
+  }
+
+  /** The last name that stands in these. @param {Utterance[]} utterances @returns {HTMLElement | null} */
+  #nameIn(utterances) {
+    for (let at = utterances.length - 1; at >= 0; at--) {
+      const named = this.#shown.get(keyOf(utterances[at]))?.paragraphs.findLast(({ name }) => name);
+      if (named) return named.name;
+    }
+    return null;
   }
 
   /** @param {Utterance} utterance @returns {Shown} */
-  #add({ utterance: number }) {
+  #add(utterance) {
     const element = make("div", "utterance");
-    this.#container.append(element);
-    const shown = { element, paragraphs: [], utterance: null, turns: [], before: null, cast: null };
-    this.#shown.set(number, shown);
+    this.#home().append(element);
+    const shown = { element, paragraphs: [], utterance: null, turns: [], before: null, after: null, cast: null };
+    this.#shown.set(keyOf(utterance), shown);
     return shown;
+  }
+
+  /** Where the next utterance belongs: in stretches, of which the browser lays out but the last one again. */
+  #home() {
+    if (this.#last !== Infinity) return this.#container;
+    if (!this.#stretch?.isConnected || this.#stretch.childElementCount >= STRETCH_UTTERANCES) {
+      this.#stretch = make("div", "stretch");
+      this.#container.append(this.#stretch);
+    }
+    return this.#stretch;
   }
 
   /** @param {Shown} shown @param {string | null} before @param {Cast} cast */
@@ -146,7 +192,7 @@ export class Captions {
 
   /** @param {Utterance | undefined} last @param {Word[]} tail */
   #showTail(last, tail) {
-    const open = last && !last.complete ? this.#shown.get(last.utterance) : undefined;
+    const open = last && !last.complete ? this.#shown.get(keyOf(last)) : undefined;
     // No paragraph begins with a comma: it belongs to the word before.
     const text = open ? textOf(tail) : textOf(tail).slice(leadingMark(textOf(tail)).length);
     if (this.#tail.textContent !== text) {
@@ -166,8 +212,22 @@ export class Captions {
   }
 }
 
+/** Tells an utterance, or a part of one, from all others. @param {Utterance} utterance */
+function keyOf({ utterance, part = 0 }) {
+  return `${utterance}.${part}`;
+}
+
+/** How many utterances two lists begin with in common. @param {Utterance[]} one @param {Utterance[]} other */
+function commonLength(one, other) {
+  let length = 0;
+  while (length < one.length && one[length] === other[length]) length++;
+  return length;
+}
+
 /** Take an element away; a name that is being typed in it counts as typed. @param {HTMLElement} element */
 function remove(element) {
   /** @type {HTMLElement | null} */ (element.querySelector(".naming"))?.blur();
+  const stretch = element.closest(".stretch");
   element.remove();
+  if (stretch?.childElementCount === 0) stretch.remove();
 }

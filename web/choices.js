@@ -11,6 +11,9 @@
  * @property {boolean} diarize  tell speakers apart
  * @property {boolean} announce  read captions out to screen readers
  * @property {number} stageSize  size of the letters in the stage view; 1 is normal
+ * @property {string} minSpeakers  how many people speak at least; empty where that is not known
+ * @property {string} maxSpeakers  the same at most
+ * @property {Partial<import("./shortcuts.js").Chosen>} shortcuts
  */
 
 const KEY = "live-asr.choices";
@@ -26,6 +29,9 @@ const DEFAULTS = {
   diarize: true,
   announce: true,
   stageSize: 1,
+  minSpeakers: "",
+  maxSpeakers: "",
+  shortcuts: {},
 };
 
 /** The choices of the last visit, with defaults for what was never chosen. @returns {Choices} */

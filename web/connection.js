@@ -4,6 +4,7 @@
  */
 
 import { subprotocols } from "./access.js";
+import { socketAt } from "./addresses.js";
 
 /** The longest frame sent: well under the server's limit of 1 MiB. */
 const FRAME_BYTES = 256 * 1024;
@@ -15,15 +16,12 @@ const SILENCE_MS = 15_000;
 /** The same for a file, which is acknowledged as it is worked off, and for a full pass that waits for another's turn. */
 const LONG_SILENCE_MS = 60_000;
 const LOOK_MS = 2_000;
-/** After so long without the server there is nothing to come back to: it waits for two minutes, if not told otherwise. */
-const GIVE_UP_MS = 180_000;
 /** A socket that is lost sooner was as good as none: the pauses go on growing. */
 const STABLE_MS = 5_000;
-/** The server will take the session up, and only then begins to count how long it waits. */
-const NOT_YET = new Set(["loading", "server_full"]);
 /** After an error with one of these codes the session goes on over another socket. As `live_asr/client/resuming.py`. */
 const RESUMABLE = new Set([
-  ...NOT_YET,
+  "loading",
+  "server_full",
   "internal",
   "storage_full",
   "shutting_down",
@@ -31,6 +29,8 @@ const RESUMABLE = new Set([
   "slow_client",
   "overrun",
 ]);
+/** What a session is refused with that the server has no more, or not as far as this side has heard it. */
+const UNKNOWN = new Set(["session_unknown", "bad_message"]);
 
 /**
  * @typedef {Uint8Array<ArrayBuffer>} Bytes
@@ -42,9 +42,16 @@ const RESUMABLE = new Set([
  * @property {() => void} interrupted  the socket is gone; this side tries to come back
  * @property {() => void} resumed  it is back, and what was missed follows
  * @property {(lost_bytes: number) => void} damaged  the server no longer has so much of what it had acknowledged
- * @property {(untaken_bytes: number, taken_bytes: number) => void} cut  the server has ended the session by itself: it has
- *   the first `taken_bytes` of the audio, and takes none of what follows
+ * @property {(untaken: Bytes[], taken_bytes: number) => void} cut  the server has ended the session by itself: it has the
+ *   first `taken_bytes` of the audio, and takes none of what follows, which is `untaken`
+ * @property {(untaken: Bytes[], taken_bytes: number) => boolean} gone  the server no longer has the session, of which it had
+ *   acknowledged `taken_bytes`; true where somebody else sees to `untaken`, and nothing more is to be told
  * @property {() => void} closed  the socket is gone for good, and this side did not ask for it
+ *
+ * @typedef {object} Held  what there is of a session already, or of one that is to be opened
+ * @property {{session: string, token: string, last_seq: number} | null} resume  whom to take up; null for a new session
+ * @property {number} position  where `pieces` begin in the session's audio
+ * @property {Bytes[]} pieces  audio that the server may not have
  */
 
 export class Connection {
@@ -69,6 +76,11 @@ export class Connection {
   /** What the session goes on with, once it was changed. @type {Record<string, unknown> | null} */
   #settings = null;
   #settingsSent = false;
+  /** Whether the talk is to be paused, where the server has not said so yet. @type {boolean | null} */
+  #pauseWanted = null;
+  #pauseSent = false;
+  /** Whether the server has the talk for paused. */
+  #isPaused = false;
   /** No more audio is taken: `stopped` has come. */
   #hasEnded = false;
   /** Whom to take up; null before the first `ready`. @type {{session: string, token: string} | null} */
@@ -83,30 +95,42 @@ export class Connection {
   #heardAt = 0;
   /** When the session was opened over this socket; null while it is not. @type {number | null} */
   #readyAt = null;
-  /** When the session's last socket that was worth something was lost; null while it has one. @type {number | null} */
-  #lostAt = null;
+  /** The server has no such session. */
+  #isGone = false;
+  /** Somebody has greeted this side. */
+  #isKnown = false;
+  /** A session that cannot be opened now is opened later. */
+  #isPatient;
   #looking;
   /** @type {(() => void)[]} */
   #waiting = [];
-  #comeBackNow = () => this.#session && !this.#socket && this.#open();
+  #comeBackNow = () => (this.#session || this.#isPatient) && !this.#socket && this.#open();
 
   /**
    * Open a session.
    *
    * @param {Record<string, unknown>} start the fields of `start`
    * @param {ConnectionEvents} events
+   * @param {Held | null} held where something goes on: a server that is away is waited for from the beginning
    */
-  constructor(start, events) {
+  constructor(start, events, held = null) {
     this.#start = start;
     this.#events = events;
+    this.#isPatient = held !== null;
+    if (held) this.#takeUp(held);
     this.#looking = setInterval(() => this.#look(), LOOK_MS);
     addEventListener("online", this.#comeBackNow);
     this.#open();
   }
 
-  /** Bytes that wait because the server has not acknowledged enough of what it was sent. */
-  get queued_bytes() {
-    return this.#queued_bytes;
+  /** Bytes that the server has not acknowledged, sent or not. */
+  get held_bytes() {
+    return this.#unacked_bytes + this.#queued_bytes;
+  }
+
+  /** The first audio that is held, and where it begins; null where none is. @returns {{piece: Bytes | null, position: number}} */
+  get firstHeld() {
+    return { piece: this.#unacked[0] ?? this.#queue[0] ?? null, position: this.#sent_bytes - this.#unacked_bytes };
   }
 
   /** Send audio as soon as the window allows. @param {Bytes} bytes */
@@ -122,22 +146,17 @@ export class Connection {
     return new Promise((resolve) => this.#waiting.push(resolve));
   }
 
-  /**
-   * Leave out the oldest audio that waits, until at most `limit_bytes` do; all of it once none is taken any more.
-   *
-   * @param {number} limit_bytes
-   * @returns {number} how much was left out
-   */
-  dropOldest(limit_bytes) {
-    let dropped_bytes = 0;
-    while (this.#queued_bytes > (this.#hasEnded ? 0 : limit_bytes)) dropped_bytes += this.#shift().byteLength;
-    return dropped_bytes;
-  }
-
   /** Go on with other settings, behind all audio so far. @param {Record<string, unknown>} settings of `update` */
   update(settings) {
     this.#settings = settings;
     this.#settingsSent = false;
+    this.#pump();
+  }
+
+  /** Pause behind all audio so far, or go on before all that follows. @param {boolean} paused */
+  pause(paused) {
+    this.#pauseWanted = paused;
+    this.#pauseSent = false;
     this.#pump();
   }
 
@@ -153,10 +172,24 @@ export class Connection {
     this.#drop();
   }
 
+  /** @param {Held} held */
+  #takeUp({ resume, position, pieces }) {
+    if (!resume) {
+      this.#queue = [...pieces];
+      this.#queued_bytes = sizeOf(pieces);
+      return;
+    }
+    this.#session = { session: resume.session, token: resume.token };
+    this.#lastSeq = resume.last_seq;
+    this.#unacked = [...pieces];
+    this.#unacked_bytes = sizeOf(pieces);
+    this.#sent_bytes = position + this.#unacked_bytes;
+    this.#acked_bytes = position;
+  }
+
   #open() {
     clearTimeout(this.#timer);
-    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-    const socket = new WebSocket(`${scheme}//${location.host}/v1/stream`, subprotocols());
+    const socket = new WebSocket(socketAt("/v1/stream"), subprotocols());
     this.#socket = socket;
     this.#heardAt = performance.now();
     const resume = this.#session && { ...this.#session, last_seq: this.#lastSeq };
@@ -179,15 +212,12 @@ export class Connection {
     this.#drop();
     this.#greeting = null;
     this.#window_bytes = 0;
-    if (this.#readyAt !== null && performance.now() - this.#readyAt > STABLE_MS) {
-      this.#lostAt = null;
-      this.#pause_ms = FIRST_PAUSE_MS;
-    }
+    if (this.#readyAt !== null && performance.now() - this.#readyAt > STABLE_MS) this.#pause_ms = FIRST_PAUSE_MS;
     this.#readyAt = null;
-    this.#lostAt ??= performance.now();
-    const isHopeless = performance.now() - this.#lostAt > GIVE_UP_MS;
-    if (!this.#session || this.#isOver || isHopeless || code === 1000) {
+    if (!(this.#session || this.#isPatient) || this.#isOver || code === 1000) {
+      const [untaken, taken_bytes] = [this.#heldFrom(this.#acked_bytes), this.#acked_bytes];
       this.#letGo();
+      if (this.#isGone && this.#events.gone(untaken, taken_bytes)) return;
       if (this.#trouble) this.#events.received(this.#trouble);
       this.#events.closed();
       return;
@@ -218,20 +248,28 @@ export class Connection {
       return;
     }
     if (message.type === "ack") this.#acknowledged(message.bytes);
+    if (message.type === "paused") {
+      this.#isPaused = message.paused;
+      if (message.paused === this.#pauseWanted) this.#pauseWanted = null;
+    }
     if (message.type === "final") this.#isOver = true;
     if (message.type === "stopped" || message.type === "final") this.#end(this.#stopSent);
     if (message.type === "notice" && message.code === "audio_dropped") {
       this.#end(false); // who reads is told in seconds, not in bytes
       return;
     }
-    if (message.type === "error" && this.#session) {
-      if (NOT_YET.has(message.code)) this.#lostAt = null;
+    if (message.type === "error" && (this.#session || this.#isPatient)) {
       if (RESUMABLE.has(message.code)) {
         this.#trouble = message;
         return; // the close that follows is one to come back from
       }
       this.#isOver = true;
+      this.#isGone = this.#session !== null && !this.#greeting && UNKNOWN.has(message.code);
       if (message.code === "session_unknown") return; // the close says enough, or what went wrong before
+      if (this.#isGone) {
+        this.#trouble ??= message; // of interest only where nobody goes on
+        return;
+      }
     }
     this.#lastSeq = Math.max(this.#lastSeq, message.seq ?? 0);
     this.#goOn();
@@ -240,13 +278,14 @@ export class Connection {
 
   /** @param {import("./messages.js").Ready} message */
   #ready(message) {
-    const isResumed = this.#session !== null;
+    const isResumed = this.#isKnown;
+    this.#isKnown = true;
     this.#session = { session: message.session, token: message.token };
     this.#readyAt = performance.now();
     this.#trouble = null;
     this.#greeting = message;
     this.#stopSent = false;
-    this.#settingsSent = false; // whether they had arrived is not known; said twice they do no harm
+    this.#settingsSent = this.#pauseSent = false; // whether they had arrived is not known; said twice they do no harm
     if (isResumed) this.#events.resumed();
     else this.#events.received(message);
     this.#goOn();
@@ -277,8 +316,10 @@ export class Connection {
       if (here_bytes > 0) this.#hold(piece.subarray(0, here_bytes));
       if (here_bytes < piece.byteLength) again.push(piece.subarray(here_bytes));
     }
+    // What another page had sent before it was closed, and could not keep: silence, should it be wanted again.
+    if (has_bytes > 0) this.#hold(new Uint8Array(has_bytes));
     this.#queue.unshift(...again);
-    for (const piece of again) this.#queued_bytes += piece.byteLength;
+    this.#queued_bytes += sizeOf(again);
     this.#sent_bytes = received_bytes;
     this.#acked_bytes = Math.min(this.#acked_bytes, received_bytes);
     if (lost_bytes > 0) this.#events.damaged(lost_bytes);
@@ -289,9 +330,26 @@ export class Connection {
     if (this.#hasEnded) return;
     this.#hasEnded = true;
     const taken_bytes = Math.max(this.#greeting?.received_bytes ?? 0, this.#acked_bytes);
-    const untaken_bytes = this.#sent_bytes + this.#queued_bytes - taken_bytes;
+    const untaken = this.#heldFrom(taken_bytes);
+    const lost_bytes = this.firstHeld.position - taken_bytes;
     this.#forget();
-    if (!wasAsked) this.#events.cut(untaken_bytes, taken_bytes);
+    if (wasAsked) return;
+    if (lost_bytes > 0) this.#events.damaged(lost_bytes);
+    this.#events.cut(untaken, taken_bytes);
+  }
+
+  /** The audio from this position on, as far as it is here, from a whole sample. @param {number} position_bytes */
+  #heldFrom(position_bytes) {
+    let before_bytes = position_bytes - (this.#sent_bytes - this.#unacked_bytes);
+    before_bytes += before_bytes & 1;
+    /** @type {Bytes[]} */
+    const pieces = [];
+    for (const piece of this.#unacked) {
+      const past_bytes = Math.min(Math.max(before_bytes, 0), piece.byteLength);
+      before_bytes -= piece.byteLength;
+      if (past_bytes < piece.byteLength) pieces.push(piece.subarray(past_bytes));
+    }
+    return [...pieces, ...this.#queue];
   }
 
   /** Let go of what the server has on disk. @param {number} position_bytes */
@@ -311,6 +369,7 @@ export class Connection {
   #pump() {
     const socket = this.#socket;
     if (this.#window_bytes === 0 || this.#hasEnded || socket?.readyState !== WebSocket.OPEN) return;
+    if (this.#pauseWanted === false) this.#sayPause(socket);
     while (this.#queue.length > 0) {
       const room_bytes = this.#window_bytes - (this.#sent_bytes - this.#acked_bytes);
       const [head] = this.#queue;
@@ -331,10 +390,18 @@ export class Connection {
       this.#settingsSent = true;
       socket.send(JSON.stringify({ type: "update", ...this.#settings }));
     }
+    if (this.#pauseWanted) this.#sayPause(socket);
     if (this.#stopping && !this.#stopSent) {
       this.#stopSent = true;
       socket.send(JSON.stringify({ type: "stop" }));
     }
+  }
+
+  /** @param {WebSocket} socket */
+  #sayPause(socket) {
+    if (this.#pauseSent || this.#stopSent) return;
+    this.#pauseSent = true;
+    socket.send(JSON.stringify({ type: "pause", paused: this.#pauseWanted }));
   }
 
   /** Keep what the server has, until it is on its disk. @param {Bytes} piece */
@@ -371,4 +438,9 @@ export class Connection {
     this.#unacked_bytes = 0;
     for (const resolve of this.#waiting.splice(0)) resolve();
   }
+}
+
+/** @param {Bytes[]} pieces */
+function sizeOf(pieces) {
+  return pieces.reduce((sum, { byteLength }) => sum + byteLength, 0);
 }

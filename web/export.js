@@ -9,8 +9,8 @@
  * @typedef {{speaker: string | null, words: Word[]}} Turn
  */
 
-import { NOBODY, typedName } from "./speakers.js";
-import { textOf, turnsOf } from "./turns.js";
+import { NOBODY, shownName } from "./speakers.js";
+import { labelBefore, textOf, turnsOf } from "./turns.js";
 
 /** What a reader can take in at once: seconds, and characters on two lines. */
 const LONGEST_CUE = 7;
@@ -18,8 +18,8 @@ const CUE_CHARACTERS = 84;
 const LINE_CHARACTERS = 42;
 
 /**
- * File name extension → the transcript in that format. Names that were typed in stand in place of labels where people
- * read, as in the server's files.
+ * File name extension → the transcript in that format. Names and numbers stand in place of labels where people read, as on
+ * the page and in the server's files.
  *
  * @type {Record<string, (transcript: Transcript) => string>}
  */
@@ -43,10 +43,10 @@ function turnsIn({ utterances }) {
   return utterances.flatMap(({ words }) => turnsOf(words));
 }
 
-/** The transcript with names in place of labels. @param {Transcript} transcript @returns {Transcript} */
+/** The transcript with names or numbers in place of labels, as on the page. @param {Transcript} transcript @returns {Transcript} */
 function named({ cast = NOBODY, utterances, ...others }) {
   const byName = (/** @type {Word} */ word) =>
-    word.speaker ? { ...word, speaker: typedName(word.speaker, cast) || word.speaker } : word;
+    word.speaker ? { ...word, speaker: shownName(word.speaker, cast) } : word;
   return { ...others, cast, utterances: utterances.map((one) => ({ ...one, words: one.words.map(byName) })) };
 }
 
@@ -57,7 +57,7 @@ function cuesOf(transcript) {
 
 /** @param {Turn} turn */
 function paragraph({ speaker, words }) {
-  return `${speaker ? `${speaker}: ` : ""}${textOf(words).trim()}\n`;
+  return `${labelBefore(speaker, textOf(words))}${textOf(words).trim()}\n`;
 }
 
 /** @param {Word[]} words @returns {Word[][]} */
@@ -85,8 +85,8 @@ function vttCue(cue) {
 
 /** @param {Turn} cue @param {number} at */
 function srtCue(cue, at) {
-  const speaker = cue.speaker ? `${cue.speaker}: ` : "";
-  return `${at + 1}\n${timing(cue, ",")}\n${speaker}${lines(cue).replaceAll("-->", "→")}\n`;
+  const label = labelBefore(cue.speaker, textOf(cue.words));
+  return `${at + 1}\n${timing(cue, ",")}\n${label}${lines(cue).replaceAll("-->", "→")}\n`;
 }
 
 /** @param {Turn} cue @param {string} point between seconds and milliseconds */

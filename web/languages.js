@@ -1,4 +1,6 @@
-/** The languages that Whisper knows, with names in the reader's own language. */
+/** The languages that Whisper knows, with names in the page's language. */
+
+import { locale, words } from "./locale.js";
 
 /** Whisper's codes. ISO 639-1 but for `haw`, `yue`, and `jw`, which the standard calls `jv`. */
 const CODES = (
@@ -7,30 +9,10 @@ const CODES = (
   "so sq sr su sv sw ta te tg th tk tl tr tt uk ur uz vi yi yo yue zh"
 ).split(" ");
 
-/** Names of languages for which browsers may have none in any language. @type {Record<string, string>} */
-const RARELY_NAMED = {
-  ba: "Bashkir",
-  bo: "Tibetan",
-  br: "Breton",
-  fo: "Faroese",
-  ht: "Haitian Creole",
-  haw: "Hawaiian",
-  jw: "Javanese",
-  lb: "Luxembourgish",
-  ln: "Lingala",
-  mg: "Malagasy",
-  mi: "Māori",
-  nn: "Norwegian Nynorsk",
-  oc: "Occitan",
-  sa: "Sanskrit",
-  sn: "Shona",
-  su: "Sundanese",
-  tg: "Tajik",
-  tk: "Turkmen",
-  tt: "Tatar",
-  yi: "Yiddish",
-  yue: "Cantonese",
-};
+/** Names of languages for which browsers may have none, by Whisper's code. @type {Record<string, string>} */
+const RARELY_NAMED = words.LANGUAGES;
+/** Made once: it takes a browser longer than it takes to draw the captions. */
+const NAMES = new Intl.DisplayNames([locale, "en"], { type: "language", fallback: "none" });
 
 /**
  * The tag that the web uses for one of Whisper's codes.
@@ -41,26 +23,13 @@ export function tagOf(code) {
   return code === "jw" ? "jv" : code;
 }
 
-/**
- * The name of a language in the reader's own; in English where the browser has none; else the code itself.
- *
- * @param {string} code Whisper's
- * @param {readonly string[]} locales the reader's, best first
- */
-export function nameOf(code, locales = navigator.languages) {
-  const names = new Intl.DisplayNames([...locales, "en"], { type: "language", fallback: "none" });
-  return names.of(tagOf(code)) ?? RARELY_NAMED[code] ?? code;
+/** The name of a language in the page's own; else the code itself. @param {string} code Whisper's */
+export function nameOf(code) {
+  return NAMES.of(tagOf(code)) ?? RARELY_NAMED[code] ?? code;
 }
 
-/**
- * All languages, sorted by name.
- *
- * @param {readonly string[]} locales the reader's, best first
- * @returns {{code: string, name: string}[]}
- */
-export function languages(locales) {
-  const collator = new Intl.Collator([...locales, "en"]);
-  return CODES.map((code) => ({ code, name: nameOf(code, locales) })).sort((a, b) =>
-    collator.compare(a.name, b.name),
-  );
+/** All languages, sorted by name. @returns {{code: string, name: string}[]} */
+export function languages() {
+  const collator = new Intl.Collator([locale, "en"]);
+  return CODES.map((code) => ({ code, name: nameOf(code) })).sort((a, b) => collator.compare(a.name, b.name));
 }

@@ -1,19 +1,31 @@
 /** The page's wiring: what happens becomes a message, the state that follows is shown, and its consequences are drawn. */
 
 import { takeToken } from "./access.js";
+import { Asking } from "./asking.js";
 import { rememberChoices, rememberedChoices } from "./choices.js";
 import { copy } from "./clipboard.js";
 import { find } from "./elements.js";
+import { Expected } from "./expected.js";
+import { Keeper, discard, keptTalks } from "./keeping.js";
+import { keepKey } from "./keys.js";
+import { label } from "./labels.js";
+import { TONGUES, chooseTongue, chosenTongue } from "./locale.js";
 import { listMicrophones } from "./microphone.js";
 import { Meter } from "./meter.js";
 import { Names } from "./names.js";
-import { keepTranscript, keptTranscript, save } from "./saving.js";
+import { Offers } from "./offers.js";
+import { namesByPart } from "./parts.js";
+import { canBeMade, keepTranscript, keptTranscript, save } from "./saving.js";
 import { Session } from "./session.js";
 import { showShare } from "./share.js";
+import { Shortcuts } from "./shortcuts.js";
+import { ShortcutsDialog } from "./shortcuts-dialog.js";
+import { SpeakerCount } from "./speaker-count.js";
 import { Stage } from "./stage.js";
-import { canGiveUp, initialState, isActive, plainText, reduce, transcriptOf, wordCount, wouldLoseWords } from "./state.js";
+import { canGiveUp, canPause, initialState, isActive, isFinalAwaited, plainText, reduce, transcriptOf, wordCount, wouldLoseWords } from "./state.js";
 import { View, showLanguages, showMicrophones, transcriptOfLink } from "./view.js";
 import { Wake } from "./wake.js";
+import { FORMATS, NOTICES, PAGE, SHARE, SHORTCUTS, onlyOneTaken } from "./words.js";
 
 /** How long a notice stays, and how long the copy button says that it has copied. */
 const NOTICE_MS = 15_000;
@@ -34,13 +46,20 @@ const view = new View({
   named: nameSpeaker,
 });
 const wake = new Wake();
-const stage = new Stage(find("stage"), [find("header"), find("main"), find("dock")], choices.stageSize, (stageSize) =>
+const offers = new Offers(find("offers"), {
+  goOn: (id) => takeUp(id, false),
+  end: (id) => takeUp(id, true),
+  erased: (id) => discard(id).then(showOffers),
+});
+const stage = new Stage(find("stage"), [find("header"), find("main"), find("dock")], find("stage-enter"), choices.stageSize, (stageSize) =>
   choose({ stageSize }),
 );
+const asking = new Asking({ stop: () => session?.stop(), pause: () => pause(true) });
 
 /** @param {{type: string, [field: string]: any}} message */
 function dispatch(message) {
   const before = state;
+  if (message.type === "ready") keepKey(message.session, message.token);
   state = reduce(state, message);
   if (state === before) return;
   if (state.phase !== before.phase) phaseChanged();
@@ -57,11 +76,35 @@ function dispatch(message) {
 
 function phaseChanged() {
   wake.keep(isActive(state));
+  if (!canPause(state)) asking.close();
   if (state.phase === "connecting") refreshMicrophones();
   if (!isActive(state)) {
-    session?.release();
+    if (state.phase === "finishing") session?.release();
+    else session?.abandon().then(showOffers);
     meter.clear();
   }
+  offers.hide(isActive(state) || state.phase === "finishing");
+}
+
+/** Offer to go on with what another page began, or this one could not end. */
+async function showOffers() {
+  offers.show(await keptTalks(showOffers));
+}
+
+/** @param {string} id of a talk @param {boolean} isToEnd what is kept of it is sent, and no more */
+async function takeUp(id, isToEnd) {
+  await session?.abandon();
+  const kept = await Keeper.takeUp(id);
+  if (!kept) {
+    dispatch({ type: "page.noticed", code: "taken_up_elsewhere", message: NOTICES.taken_up_elsewhere });
+    showOffers();
+    return;
+  }
+  recording = null;
+  session = new Session(dispatch, (levels) => isActive(state) && meter.add(levels));
+  view.follow.resume();
+  find("start").focus(); // what had it is gone
+  session.goOn(kept, choices, isToEnd);
 }
 
 /** @param {File | null} source a recording; null for the microphone */
@@ -77,10 +120,18 @@ function start(source) {
 function startOrStop() {
   if (state.phase === "full") dispatch({ type: "page.waiting_cancelled" });
   else if (canGiveUp(state)) giveUp();
+  else if (canPause(state)) asking.open(state.paused);
   else if (isActive(state)) session?.stop();
   else if (find("start").disabled) return;
   else if (whyNoMicrophone()) dispatch({ type: "page.found_wanting", reason: whyNoMicrophone() });
   else start(null);
+}
+
+/** @param {boolean} paused */
+function pause(paused) {
+  if (!canPause(state)) return;
+  session?.pause(paused);
+  if (paused) meter.clear();
 }
 
 /** Wait no longer for a server that does not come back. */
@@ -89,16 +140,25 @@ function giveUp() {
   dispatch({ type: "page.connection_closed" });
 }
 
-/** @param {File | undefined} file */
-function replayFile(file) {
+/** Caption the first of these recordings. @param {Iterable<File>} files */
+function replayFirst(files) {
+  const [file, ...others] = files;
   if (!file) return;
+  const isTaken = !isActive(state) && file.size > 0;
+  replayFile(file);
+  if (!isTaken || others.length === 0) return;
+  const message = onlyOneTaken(file.name, others.map(({ name }) => name));
+  dispatch({ type: "page.noticed", code: "one_recording", message });
+}
+
+/** @param {File} file */
+function replayFile(file) {
   if (isActive(state)) {
-    const message = "Stop the captions that are running, then add the recording again.";
-    dispatch({ type: "page.noticed", code: "busy", message });
+    dispatch({ type: "page.noticed", code: "busy", message: NOTICES.busy });
   } else if (file.size === 0) {
     session?.abandon();
-    const hint = "Choose a recording that has something in it.";
-    dispatch({ type: "page.failed", code: "file_empty", message: `“${file.name}” is empty.`, hint });
+    const [message, hint] = [NOTICES.file_empty(file.name), NOTICES.file_empty_hint];
+    dispatch({ type: "page.failed", code: "file_empty", message, hint });
   } else {
     start(file);
   }
@@ -119,9 +179,11 @@ function choose(chosen) {
 /** @param {string} label @param {string} name empty to take the name away */
 async function nameSpeaker(label, name) {
   dispatch({ type: "page.speaker_named", label, name });
-  if (await names.keep(state.address, state.cast.names)) return;
-  const message = "The server could not keep the name: it stays on this page and in what you save from it.";
-  dispatch({ type: "page.noticed", code: "name_not_kept", message });
+  session?.keepNames(state.cast.names);
+  const own = namesByPart(state.cast.names, state.parts);
+  const kept = await Promise.all(own.map((part) => names.keep(part.address, part.names)));
+  if (kept.every(Boolean)) return;
+  dispatch({ type: "page.noticed", code: "name_not_kept", message: NOTICES.name_not_kept });
 }
 
 async function refreshMicrophones() {
@@ -130,14 +192,14 @@ async function refreshMicrophones() {
 
 async function copyText() {
   const copied = await copy(plainText(state));
-  find("copy-label").textContent = copied ? "Copied" : "Not copied";
-  setTimeout(() => (find("copy-label").textContent = "Copy"), COPIED_MS);
+  find("copy-label").textContent = copied ? PAGE.copied : PAGE.notCopied;
+  setTimeout(() => (find("copy-label").textContent = PAGE.copy), COPIED_MS);
 }
 
 async function copyLink() {
   const copied = await copy(find("share-link").value);
-  find("share-copy").textContent = copied ? "Copied" : "Not copied";
-  setTimeout(() => (find("share-copy").textContent = "Copy the link"), COPIED_MS);
+  find("share-copy").textContent = copied ? PAGE.copied : PAGE.notCopied;
+  setTimeout(() => (find("share-copy").textContent = SHARE.copyLink), COPIED_MS);
 }
 
 /** @param {MouseEvent} event a click in the Save menu */
@@ -147,10 +209,13 @@ async function saveTranscript(event) {
   event.preventDefault();
   find("save-menu").hidePopover();
   const transcript = transcriptOfLink(link, state);
-  const isOwn = !(await names.areKept(transcript.address));
-  if ((await save(transcript, link.dataset.format ?? "txt", isOwn)) || isOwn) return;
-  const message = "The server does not answer: saved what this page holds.";
-  dispatch({ type: "page.noticed", code: "saved_here", message });
+  // No server has all of a talk that went on in another session.
+  const isOwn = Object.keys(transcript.links).length === 0 || !(await names.areKept(transcript.address));
+  const format = link.dataset.format ?? "txt";
+  const isSaved = await save(transcript, format, isOwn);
+  if (!canBeMade(format) && !isSaved) dispatch({ type: "page.noticed", code: "not_saved", message: NOTICES.not_saved });
+  else if (!isSaved && !isOwn) dispatch({ type: "page.noticed", code: "saved_here", message: NOTICES.saved_here });
+  if (isFinalAwaited(state)) dispatch({ type: "page.noticed", code: "saved_live", message: NOTICES.saved_live });
 }
 
 function toggleStage() {
@@ -158,45 +223,47 @@ function toggleStage() {
   else stage.enter();
 }
 
-/** @type {Record<string, () => void>} */
-const KEYS = {
-  f: toggleStage,
-  c: () => find("copy").disabled || copyText(),
-  End: () => view.follow.resume(),
-  Escape: () => stage.leave(),
-  "+": () => stage.isOpen && stage.resize(1),
-  "=": () => stage.isOpen && stage.resize(1),
-  "-": () => stage.isOpen && stage.resize(-1),
-};
+const shortcuts = new Shortcuts(
+  {
+    talk: startOrStop,
+    pause: () => pause(!state.paused),
+    stage: toggleStage,
+    larger: () => stage.isOpen && stage.resize(1),
+    smaller: () => stage.isOpen && stage.resize(-1),
+    live: () => view.follow.resume(),
+    copy: () => find("copy").disabled || copyText(),
+    help: () => shortcutsDialog.open(),
+  },
+  { isOnStage: () => stage.isOpen, isLive: () => canPause(state) },
+  choices.shortcuts,
+  (chosen) => {
+    choose({ shortcuts: chosen });
+    showHints();
+  },
+);
+const shortcutsDialog = new ShortcutsDialog(shortcuts);
 
-/** @param {KeyboardEvent} event */
-function keyPressed(event) {
-  const target = /** @type {Element} */ (event.target);
-  if (event.ctrlKey || event.metaKey || event.altKey || target.closest("input, select, textarea")) return;
-  if (event.key === " ") {
-    if (event.repeat || target.closest("button, a, [popover]")) return;
-    event.preventDefault();
-    startOrStop();
-    return;
+/** What the buttons are called by, with their keys. */
+function showHints() {
+  const titles = /** @type {const} */ ({ start: "talk", pause: "pause", copy: "copy", "stage-enter": "stage" });
+  for (const [id, action] of /** @type {[string, import("./shortcuts.js").Action][]} */ (Object.entries(titles))) {
+    find(id).title = shortcuts.hint(SHORTCUTS.actions[action], action);
   }
-  const act = KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
-  if (act && !event.repeat) act();
 }
 
-/**
- * Closing a panel with Escape gives the focus back to its button, where Space would open it again: it starts and stops
- * everywhere else, so the focus goes on to the button that does.
- *
- * @param {string} panel @param {string} opener
- */
-function wirePanel(panel, opener) {
-  find(panel).addEventListener("toggle", (/** @type {ToggleEvent} */ event) => {
-    if (event.newState === "closed" && document.activeElement === find(opener)) find("start").focus();
-  });
+/** What is pressed with a pointer keeps no focus: a remote's next Space or Enter would press it again. @param {MouseEvent} event */
+function letGo(event) {
+  if (event.detail > 0 && event.currentTarget instanceof HTMLElement) event.currentTarget.blur();
 }
 
 function wireControls() {
   find("start").addEventListener("click", startOrStop);
+  find("pause").addEventListener("click", () => pause(!state.paused));
+  find("start").addEventListener("click", letGo);
+  find("pause").addEventListener("click", letGo);
+  find("shortcuts-open").textContent = SHORTCUTS.open;
+  find("shortcuts-open").addEventListener("click", () => shortcutsDialog.open());
+  showHints();
   find("jump").addEventListener("click", () => view.follow.resume());
   find("revision").addEventListener("click", () => {
     dispatch({ type: "page.live_shown", isLiveShown: !state.isLiveShown });
@@ -204,22 +271,20 @@ function wireControls() {
   find("copy").addEventListener("click", copyText);
   find("choose").addEventListener("click", () => find("recording").click());
   find("recording").addEventListener("change", () => {
-    replayFile(find("recording").files[0]);
+    replayFirst(find("recording").files);
     find("recording").value = ""; // so that the same file can be chosen again
   });
   find("save-menu").addEventListener("click", saveTranscript);
-  wirePanel("settings", "settings-open");
-  wirePanel("save-menu", "save");
+  find("save-which").addEventListener("change", () => view.render(state, choices));
   find("share-panel").addEventListener("beforetoggle", (/** @type {ToggleEvent} */ event) => {
     if (event.newState === "open") showShare(state.address);
   });
   find("share-copy").addEventListener("click", copyLink);
-  wirePanel("share-panel", "share");
   find("stage-enter").addEventListener("click", () => stage.enter());
   find("stage-leave").addEventListener("click", () => stage.leave());
   find("stage-larger").addEventListener("click", () => stage.resize(1));
   find("stage-smaller").addEventListener("click", () => stage.resize(-1));
-  document.addEventListener("keydown", keyPressed);
+  document.addEventListener("keydown", ({ key }) => key === "Escape" && stage.leave());
 }
 
 function wireChoices() {
@@ -231,6 +296,8 @@ function wireChoices() {
       if (id !== "task" && isActive(state)) session?.changeWords(choices);
     });
   }
+  new Expected(find("vocabulary"), find("vocabulary-tools"));
+  new SpeakerCount(find("speaker-count"), choices, choose);
   for (const id of /** @type {const} */ (["noiseSuppression", "echoCancellation", "diarize", "announce"])) {
     find(id).checked = choices[id];
     find(id).addEventListener("change", () => {
@@ -244,6 +311,13 @@ function wireChoices() {
   });
   navigator.mediaDevices?.addEventListener("devicechange", refreshMicrophones);
   refreshMicrophones();
+}
+
+/** The page comes again in another language: a session under way asks before it goes. */
+function wireTongue() {
+  find("tongue").append(...Object.entries(TONGUES).map(([tongue, name]) => new Option(name, tongue)));
+  find("tongue").value = chosenTongue();
+  find("tongue").addEventListener("change", () => chooseTongue(find("tongue").value));
 }
 
 function wireDrop() {
@@ -260,7 +334,7 @@ function wireDrop() {
     find("drop").hidden = true;
     if (!isFile(event)) return;
     event.preventDefault();
-    replayFile(event.dataTransfer?.files[0]);
+    replayFirst(event.dataTransfer?.files ?? []);
   });
 }
 
@@ -274,6 +348,8 @@ function wireLeaving() {
     session?.leave();
     if (isActive(state)) dispatch({ type: "page.connection_closed" }); // seen if the page comes back from the cache
   });
+  addEventListener("pageshow", ({ persisted }) => persisted && showOffers());
+  document.addEventListener("visibilitychange", () => document.hidden || showOffers());
 }
 
 /** Count down while the server is full, then ask it again. */
@@ -284,6 +360,8 @@ function countDown() {
 }
 
 takeToken();
+label({ ...FORMATS, ...PAGE, ...SHARE });
+wireTongue();
 wireControls();
 wireChoices();
 wireDrop();
@@ -294,3 +372,4 @@ if (kept) dispatch({ type: "page.transcript_found", transcript: kept });
 const lack = whyNoMicrophone();
 if (lack) dispatch({ type: "page.found_wanting", reason: lack });
 view.render(state, choices);
+showOffers();

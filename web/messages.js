@@ -17,6 +17,7 @@
  * @typedef {{type: "utterance", seq: number, utterance: number, start: number, end: number, text: string,
  *   speaker?: string | null, language?: string | null}} UtteranceEnded
  * @typedef {{type: "lag", received: number, committed: number, seconds: number}} Lag
+ * @typedef {{type: "paused", seq: number, time: number, paused: boolean}} Paused
  * @typedef {{type: "stopped", seq: number, duration: number, text: string}} Stopped
  * @typedef {{type: "progress", stage: string, fraction: number}} Progress
  * @typedef {{start: number, end: number, speaker: string | null, text: string, words?: Word[]}} FinalSegment

@@ -4,6 +4,10 @@
 const MAX_RATE_HZ = 48_000;
 /** How long to wait for the last batch when the microphone is released. */
 const LAST_BATCH_MS = 300;
+/** A browser may suspend sound, or stop to give any, without a word: how often to look, and how long it may be silent. */
+const LOOK_MS = 500;
+const ASLEEP_MS = 2_000;
+const WAKERS = ["pointerdown", "keydown", "click", "touchend"];
 
 /**
  * @typedef {object} MicrophoneChoice
@@ -15,10 +19,12 @@ const LAST_BATCH_MS = 300;
  * @property {Uint8Array<ArrayBuffer>} bytes  mono, signed 16-bit little-endian
  * @property {number} duration  seconds
  * @property {number[]} levels  root mean square of each half, full scale is 1
+ * @property {number} heardAt  milliseconds of the clock, at its end
  *
  * @typedef {object} MicrophoneEvents
  * @property {(sound: Sound) => void} captured
  * @property {() => void} unplugged
+ * @property {(isAsleep: boolean) => void} slept  the browser gives no sound, though there is a microphone; or it does again
  */
 
 /** The microphones there are. Names are empty until the user has allowed one. @returns {Promise<MediaDeviceInfo[]>} */
@@ -56,7 +62,11 @@ export class Microphone {
   /** @type {Promise<void> | null} */
   #closing = null;
   /** @type {() => void} */
-  #lastBatchArrived = () => {};
+  #handedOver = () => {};
+  #batchAt = performance.now();
+  #isAsleep = false;
+  #looking = 0;
+  #wake = () => this.#context.resume().catch(() => {});
 
   /** @param {AudioContext} context @param {MicrophoneEvents} events */
   constructor(context, events) {
@@ -64,13 +74,13 @@ export class Microphone {
     this.#events = events;
     // Few interfaces run above 48 kHz; averaging neighbours brings them into range without asking the browser for
     // a rate, which Firefox refuses when the device has another.
-    this.#decimation = Math.ceil(context.sampleRate / MAX_RATE_HZ);
+    this.#decimation = decimationOf(context);
     this.#batcher = new AudioWorkletNode(context, "batcher", { channelCount: 1, channelCountMode: "explicit" });
-    this.#batcher.port.onmessage = ({ data }) => this.#received(data);
+    this.#batcher.port.onmessage = ({ data }) => (data ? this.#received(data) : this.#handedOver());
     // A node that leads nowhere is not run by every browser; its output is silence.
     this.#batcher.connect(context.destination);
     context.onstatechange = () => {
-      if (context.state !== "running" && !this.#closing) context.resume().catch(() => {});
+      if (context.state !== "running" && !this.#closing) this.#wake();
     };
   }
 
@@ -79,28 +89,39 @@ export class Microphone {
    *
    * @param {MicrophoneChoice} choice
    * @param {MicrophoneEvents} events
+   * @param {number} [rate_hz] of a session that goes on; else as the machine has it
    */
-  static async open(choice, events) {
+  static async open(choice, events, rate_hz) {
     const stream = await openStream(choice);
-    const context = new AudioContext({ latencyHint: "interactive" });
+    let context = new AudioContext({ latencyHint: "interactive" });
     try {
-      await context.audioWorklet.addModule("/web/worklet.js").catch((error) => {
+      if (rate_hz && rateOf(context) !== rate_hz) {
+        await context.close();
+        context = new AudioContext({ latencyHint: "interactive", sampleRate: rate_hz });
+      }
+      await context.audioWorklet.addModule(new URL("worklet.js", import.meta.url)).catch((error) => {
         throw new WorkletMissing("The worklet could not be loaded.", { cause: error });
       });
       const microphone = new Microphone(context, events);
       microphone.#listenTo(stream);
-      await context.resume();
+      microphone.#looking = setInterval(() => microphone.#look(), LOOK_MS);
+      microphone.#wake(); // whether it does is seen by and by
       return microphone;
     } catch (error) {
       release(stream);
-      await context.close();
+      if (context.state !== "closed") await context.close();
       throw error;
     }
   }
 
   /** Samples a second in the bytes handed out. */
   get rate_hz() {
-    return this.#context.sampleRate / this.#decimation;
+    return rateOf(this.#context);
+  }
+
+  /** What the device in use is called; empty where it has no name. */
+  get label() {
+    return this.#stream?.getAudioTracks()[0]?.label ?? "";
   }
 
   /** The device in use; empty if the browser keeps it secret. */
@@ -135,16 +156,31 @@ export class Microphone {
     return this.#closing;
   }
 
+  /** Hand out all sound so far. Resolves once that is done. @returns {Promise<void>} */
+  flush() {
+    return this.#handOver("flush");
+  }
+
   async #close() {
+    clearInterval(this.#looking);
+    this.#sleep(false);
     this.#source?.disconnect();
     release(this.#stream);
-    const lastBatch = new Promise((resolve) => {
-      this.#lastBatchArrived = () => resolve(undefined);
-      setTimeout(resolve, LAST_BATCH_MS); // a suspended context answers never
-    });
-    this.#batcher.port.postMessage("end");
-    await lastBatch;
+    await this.#handOver("end");
     await this.#context.close();
+  }
+
+  /** @param {"flush" | "end"} what @returns {Promise<void>} */
+  #handOver(what) {
+    const before = this.#handedOver;
+    return new Promise((resolve) => {
+      this.#handedOver = () => {
+        before();
+        resolve();
+      };
+      setTimeout(resolve, LAST_BATCH_MS); // a suspended context answers never
+      this.#batcher.port.postMessage(what);
+    });
   }
 
   /** @param {MediaStream} stream */
@@ -155,23 +191,56 @@ export class Microphone {
     source.connect(this.#batcher);
     this.#source = source;
     this.#stream = stream;
+    this.#batchAt = performance.now();
     stream.getAudioTracks()[0].onended = () => {
-      if (this.#stream === stream && !this.#closing) this.#events.unplugged();
+      if (this.#stream !== stream || this.#closing) return;
+      // What a source without a track gives is silence, and nobody's.
+      source.disconnect();
+      this.#source = this.#stream = null;
+      this.#sleep(false);
+      this.#events.unplugged();
     };
   }
 
-  /** @param {Float32Array | null} batch */
-  #received(batch) {
-    if (batch === null) return this.#lastBatchArrived();
+  #look() {
+    if (this.#source && performance.now() - this.#batchAt > ASLEEP_MS) this.#sleep(true);
+  }
+
+  /** Nearly all that puts sound to sleep is undone by a click, and by nothing else. @param {boolean} isAsleep */
+  #sleep(isAsleep) {
+    if (isAsleep === this.#isAsleep) return;
+    this.#isAsleep = isAsleep;
+    for (const waker of WAKERS) {
+      if (isAsleep) addEventListener(waker, this.#wake, { capture: true });
+      else removeEventListener(waker, this.#wake, { capture: true });
+    }
+    this.#events.slept(isAsleep);
+  }
+
+  /** @param {{batch: Float32Array, heardAt: number}} heard */
+  #received({ batch, heardAt }) {
     if (batch.length === 0) return;
+    this.#batchAt = performance.now();
+    this.#sleep(false);
     const samples = decimate(batch, this.#decimation);
     const half = Math.ceil(samples.length / 2);
     this.#events.captured({
       bytes: pcm16(samples),
       duration: samples.length / this.rate_hz,
       levels: [rootMeanSquare(samples.subarray(0, half)), rootMeanSquare(samples.subarray(half))],
+      heardAt,
     });
   }
+}
+
+/** @param {AudioContext} context */
+function decimationOf({ sampleRate }) {
+  return Math.ceil(sampleRate / MAX_RATE_HZ);
+}
+
+/** Samples a second that a microphone in this context hands out. @param {AudioContext} context */
+function rateOf(context) {
+  return context.sampleRate / decimationOf(context);
 }
 
 /**

@@ -1,6 +1,7 @@
 /** The names that were typed in, kept by the server with the session. */
 
-import { authorization } from "./access.js";
+import { at } from "./addresses.js";
+import { permission } from "./keys.js";
 
 /** How long the server may take. */
 const ANSWER_MS = 8_000;
@@ -28,12 +29,17 @@ export class Names {
   }
 }
 
+/** @param {string} address of a session's names */
+function sessionOf(address) {
+  return decodeURIComponent(address.split("/").at(-2) ?? "");
+}
+
 /** @param {string} address @param {Record<string, string>} names @returns {Promise<boolean>} */
 async function put(address, names) {
   try {
-    const response = await fetch(address, {
+    const response = await fetch(at(address), {
       method: "PUT",
-      headers: { ...authorization(), "content-type": "application/json" },
+      headers: { ...permission(sessionOf(address)), "content-type": "application/json" },
       body: JSON.stringify(names),
       signal: AbortSignal.timeout(ANSWER_MS),
     });

@@ -1,5 +1,9 @@
 /** Typing a name where the name stands: a press on it makes it an input, Enter or leaving keeps it, Escape does not. */
 
+import { SPEAKERS } from "./words.js";
+
+/** Container → its name at which the Tab key stops. @type {WeakMap<HTMLElement, HTMLElement>} */
+const STOPS = new WeakMap();
 /** The longest name that the server keeps. */
 const LONGEST = 80;
 
@@ -37,10 +41,12 @@ export function nameSpeakersIn(container, events) {
   });
 }
 
-/** Call after names have come or gone: the Tab key stops at the newest, unless one has the focus. @param {HTMLElement} container */
-export function namesChanged(container) {
-  const names = namesIn(container);
-  const newest = names[names.length - 1];
+/**
+ * Call after names have come or gone: the Tab key stops at the newest, unless one has the focus.
+ *
+ * @param {HTMLElement} container @param {HTMLElement | null} newest
+ */
+export function namesChanged(container, newest) {
   if (newest && !nameAt(document.activeElement)) stopAt(container, newest);
 }
 
@@ -52,7 +58,7 @@ function typeOver(button, { typed, named, began, ended }) {
   input.className = "naming";
   input.value = before;
   input.placeholder = button.textContent ?? "";
-  input.ariaLabel = `Name of ${button.textContent}`;
+  input.ariaLabel = SPEAKERS.nameOf(button.textContent ?? "");
   input.maxLength = LONGEST;
   input.autocomplete = "off";
   input.spellcheck = false;
@@ -84,10 +90,12 @@ function typeOver(button, { typed, named, began, ended }) {
 
 /** @param {HTMLElement} container @param {HTMLElement} button */
 function stopAt(container, button) {
-  const before = /** @type {HTMLElement | null} */ (container.querySelector(".speaker[tabindex='0']"));
-  if (before === button) return;
-  if (before) before.tabIndex = -1;
+  const known = STOPS.get(container);
+  // Looked for where it went with its element: through an hour of captions that takes long.
+  const before = known?.isConnected ? known : /** @type {HTMLElement | null} */ (container.querySelector(".speaker[tabindex='0']"));
+  if (before !== button && before) before.tabIndex = -1;
   button.tabIndex = 0;
+  STOPS.set(container, button);
 }
 
 /** @param {HTMLElement} container */

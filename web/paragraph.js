@@ -6,7 +6,7 @@
 import { make, setText } from "./elements.js";
 import { colorOf, shownName } from "./speakers.js";
 import { textOf } from "./turns.js";
-import { clock } from "./words.js";
+import { SPEAKERS, clock } from "./words.js";
 
 /**
  * @typedef {import("./messages.js").Word} Word
@@ -29,8 +29,13 @@ export class Paragraph {
   /** @param {boolean} isNameable whether its name can be pressed, to type another */
   constructor(isNameable) {
     this.#isNameable = isNameable;
-    this.text.dir = "auto";
+    this.element.dir = "auto"; // as the words run: the name has a direction of its own
     this.element.append(this.#time, this.text);
+  }
+
+  /** The element with the name; null where none stands here. */
+  get name() {
+    return this.#name;
   }
 
   /** @param {number} seconds since the session's first sample */
@@ -63,9 +68,10 @@ export class Paragraph {
     }
     if (!this.#name) {
       this.#name = this.#isNameable ? nameButton() : make("b", "speaker");
+      this.#name.append(document.createElement("bdi"));
       this.#time.after(this.#name);
     }
-    setText(this.#name, shownName(speaker, cast));
+    setText(/** @type {HTMLElement} */ (this.#name.firstElementChild), shownName(speaker, cast));
     this.#name.dataset.label = speaker;
   }
 
@@ -103,7 +109,7 @@ export function nameButton() {
   const button = document.createElement("button");
   button.className = "speaker";
   button.type = "button";
-  button.title = "Name this speaker";
+  button.title = SPEAKERS.rename;
   button.tabIndex = -1; // one name is enough to stop at; arrow keys go on from there
   return button;
 }

@@ -1,6 +1,7 @@
 /** Saves a transcript as a file: the server's version while it answers, else one from the words that the page holds. */
 
 import { authorization } from "./access.js";
+import { at } from "./addresses.js";
 import { EXPORTS } from "./export.js";
 
 /** @typedef {import("./state.js").Transcript} Transcript */
@@ -11,21 +12,29 @@ const ANSWER_MS = 8_000;
 const KEY = "live-asr.transcript";
 
 /**
- * Save `transcript` as a file of this format; resolves to whether it is the server's version.
+ * Save `transcript` as a file of this format; resolves to whether it is the server's version. Where the server does not
+ * answer, it is one that the page makes, if it can make that format.
  *
  * @param {Transcript} transcript
- * @param {string} format one of `EXPORTS`
+ * @param {string} format
  * @param {boolean} isOwn the server does not have all of it
+ * @param {Record<string, string>} headers that let the page fetch it
  * @returns {Promise<boolean>}
  */
-export async function save(transcript, format, isOwn) {
-  const fetched = isOwn ? null : await fetchFile(transcript.links[format]);
+export async function save(transcript, format, isOwn, headers = authorization()) {
+  const fetched = isOwn && canBeMade(format) ? null : await fetchFile(transcript.links[format], headers);
+  if (!fetched && !canBeMade(format)) return false;
   const link = document.createElement("a");
   link.href = URL.createObjectURL(fetched ?? new Blob([EXPORTS[format](transcript)], { type: "text/plain" }));
   link.download = `${transcript.name}.${format}`;
   link.click();
   URL.revokeObjectURL(link.href);
   return fetched !== null;
+}
+
+/** Whether the page itself can make a file of this format. @param {string} format */
+export function canBeMade(format) {
+  return Object.hasOwn(EXPORTS, format);
 }
 
 /** The transcript that this tab held before it was reloaded; null without one. @returns {Transcript | null} */
@@ -46,11 +55,11 @@ export function keepTranscript(transcript) {
   }
 }
 
-/** @param {string | undefined} address @returns {Promise<Blob | null>} */
-async function fetchFile(address) {
+/** @param {string | undefined} address @param {Record<string, string>} headers @returns {Promise<Blob | null>} */
+async function fetchFile(address, headers) {
   if (!address) return null;
   try {
-    const response = await fetch(address, { headers: authorization(), signal: AbortSignal.timeout(ANSWER_MS) });
+    const response = await fetch(at(address), { headers, signal: AbortSignal.timeout(ANSWER_MS) });
     return response.ok ? await response.blob() : null;
   } catch {
     return null;

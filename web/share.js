@@ -1,7 +1,10 @@
 /** The link under which an audience reads along, and its picture for phones. */
 
 import { authorization } from "./access.js";
+import { at } from "./addresses.js";
 import { find } from "./elements.js";
+import { permission } from "./keys.js";
+import { SHARE } from "./words.js";
 
 /** How long the server may take. */
 const ANSWER_MS = 8_000;
@@ -17,25 +20,48 @@ export async function showShare(address) {
   problem.hidden = true;
   find("share-link").value = "";
   try {
-    const { watch } = await (await ask(address)).json();
-    const link = new URL(watch, location.origin);
+    const { watch, title } = await (await ask(address)).json();
+    find("share-title").value = title ?? "";
+    find("share-title").onchange = () => entitle(address);
+    const link = new URL(at(watch));
     find("share-link").value = find("share-open").href = link.href;
     const overlay = new URL(link);
     overlay.searchParams.set("overlay", "1");
     find("share-overlay").href = overlay.href;
+    const editor = new URL("look.html", import.meta.url);
+    editor.hash = new URLSearchParams({ link: link.href }).toString();
+    find("share-look").href = editor.href;
     const svg = await (await ask(`${address}/qr.svg?origin=${encodeURIComponent(location.origin)}`)).text();
     // Read with the token and handed over as it is: a picture's own request could not carry one.
     code.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(svg)}`;
     code.hidden = false;
   } catch {
-    problem.textContent = "The server does not answer. Open this panel again in a moment.";
+    problem.textContent = SHARE.unreachable;
     problem.hidden = false;
   }
 }
 
+/** Have a session called as was typed. @param {string} address */
+async function entitle(address) {
+  const problem = find("share-problem");
+  const session = decodeURIComponent(address.split("/").at(-1) ?? "");
+  try {
+    const response = await fetch(at(address), {
+      method: "PATCH",
+      headers: { ...permission(session), "content-type": "application/json" },
+      body: JSON.stringify({ title: find("share-title").value.trim() }),
+      signal: AbortSignal.timeout(ANSWER_MS),
+    });
+    problem.hidden = response.ok;
+  } catch {
+    problem.hidden = false; // out of reach
+  }
+  problem.textContent = problem.hidden ? "" : SHARE.titleNotKept;
+}
+
 /** @param {string} address */
 async function ask(address) {
-  const response = await fetch(address, { headers: authorization(), signal: AbortSignal.timeout(ANSWER_MS) });
+  const response = await fetch(at(address), { headers: authorization(), signal: AbortSignal.timeout(ANSWER_MS) });
   if (!response.ok) throw new Error(String(response.status));
   return response;
 }

@@ -9,6 +9,8 @@
  * @property {FinalSpeaker[]} speakers  of the full pass, in order of first appearance; none before it
  */
 
+import { words } from "./locale.js";
+
 /** How many colours there are. Further speakers share them: the name beside the words tells them apart. */
 export const COLORS = 8;
 
@@ -33,7 +35,7 @@ export function typedName(label, { names, speakers }) {
 /** The name that is shown for a speaker. @param {string} label @param {Cast} cast */
 export function shownName(label, cast) {
   const number = numberOf(label);
-  return typedName(label, cast) || (number === null ? label : `Speaker ${number + 1}`);
+  return typedName(label, cast) || (number === null ? label : words.SPEAKERS.number(number + 1));
 }
 
 /**

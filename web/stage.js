@@ -9,6 +9,7 @@ const AWAKE_MS = 2_500;
 export class Stage {
   #element;
   #behind;
+  #opener;
   #sizeChosen;
   #size;
   #open = false;
@@ -19,12 +20,14 @@ export class Stage {
   /**
    * @param {HTMLElement} element
    * @param {HTMLElement[]} behind what it covers
+   * @param {HTMLElement} opener the button that opens it
    * @param {number} size scale of the letters; 1 is normal
    * @param {(size: number) => void} sizeChosen
    */
-  constructor(element, behind, size, sizeChosen) {
+  constructor(element, behind, opener, size, sizeChosen) {
     this.#element = element;
     this.#behind = behind;
+    this.#opener = opener;
     this.#size = size;
     this.#sizeChosen = sizeChosen;
     this.resize(0);
@@ -57,8 +60,19 @@ export class Stage {
     this.#open = false;
     this.#element.hidden = true;
     for (const covered of this.#behind) covered.inert = false;
-    if (document.fullscreenElement) document.exitFullscreen().catch(() => {});
-    if (this.#returnTo instanceof HTMLElement) this.#returnTo.focus();
+    const returned = document.fullscreenElement ? document.exitFullscreen() : Promise.resolve();
+    this.#giveFocusBack();
+    // A browser that leaves full screen takes the focus away once more.
+    returned.catch(() => {}).then(() => this.#giveFocusBack());
+  }
+
+  /** To what had it or, where that was nothing or is not there any more, to the button that leads here. */
+  #giveFocusBack() {
+    for (const one of [this.#returnTo, this.#opener]) {
+      const { activeElement } = document;
+      const isLost = !activeElement || activeElement === document.body || this.#element.contains(activeElement);
+      if (!this.#open && isLost && one instanceof HTMLElement && one !== document.body) one.focus();
+    }
   }
 
   /** Make the letters larger or smaller. @param {number} steps */

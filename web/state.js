@@ -7,12 +7,14 @@
  * @typedef {import("./messages.js").Word} Word
  * @typedef {import("./speakers.js").Cast} Cast
  * @typedef {import("./final.js").Final} Final
+ * @typedef {import("./parts.js").Part} Part
  *
  * @typedef {"idle" | "insecure" | "unsupported" | "asking" | "denied" | "no_device" | "device_busy" | "connecting" |
  *   "live" | "finishing" | "done" | "full" | "lost" | "failed"} Phase
  *
  * @typedef {object} Utterance
  * @property {number} utterance  its number in the session
+ * @property {number} [part]  of an utterance too long for one paragraph: which, counted from 0
  * @property {Word[]} words  committed words, in order
  * @property {boolean} complete  nothing more will be added
  * @property {string | null} language  ISO 639-1 code, once known
@@ -37,16 +39,23 @@
  * @property {boolean} isSettled  `final` has come
  * @property {Cast} cast
  * @property {Word[]} tail  words that may still change, or were never confirmed because the session broke off
+ * @property {string} title  what the presenter calls the session; empty without one
  * @property {string} name  of the transcript's files, without extension
  * @property {string} nextName  the same for the session that is being started
  * @property {Transcript | null} previous  the transcript that this one replaced
  * @property {boolean} speaking  the server hears speech now
+ * @property {boolean} paused  nobody is heard until the talk goes on
+ * @property {boolean} isPauseOurs  this page has paused or gone on, so that the server's word comes after the fact
  * @property {boolean} isReconnecting  the connection is lost and is being made again
  * @property {{received: number, committed: number, seconds: number} | null} lag
  * @property {number} captured  seconds of sound taken from the microphone
  * @property {number} quiet  seconds since the microphone last gave any sound
  * @property {number} unanswered  seconds of sound since the server last said anything
  * @property {number} dropped  seconds of sound that had to be left out because the network was too slow, or away
+ * @property {number} unheard  seconds in which the microphone, or the page, was away
+ * @property {boolean} isMicrophoneLost  it was unplugged, and is waited for
+ * @property {boolean} isAsleep  the browser gives no sound, though there is a microphone
+ * @property {Part[]} parts  the sessions of this talk: more than one where a server could not go on with it
  * @property {{name: string, size: number, fraction: number, missing?: number} | null} file  `missing`: the share not taken
  * @property {number} acked  bytes of audio that the server has on disk
  * @property {boolean} complete  the server has sent `stopped`: every word is here
@@ -59,17 +68,18 @@
  * @property {{code: string, message: string}[]} notices
  *
  * @typedef {Pick<State, "utterances" | "tail" | "final" | "isLiveShown" | "labels" | "isSettled" | "cast" | "links" |
- *   "address" | "name" | "previous">} Readable
+ *   "address" | "name" | "previous" | "parts">} Readable
  */
 
 import { finalOf } from "./final.js";
+import { BEGINNING, joined } from "./parts.js";
 import { NOBODY, renamed, shownName } from "./speakers.js";
-import { textOf, turnsOf, withMark, withoutMark } from "./turns.js";
+import { isFullParagraph, labelBefore, textOf, turnsOf, withMark, withoutMark } from "./turns.js";
 
 /** Sound below this root mean square (full scale is 1) counts as none: about -52 dBFS, above the noise of a muted input. */
 export const AUDIBLE = 0.0025;
 
-const FORMATS = ["vtt", "srt", "txt", "json"];
+const FORMATS = ["vtt", "srt", "txt", "json", "docx"];
 const NOTICES_KEPT = 3;
 const RETRY_AFTER_DEFAULT = 10;
 
@@ -89,12 +99,18 @@ const INITIAL = {
   cast: NOBODY,
   tail: [],
   speaking: false,
+  paused: false,
+  isPauseOurs: false,
   isReconnecting: false,
   lag: null,
   captured: 0,
   quiet: 0,
   unanswered: 0,
   dropped: 0,
+  unheard: 0,
+  isMicrophoneLost: false,
+  isAsleep: false,
+  parts: [],
   file: null,
   acked: 0,
   complete: false,
@@ -102,6 +118,7 @@ const INITIAL = {
   duration: null,
   links: {},
   address: "",
+  title: "",
   name: "",
   nextName: "",
   previous: null,
@@ -135,13 +152,14 @@ const FROM_SERVER = {
   ready(state, message) {
     const recognizer = message.models?.recognizer ?? {};
     const session = { id: message.session, model: recognizer.name ?? "", languages: recognizer.languages ?? null };
-    const address = `/v1/sessions/${encodeURIComponent(session.id)}`;
+    const address = addressOf(session.id);
+    const phase = state.phase === "connecting" ? "live" : state.phase;
+    const parts = withPart(message.isContinued ? state.parts : [], { address, ...BEGINNING, ...message.place });
+    if (parts.length > 1) return { ...state, session, phase, isReconnecting: false, links: {}, address, parts };
+    const own = message.isContinued ? state : { ...state, ...readable(INITIAL), previous: earlier(state) };
     return {
-      ...state,
-      ...readable(INITIAL),
-      session,
-      phase: state.phase === "connecting" ? "live" : state.phase,
-      previous: wordCount(state) > 0 ? transcriptOf(state) : state.previous,
+      ...own,
+      ...{ session, phase, parts, isReconnecting: false },
       links: Object.fromEntries(FORMATS.map((format) => [format, `${address}/transcript.${format}`])),
       address,
       name: state.nextName,
@@ -170,18 +188,27 @@ const FROM_SERVER = {
 
   label(state, { from, to, speaker }) {
     const isMeant = (/** @type {Word} */ word) => from <= middleOf(word) && middleOf(word) <= to;
-    const utterances = state.utterances.map((utterance) => relabelled(utterance, isMeant, speaker));
-    return withSpeakers({ ...state, utterances }, true);
+    // Labels are late by seconds: what lies before them, an hour it may be, is not gone through.
+    const before = state.utterances.findLastIndex(({ words }) => words.length > 0 && middleOf(words[words.length - 1]) < from);
+    const later = state.utterances.slice(before + 1).map((utterance) => relabelled(utterance, isMeant, speaker));
+    return withSpeakers({ ...state, utterances: state.utterances.slice(0, before + 1).concat(later) }, true);
   },
 
   utterance(state, { utterance: number, language = null, speaker = null }) {
     const isMeant = (/** @type {Word} */ word) => speaker !== null && !isLabelled(word);
-    const utterances = state.utterances.map((utterance) =>
+    const before = state.utterances.findLastIndex(({ utterance }) => utterance < number);
+    const later = state.utterances.slice(before + 1).map((utterance) =>
       utterance.utterance === number
         ? { ...relabelled(utterance, isMeant, speaker), complete: true, language }
         : utterance,
     );
+    const utterances = state.utterances.slice(0, before + 1).concat(later);
     return withSpeakers({ ...state, utterances }, speaker !== null);
+  },
+
+  /** The talk is paused, or goes on: viewers, and a page that was reloaded, are told. */
+  paused(state, { paused }) {
+    return state.isPauseOurs ? state : { ...state, paused, speaking: false };
   },
 
   lag(state, { received, committed, seconds }) {
@@ -190,7 +217,7 @@ const FROM_SERVER = {
 
   stopped(state, message) {
     const file = state.file && { ...state.file, fraction: 1 };
-    return { ...state, phase: "finishing", complete: true, tail: [], speaking: false, duration: message.duration, file };
+    return { ...state, phase: "finishing", complete: true, tail: [], speaking: false, paused: false, duration: message.duration, file };
   },
 
   progress(state, { stage, fraction }) {
@@ -217,6 +244,9 @@ const FROM_SERVER = {
   names(state, { names }) {
     return { ...state, cast: { ...state.cast, names } };
   },
+
+  /** What the presenter calls the session: viewers are told. */
+  title: (state, { title }) => ({ ...state, title }),
 
   notice(state, { code, message }) {
     return noted(state, code, message);
@@ -245,7 +275,44 @@ const FROM_PAGE = {
     nextName: name,
   }),
 
-  "page.microphone_opened": (state) => (state.phase === "asking" ? { ...state, phase: "connecting" } : state),
+  "page.microphone_opened": (state) =>
+    state.phase === "asking" ? { ...state, phase: state.session ? "live" : "connecting" } : state,
+
+  /** Another page began this talk, and this one goes on with it, or sees to its end: what is known of the talk. */
+  "page.talk_taken_up": (state, { name, captured, dropped, unheard, names, isToEnd }) => ({
+    ...begun(state),
+    ...readable(INITIAL),
+    phase: isToEnd ? "connecting" : "asking",
+    ...{ source: "microphone", name, nextName: name, captured, dropped, unheard },
+    previous: earlier(state),
+    cast: { ...NOBODY, names },
+  }),
+
+  /** One of its sessions: what was said there follows. */
+  "page.part_found"(state, { session, place }) {
+    const address = addressOf(session);
+    const previous = state.previous?.address === address ? null : state.previous; // it is the one that is read
+    return { ...state, address, previous, parts: withPart(state.parts, { address, ...place }) };
+  },
+
+  /** The server could not go on with the session: another one follows, and its words stand behind those that there are. */
+  "page.session_followed": (state) => ({
+    ...state,
+    tail: [],
+    utterances: state.utterances.map((one) => (one.complete ? one : { ...one, complete: true })),
+    isReconnecting: true,
+    speaking: false,
+  }),
+
+  /** All sessions of the talk are over. `finals` has the result of each; null where one has none. */
+  "page.concluded"(state, { finals }) {
+    const { final, parts } = joined(finals, state.parts, state.utterances);
+    return { ...FROM_SERVER.final(state, final), parts };
+  },
+
+  "page.microphone_lost": (state) => ({ ...state, isMicrophoneLost: true, speaking: false }),
+  "page.microphone_found": (state) => ({ ...state, isMicrophoneLost: false }),
+  "page.sound_slept": (state, { isAsleep }) => ({ ...state, isAsleep }),
 
   /** `reason` is the phase that says why. */
   "page.microphone_failed": (state, { reason }) => ended(state, reason),
@@ -267,11 +334,18 @@ const FROM_PAGE = {
   }),
 
   "page.sound_dropped": (state, { duration }) => ({ ...state, dropped: state.dropped + duration }),
+  "page.sound_missed": (state, { duration }) => ({ ...state, unheard: state.unheard + duration }),
   "page.file_cut": (state, { share }) => ({ ...state, file: state.file && { ...state.file, missing: share } }),
+
+  /** The presenter interrupts the talk, or goes on with it. */
+  "page.pause_requested"(state, { paused }) {
+    if (!canPause(state)) return state;
+    return { ...state, paused, isPauseOurs: true, speaking: false, quiet: 0, unanswered: 0 };
+  },
 
   "page.stop_requested"(state) {
     if (state.phase === "asking") return ended(state, "idle");
-    return ACTIVE.has(state.phase) ? { ...state, phase: "finishing", speaking: false } : state;
+    return ACTIVE.has(state.phase) ? { ...state, phase: "finishing", speaking: false, paused: false } : state;
   },
 
   "page.waiting_cancelled": (state) => (state.phase === "full" ? { ...state, phase: "idle" } : state),
@@ -322,6 +396,11 @@ export function isActive(state) {
   return ACTIVE.has(state.phase);
 }
 
+/** Whether there is a talk that can be interrupted: somebody is live. @param {State} state */
+export function canPause({ phase, source }) {
+  return phase === "live" && source === "microphone";
+}
+
 /** Whether the last words are waited for while the server is away. @param {State} state */
 export function canGiveUp({ phase, isReconnecting }) {
   return phase === "finishing" && isReconnecting;
@@ -352,6 +431,18 @@ export function transcriptOf({ name, utterances, final, links, address, cast }) 
   };
 }
 
+/** Whether a final text is on its way, and what there is to save is what was heard live. @param {State} state */
+export function isFinalAwaited({ phase, final }) {
+  return phase === "finishing" && !final;
+}
+
+/** What can be saved of the live captions. @param {State} state @returns {Transcript} */
+export function liveTranscriptOf(state) {
+  const { name, utterances, links, address, cast } = state;
+  const live = Object.entries(links).map(([format, link]) => [format, `${link}?revision=0`]);
+  return { name: `${name}-live`, utterances, links: Object.fromEntries(live), address, cast, revision: 0 };
+}
+
 /** Which text is on the screen: that of the full pass, or 0 for the live one. @param {State} state */
 export function shownRevision({ final, isLiveShown }) {
   return final && !isLiveShown ? final.revision : 0;
@@ -360,6 +451,11 @@ export function shownRevision({ final, isLiveShown }) {
 /** The paragraphs that are on the screen. @param {State} state @returns {Utterance[]} */
 export function shownUtterances({ utterances, final, isLiveShown }) {
   return final && !isLiveShown ? final.utterances : utterances;
+}
+
+/** Whether there is a word at all. @param {State} state */
+export function hasWords({ utterances, final }) {
+  return (final?.utterances ?? utterances).some(({ words }) => words.length > 0);
 }
 
 /** How many words there are. @param {State} state */
@@ -371,7 +467,10 @@ export function wordCount({ utterances, final }) {
 export function plainText(state) {
   return shownUtterances(state)
     .flatMap((utterance) => turnsOf(utterance.words))
-    .map((turn) => (turn.speaker ? `${shownName(turn.speaker, state.cast)}: ` : "") + textOf(turn.words).trim())
+    .map(({ speaker, words }) => {
+      const text = textOf(words).trim();
+      return labelBefore(speaker && shownName(speaker, state.cast), text) + text;
+    })
     .join("\n");
 }
 
@@ -381,13 +480,30 @@ function begun(state) {
 }
 
 /** @param {State} state @returns {Readable} */
-function readable({ utterances, tail, final, isLiveShown, labels, isSettled, cast, links, address, name, previous }) {
-  return { utterances, tail, final, isLiveShown, labels, isSettled, cast, links, address, name, previous };
+function readable({ utterances, tail, final, isLiveShown, labels, isSettled, cast, links, address, name, previous, parts }) {
+  return { utterances, tail, final, isLiveShown, labels, isSettled, cast, links, address, name, previous, parts };
 }
+
+/** The transcript that another one takes the place of. @param {State} state */
+function earlier(state) {
+  return wordCount(state) > 0 ? transcriptOf(state) : state.previous;
+}
+
+/** @param {string} session */
+function addressOf(session) {
+  return `/v1/sessions/${encodeURIComponent(session)}`;
+}
+
+/** @param {Part[]} parts @param {Part} part @returns {Part[]} */
+function withPart(parts, part) {
+  return [...parts.filter(({ address }) => address !== part.address), part];
+}
+
+const AWAKE = { isMicrophoneLost: false, isAsleep: false };
 
 /** Stop everything that moves, keep what was read. @param {State} state @param {Phase} phase @returns {State} */
 function ended(state, phase) {
-  return { ...state, phase, speaking: false, isReconnecting: false, quiet: 0, unanswered: 0, progress: null };
+  return { ...state, phase, speaking: false, paused: false, isReconnecting: false, quiet: 0, unanswered: 0, progress: null, ...AWAKE };
 }
 
 /** @param {State} state @param {string} code @param {string} message @returns {State} */
@@ -399,11 +515,18 @@ function noted(state, code, message) {
 /** @param {Utterance[]} utterances @param {number} number @param {Word[]} words @returns {Utterance[]} */
 function appended(utterances, number, words) {
   const last = utterances.at(-1);
-  if (last?.utterance === number) return [...utterances.slice(0, -1), { ...last, words: [...last.words, ...words] }];
+  if (last?.utterance === number && !isFullParagraph(last.words, words[0])) {
+    return utterances.slice(0, -1).concat({ ...last, words: [...last.words, ...words] });
+  }
   const before = last ? withMark(last.words, words[0]) : [];
-  const earlier = last && before !== last.words ? [...utterances.slice(0, -1), { ...last, words: before }] : utterances;
+  const earlier = last && before !== last.words ? utterances.slice(0, -1).concat({ ...last, words: before }) : utterances;
   const own = withoutMark(words);
-  return own.length > 0 ? [...earlier, { utterance: number, words: own, complete: false, language: null }] : earlier;
+  if (own.length === 0) return earlier;
+  if (last?.utterance !== number) return earlier.concat({ utterance: number, words: own, complete: false, language: null });
+  // Somebody talks for minutes without a pause: a paragraph must stay one that can be read, and be laid out quickly.
+  const { part = 0, language } = last;
+  const done = { ...earlier[earlier.length - 1], complete: true };
+  return earlier.slice(0, -1).concat(done, { utterance: number, part: part + 1, words: own, complete: false, language });
 }
 
 /** @param {Utterance} utterance @param {(word: Word) => boolean} isMeant @param {string | null} speaker @returns {Utterance} */
@@ -415,7 +538,7 @@ function relabelled(utterance, isMeant, speaker) {
 
 /** Once a speaker is known there is a list of turns to fetch. @param {State} state @param {boolean} isKnown @returns {State} */
 function withSpeakers(state, isKnown) {
-  if (!isKnown || !state.address || state.links.rttm) return state;
+  if (!isKnown || !state.address || state.links.rttm || state.parts.length > 1) return state; // no server has all of it
   return { ...state, links: { ...state.links, rttm: `${state.address}/transcript.rttm` } };
 }
 

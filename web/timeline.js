@@ -3,7 +3,7 @@
 import { make, setText } from "./elements.js";
 import { nameButton, paint } from "./paragraph.js";
 import { shownName } from "./speakers.js";
-import { clock, seconds } from "./words.js";
+import { SPEAKERS, clock, rounded, seconds } from "./words.js";
 
 /**
  * @typedef {import("./final.js").Final} Final
@@ -83,7 +83,7 @@ export class Timeline {
     lane.role = "group";
     lane.dataset.label = label;
     lane.append(...turns.map((turn) => this.#turn(label, turn, at)));
-    part.textContent = `${Math.round(share * 100)} %`;
+    part.textContent = rounded(share);
     amount.append(`${seconds(duration)} `, part);
     row.append(name, lane, amount);
     return { label, row, name, lane };
@@ -106,7 +106,7 @@ export class Timeline {
     for (const { label, row, name, lane } of this.#rows) {
       paint(row, label, cast);
       setText(name, shownName(label, cast));
-      lane.ariaLabel = `Turns of ${shownName(label, cast)}`;
+      lane.ariaLabel = SPEAKERS.turnsOf(shownName(label, cast));
     }
     for (const turn of this.#turns) turn.button.ariaLabel = sentence(turn, cast);
     this.#pointedAt(null);
@@ -154,7 +154,7 @@ export class Timeline {
 
 /** @param {Turn} turn @param {Cast} cast */
 function sentence({ label, start, end }, cast) {
-  return `${shownName(label, cast)}, ${clock(start)} to ${clock(end)}`;
+  return SPEAKERS.turn(shownName(label, cast), clock(start), clock(end));
 }
 
 /** @param {number} time seconds @param {Turn[]} turns @returns {Turn | undefined} */

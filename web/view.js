@@ -1,23 +1,24 @@
 /** Puts the state on the screen. Reads nothing from the document and decides nothing; text enters as `textContent`. */
 
+import { at } from "./addresses.js";
 import { Announcer } from "./announcer.js";
 import { Captions } from "./captions.js";
 import { find, setText } from "./elements.js";
 import { Follow } from "./follow.js";
+import { LastLines } from "./last-lines.js";
+import { readLook, wear } from "./look.js";
 import { languages, nameOf } from "./languages.js";
 import { nameSpeakersIn, namesChanged } from "./naming.js";
 import { typedName } from "./speakers.js";
-import { canGiveUp, detectedLanguage, isActive, shownRevision, shownUtterances, transcriptOf, wordCount } from "./state.js";
+import { canGiveUp, canPause, detectedLanguage, hasWords, isActive, isFinalAwaited, liveTranscriptOf, shownRevision, shownUtterances, transcriptOf } from "./state.js";
 import { Timeline } from "./timeline.js";
-import { behind, hearing, percent, timeShown, wordsFor } from "./words.js";
+import { behind, hallWords, hearing, PAGE, NOTICES, percent, TALK, timeShown, wordsFor } from "./words.js";
 
 /**
  * @typedef {import("./state.js").State} State
  * @typedef {import("./choices.js").Choices} Choices
  */
 
-/** Utterances that the stage shows: what a reader in a hall can still take in. */
-const STAGE_UTTERANCES = 3;
 /** Seconds behind from which the figure stands out. */
 const FAR_BEHIND = 5;
 /** What of the state the captions show. @type {(keyof State)[]} */
@@ -25,7 +26,7 @@ const READ = ["utterances", "tail", "phase", "final", "isLiveShown", "cast"];
 
 export class View {
   #captions = new Captions(find("transcript"), { isNameable: true });
-  #stage = new Captions(find("stage-lines"), { last: STAGE_UTTERANCES });
+  #stage;
   #timeline = new Timeline(find("lanes"), find("who-readout"), (turn, isByKey) => this.#goTo(turn, isByKey));
   #announcer = new Announcer(find("announcer"));
   #events;
@@ -39,6 +40,9 @@ export class View {
    */
   constructor(events) {
     this.#events = events;
+    const { look } = readLook(new URLSearchParams(location.search), "stage");
+    wear(find("stage"), look);
+    this.#stage = new LastLines(find("stage-lines"), look);
     this.follow = new Follow(find("captions"), (following) => this.#showJump(following));
     this.#wireNames();
   }
@@ -80,15 +84,13 @@ export class View {
     find("lag").hidden = behind(state) === "";
     find("lag").classList.toggle("far", (state.lag?.seconds ?? 0) >= FAR_BEHIND);
     setText(find("hearing"), hearing(state));
-    setText(find("jump-label"), state.phase === "live" ? "Jump to live" : "Jump to the end");
+    setText(find("jump-label"), state.phase === "live" ? PAGE.jump : PAGE.jumpToEnd);
     find("hero").hidden = !isEmpty;
     renderHero(state, title, detail);
     setText(find("advice"), detail);
     find("advice").title = find("hero-detail").title = cause;
     find("advice").hidden = detail === "" || isEmpty;
-    // The audience reads when captions fail, not that they work, nor what may be done with them afterwards.
-    const isFine = tone === "good" || (tone === "live" && detail === "");
-    setText(find("stage-state"), isFine ? "" : [title, detail].filter(Boolean).join(". "));
+    setText(find("stage-state"), hallWords(state));
     setSpoken(find("status"), `${title}. ${detail}`);
   }
 
@@ -114,27 +116,33 @@ export class View {
     find("who").hidden = !final;
     if (!final) return;
     find("who-details").hidden = final.talks.length === 0;
-    find("revision").textContent = isLiveShown ? "Show the final text" : "Show the live captions";
+    find("revision").textContent = isLiveShown ? PAGE.showFinal : PAGE.showLive;
     this.#timeline.render(final, cast);
   }
 
   /** @param {State} state */
   #renderTools(state) {
-    const hasText = wordCount(state) > 0;
+    const hasText = hasWords(state);
     find("copy").disabled = !hasText;
     find("share").disabled = !state.address;
     find("save").disabled = !hasText && !state.previous;
     find("save-previous").hidden = !state.previous;
     setText(find("save-previous-name"), state.previous?.name ?? "");
+    find("save-which").hidden = !state.final || state.utterances.length === 0;
+    find("save-awaited").hidden = !isFinalAwaited(state) || !hasText;
     setText(find("start-label"), startLabel(state));
+    find("pause").hidden = !canPause(state);
+    setText(find("pause-label"), state.paused ? TALK.resume : TALK.pause);
+    document.body.dataset.paused = String(state.paused);
+    renderLocks(state);
     find("start").disabled = state.phase === "finishing" && !state.complete && !canGiveUp(state);
     document.body.dataset.active = String(isActive(state) || state.phase === "full");
     for (const link of find("save-menu").querySelectorAll("a")) {
       const { name, links, utterances } = transcriptOfLink(link, state);
       const href = utterances.length > 0 ? links[link.dataset.format] : undefined;
-      link.hidden = utterances.length === 0 || (link.dataset.format === "rttm" && !href);
+      link.hidden = utterances.length === 0 || (["rttm", "docx"].includes(link.dataset.format) && !href);
       link.download = `${name}.${link.dataset.format}`;
-      if (href) link.href = href;
+      if (href) link.href = at(href);
       else link.removeAttribute("href");
     }
     setText(find("language").options[0], detected(state));
@@ -144,7 +152,7 @@ export class View {
   #renderCaptions(state) {
     this.follow.keepPlace(() => {
       this.#captions.render(state);
-      namesChanged(find("transcript"));
+      namesChanged(find("transcript"), this.#captions.newestName);
     });
     this.#stage.render(state);
   }
@@ -190,7 +198,7 @@ export class View {
         text.textContent = message;
         close.type = "button";
         close.textContent = "×";
-        close.ariaLabel = "Dismiss";
+        close.ariaLabel = NOTICES.dismiss;
         close.addEventListener("click", () => this.#events.dismissed(code));
         notice.append(text, close);
         return notice;
@@ -206,7 +214,9 @@ export class View {
 
 /** The transcript that a link of the Save menu stands for. @param {HTMLElement} link @param {State} state */
 export function transcriptOfLink(link, state) {
-  return (link.closest("#save-previous") && state.previous) || transcriptOf(state);
+  if (link.closest("#save-previous") && state.previous) return state.previous;
+  const isLive = isFinalAwaited(state) || (state.final && find("save-live").checked);
+  return isLive ? liveTranscriptOf(state) : transcriptOf(state);
 }
 
 /**
@@ -217,43 +227,52 @@ export function transcriptOfLink(link, state) {
  */
 export function showMicrophones(devices, chosen) {
   const named = devices.filter(({ deviceId }) => deviceId !== "default" && deviceId !== "communications");
-  const options = named.map(({ deviceId, label }, at) => option(deviceId, label || `Microphone ${at + 1}`));
+  const options = named.map(({ deviceId, label }, at) => option(deviceId, label || PAGE.microphoneNumber(at + 1)));
   const select = find("microphone");
-  select.replaceChildren(option("", "Default microphone"), ...options);
+  select.replaceChildren(option("", PAGE.defaultMicrophone), ...options);
   select.value = named.some(({ deviceId }) => deviceId === chosen) ? chosen : "";
 }
 
 /** List the languages. @param {string} chosen Whisper's code */
 export function showLanguages(chosen) {
   const select = find("language");
-  select.append(...languages(navigator.languages).map(({ code, name }) => option(code, name)));
+  select.append(...languages().map(({ code, name }) => option(code, name)));
   select.value = chosen;
 }
 
 /** What stands where no language is chosen. @param {State} state */
 function detected(state) {
   const language = detectedLanguage(state);
-  return language && find("language").value === "" ? `${nameOf(language)} (detected)` : "Detect language";
+  return language && find("language").value === "" ? PAGE.detected(nameOf(language)) : PAGE.detect;
 }
 
 /** What the main button does now. @param {State} state */
 function startLabel(state) {
-  if (state.phase === "live") return "Stop";
-  if (canGiveUp(state)) return "Give up";
-  if (isActive(state) || state.phase === "full") return "Cancel";
-  return state.phase === "finishing" && !state.complete ? "Finishing" : "Start";
+  if (state.phase === "live") return PAGE.stop;
+  if (canGiveUp(state)) return PAGE.giveUp;
+  if (isActive(state) || state.phase === "full") return PAGE.cancel;
+  return state.phase === "finishing" && !state.complete ? PAGE.finishing : PAGE.start;
+}
+
+/** What has been said to the server for good cannot be changed now. @param {State} state */
+function renderLocks({ phase }) {
+  const isLocked = phase === "connecting" || phase === "live";
+  for (const control of document.querySelectorAll("[data-locks]")) control.toggleAttribute("disabled", isLocked);
+  for (const reason of document.querySelectorAll("[data-locked]")) {
+    setText(/** @type {HTMLElement} */ (reason), isLocked ? PAGE.locked : "");
+  }
 }
 
 /** @param {State} state @param {string} title @param {string} detail */
 function renderHero(state, title, detail) {
   find("hero-more").hidden = state.phase !== "idle";
   if (state.phase === "idle") {
-    setText(find("hero-title"), "Speak, and read along");
-    setText(find("hero-detail"), "Press Start and talk: your words appear here as you say them.");
+    setText(find("hero-title"), PAGE.heroTitle);
+    setText(find("hero-detail"), PAGE.heroDetail);
   } else if (state.phase === "live" && detail === "") {
     const isFile = state.source === "file";
-    setText(find("hero-title"), isFile ? "Transcribing" : "Listening");
-    setText(find("hero-detail"), `The words appear here a moment after they are ${isFile ? "found" : "spoken"}.`);
+    setText(find("hero-title"), isFile ? title : PAGE.listening);
+    setText(find("hero-detail"), isFile ? PAGE.heroTranscribing : PAGE.heroListening);
   } else {
     setText(find("hero-title"), title);
     setText(find("hero-detail"), detail);
@@ -263,7 +282,7 @@ function renderHero(state, title, detail) {
 /** Name the model, and offer only languages that it knows. @param {State} state */
 function renderSession({ session }) {
   if (!session) return;
-  setText(find("about"), session.model ? `Recognised by Whisper ${session.model}, on this server.` : "");
+  setText(find("about"), session.model ? PAGE.model(session.model) : "");
   for (const choice of find("language").options) {
     choice.disabled = choice.value !== "" && session.languages !== null && !session.languages.includes(choice.value);
   }

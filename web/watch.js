@@ -1,49 +1,43 @@
-/** The audience's page, and the overlay: what a session says, read-only. */
+/** The audience's page, and the overlay and the stage by themselves: what a session says, read-only. */
 
+import { here } from "./addresses.js";
 import { Announcer } from "./announcer.js";
+import { showReading, wireReading } from "./audience.js";
 import { Captions } from "./captions.js";
-import { find, setText } from "./elements.js";
+import { find, make, setText } from "./elements.js";
 import { Follow } from "./follow.js";
+import { LastLines } from "./last-lines.js";
+import { label } from "./labels.js";
+import { kindOf, readLook, wear } from "./look.js";
 import { initialState, reduce, shownRevision, shownUtterances } from "./state.js";
 import { Wake } from "./wake.js";
 import { Watching } from "./watching.js";
+import { AUDIENCE, EMPTY, FORMATS, PILL } from "./words.js";
 
 /** @typedef {import("./watching.js").Line} Line */
 
-/** Utterances that the overlay holds: more than fit into its lines. */
-const OVERLAY_UTTERANCES = 3;
-
-/** What the pill says. @type {Record<Line | "broken" | "erased", [title: string, tone: string]>} */
-const PILL = {
-  connecting: ["Connecting", "busy"],
-  open: ["Live", "live"],
-  reconnecting: ["Reconnecting, nothing is lost", "busy"],
-  over: ["Over", "good"],
-  broken: ["Ended early", "bad"],
-  erased: ["Erased", "bad"],
-  unknown: ["Not found", "bad"],
-  unauthorized: ["Not allowed", "bad"],
+/** How each state looks. @type {Record<Line | "paused" | "broken" | "erased", string>} */
+const TONES = {
+  connecting: "busy",
+  open: "live",
+  paused: "calm",
+  reconnecting: "busy",
+  over: "good",
+  broken: "bad",
+  erased: "bad",
+  unknown: "bad",
+  unauthorized: "bad",
 };
 
-/** What stands where there is nothing to read. @type {Record<Line | "broken" | "erased", string>} */
-const EMPTY = {
-  connecting: "Connecting …",
-  open: "The captions appear here as soon as somebody speaks.",
-  reconnecting: "The connection is lost. Trying again by itself.",
-  over: "Nothing was said in this session.",
-  broken: "This session ended before anything was said.",
-  erased: "This session was erased.",
-  unknown: "There is no such session. It may have been erased: ask for a new link.",
-  unauthorized: "This link is not complete: ask for a new one.",
-};
-
-const session = decodeURIComponent(location.pathname.split("/")[2] ?? "");
-const isOverlay = new URLSearchParams(location.search).has("overlay") || location.pathname.startsWith("/overlay/");
+const session = decodeURIComponent(here().split("/")[2] ?? "");
+/** Null for the audience's page. */
+const kind = kindOf({ pathname: here(), search: location.search });
 const token = new URLSearchParams(location.hash.slice(1)).get("token") ?? "";
 
-document.documentElement.classList.toggle("overlay", isOverlay);
-const captions = new Captions(find("transcript"), isOverlay ? { last: OVERLAY_UTTERANCES } : {});
-const follow = new Follow(find("captions"), (following) => (find("jump").hidden = following || isOverlay));
+label({ ...FORMATS, ...AUDIENCE });
+const captions = new Captions(find("transcript"));
+const lastLines = kind && showLastLines(kind);
+const follow = new Follow(find("captions"), (following) => (find("jump").hidden = following || kind !== null));
 const announcer = new Announcer(find("announcer"));
 const wake = new Wake();
 
@@ -76,28 +70,52 @@ function renderSoon() {
 }
 
 function render() {
+  if (lastLines) lastLines.render(state);
+  else showAll();
+  find("hero").hidden = shownUtterances(state).length > 0 || state.tail.length > 0;
+  setText(find("hero-detail"), EMPTY[outcome()]);
+  renderLine();
+}
+
+function showAll() {
   const showWords = () => follow.keepPlace(() => captions.render(state));
   if (shownRevision(shown) !== shownRevision(state)) follow.keepMoment(captions, showWords);
   else showWords();
   shown = state;
-  find("hero").hidden = shownUtterances(state).length > 0 || state.tail.length > 0;
-  setText(find("hero-detail"), EMPTY[outcome()]);
-  renderLine();
-  if (!isOverlay) announce();
+  showReading(state);
+  announce();
+}
+
+/** Nothing but the last lines, as this page's link wants them. @param {import("./look.js").Kind} kind */
+function showLastLines(kind) {
+  const { look } = readLook(new URLSearchParams(location.search), kind);
+  const isStage = kind === "stage";
+  find("stage").hidden = !isStage;
+  for (const covered of isStage ? [find("header"), find("main")] : []) covered.hidden = true;
+  if (!isStage) document.documentElement.classList.add("overlay");
+  const heading = make("h1", "sr-only"); // the one with the title is not shown here
+  heading.textContent = AUDIENCE.untitled;
+  find(isStage ? "stage" : "main").prepend(heading);
+  wear(isStage ? find("stage") : document.documentElement, look);
+  return new LastLines(find(isStage ? "stage-lines" : "transcript"), look);
 }
 
 /** How it stands, or how it ended. */
 function outcome() {
+  if (line === "open" && state.paused) return "paused";
   if (line !== "over" || !state.error) return line;
   return state.error.code === "session_erased" ? "erased" : "broken";
 }
 
 function renderLine() {
-  const [title, tone] = line === "open" && state.complete ? ["Finishing", "busy"] : PILL[outcome()];
+  const isFinishing = line === "open" && state.complete;
+  const [title, tone] = isFinishing ? [PILL.finishing, "busy"] : [PILL[outcome()], TONES[outcome()]];
   document.body.dataset.line = line;
   document.body.dataset.tone = tone;
   setText(find("phase"), title);
   setText(find("status"), title);
+  const isFine = tone === "live" || tone === "good" || line === "connecting" || state.complete;
+  setText(find("stage-state"), isFine ? "" : title);
   wake.keep(line === "open");
 }
 
@@ -108,6 +126,13 @@ function announce() {
   hasCome ||= line !== "connecting";
 }
 
+if (!kind) {
+  const reflow = (/** @type {() => void} */ change) => {
+    follow.keepMoment(captions, change);
+    follow.contentGrew();
+  };
+  wireReading(reflow, () => state, token ? { authorization: `Bearer ${token}` } : {});
+}
 find("jump").addEventListener("click", () => follow.resume());
 new Watching(session, token, {
   received,

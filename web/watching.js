@@ -5,6 +5,8 @@
  * that the line has gone silent, and would carry the token in its address.
  */
 
+import { at } from "./addresses.js";
+
 /** How long to wait before the next try, and the most that it grows to. */
 const FIRST_PAUSE_MS = 1_000;
 const LONGEST_PAUSE_MS = 20_000;
@@ -44,7 +46,7 @@ export class Watching {
    * @param {WatchingEvents} events
    */
   constructor(session, token, events) {
-    this.#address = `/v1/sessions/${encodeURIComponent(session)}/events`;
+    this.#address = at(`/v1/sessions/${encodeURIComponent(session)}/events`);
     this.#token = token;
     this.#events = events;
     addEventListener("online", () => this.#timer && this.#open());

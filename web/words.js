@@ -1,5 +1,7 @@
-/** What the page says in each state: every state has words, and says what to do next. */
+/** What the page says in each state, in its language: every state has words, and says what to do next. */
 
+import { locale, words } from "./locale.js";
+import { DEFAULTS, RANGES, VALUES } from "./look.js";
 import { wordCount } from "./state.js";
 
 /** @typedef {import("./state.js").State} State */
@@ -10,107 +12,65 @@ import { wordCount } from "./state.js";
 const QUIET_AFTER = 4;
 /** Seconds without a word from the server before the page says so. */
 const UNANSWERED_AFTER = 6;
+/** Seconds that could not be heard, from which on the sum is said in the end. */
+const UNHEARD = 0.1;
+
+const { STATUS, PASS, HEARING, HALL, OFFER, TIME } = words;
+/** @type {Record<string, string>} */
+const FAILURES = words.FAILURES;
+export const { TALK, PAGE, SHARE, SHORTCUTS, EXPECTED, SPEAKERS, PAST, PAST_PAGE, FORMATS, AUDIENCE, PILL, EMPTY } = words;
+
+const whole = new Intl.NumberFormat(locale);
+const tenths = new Intl.NumberFormat(locale, { minimumFractionDigits: 1, maximumFractionDigits: 1, useGrouping: false });
+const percents = new Intl.NumberFormat(locale, { style: "percent" });
+
+/** What is said of a talk on its way, each once. */
+export const NOTICES = {
+  ...words.NOTICES,
+  audio_lost: (/** @type {number} */ duration) => words.NOTICES.audio_lost(amount(duration)),
+  unheard: (/** @type {number} */ duration) => words.NOTICES.unheard(amount(duration)),
+};
+
+/** @typedef {{title: string, detail: string, goOn: string, end: string, erase: string, reallyErase: string}} Offer */
 
 /** @type {Record<import("./state.js").Phase, (state: State) => Words>} */
 const WORDS = {
-  idle: () => ({ title: "Ready", detail: "", tone: "calm" }),
-  insecure: () => ({
-    title: "Not a secure address",
-    detail:
-      "Browsers lend a microphone only to https:// addresses and to localhost. Open this page through one of them. " +
-      "Recordings can be replayed from here all the same.",
-    tone: "bad",
-  }),
-  unsupported: () => ({
-    title: "Browser too old",
-    detail: "This browser cannot hand sound to a page. Update it, or use a current Firefox, Chrome, Edge or Safari.",
-    tone: "bad",
-  }),
-  asking: () => ({
-    title: "Asking permission",
-    detail: "Your browser asks whether this page may listen. Choose “Allow”.",
-    tone: "busy",
-  }),
-  denied: () => ({
-    title: "Microphone blocked",
-    detail:
-      "This page may not use the microphone. Allow it with the icon beside the address (and in your system's privacy " +
-      "settings), then start again.",
-    tone: "bad",
-  }),
-  no_device: () => ({
-    title: "No microphone found",
-    detail: "Plug one in or switch it on, then start again. Recordings can be replayed without one.",
-    tone: "bad",
-  }),
-  device_busy: () => ({
-    title: "Microphone not available",
-    detail: "Another program may be holding it. Close that, or choose another microphone, then start again.",
-    tone: "bad",
-  }),
+  idle: () => ({ title: STATUS.idle, detail: "", tone: "calm" }),
+  insecure: () => ({ title: STATUS.insecure, detail: STATUS.insecureDetail, tone: "bad" }),
+  unsupported: () => ({ title: STATUS.unsupported, detail: STATUS.unsupportedDetail, tone: "bad" }),
+  asking: () => ({ title: STATUS.asking, detail: STATUS.askingDetail, tone: "busy" }),
+  denied: () => ({ title: STATUS.denied, detail: STATUS.deniedDetail, tone: "bad" }),
+  no_device: () => ({ title: STATUS.noDevice, detail: STATUS.noDeviceDetail, tone: "bad" }),
+  device_busy: () => ({ title: STATUS.deviceBusy, detail: STATUS.deviceBusyDetail, tone: "bad" }),
   connecting: (state) => ({
-    title: "Connecting",
-    detail: state.source === "file" ? "Opening a session for the recording." : "You can speak already: nothing is lost.",
+    title: STATUS.connecting,
+    detail: state.source === "file" ? STATUS.connectingFile : STATUS.connectingDetail,
     tone: "busy",
   }),
-  live: (state) => (state.source === "file" ? replaying() : listening(state)),
-  finishing: (state) => ({ title: "Finishing", detail: finishing(state), tone: "busy" }),
+  live: (state) => (state.source === "file" ? replaying() : state.paused ? paused() : listening(state)),
+  finishing: (state) => ({ title: STATUS.finishing, detail: finishing(state), tone: "busy" }),
   done: (state) => ({
-    title: loss(state) ? "Done, in part" : "Done",
+    title: loss(state) ? STATUS.doneWithGaps : STATUS.done,
     detail: summary(state),
     tone: loss(state) ? "bad" : "good",
   }),
   full: (state) => ({
-    title: "Server full",
-    detail: `All places are taken. Trying again ${state.retryIn ? `in ${state.retryIn} s` : "now"}.`,
+    title: STATUS.full,
+    detail: STATUS.fullDetail(state.retryIn ?? 0),
     tone: "busy",
     cause: state.error?.message,
   }),
   lost: (state) =>
     state.session
-      ? {
-          title: "Connection lost",
-          detail: "What you have read stays here, to be copied or saved. Check the network, then start again: that begins a new transcript.",
-          tone: "bad",
-        }
-      : {
-          title: "Server not reachable",
-          detail: "Nothing answers at this address. Check that live-asr is running, then start again.",
-          tone: "bad",
-        },
+      ? { title: STATUS.lost, detail: STATUS.lostDetail, tone: "bad" }
+      : { title: STATUS.unreachable, detail: STATUS.unreachableDetail, tone: "bad" },
   failed: (state) => ({
-    title: state.error?.code === "shutting_down" ? "Server restarting" : "That did not work",
+    title: state.error?.code === "shutting_down" ? STATUS.restarting : STATUS.failed,
     detail: failure(state),
     tone: "bad",
     cause: cause(state),
   }),
 };
-
-/** What the full pass does, by stage. @type {Record<string, string>} */
-const STAGES = {
-  segmentation: "Finding out who spoke: where each turn begins and ends",
-  embeddings: "Finding out who spoke: what each voice sounds like",
-  clustering: "Finding out who spoke: which voices are the same",
-  recognition: "Writing the words once more, with all of it heard",
-};
-
-/** What a reader is told of the server's errors, by code. @type {Record<string, string>} */
-const FAILURES = {
-  not_audio: "This file holds no sound that can be read. Choose a recording: audio or video of any usual kind.",
-  shutting_down: "The server is restarting. Press Start in a moment.",
-  unauthorized: "This server asks for a token. Open the address that the operator gave you: it ends in #token=…",
-  origin_not_allowed: "This server takes no captions from this address. Open the page at the server's own address.",
-  language_unsupported: "The server's model does not know this language. Choose another, or “Detect language”.",
-  task_unsupported: "The server's model cannot translate. Choose captions in the language spoken, in Settings.",
-  storage_full: "The server's disk is full, so it takes no more sound. Tell who runs it.",
-  slow_client: "The network was too slow to bring the captions here. Check it, then press Start.",
-  overrun: "The network was too slow for the sound. Check it, then press Start.",
-  start_timeout: "The connection took too long. Press Start to try again.",
-  session_erased: "Somebody erased this session on the server. What you have read stays here, to be copied or saved.",
-  resumed_elsewhere: "Another window has taken this session up: it goes on there.",
-  internal: "Something broke on the server. Press Start to try again.",
-};
-const FAILURE = "The server ended the captions. Press Start to try again.";
 
 /** Say in what state the page is. @param {State} state @returns {Words} */
 export function wordsFor(state) {
@@ -119,16 +79,18 @@ export function wordsFor(state) {
 
 /** Say what the microphone hears; empty while none is open. @param {State} state @returns {string} */
 export function hearing(state) {
+  if (state.paused) return HEARING.paused;
   if (state.source !== "microphone" || (state.phase !== "live" && state.phase !== "connecting")) return "";
-  if (state.quiet >= QUIET_AFTER) return "No sound";
-  if (state.speaking) return "Hearing speech";
-  return state.captured > 0 && state.quiet < 1 ? "Hearing sound" : "Listening";
+  if (state.isMicrophoneLost || state.isAsleep) return HEARING.none;
+  if (state.quiet >= QUIET_AFTER) return HEARING.none;
+  if (state.speaking) return HEARING.speech;
+  return state.captured > 0 && state.quiet < 1 ? HEARING.sound : HEARING.listening;
 }
 
 /** Say how long ago the newest confirmed word was spoken; empty where that means nothing. @param {State} state @returns {string} */
 export function behind(state) {
-  if (!state.lag || state.phase !== "live" || state.source === "file" || state.isReconnecting) return "";
-  return `${Math.max(0, state.lag.seconds).toFixed(1)} s`;
+  if (!state.lag || state.phase !== "live" || state.source === "file" || state.isReconnecting || state.paused) return "";
+  return TIME.seconds(tenths.format(Math.max(0, state.lag.seconds)));
 }
 
 /** The clock: for a recording being worked on, how much is done of what has arrived. @param {State} state @returns {string} */
@@ -152,38 +114,78 @@ export function clock(seconds) {
 
 /** A length of time, short. @param {number} duration seconds */
 export function seconds(duration) {
-  return duration < 59.5 ? `${Math.round(duration)} s` : clock(Math.round(duration));
+  return duration < 59.5 ? TIME.seconds(whole.format(Math.round(duration))) : clock(Math.round(duration));
 }
 
-/** Some seconds, with tenths where they are few. @param {number} duration seconds */
+/** A length of time in a sentence, with tenths where they are few. @param {number} duration seconds */
 export function amount(duration) {
-  return duration < 9.95 ? `${duration.toFixed(1)} s` : seconds(duration);
+  if (duration < 9.95) return TIME.seconds(tenths.format(duration));
+  const rounded = Math.round(duration);
+  if (rounded < 60) return TIME.seconds(whole.format(rounded));
+  return rounded % 60 ? TIME.both(Math.floor(rounded / 60), rounded % 60) : TIME.minutes(rounded / 60);
 }
 
-/** @param {number} fraction 0 to 1 */
+/** What is offered where a talk is kept that no page goes on with. @param {import("./keeping.js").About} about @returns {Offer} */
+export function offerOf({ begun, held_bytes, rate_hz }) {
+  const date = new Date(begun);
+  const isToday = date.toDateString() === new Date().toDateString();
+  const time = date.toLocaleTimeString(locale, { hour: "2-digit", minute: "2-digit" });
+  const day = date.toLocaleDateString(locale, { day: "numeric", month: "long" });
+  const waiting = held_bytes / (2 * rate_hz);
+  return {
+    title: OFFER.title(isToday ? time : OFFER.dayAndTime(day, time)),
+    detail: waiting >= 1 ? OFFER.detail(amount(waiting)) : "",
+    goOn: OFFER.goOn,
+    end: OFFER.end,
+    erase: waiting >= 1 ? OFFER.erase : "",
+    reallyErase: OFFER.reallyErase(amount(waiting)),
+  };
+}
+
+/** A share of something. @param {number} fraction 0 to 1 */
+export function rounded(fraction) {
+  return percents.format(fraction);
+}
+
+/** How far something is: never all before it is over. @param {number} fraction 0 to 1 */
 export function percent(fraction) {
-  return `${Math.floor(fraction * 100)} %`;
+  return percents.format(Math.floor(fraction * 100) / 100);
 }
 
 /** @param {State} state @returns {Words} */
-function reconnecting({ phase, source, dropped }) {
-  const isHeard = phase === "live" && source === "microphone";
-  const what = isHeard ? " Go on speaking: it is kept here until the server is back." : " It goes on where it was.";
-  const loss = dropped > 0 ? `Out for long: ${seconds(dropped)} of sound had to be left out.` : "Nothing is lost.";
-  return { title: "Reconnecting", detail: loss + what, tone: "busy" };
+function reconnecting(state) {
+  const { phase, source, dropped, paused } = state;
+  const isHeard = phase === "live" && source === "microphone" && !paused;
+  const kept = isHeard ? STATUS.keepSpeaking : STATUS.picksUp;
+  return {
+    title: STATUS.reconnecting,
+    detail: deaf(state) || (dropped > 0 ? STATUS.leftOut(amount(dropped)) : kept),
+    tone: "busy",
+  };
+}
+
+/** Why nothing can be heard; empty where that is not so. @param {State} state */
+function deaf({ isMicrophoneLost, isAsleep }) {
+  if (isMicrophoneLost) return STATUS.microphoneGone;
+  return isAsleep ? STATUS.asleep : "";
+}
+
+/** @returns {Words} */
+function paused() {
+  return { title: STATUS.paused, detail: STATUS.pausedDetail, tone: "calm" };
 }
 
 /** @param {State} state @returns {Words} */
 function listening(state) {
-  return { title: "Live", detail: trouble(state), tone: "live" };
+  return { title: STATUS.live, detail: trouble(state), tone: "live" };
 }
 
 /** @param {State} state */
 function failure({ error, source }) {
   if (!error) return "";
   if (!error.fromServer) return `${error.message} ${error.hint}`;
-  if (error.code === "not_audio" && source !== "file") return FAILURE;
-  return Object.hasOwn(FAILURES, error.code) ? FAILURES[error.code] : FAILURE;
+  if (error.code === "not_audio" && source !== "file") return FAILURES.other;
+  return Object.hasOwn(FAILURES, error.code) ? FAILURES[error.code] : FAILURES.other;
 }
 
 /** @param {State} state */
@@ -193,55 +195,96 @@ function cause({ error }) {
 
 /** @param {State} state */
 function trouble(state) {
-  if (state.unanswered >= UNANSWERED_AFTER)
-    return `No answer from the server for ${Math.floor(state.unanswered)} s. The sound is kept and will be sent.`;
-  if (state.quiet >= QUIET_AFTER)
-    return `No sound for ${Math.floor(state.quiet)} s. Is the microphone muted, or is another one meant?`;
+  if (deaf(state)) return deaf(state);
+  if (state.unanswered >= UNANSWERED_AFTER) return STATUS.unanswered(Math.floor(state.unanswered));
+  if (state.quiet >= QUIET_AFTER) return STATUS.quiet(Math.floor(state.quiet));
   return loss(state);
 }
 
 /** What is missing of the sound; empty where nothing is. @param {State} state */
 function loss({ dropped, file }) {
   const missing = Math.ceil(100 * (file?.missing ?? 0));
-  if (missing > 0)
-    return `The connection was away for too long: the last ${missing} % of the recording had to be left out.`;
-  if (dropped > 0)
-    return `The connection was away for too long, or too slow: ${amount(dropped)} of sound had to be left out.`;
+  if (missing > 0) return STATUS.fileCut(percents.format(missing / 100));
+  if (dropped > 0) return STATUS.soundCut(amount(dropped));
   return "";
 }
 
 /** @param {State} state */
 function finishing(state) {
-  return [loss(state), state.complete ? pass(state) : "Writing the last words."].filter(Boolean).join(" ");
+  return [loss(state), state.complete ? pass(state) : STATUS.finishingDetail].filter(Boolean).join(" ");
 }
 
 /** @returns {Words} */
 function replaying() {
-  return { title: "Transcribing", detail: "", tone: "live" };
+  return { title: STATUS.transcribing, detail: "", tone: "live" };
 }
+
+/** What of the full pass has words of its own. */
+const STAGES = new Set(["segmentation", "embeddings", "clustering", "recognition"]);
 
 /** What the full pass is doing. @param {State} state */
 function pass({ progress, links }) {
-  const purpose = links.rttm ? "Finding out who spoke" : "Going over it once more";
-  if (!progress) return `${purpose}.`;
-  if (progress.stage === "loading") return `${purpose}: getting ready.`;
-  const stage = Object.hasOwn(STAGES, progress.stage) ? STAGES[progress.stage] : purpose;
-  return `${stage}, ${percent(progress.fraction)}.`;
+  const purpose = links.rttm ? PASS.who : PASS.again;
+  if (!progress) return PASS.waiting(purpose);
+  const { stage, fraction } = progress;
+  if (stage === "loading") return PASS.loading(purpose);
+  return PASS.progress(STAGES.has(stage) ? PASS[/** @type {"clustering"} */ (stage)] : purpose, percent(fraction));
 }
 
 /** @param {State} state */
 function summary(state) {
-  const words = wordCount(state);
-  if (words === 0) return loss(state) || "No words were recognised. Is it speech, and in the chosen language?";
-  const speakers = state.cast.speakers.length;
-  const counted = words === 1 ? "1 word" : `${words.toLocaleString("en")} words`;
-  const by = speakers > 1 ? ` by ${speakers} speakers` : "";
-  const sum = `${counted}${by} in ${clock(elapsed(state))}.`;
-  return [sum, loss(state), shortfall(state), "Copy or save them, or start anew."].filter(Boolean).join(" ");
+  const count = wordCount(state);
+  if (count === 0) return loss(state) || STATUS.nothingSaid;
+  const sum = STATUS.summary(count, whole.format(count), state.cast.speakers.length, clock(elapsed(state)));
+  return [sum, loss(state), unheard(state), shortfall(state), STATUS.whatNow].filter(Boolean).join(" ");
+}
+
+/** For how long nothing could be heard. @param {State} state */
+function unheard({ unheard }) {
+  return unheard >= UNHEARD ? STATUS.unheard(amount(unheard)) : "";
 }
 
 /** What the full pass did not give. @param {State} state */
 function shortfall({ isSettled, labels }) {
-  if (!isSettled) return "The connection ended before the full pass did: this is what was heard live.";
-  return labels === "live" ? "Speakers as heard live: the full pass failed." : "";
+  if (!isSettled) return STATUS.unsettled;
+  return labels === "live" ? STATUS.passFailed : "";
+}
+
+/** What a hall reads beside the captions, by phase: not what the presenter is told. @type {Partial<Record<import("./state.js").Phase, string>>} */
+const IN_THE_HALL = {
+  asking: HALL.soon,
+  connecting: HALL.soon,
+  full: HALL.soon,
+  lost: HALL.stopped,
+  failed: HALL.stopped,
+};
+
+/** Say to a hall how the captions stand; empty where it has only to read. @param {State} state @returns {string} */
+export function hallWords(state) {
+  if (state.paused) return TALK.paused;
+  if (state.isReconnecting) return HALL.back;
+  return IN_THE_HALL[state.phase] ?? "";
+}
+
+/** Several recordings dropped at once. @param {string} taken @param {string[]} ignored names of files */
+export function onlyOneTaken(taken, ignored) {
+  const { one_recording, one_of_many } = words.NOTICES;
+  return ignored.length === 1 ? one_recording(taken, ignored[0]) : one_of_many(taken, ignored.length);
+}
+
+/** The editor of how overlay and stage look. */
+export const LOOK = {
+  ...words.LOOK,
+  /** @param {{name: string, value: string, isKnown: boolean}} problem @param {"overlay" | "stage"} kind */
+  problem: ({ name, value, isKnown }, kind) =>
+    isKnown ? words.LOOK.invalid(name, value, allowed(name, kind)) : words.LOOK.unknown(name),
+};
+
+/** What a parameter may be. @param {string} name @param {"overlay" | "stage"} kind */
+function allowed(name, kind) {
+  const { number, oneOf, flag, fontName, digits } = words.LOOK;
+  if (Object.hasOwn(RANGES, name)) return number(String(RANGES[name][0]), String(RANGES[name][1]));
+  if (Object.hasOwn(VALUES, name)) return oneOf(VALUES[name].join(", "));
+  if (typeof DEFAULTS[kind][/** @type {"upper"} */ (name)] === "boolean") return flag;
+  return name === "font" ? fontName : digits;
 }

@@ -10,11 +10,11 @@ class Batcher extends AudioWorkletProcessor {
 
   constructor() {
     super();
-    // The only message is the request to hand over what there is and end; `null` says that it was the last.
-    this.port.onmessage = () => {
+    // A message asks to hand over what there is, "end" to end then; `null` says that this was done.
+    this.port.onmessage = ({ data }) => {
       this.#handOver();
       this.port.postMessage(null);
-      this.#ended = true;
+      this.#ended ||= data === "end";
     };
   }
 
@@ -33,7 +33,8 @@ class Batcher extends AudioWorkletProcessor {
 
   #handOver() {
     const batch = this.#batch.slice(0, this.#filled_samples);
-    this.port.postMessage(batch, [batch.buffer]);
+    // The clock is looked at here: the page may be busy when it gets the sound.
+    this.port.postMessage({ batch, heardAt: Date.now() }, [batch.buffer]);
     this.#filled_samples = 0;
   }
 }

@@ -39,6 +39,7 @@ async def connect(
     final_pass: bool = True,
     webhook: str | None = None,
     metadata: Mapping[str, Scalar] | None = None,
+    title: str | None = None,
     reconnect_for: float = 120.0,
     lost_after: float = LOST_AFTER,
 ) -> AsyncIterator[LiveSession]:
@@ -69,6 +70,7 @@ async def connect(
         final_pass=final_pass,
         webhook=Webhook(webhook) if webhook is not None else None,
         metadata=dict(metadata or {}),
+        title=title,
     )
     start = client_from_dict(to_dict(start))  # wrong values are refused here, before anything is sent
     assert isinstance(start, Start)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from live_asr.client.connection import SessionFailed
-from live_asr.core.messages import Finalize, Stop, Update
+from live_asr.core.messages import Finalize, Pause, Stop, Time, Update
 
-Control: TypeAlias = Update | Finalize | Stop
+Control: TypeAlias = Update | Time | Finalize | Pause | Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,11 @@ class Outgoing:
     def unanswered_updates(self) -> int:
         """How many `update` wait for their answer."""
         return sum(isinstance(control, Update) for _, control in self._controls)
+
+    @property
+    def unanswered_pauses(self) -> int:
+        """How many `pause` wait for their answer."""
+        return sum(isinstance(control, Pause) for _, control in self._controls)
 
     def add(self, audio: bytes) -> None:
         """Put in audio."""

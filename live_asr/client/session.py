@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import Literal, TypeAlias
 
 from websockets.asyncio.client import ClientConnection
@@ -26,6 +27,7 @@ from live_asr.client.resuming import (
     is_resumable,
 )
 from live_asr.client.silence import until_silent
+from live_asr.core.audio import bytes_per_second
 from live_asr.core.fields import parse_json
 from live_asr.core.languages import check_known
 from live_asr.core.messages import (
@@ -35,11 +37,16 @@ from live_asr.core.messages import (
     Final,
     Finalize,
     Finalized,
+    Notice,
+    Pause,
+    Paused,
     Ready,
     Resume,
     Start,
     Stop,
     Stopped,
+    Time,
+    Timed,
     Update,
     Updated,
     client_from_dict,
@@ -90,6 +97,7 @@ class LiveSession:
         self._inbox = Inbox()
         self._finalized: deque[Finalized] = deque()
         self._updated_count = 0
+        self._paused_count = 0
         self._stopped: Stopped | None = None
         self._final: Final | None = None
         self._is_stopping = False
@@ -206,6 +214,38 @@ class LiveSession:
             ENDED, "The session ended before the update came into force.", "Open another one with it."
         )
 
+    async def time(self, at: datetime, *, audio_seconds: float | None = None) -> None:
+        """Say that the audio `audio_seconds` behind the session's first sample was recorded `at`.
+
+        Without a position it is that of what is sent next. `Final.clock` has all of them. The server's
+        answer, `Timed` or a `Notice` `time_refused` with the reason, comes among the messages. Raises
+        ClientError `bad_message` for a time that knows no zone, a position below 0, and a container without
+        one; SessionFailed when the session is over.
+        """
+        self._check_open()
+        assert self._start is not None
+        audio = self._start.audio
+        if audio_seconds is None and audio.encoding != "container":
+            rate = bytes_per_second(audio.encoding, audio.sample_rate, audio.channels)
+            audio_seconds = self.sent_bytes / rate
+        time = client_from_dict({"type": Time.type, "at": at.isoformat(), "audio_seconds": audio_seconds})
+        assert isinstance(time, Time)
+        self._outgoing.ask(time)
+        self._wake()
+
+    async def pause(self, paused: bool = True) -> None:
+        """Commit all that has been heard and tell who watches that the talk is paused, or that it goes on.
+
+        Returns when that is done. Send no audio meanwhile: audio ends the pause, too. While the session is
+        paused the server waits longer for a client that it has lost. Raises SessionFailed when the session is
+        over.
+        """
+        self._check_open()
+        answered = self._paused_count + self._outgoing.unanswered_pauses
+        self._outgoing.ask(Pause(paused))
+        self._wake()
+        await self._until(lambda: self._paused_count > answered or self._stopped is not None)
+
     async def stop(self) -> Final:
         """Say that no more audio follows, and return the final result when it is there.
 
@@ -310,12 +350,12 @@ class LiveSession:
     def _check_open(self) -> None:
         if self._is_stopping:
             raise SessionFailed(
-                "stopped", "The session has been stopped; it takes no more audio.", "Open another one."
+                "stopped", "The session has been stopped; it accepts no more audio.", "Open another one."
             )
         if self._stopped is not None:
             raise SessionFailed(
                 ENDED,
-                "The session has ended while its client was away; it takes no more audio.",
+                "The session has ended while its client was away; it accepts no more audio.",
                 "What was heard is there: `stop` returns it. Open another session for the rest.",
             )
         if self._is_over or self._is_closing:
@@ -451,6 +491,11 @@ class LiveSession:
             case Updated():
                 self._outgoing.answered(Update)
                 self._updated_count += 1
+            case Timed() | Notice(code="time_refused"):
+                self._outgoing.answered(Time)
+            case Paused():
+                self._outgoing.answered(Pause)
+                self._paused_count += 1
             case Stopped():
                 self._outgoing.answered(Stop)
                 self._stopped = message

@@ -145,6 +145,14 @@ def live_to_final(
     `spoken` says who speaks when in the end: turns, or words with speakers. Every label of `live_words` is
     mapped, as long as anybody speaks at all.
     """
+    shares = shares_of_labels(live_words, spoken)
+    return {label: share.most_common(1)[0][0] for label, share in shares.items()}
+
+
+def shares_of_labels(
+    live_words: Iterable[Word], spoken: Iterable[Turn | Word]
+) -> dict[SpeakerLabel, Counter[SpeakerLabel]]:
+    """Return for each live label in how many samples of its words each final speaker speaks."""
     labelled = [word for word in live_words if word.speaker is not None]
     turns = [Turn(one.start_sample, one.end_sample, one.speaker) for one in spoken if one.speaker is not None]
     shares: dict[SpeakerLabel, Counter[SpeakerLabel]] = {}
@@ -152,7 +160,7 @@ def live_to_final(
         if live.speaker is not None and final.speaker is not None:
             length_samples = max(1, live.end_sample - live.start_sample)
             shares.setdefault(live.speaker, Counter())[final.speaker] += length_samples
-    return {label: share.most_common(1)[0][0] for label, share in shares.items()}
+    return shares
 
 
 def _ends_before(word: Word, before: Sequence[Word]) -> bool:

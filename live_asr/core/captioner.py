@@ -25,6 +25,7 @@ from live_asr.core.guards import (
     drop_squeezed,
     drops_what_was_shown,
     going_on,
+    going_on_later,
     in_order,
     is_noise,
     is_unplaced,
@@ -46,7 +47,7 @@ from live_asr.core.types import DecodeRequest, Hypothesis, Utterance, Word, samp
 from live_asr.core.window import RollingWindow
 
 FloatArray = NDArray[np.float32]
-MarkName = Literal["finalize", "stop", "update"]
+MarkName = Literal["finalize", "silence", "pause", "stop", "update"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ class VocabularyShortened:
 
 @dataclass(frozen=True, slots=True)
 class MarkReached:
-    """Everything before a `finalize` or `stop` is committed; from an `update` on something is different."""
+    """Everything before it is committed; or, from an `update` on, something is different."""
 
     name: MarkName
     sample: int
@@ -112,6 +113,8 @@ class _Step:
     """There was more to say than the decoder had room for."""
 
 
+CUT_OFF_SAMPLES = samples(0.1)
+"""Where the sound stops so soon after speech, the speech has not ended."""
 MOST_REFUSALS = 2
 """A hypothesis that drops half of what was shown is refused so many times in a row."""
 
@@ -236,7 +239,7 @@ class Captioner:
         self._retry_or_skip(step)
         self._advance()
 
-    def mark(self, name: Literal["finalize", "stop"]) -> None:
+    def mark(self, name: Literal["finalize", "silence", "pause", "stop"]) -> None:
         """Ask for everything received so far to be committed; `MarkReached` tells when it is."""
         self._mark(name)
 
@@ -374,7 +377,7 @@ class Captioner:
         )
 
     def _pass_mark(self) -> None:
-        """Come to a mark; at a `finalize` or `stop` end the utterance there first, if one is open."""
+        """Come to a mark; unless it is an `update`, end the utterance there first, if one is open."""
         name, sample = self._marks[0]
         if self._held is not None:
             self._release()
@@ -617,10 +620,19 @@ class Captioner:
         self._conclude(words)
 
     def _conclude(self, words: tuple[Word, ...]) -> None:
-        self._commit(self._agreement.conclude(words), self._end_event.end_sample)
+        words = self._agreement.conclude(words)
+        self._commit(going_on_later(words) if self._is_cut_off else words, self._end_event.end_sample)
         self._show(())
         self._close_utterance()
         self._ending = False
+
+    @property
+    def _is_cut_off(self) -> bool:
+        """Whether the utterance ends because no more audio came, in the midst of speech."""
+        if not self._marks:
+            return False
+        name, sample = self._marks[0]
+        return name == "silence" and sample - self._segmenter.speech_end_sample < CUT_OFF_SAMPLES
 
     def _close_utterance(self) -> None:
         if not self._utterance_words:

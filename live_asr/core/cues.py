@@ -17,6 +17,7 @@ from live_asr.core.passages import (
     SENTENCE_ENDS,
     columns_of,
     ends_sentence,
+    label_before,
     passages,
 )
 from live_asr.core.types import SAMPLE_RATE_HZ, Segment, SpeakerLabel, Word
@@ -53,8 +54,8 @@ def cues(segments: Iterable[Segment], duration_samples: int, *, label_turns: boo
     """
     uncut: list[Cue] = []
     for passage in passages(segments):
-        label = f"{passage.speaker}: " if label_turns and passage.speaker else ""
-        pieces = _pieces(passage.words, label)
+        text = "".join(word.text for word in passage.words)
+        pieces = _pieces(passage.words, label_before(passage.speaker, text) if label_turns else "")
         for first, end in _cuts(pieces):
             group = pieces[first:end]
             uncut.append(

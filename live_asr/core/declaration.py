@@ -83,7 +83,7 @@ class Declaration:
             if found is not None:
                 self._is_settled = True
                 message = f"The audio is declared as {self._audio.encoding}, but looks like {found}"
-                return Notice("audio_looks_wrong", f"{message} It is taken as declared.")
+                return Notice("audio_looks_wrong", f"{message} It is treated as declared.")
         return None
 
     def _found(self, seen: bytes) -> str | None:

@@ -12,11 +12,13 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
+from datetime import datetime
 from functools import cache
 from itertools import islice
 from typing import Any, NoReturn, get_type_hints
 from urllib.parse import urlsplit
 
+from live_asr.core.clock import utc_text
 from live_asr.core.languages import AUTO, as_spelt
 from live_asr.errors import ClientError
 
@@ -92,8 +94,8 @@ def integer(low: int = 0, high: int = LARGEST_INTEGER) -> Reader:
     return read
 
 
-def number(low: float = 0.0, high: float = math.inf) -> Reader:
-    """Read a finite number from `low` to `high`, as a float."""
+def number(low: float = 0.0, high: float = math.inf, decimals: int | None = None) -> Reader:
+    """Read a finite number from `low` to `high`, as a float, rounded to so many decimals if any are given."""
     allowed = f"a number from {low:g} to {high:g}" if high < math.inf else f"a number of at least {low:g}"
 
     def read(value: object, field: str) -> float:
@@ -103,7 +105,7 @@ def number(low: float = 0.0, high: float = math.inf) -> Reader:
             refuse(field, "a number within 64 bits", value)
         if not low <= value <= high:
             refuse(field, allowed, value)
-        return float(value)
+        return float(value) if decimals is None else round(float(value), decimals)
 
     return read
 
@@ -171,6 +173,17 @@ def languages(value: object, field: str) -> tuple[str, ...]:
         return code
 
     return tuple(dict.fromkeys(array(read, MOST_LANGUAGES)(value, field)))
+
+
+def utc_time(value: object, field: str) -> str:
+    """Read a time in ISO 8601 that names its zone, and return it in UTC to the millisecond."""
+    allowed = "a time with its zone in ISO 8601, such as 2026-11-21T14:05:09.120Z"
+    if not isinstance(value, str):
+        refuse(field, allowed, value)
+    try:
+        return utc_text(datetime.fromisoformat(value))
+    except ValueError:
+        refuse(field, allowed, value)
 
 
 def array(reader: Reader, longest: int | None = None) -> Reader:

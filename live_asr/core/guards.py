@@ -34,6 +34,8 @@ UNIT_SAMPLES = samples(0.08)
 UNPLACED_WORDS = 6
 UNPLACED_SHARE = 0.3
 UNPLACED_SAMPLES = samples(0.04)
+STOPS = ("...", ".", "?", "!", "…", "。")
+"""Marks that end a sentence, each of one token in Whisper's vocabularies, as far as those have such."""
 SPOKEN_MARKS = frozenset("&%@#")
 """Punctuation by Unicode's book that is read out."""
 
@@ -219,6 +221,22 @@ def drops_what_was_shown(words: Sequence[Word], tail: Sequence[Word]) -> bool:
         return False
     covered = sum(word.start_sample < tail[-1].end_sample for word in words)
     return covered < len(tail) / 2
+
+
+def going_on_later(words: Sequence[Word]) -> tuple[Word, ...]:
+    """Take the mark that ends a sentence from the last word, where nobody knows whether the sentence ends.
+
+    The decoder writes one wherever the sound stops. Told of it, it skips what the sentence goes on with; not
+    told, it writes the mark behind, if it belongs there.
+    """
+    if not words or len(words[-1].tokens) < 2:
+        return tuple(words)
+    last = words[-1]
+    stop = next((mark for mark in STOPS if last.text.endswith(mark)), "")
+    text = last.text.removesuffix(stop)
+    if not stop or not normalized(text[-1:]):
+        return tuple(words)
+    return (*words[:-1], replace(last, text=text, tokens=last.tokens[:-1]))
 
 
 def is_unplaced(words: Sequence[Word]) -> bool:

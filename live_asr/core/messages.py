@@ -31,14 +31,16 @@ from live_asr.core.fields import (
     refuse,
     string,
     text_map,
+    utc_time,
     web_url,
 )
 from live_asr.core.types import Word, seconds
-from live_asr.errors import LiveAsrError, Unavailable
+from live_asr.errors import ClientError, LiveAsrError, Unavailable
 
 ENCODINGS = ("pcm_s16le", "pcm_f32le", "mulaw", "alaw", "container")
-INSIDE_AUDIO = {name: f"audio.{name}" for name in ("encoding", "sample_rate", "channels")}
+INSIDE_AUDIO = {name: f"audio.{name}" for name in ("encoding", "sample_rate", "channels", "channel")}
 LARGEST_METADATA_BYTES = 16 * 1024
+LONGEST_TITLE = 200
 MOST_SPEAKERS = 32
 MOST_VOCABULARY = 200
 
@@ -52,7 +54,10 @@ Fraction: TypeAlias = Annotated[float, number(0.0, 1.0)]
 MaybeLanguage: TypeAlias = Annotated[str | None, optional(language)]
 Languages: TypeAlias = Annotated[tuple[str, ...], languages]
 Vocabulary: TypeAlias = Annotated[tuple[str, ...], array(string(100, 1), MOST_VOCABULARY)]
+UtcTime: TypeAlias = Annotated[str, utc_time]
 MaybeText: TypeAlias = Annotated[str | None, optional(string())]
+MaybeSilence: TypeAlias = Annotated[float | None, optional(number(0.2, 5.0))]
+MaybeThreshold: TypeAlias = Annotated[float | None, optional(number(0.1, 0.9))]
 MaybeSpeakers: TypeAlias = Annotated[int | None, optional(integer(1, MOST_SPEAKERS))]
 Metadata: TypeAlias = Annotated[Mapping[str, Scalar], flat_object(LARGEST_METADATA_BYTES)]
 
@@ -67,6 +72,8 @@ class AudioFormat:
     encoding: Annotated[str, choice(*ENCODINGS)] = "pcm_s16le"
     sample_rate: Annotated[int, integer(8000, 48000)] = 16_000
     channels: Annotated[int, integer(1, 2)] = 1
+    channel: Annotated[int | None, optional(integer(0, 1))] = None
+    """The one that is heard, from 0 on, also of a container; all of them mixed where it is None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +109,14 @@ class Start:
     interim: Flag = True
     pace: Annotated[str, choice("realtime", "fast")] = "realtime"
     final_pass: Flag = True
+    end_silence: MaybeSilence = None
+    """Seconds of silence that end an utterance; the server's setting where it is None."""
+    vad_threshold: MaybeThreshold = None
+    """Probability of speech from which an utterance begins; likewise."""
     webhook: Annotated[Webhook | None, optional(record(Webhook, tolerant=False))] = None
     metadata: Metadata = field(default_factory=dict)
+    title: Annotated[str | None, optional(string(LONGEST_TITLE))] = None
+    """What people call the session."""
     resume: Annotated[Resume | None, optional(record(Resume, tolerant=False))] = None
 
 
@@ -120,10 +133,43 @@ class Update:
 
 
 @dataclass(frozen=True, slots=True)
+class Time:
+    """Say when a position of the audio was recorded, by the client's wall clock; one of both says which."""
+
+    type: ClassVar[str] = "time"
+    at: UtcTime
+    sample: Annotated[int | None, optional(integer(0))] = None
+    """Of the client's own stream, at its own rate."""
+    audio_seconds: Annotated[float | None, optional(number(0.0, decimals=3))] = None
+    """Since the session's first sample."""
+
+    def position(self, audio: AudioFormat) -> float:
+        """Return the position in seconds. Raises ClientError `bad_message` for samples of a container."""
+        if self.audio_seconds is not None:
+            return self.audio_seconds
+        if self.sample is None or audio.encoding == "container":
+            raise ClientError(
+                "bad_message",
+                "`sample` counts the samples of raw audio, and this session's audio is a container.",
+                "Send `audio_seconds` instead.",
+                close_code=1007,
+            )
+        return round(self.sample / audio.sample_rate, 3)
+
+
+@dataclass(frozen=True, slots=True)
 class Finalize:
     """Commit what has been heard so far and go on."""
 
     type: ClassVar[str] = "finalize"
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Commit what has been heard; nobody is to be heard until `paused` is false, or until audio comes."""
+
+    type: ClassVar[str] = "pause"
+    paused: Flag = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +240,8 @@ class Ready:
     max_unacked_bytes: Count
     models: Annotated[Models, record(Models)]
     server: Annotated[ServerInfo, record(ServerInfo)]
+    started_at: MaybeText = None
+    """When the server saw the first audio, or, of a new session, opened it: ISO 8601, UTC."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +343,26 @@ class Updated:
 
 
 @dataclass(frozen=True, slots=True)
+class Timed:
+    """The position `audio`, in seconds, was recorded `at`: the answer to `time`."""
+
+    type: ClassVar[str] = "timed"
+    seq: Seq
+    audio: Seconds
+    at: UtcTime
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """Whether the talk is paused from `time` on: the answer to `pause`."""
+
+    type: ClassVar[str] = "paused"
+    seq: Seq
+    time: Seconds
+    paused: Flag
+
+
+@dataclass(frozen=True, slots=True)
 class Stopped:
     """The live transcript is complete."""
 
@@ -335,6 +403,14 @@ class FinalSpeaker:
 
 
 @dataclass(frozen=True, slots=True)
+class ClockPoint:
+    """When a position of the audio was recorded, as the client said."""
+
+    audio: Seconds
+    at: UtcTime
+
+
+@dataclass(frozen=True, slots=True)
 class Final:
     """The transcript's best revision and where to fetch it."""
 
@@ -350,6 +426,10 @@ class Final:
     labels: Annotated[str | None, optional(choice("full", "live"))] = None
     """Where the speakers come from: the full pass, or, where that failed or was not wanted, the live labels;
     None where nobody was told apart."""
+    started_at: MaybeText = None
+    """When the server saw the first audio: ISO 8601, UTC; None where that is not known."""
+    clock: Annotated[tuple[ClockPoint, ...], array(record(ClockPoint))] = ()
+    """In the order of the audio."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,17 +452,19 @@ class Error:
     retry_after: Annotated[float | None, optional(number(0.0))] = None
 
 
-ClientMessage: TypeAlias = Start | Update | Finalize | Stop
-KeptMessage: TypeAlias = Commit | Label | UtteranceMessage | Updated | Stopped | Final
+ClientMessage: TypeAlias = Start | Update | Time | Finalize | Pause | Stop
+KeptMessage: TypeAlias = Commit | Label | UtteranceMessage | Updated | Timed | Paused | Stopped | Final
 ServerMessage: TypeAlias = (
     Ready | Ack | Speech | Partial | Lag | Finalized | Progress | Notice | Error | KeptMessage
 )
 Message: TypeAlias = ClientMessage | ServerMessage
 
-KEPT = (Commit, Label, UtteranceMessage, Updated, Stopped, Final)
+KEPT = (Commit, Label, UtteranceMessage, Updated, Timed, Paused, Stopped, Final)
 """The messages that change the record: they carry `seq` and are never dropped."""
 EPHEMERAL = (Ready, Ack, Speech, Partial, Lag, Finalized, Progress, Notice, Error)
-CLIENT_TYPES: Mapping[str, type[Any]] = {cls.type: cls for cls in (Start, Update, Finalize, Stop)}
+CLIENT_TYPES: Mapping[str, type[Any]] = {
+    cls.type: cls for cls in (Start, Update, Time, Finalize, Pause, Stop)
+}
 SERVER_TYPES: Mapping[str, type[Any]] = {cls.type: cls for cls in (*EPHEMERAL, *KEPT)}
 
 
@@ -430,6 +512,14 @@ def client_from_dict(value: object) -> ClientMessage:
     )
     if isinstance(message, Start):
         _check_speakers(message)
+        _check_channel(message.audio)
+    if isinstance(message, Time) and (message.sample is None) == (message.audio_seconds is None):
+        raise ClientError(
+            "bad_message",
+            "A `time` names one position, either by `audio_seconds` or by `sample`.",
+            "Send one of both.",
+            close_code=1007,
+        )
     return message
 
 
@@ -443,6 +533,11 @@ def _check_speakers(start: Start) -> None:
     low, high = start.min_speakers, start.max_speakers
     if low is not None and high is not None and low > high:
         refuse("min_speakers", f"at most `max_speakers`, which is {high}", low)
+
+
+def _check_channel(audio: AudioFormat) -> None:
+    if audio.channel is not None and audio.encoding != "container" and audio.channel >= audio.channels:
+        refuse("audio.channel", f"below `audio.channels`, which is {audio.channels}", audio.channel)
 
 
 def _type_of(value: object, types: Mapping[str, type[Any]]) -> type[Any]:

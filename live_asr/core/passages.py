@@ -69,6 +69,25 @@ def ends_sentence(text: str) -> bool:
     return text.rstrip().rstrip(CLOSING).endswith(tuple(SENTENCE_ENDS))
 
 
+def label_before(speaker: str | None, text: str) -> str:
+    """Return what names the speaker before a text, for formats without another place; empty for None.
+
+    A line runs as its first letter does. Where the name runs the other way than the text it is isolated, so
+    that `Ada: ` does not turn a line in Hebrew.
+    """
+    if speaker is None:
+        return ""
+    runs, text_runs = _direction(speaker), _direction(text)
+    is_isolated = runs is not None and text_runs is not None and runs != text_runs
+    return f"\u2068{speaker}\u2069: " if is_isolated else f"{speaker}: "
+
+
+def _direction(text: str) -> str | None:
+    """Return where the first letter of a text runs to, R for the left; None without letters."""
+    kinds = (unicodedata.bidirectional(character) for character in text)
+    return next(("L" if kind == "L" else "R" for kind in kinds if kind in ("L", "R", "AL")), None)
+
+
 def columns_of(text: str) -> int:
     """Return the width of a text: wide (East Asian) characters take two columns, combining marks none."""
     return sum(_character_columns(character) for character in text)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 
-from live_asr.core.attribution import attribute, final_segments, live_to_final, with_unheard
+from live_asr.core.attribution import (
+    attribute,
+    final_segments,
+    live_to_final,
+    shares_of_labels,
+    with_unheard,
+)
 from live_asr.core.messages import Final, FinalSegment, FinalSpeaker, wire_word
 from live_asr.core.transcript import Transcript
-from live_asr.core.types import Segment, SpeakerLabel, Turn, Word, seconds
+from live_asr.core.types import Segment, SpeakerLabel, Turn, Word, seconds, speaker_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +36,24 @@ def make_result(
     words: Sequence[Word] = (),
     live_turns: Sequence[Turn] = (),
     language: str | None = None,
+    started_at: str | None = None,
 ) -> Result:
     """Make the result of a session whose live transcript is complete, changing nothing.
 
     `turns` and `words` are what the full pass found, each empty where it found nothing or was not asked: then
-    the live words stand, and the live labels, renamed, if there are any, with `live_turns` as heard. Takes a
-    tenth of a second for an hour of words: it may be called from another thread once `stopped` is said.
+    the live words stand, and the live labels, renamed, if there are any, with `live_turns` as heard.
+    `started_at` is when the first audio came. Takes a tenth of a second for an hour of words: it may be
+    called from another thread once `stopped` is said.
     """
     return _result(
-        transcript, links, turns=turns, words=words, live_turns=live_turns, language=language, revision=1
+        transcript,
+        links,
+        turns=turns,
+        words=words,
+        live_turns=live_turns,
+        language=language,
+        started_at=started_at,
+        revision=1,
     )
 
 
@@ -46,13 +63,14 @@ def live_result(
     *,
     live_turns: Sequence[Turn] = (),
     received_samples: int = 0,
+    started_at: str | None = None,
 ) -> Result:
     """Return what there is of a session that failed: revision 0, whose speakers keep their live labels.
 
     That is what its exports show, and what names are given to. `received_samples` is how much audio there
     was: a transcript that was never stopped does not tell.
     """
-    result = _result(transcript, links, live_turns=live_turns, revision=0)
+    result = _result(transcript, links, live_turns=live_turns, started_at=started_at, revision=0)
     duration = max(result.final.duration, seconds(received_samples))
     return replace(result, final=replace(result.final, duration=duration))
 
@@ -65,19 +83,20 @@ def _result(
     words: Sequence[Word] = (),
     live_turns: Sequence[Turn] = (),
     language: str | None = None,
+    started_at: str | None = None,
     revision: int,
 ) -> Result:
     live_words = transcript.words
     labels: str | None = "full"
     if turns:
+        turns = with_live_numbers(turns, live_words)
         renamed = live_to_final(live_words, turns)
     else:
         in_use = {word.speaker for word in live_words}
         heard = with_unheard([turn for turn in live_turns if turn.speaker in in_use], live_words)
-        renamed = {
-            label: final_label(number) if revision else label
-            for number, label in enumerate(_speakers_of(heard))
-        }
+        in_order = _speakers_of(heard)
+        own = {label: label for label in in_order}
+        renamed = _numbered(in_order, own) if revision else own
         turns = [replace(turn, speaker=renamed[turn.speaker]) for turn in heard]
         labels = "live" if turns else None
     if words or labels == "full":
@@ -98,17 +117,59 @@ def _result(
         duration=seconds(transcript.duration_samples),
         language=(language if words else None) or transcript.language,
         text="".join(word.text for segment in segments for word in segment.words),
-        segments=tuple(map(_wire_segment, segments)),
-        speakers=_speakers(turns, _all_mapped(transcript.live_labels, renamed, turns)),
+        segments=tuple(map(wire_segment, segments)),
+        speakers=speakers_of(turns, _all_mapped(transcript.live_labels, renamed, turns)),
         links=dict(links),
         labels=labels,
+        started_at=started_at,
+        clock=transcript.clock,
     )
     return Result(final, tuple(turns))
 
 
 def final_label(number: int) -> SpeakerLabel:
-    """Name the speaker with this number, 0 for the first one heard."""
+    """Name the speaker with this number, counted from 0."""
     return f"SPEAKER_{number:02}"
+
+
+def with_live_numbers(turns: Sequence[Turn], live_words: Sequence[Word]) -> tuple[Turn, ...]:
+    """Return turns whose speakers have the numbers under which they were known live, where that is clear.
+
+    It is where a live label and a final speaker have most of their words from each other. All others get the
+    numbers that are left, in the order in which they are first heard. Labels without numbers stay.
+    """
+    in_order = _speakers_of(turns)
+    if any(speaker_number(label) is None for label in in_order):
+        return tuple(turns)
+    shares = shares_of_labels(live_words, turns)
+    sources: dict[SpeakerLabel, Counter[SpeakerLabel]] = {}
+    for live, share in shares.items():
+        for final, length_samples in share.items():
+            sources.setdefault(final, Counter())[live] += length_samples
+    known = {final: _most_of(source) for final, source in sources.items()}
+    clear = {final: live for final, live in known.items() if _most_of(shares[live]) == final}
+    renamed = _numbered(in_order, clear)
+    return tuple(replace(turn, speaker=renamed[turn.speaker]) for turn in turns)
+
+
+def _most_of(share: Counter[SpeakerLabel]) -> SpeakerLabel:
+    return share.most_common(1)[0][0]
+
+
+def _numbered(
+    labels: Sequence[SpeakerLabel], live: Mapping[SpeakerLabel, SpeakerLabel]
+) -> dict[SpeakerLabel, SpeakerLabel]:
+    """Name speakers by the numbers of their live labels, those that have none by what is left."""
+    numbers: dict[SpeakerLabel, int] = {}
+    for label in labels:
+        number = speaker_number(live[label]) if label in live else None
+        if number is not None and number not in numbers.values():
+            numbers[label] = number
+    left = (number for number in count() if number not in numbers.values())
+    for label in labels:
+        if label not in numbers:
+            numbers[label] = next(left)
+    return {label: final_label(number) for label, number in numbers.items()}
 
 
 def _speakers_of(turns: Iterable[Turn]) -> list[SpeakerLabel]:
@@ -143,7 +204,10 @@ def _all_mapped(
     return complete
 
 
-def _speakers(turns: Sequence[Turn], mapped: Mapping[SpeakerLabel, SpeakerLabel]) -> tuple[FinalSpeaker, ...]:
+def speakers_of(
+    turns: Sequence[Turn], mapped: Mapping[SpeakerLabel, SpeakerLabel]
+) -> tuple[FinalSpeaker, ...]:
+    """Return who speaks in these turns, in their order; `mapped` tells what other labels became of whom."""
     own: dict[SpeakerLabel, list[Turn]] = {}
     for turn in turns:
         own.setdefault(turn.speaker, []).append(turn)
@@ -158,7 +222,8 @@ def _speakers(turns: Sequence[Turn], mapped: Mapping[SpeakerLabel, SpeakerLabel]
     )
 
 
-def _wire_segment(segment: Segment) -> FinalSegment:
+def wire_segment(segment: Segment) -> FinalSegment:
+    """Return a segment as clients see it."""
     return FinalSegment(
         seconds(segment.start_sample),
         seconds(segment.end_sample),

@@ -25,10 +25,12 @@ from live_asr.core.captioner import (
     VocabularyShortened,
 )
 from live_asr.core.captioner import Event as CaptionEvent
+from live_asr.core.clock import objection
 from live_asr.core.labelling import LiveLabels
 from live_asr.core.language import LanguageVote
 from live_asr.core.languages import named
 from live_asr.core.messages import (
+    ClockPoint,
     Commit,
     Final,
     Finalized,
@@ -37,10 +39,14 @@ from live_asr.core.messages import (
     Lag,
     Notice,
     Partial,
+    Pause,
+    Paused,
     ServerMessage,
     Speech,
     Start,
     Stopped,
+    Time,
+    Timed,
     Update,
     UtteranceMessage,
     wire_word,
@@ -77,7 +83,10 @@ class SessionEvent(Enum):
 
     AUDIO_RECEIVED = "audio"
     FINALIZE_RECEIVED = "finalize"
+    CLIENT_SILENT = "silence"
     UPDATE_RECEIVED = "update"
+    TIME_RECEIVED = "time"
+    PAUSE_RECEIVED = "pause"
     STOP_RECEIVED = "stop"
     CLIENT_LOST = "lost"
     DRAINED = "drained"
@@ -92,7 +101,10 @@ TRANSITIONS: Mapping[SessionState, Mapping[SessionEvent, SessionState]] = Mappin
         _S.OPEN: {
             _E.AUDIO_RECEIVED: _S.STREAMING,
             _E.FINALIZE_RECEIVED: _S.OPEN,
+            _E.CLIENT_SILENT: _S.OPEN,
             _E.UPDATE_RECEIVED: _S.OPEN,
+            _E.TIME_RECEIVED: _S.OPEN,
+            _E.PAUSE_RECEIVED: _S.OPEN,
             _E.STOP_RECEIVED: _S.DRAINING,
             _E.CLIENT_LOST: _S.DRAINING,
             _E.BROKEN: _S.FAILED,
@@ -100,7 +112,10 @@ TRANSITIONS: Mapping[SessionState, Mapping[SessionEvent, SessionState]] = Mappin
         _S.STREAMING: {
             _E.AUDIO_RECEIVED: _S.STREAMING,
             _E.FINALIZE_RECEIVED: _S.STREAMING,
+            _E.CLIENT_SILENT: _S.STREAMING,
             _E.UPDATE_RECEIVED: _S.STREAMING,
+            _E.TIME_RECEIVED: _S.STREAMING,
+            _E.PAUSE_RECEIVED: _S.STREAMING,
             _E.STOP_RECEIVED: _S.DRAINING,
             _E.CLIENT_LOST: _S.DRAINING,
             _E.BROKEN: _S.FAILED,
@@ -138,11 +153,15 @@ class Session:
         self.id = session_id
         self.start = start
         self.state = SessionState.OPEN
+        self.started_at: str | None = None
+        """When the first audio came: ISO 8601, UTC; None before that, and where it is not known."""
         self.transcript = transcript or Transcript()
         updates = self.transcript.updates
         self._settings = SpeechSettings.of(updates[-1] if updates else start)
         self._updates: deque[SpeechSettings] = deque()
         """What is to be in force next; in the order in which the captions come to it."""
+        self._pauses: deque[bool] = deque()
+        """The same of what `pause` asked for."""
         self._captioner = Captioner(
             options,
             language=self._settings.language,
@@ -189,6 +208,7 @@ class Session:
             speakers=None if transcript.is_stopped else speakers,
             transcript=transcript,
         )
+        session.started_at = snapshot.started_at
         if transcript.is_stopped:
             session.state = SessionState.FINALIZING
             return session
@@ -215,6 +235,7 @@ class Session:
             language=self._captioner.sure_language,
             words=self._captioner.carried,
             voices=voices_of(self._tracker.voices) if self._tracker is not None else (),
+            started_at=self.started_at,
         )
 
     # What arrives ----------------------------------------------------------------------------------
@@ -226,7 +247,7 @@ class Session:
         except KeyError:
             raise ClientError(
                 "unexpected_message",
-                f"A session that is {self.state.value} takes no {event.value}.",
+                f"A session that is {self.state.value} does not accept `{event.value}`.",
                 "After `stop` only read: `stopped` and `final` follow. Open a new session for more audio.",
             ) from None
 
@@ -246,6 +267,12 @@ class Session:
         self._captioner.mark("finalize")
         self._collect()
 
+    def receive_silence(self) -> None:
+        """Take note that no audio comes for now: what is there is committed as by `finalize`, unanswered."""
+        self.state = self.check(SessionEvent.CLIENT_SILENT)
+        self._captioner.mark("silence")
+        self._collect()
+
     def receive_update(self, update: Update) -> None:
         """Take the wish to go on with other settings, behind what was received so far."""
         self.state = self.check(SessionEvent.UPDATE_RECEIVED)
@@ -257,6 +284,24 @@ class Session:
             LanguageVote(settings.language, settings.languages) if is_other else None,
             settings.vocabulary if settings.vocabulary != before.vocabulary else None,
         )
+        self._collect()
+
+    def receive_time(self, time: Time) -> None:
+        """Take what the client's clock said, or say why not. Raises ClientError as `Time.position`."""
+        state = self.check(SessionEvent.TIME_RECEIVED)
+        point = ClockPoint(time.position(self.start.audio), time.at)
+        self.state = state
+        refusal = objection(point, self.transcript.clock)
+        if refusal is None:
+            self._keep(Timed(self._next_seq(), point.audio, point.at))
+        else:
+            self._messages.append(Notice("time_refused", refusal))
+
+    def receive_pause(self, pause: Pause) -> None:
+        """Take note that nobody is to be heard for a while, or that they are again."""
+        self.state = self.check(SessionEvent.PAUSE_RECEIVED)
+        self._pauses.append(pause.paused)
+        self._captioner.mark("pause")
         self._collect()
 
     def receive_stop(self) -> None:
@@ -407,11 +452,13 @@ class Session:
                 )
                 self._messages.append(Notice("language_changed", text))
             case VocabularyShortened(used, count):
-                text = f"Of the {count} words to expect, {used} are used: the model has no room for more."
+                text = f"The model has room for only {used} of the {count} words to expect."
                 self._messages.append(Notice("vocabulary_shortened", text))
             case MarkReached("update", sample):
                 self._settings = self._updates.popleft()
                 self._keep(self._settings.told(self._next_seq(), seconds(sample)))
+            case MarkReached("pause", sample):
+                self._keep(Paused(self._next_seq(), seconds(sample), self._pauses.popleft()))
             case MarkReached("finalize", sample):
                 self._messages.append(Finalized(seconds(sample)))
             case MarkReached("stop", sample):

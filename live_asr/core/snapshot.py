@@ -41,6 +41,8 @@ class Snapshot:
     """The last committed words, with their tokens: what the decoder is told before it goes on."""
     voices: tuple[tuple[float, ...], ...] = ()
     """The centroid of each live speaker's voice, weighted; S1's first."""
+    started_at: str | None = None
+    """When the session's first audio came: ISO 8601, UTC."""
     models: Models = Models()
     """Whose tokens and whose voices these are."""
 
@@ -55,6 +57,7 @@ class Snapshot:
                 for word in self.words
             ],
             "voices": self.voices,
+            "started_at": self.started_at,
             "models": [self.models.recognizer, self.models.speaker_encoder],
         }
 
@@ -72,6 +75,7 @@ class Snapshot:
                     for text, start, end, probability, tokens in value["words"]
                 ),
                 voices=tuple(tuple(map(float, voice)) for voice in value["voices"]),
+                started_at=started_at if isinstance(started_at := value.get("started_at"), str) else None,
                 models=Models(recognizer, speaker_encoder),
             )
         except (KeyError, TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""What of a written word is heard."""
+"""What of a written word is heard, and what it is found by."""
 
 from __future__ import annotations
 
@@ -10,3 +10,8 @@ def normalized(text: str) -> str:
     folded = unicodedata.normalize("NFKC", text).casefold().replace("’", "'")
     # Marks (M) carry vowels in many scripts: they are heard.
     return "".join(c for c in folded if c == "'" or unicodedata.category(c)[0] in "LNM")
+
+
+def folded(text: str) -> str:
+    """Return a text as it is searched: case and forms of characters make no difference."""
+    return unicodedata.normalize("NFKC", text).casefold().replace("’", "'").replace("\0", "")

@@ -14,13 +14,16 @@ from itertools import groupby
 from types import MappingProxyType
 
 from live_asr.core.messages import (
+    ClockPoint,
     Commit,
     Final,
     KeptMessage,
     Label,
     Partial,
+    Paused,
     ServerMessage,
     Stopped,
+    Timed,
     Updated,
     UtteranceMessage,
     WireWord,
@@ -60,6 +63,8 @@ class Transcript:
         self._final: Final | None = None
         self._labels: dict[SpeakerLabel, SpeakerLabel | None] = {}
         self._updates: list[Updated] = []
+        self._clock: list[ClockPoint] = []
+        self._is_paused = False
 
     def apply(self, message: ServerMessage) -> None:
         """Take up one message: kept ones in the order of their `seq`, partials as they come.
@@ -72,7 +77,9 @@ class Transcript:
             case Partial():
                 self._tail = tuple(map(_word, message.words))
                 return
-            case Commit() | Label() | UtteranceMessage() | Updated() | Stopped() | Final():
+            case (
+                Commit() | Label() | UtteranceMessage() | Updated() | Timed() | Paused() | Stopped() | Final()
+            ):
                 self._check(message)
             case _:
                 return
@@ -85,8 +92,13 @@ class Transcript:
                 self._complete(message)
             case Updated():
                 self._updates.append(message)
+            case Timed():
+                self._clock.append(ClockPoint(message.audio, message.at))
+            case Paused():
+                self._is_paused = message.paused
             case Stopped():
                 self._stopped = message
+                self._is_paused = False
                 self._tail = ()
             case Final():
                 self._final = message
@@ -106,6 +118,8 @@ class Transcript:
         other._stopped, other._final = self._stopped, self._final
         other._labels = self._labels.copy()
         other._updates = self._updates.copy()
+        other._clock = self._clock.copy()
+        other._is_paused = self._is_paused
         return other
 
     # What there is --------------------------------------------------------------------------------
@@ -159,12 +173,22 @@ class Transcript:
         return tuple(self._updates)
 
     @property
+    def is_paused(self) -> bool:
+        """Whether the talk is paused."""
+        return self._is_paused
+
+    @property
     def live_labels(self) -> Mapping[SpeakerLabel, SpeakerLabel | None]:
         """Every speaker label shown live, in the order of appearance.
 
         Each with the label that took its last corrected word from it; None where it never lost one.
         """
         return MappingProxyType(self._labels)
+
+    @property
+    def clock(self) -> tuple[ClockPoint, ...]:
+        """When positions of the audio were recorded, as the client said, in their order."""
+        return tuple(self._clock)
 
     @property
     def final(self) -> Final | None:
@@ -204,10 +228,7 @@ class Transcript:
         """Return the best revision there is: the full pass's segments, else `live_segments`."""
         if self._final is None:
             return self.live_segments()
-        return tuple(
-            Segment(samples(s.start), samples(s.end), tuple(map(_word, s.words)), s.speaker)
-            for s in self._final.segments
-        )
+        return final_segments_of(self._final)
 
     def live_segments(self) -> tuple[Segment, ...]:
         """Return the utterances, the open one included, each cut where its speaker changes."""
@@ -287,6 +308,14 @@ class Transcript:
         if not self._utterances or self._utterances[-1].index != index:
             self._utterances.append(_Utterance(index))
         return self._utterances[-1]
+
+
+def final_segments_of(final: Final) -> tuple[Segment, ...]:
+    """Return the segments of a result as the record has them."""
+    return tuple(
+        Segment(samples(s.start), samples(s.end), tuple(map(_word, s.words)), s.speaker)
+        for s in final.segments
+    )
 
 
 def _word(wire: WireWord) -> Word:

@@ -6,6 +6,7 @@ Seconds appear only in what goes out on the wire and to files.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 SAMPLE_RATE_HZ = 16_000
@@ -24,6 +25,16 @@ def samples(duration: float) -> int:
 
 SpeakerLabel = str
 """`S1`, `S2` … while the session is live; `SPEAKER_00` … after the full pass."""
+NUMBERED_LABEL = re.compile(r"(S|SPEAKER_)(\d{1,4})")
+
+
+def speaker_number(label: SpeakerLabel) -> int | None:
+    """Return the number of a label, 0 for `S1` and for `SPEAKER_00`; None for one that has none."""
+    found = NUMBERED_LABEL.fullmatch(label)
+    if found is None:
+        return None
+    number = int(found[2])
+    return max(0, number - 1) if found[1] == "S" else number
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -21,6 +21,7 @@ RESERVED = frozenset(
         "diarization",
         "metadata",
         "clientMetadata",
+        "tooLarge",
     }
 )
 """Names at the top level that are ours; a client's metadata of that name goes below `clientMetadata`."""
@@ -63,10 +64,28 @@ def webhook_body(
             "audioFormat": start.audio.encoding,
             "processingTime": round(processing_time, 3),
             "labels": final.labels if final is not None else None,
+            "startedAt": final.started_at if final is not None else None,
+            "clock": [{"audio": p.audio, "at": p.at} for p in final.clock] if final is not None else [],
         },
     }
     text = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text.encode("utf-8", "replace")
+
+
+def notice_of(body: bytes, links: Mapping[str, str]) -> bytes | None:
+    """Return what is sent in place of a body that is too large: the same without words, and where they are.
+
+    `links` are the session's transcripts by format. None where the body is such a notice already, or none of
+    ours.
+    """
+    try:
+        told = json.loads(body)
+    except ValueError:
+        return None
+    if not isinstance(told, dict) or "tooLarge" in told:
+        return None
+    told |= {"transcript": "", "segments": [], "tooLarge": {"bytes": len(body), "links": dict(links)}}
+    return json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 def _segment(segment: FinalSegment) -> dict[str, Any]:

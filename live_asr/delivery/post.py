@@ -62,11 +62,11 @@ class Target:
             port = parts.port
             host = (parts.hostname or "").encode("idna")
         except ValueError:  # an unclosed bracket, a port that is none, a label of no length
-            raise ForbiddenTarget("The webhook's URL cannot be read.") from None
+            raise ForbiddenTarget("The URL cannot be read.") from None
         if parts.scheme not in SCHEMES:
-            raise ForbiddenTarget(f"The webhook's URL is of the scheme {parts.scheme!r}, not http or https.")
+            raise ForbiddenTarget(f"The URL is of the scheme {parts.scheme!r}, not http or https.")
         if not host or port == 0:
-            raise ForbiddenTarget("The webhook's URL names no host.")
+            raise ForbiddenTarget("The URL names no host.")
         shown = f"[{host.decode()}]" if b":" in host else host.decode()
         target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~") + (
             "?" + quote(parts.query, safe="/%:@!$&'()*+,;=~?") if parts.query else ""
@@ -123,7 +123,7 @@ class GuardedNetwork(httpcore.AsyncNetworkBackend):
         open_to_us = [address for address in addresses if refused.get(address) is None]
         if addresses and not open_to_us:
             # Its kind says enough: to what address a name of the inner network leads is nobody's business.
-            raise ForbiddenTarget(f"The webhook's host has an address that is {refused[addresses[0]]}.")
+            raise ForbiddenTarget(f"The URL's host has an address that is {refused[addresses[0]]}.")
         failure: Exception = httpcore.ConnectError("its name has no address")
         for address in open_to_us:
             try:

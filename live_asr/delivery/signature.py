@@ -46,7 +46,7 @@ def webhook_secret(settings: WebhookSettings, data: Path) -> str:
     except OSError as error:
         raise StorageError(
             f"The key of the webhooks cannot be kept in {path}: {error.strerror or error}.",
-            "Name a folder that this user may write with --data, or set webhook.secret.",
+            "Use --data to name a folder that this user can write to, or set webhook.secret.",
         ) from error
     if not is_secret(secret):
         raise StorageError(

@@ -13,16 +13,17 @@ import socket
 import ssl
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, suppress
+from dataclasses import dataclass, replace
 
 import httpcore
 
 from live_asr import __version__
 from live_asr.config import WebhookSettings
-from live_asr.delivery.payload import webhook_body
+from live_asr.delivery.fetch import fetched
+from live_asr.delivery.payload import notice_of, webhook_body
 from live_asr.delivery.post import (
     ForbiddenTarget,
     GuardedNetwork,
@@ -37,7 +38,7 @@ from live_asr.delivery.signature import signed_headers, webhook_secret
 from live_asr.errors import StorageError
 from live_asr.storage.database import DEAD, DELIVERED, PENDING, Database, Delivery
 
-__all__ = ["Outcome", "WebhookSender", "webhook_body", "webhook_secret"]
+__all__ = ["Outcome", "WebhookSender", "notice_of", "webhook_body", "webhook_secret"]
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ GRACE = 3.0
 """Seconds that tries in flight get to end when the server is told to stop."""
 OUR_FAULT = "The server failed to send it; its log says why."
 """All that is said of a fault of our own where somebody else may read it."""
+TOO_LARGE = 413
 GONE = 410
 """The one status by which a receiver says that it wants no more."""
 
@@ -71,6 +73,7 @@ class Outcome:
 class WebhookSender:
     """Delivers what the outbox holds, several at a time.
 
+    `links` returns a session's transcripts by format, for a receiver to which its body is too large.
     `on_tried` is told of a delivery after each try, as it is then. The clock (Unix seconds), the dice
     (0 to 1), the resolver, the trusted authorities, the delays and the patience can be passed in.
     """
@@ -81,6 +84,7 @@ class WebhookSender:
         settings: WebhookSettings,
         secret: str,
         *,
+        links: Callable[[str], Mapping[str, str]] = lambda _: {},
         on_tried: Callable[[Delivery], None] = lambda _: None,
         clock: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
@@ -91,6 +95,7 @@ class WebhookSender:
     ) -> None:
         self._database = database
         self._secret = secret
+        self._links = links
         self._on_tried = on_tried
         self._clock = clock
         self._chance = chance
@@ -132,6 +137,11 @@ class WebhookSender:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
         self._resolvers.shutdown(wait=False, cancel_futures=True)
+
+    def fetched(self, url: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Give what is at a URL that somebody names, guarded as deliveries are; see `fetch.fetched`."""
+        assert self._tls is not None, "the sender is started"
+        return fetched(url, network=self._network, tls=self._tls)
 
     def wake(self) -> None:
         """Look into the outbox at once. Call it on the event loop, after the row is committed."""
@@ -188,20 +198,28 @@ class WebhookSender:
 
         A try that is not kept would be due again at once, and the receiver be called without end.
         """
+        notice = None
         try:
             outcome = await self._send(delivery)
-            state, next_at = self._decide(delivery, outcome)
+            if outcome.status == TOO_LARGE:
+                links = self._links(delivery.session_id)
+                notice = await asyncio.to_thread(notice_of, delivery.body, links)
+            if notice is None:
+                state, next_at = self._decide(delivery, outcome)
+            else:
+                outcome = replace(outcome, error="It answered 413: a notice with links is sent instead.")
+                state, next_at = PENDING, self._clock()
         except Exception:
             log.exception("webhook %s: a fault of the server cost it a try", delivery.id)
             outcome = Outcome(error=OUR_FAULT)
             state, next_at = self._decide_plainly(delivery)
-        tried = await self._record(delivery, outcome, state, next_at)
+        tried = await self._record(delivery, outcome, state, next_at, notice)
         if tried is None:
             return  # the session was erased meanwhile
         if outcome.error is None:
-            log.info("webhook %s was taken by %s", tried.id, tried.receiver)
+            log.info("webhook %s was delivered to %s", tried.id, tried.receiver)
         elif tried.state == DEAD:
-            log.error("webhook %s to %s is given up: %s", tried.id, tried.receiver, outcome.error)
+            log.error("giving up on webhook %s to %s: %s", tried.id, tried.receiver, outcome.error)
         else:
             wait = max(0.0, tried.next_at - self._clock())
             log.warning(
@@ -255,7 +273,7 @@ class WebhookSender:
         return (PENDING, self._clock() + left[0]) if left else (DEAD, self._clock())
 
     async def _record(
-        self, delivery: Delivery, outcome: Outcome, state: str, next_at: float
+        self, delivery: Delivery, outcome: Outcome, state: str, next_at: float, notice: bytes | None
     ) -> Delivery | None:
         """Keep what became of the try, however long the database takes to come back.
 
@@ -272,6 +290,7 @@ class WebhookSender:
                     last_status=status,
                     last_error=reason,
                     due_at=delivery.next_at,
+                    body=notice,
                 )
             except StorageError as error:
                 log.error("what became of webhook %s cannot be kept yet: %s", delivery.id, error)

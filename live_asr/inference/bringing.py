@@ -14,7 +14,7 @@ from pathlib import Path
 from live_asr.config import Settings
 from live_asr.errors import WeightsError
 from live_asr.inference.conversion import converted
-from live_asr.inference.device import pick_device
+from live_asr.inference.device import pick_compute_type, pick_device
 from live_asr.inference.diarization import LocalPipeline, PretrainedPipeline
 from live_asr.inference.manifest import load_manifest
 from live_asr.inference.sources import Progress
@@ -26,6 +26,8 @@ LOCAL = "local"
 PUBLISHED = "community-1"
 ENCODER = "campplus"
 """The local pipeline's voices, whatever tells them apart live: its threshold is measured for this one."""
+NOT_TO_BE_HAD = ("weights_unreachable", "weights_unwritable")
+"""Codes of weights that are not here and cannot be brought: what can do without them does."""
 
 Pipeline = LocalPipeline | PretrainedPipeline
 
@@ -96,7 +98,7 @@ class Bringer:
         try:
             return self.bring(wanted)
         except WeightsError as error:
-            if wanted == shipped or error.code != "weights_unreachable":
+            if wanted == shipped or error.code not in NOT_TO_BE_HAD:
                 raise
             log.warning("%s Using %s instead.", error.message, shipped)
             return self.bring(shipped)
@@ -104,10 +106,12 @@ class Bringer:
     def bring_all(self) -> Brought:
         """Bring all that the settings use.
 
-        Raises ConfigError, before anything is fetched, where a GPU is wanted and there is none; WeightsError
-        where there are no captions to be had, or a live model is named that there is not.
+        Raises ConfigError, before anything is fetched, where a GPU is wanted and there is none, or none that
+        does the arithmetic; WeightsError where there are no captions to be had, or a live model is named that
+        there is not.
         """
         device = pick_device(self._settings.inference.device)
+        pick_compute_type(self._settings.inference.compute_type, device)  # which is refused now or never
         models, final = self._settings.models, self._settings.final
         recognizer = self.bring_recognizer(models.recognizer, device)
         return Brought(
@@ -127,7 +131,7 @@ class Bringer:
             segmentation = self.bring(models.segmentation, "segmentation")
             encoder = self.bring(models.speaker_encoder, "speaker_encoder")
         except WeightsError as error:
-            if error.code != "weights_unreachable":
+            if error.code not in NOT_TO_BE_HAD:
                 raise
             return error
         try:

@@ -132,6 +132,13 @@ class Failed:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Faulted:
+    """The device failed under a piece of work: the process ends, and the work may be asked of another one."""
+
+    reason: str
+
+
 def pack(message: Any) -> bytes:
     """Return the bytes that carry `message`."""
     body = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)

@@ -11,6 +11,8 @@ import logging
 import os
 import subprocess
 import sys
+import tempfile
+from functools import lru_cache
 from pathlib import Path
 
 from live_asr.errors import WeightsError
@@ -34,7 +36,8 @@ LONGEST_CONVERSION = 300.0
 def converted(weights: Weights) -> Path:
     """Return the ONNX form of a model's weights, made now if it is not there yet.
 
-    A folder with an `.onnx` of its own is taken as it is. Raises WeightsError where it cannot be made.
+    A folder with an `.onnx` of its own is taken as it is. Where the folder cannot be written, the result goes
+    with this process. Raises WeightsError where it cannot be made.
     """
     receipt = weights.folder / RECEIPT
     target = weights.folder / MODEL_FILE
@@ -52,6 +55,10 @@ def converted(weights: Weights) -> Path:
     if target.is_file() and _read(receipt) == stamp | {"bytes": target.stat().st_size}:
         return target
     log.info("Converting %s to ONNX, once.", weights.name)
+    if not os.access(weights.folder, os.W_OK):  # a read-only volume: what can be done without it is
+        log.info("%s cannot be written: the conversion is kept until this ends.", weights.folder)
+        target = Path(_scratch().name) / f"{network}.onnx"
+        receipt = target.with_suffix(".json")
     part = target.with_suffix(".part")
     try:
         done = subprocess.run(
@@ -68,6 +75,12 @@ def converted(weights: Weights) -> Path:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise _failed(weights, [str(error)]) from error
     return target
+
+
+@lru_cache(1)
+def _scratch() -> tempfile.TemporaryDirectory[str]:
+    """Return a folder that goes with this process."""
+    return tempfile.TemporaryDirectory(prefix="live-asr-")
 
 
 def _read(receipt: Path) -> object:

@@ -24,6 +24,7 @@ from live_asr.inference.channel import (
     Detected,
     Embed,
     Failed,
+    Faulted,
     Load,
     Loaded,
     LoadFailed,
@@ -34,6 +35,7 @@ from live_asr.inference.channel import (
     receive,
     spawn,
 )
+from live_asr.inference.device import cure_of
 from live_asr.inference.interfaces import FloatArray, SpeechState
 
 log = logging.getLogger(__name__)
@@ -44,6 +46,10 @@ LONGEST_LOAD = 300.0
 """Seconds that a process may take to load its models before it counts as hung."""
 LONGEST_BACKOFF = 10.0
 WATCH_INTERVAL = 1.0
+STABLE_AFTER = 60.0
+"""Seconds after which a process that ends is not counted with those before it."""
+MOST_FAULTS = 2
+"""Processes in a row whose device fails, after which another device is taken where there is one."""
 ENVIRONMENT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "8"}
 """oneDNN, beneath CTranslate2, would keep code for the last 1024 shapes that it has met. Windows and prefixes
 are of ever other lengths: that grows for an hour, and no decode is faster for it."""
@@ -66,13 +72,26 @@ class Engine:
     """Start the inference process, ask it for work, and replace it when it dies.
 
     `timeout` is how many seconds the oldest piece of work may take before the process counts as hung.
-    `on_restart` is called whenever a process had to be replaced.
+    `on_restart` is called whenever a process had to be replaced. Where a GPU fails while models are loaded,
+    or soon after again and again, `fallback` is called once, in a thread, with the reason: it returns what to
+    load instead. Without it the failure is one of the engine.
     """
 
     def __init__(
-        self, load: Load, *, timeout: float = 30.0, on_restart: Callable[[], None] = lambda: None
+        self,
+        load: Load,
+        *,
+        timeout: float = 30.0,
+        on_restart: Callable[[], None] = lambda: None,
+        warning: str = "",
+        fallback: Callable[[str], Load] | None = None,
     ) -> None:
         self._load = load
+        self.warning = warning
+        """Why the models run on a slower device than the machine has; "" where they do not."""
+        self._fallback = fallback
+        self._faults = 0
+        """How many processes in a row were ended by their device."""
         self._timeout = timeout
         self._on_restart = on_restart
         self._jobs: dict[int, _Job] = {}
@@ -100,7 +119,8 @@ class Engine:
     async def start(self) -> Loaded:
         """Start the process and wait until its models are warm.
 
-        Raises EngineError when they cannot be loaded; the message is the library's own reason.
+        Raises EngineError when they cannot be loaded; the message is the library's own reason, and for a GPU
+        the hint says what to do.
         """
         self._first = asyncio.get_running_loop().create_future()
         self._keeper = asyncio.create_task(self._keep(), name="inference keeper")
@@ -176,19 +196,37 @@ class Engine:
         backoff = 0.1
         while True:
             began = time.monotonic()
+            problem: Exception = EngineError("The inference process ended.")
             try:
                 await self._run_one()
             except (EngineError, OSError) as error:
-                if self._first is not None and not self._first.done():
-                    self._first.set_exception(EngineError(str(error)))
-                    return
-                log.error("inference process: %s", error)
-            self._on_restart()
-            if time.monotonic() - began > 60.0:
+                problem = error
+            first = self._first if self._first is not None and not self._first.done() else None
+            if time.monotonic() - began > STABLE_AFTER:
+                backoff, self._faults = 0.1, 0
+            self._faults += 1
+            if await self._fall_back(problem, most=MOST_FAULTS if first is None else 1):
                 backoff = 0.1
+            elif first is not None:
+                first.set_exception(
+                    problem if isinstance(problem, EngineError) else EngineError(str(problem))
+                )
+                return
+            if first is None:
+                log.error("inference process: %s", problem)
+                self._on_restart()
             log.warning("the inference process ended; starting another in %.1f s", backoff)
             await asyncio.sleep(backoff)
             backoff = min(backoff * 2, LONGEST_BACKOFF)
+
+    async def _fall_back(self, error: Exception, *, most: int) -> bool:
+        """Take another device from now on, where this one has failed so often; tell whether it is so."""
+        if self._fallback is None or self._load.device == "cpu" or self._faults < most:
+            return False
+        fallback, self._fallback = self._fallback, None
+        self._load = await asyncio.to_thread(fallback, str(error))
+        self.warning = str(error)
+        return True
 
     async def _run_one(self) -> None:
         """Run one process from its start to its end, whatever ends it."""
@@ -200,6 +238,8 @@ class Engine:
                 first = await asyncio.wait_for(receive(reader), LONGEST_LOAD)
             except TimeoutError:
                 raise EngineError(f"The models were not loaded within {LONGEST_LOAD:.0f} s.") from None
+            if isinstance(first, LoadFailed) and self._load.device != "cpu":
+                raise EngineError(f"The GPU cannot be used: {first.reason}.", cure_of(first.reason))
             if isinstance(first, LoadFailed):
                 raise EngineError(f"The models could not be loaded: {first.reason}")
             if not isinstance(first, Loaded):
@@ -211,7 +251,10 @@ class Engine:
             self._repeat_unanswered()
             watch = asyncio.create_task(self._watch(self._process), name="inference watch")
             while (message := await receive(reader)) is not None:
-                self._receive(*message)
+                number, answer = message
+                if isinstance(answer, Faulted):  # whoever asked gets the answer of the next process
+                    raise EngineError(f"The GPU failed: {answer.reason}.", cure_of(answer.reason))
+                self._receive(number, answer)
         finally:
             self.is_up, self._writer = False, None
             if watch is not None:

@@ -116,6 +116,10 @@ class FullPass:
         """Id of the process, while there is one."""
         return self._process.pid if self._process else None
 
+    def use(self, load: FullPassLoad) -> None:
+        """Load this in the processes that are started from now on."""
+        self._load = load
+
     async def run(self, job: FullPassJob, on_progress: OnProgress) -> FullPassResult:
         """Do one job and return what it found, telling how far it is.
 

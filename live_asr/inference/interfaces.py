@@ -88,6 +88,10 @@ class Recognizer(Protocol):
         """
         ...
 
+    def warm_up(self, noise: FloatArray) -> None:
+        """Make every kind of call once with `noise`, shape (n,). Raises whatever its library raises."""
+        ...
+
 
 class SpeakerEncoder(Protocol):
     """Turns a voice into a point in space: the same person's lie near each other."""

@@ -153,6 +153,9 @@ class ScriptedRecognizer:
             language_probability=1.0 if request.language else 0.95,
         )
 
+    def warm_up(self, noise: FloatArray) -> None:
+        """Do nothing: a script is always warm."""
+
     def written(self, tokens: Sequence[int]) -> tuple[Word, ...]:
         """Return the words of the script that these tokens stand for."""
         wanted = set(tokens)
@@ -201,6 +204,9 @@ class UnreliableRecognizer:
         self._recognizer = recognizer
         self._mishaps = iter(mishaps)
         self._count = 0
+
+    def warm_up(self, noise: FloatArray) -> None:
+        """Do nothing: a script is always warm."""
 
     def recognize(self, request: DecodeRequest, samples: FloatArray) -> Hypothesis:
         """Read the window, and spoil the answer; see `Recognizer.recognize`."""

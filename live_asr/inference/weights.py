@@ -122,8 +122,10 @@ def resolve_here(name: str, *, models_dir: Path, local: Path | None = None) -> W
     try:
         return _pull(find_entry(name, load_manifest()), models_dir, _silent, cached=True)
     except WeightsError as error:
-        if error.code != "weights_unreachable":
+        if error.code not in ("weights_unreachable", "weights_unwritable"):
             raise
+        # A folder that cannot be written is no reason to do without what is in it.
+        log.debug("%s is not taken from the hub's cache: %s", name, error)
         return None
 
 
@@ -219,6 +221,7 @@ def _pull(entry: ManifestEntry, models_dir: Path, on_progress: Progress, *, cach
         raise WeightsError(
             f"The weights of {entry.name} cannot be written to {models_dir}: {error.strerror or error}.",
             "Make it writable, or name another folder with LIVE_ASR_MODELS__DIR.",
+            code="weights_unwritable",
         ) from error
 
 
@@ -311,7 +314,7 @@ def _only_puller(name: str, models_dir: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        log.info("Another process is bringing %s; waiting for it.", name)
+        log.info("Another process is fetching %s; waiting for it.", name)
         lock.acquire()
     try:
         yield

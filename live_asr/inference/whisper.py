@@ -18,6 +18,7 @@ import numpy as np
 
 from live_asr.core.text import normalized
 from live_asr.core.types import SAMPLE_RATE_HZ, DecodeRequest, Hypothesis, Word
+from live_asr.inference.device import is_out_of_memory
 from live_asr.inference.interfaces import FloatArray, RecognizerInfo
 from live_asr.inference.vocabulary import (
     expected_words,
@@ -33,6 +34,11 @@ HOP_SAMPLES = 160
 FRAME_STEP = 50
 """Windows are cut in steps of 0.5 s, so that few different shapes are ever computed."""
 FULL_WINDOW_SAMPLES = 30 * SAMPLE_RATE_HZ
+SHORTEST_WINDOW_SAMPLES = 10 * SAMPLE_RATE_HZ
+"""What live windows are padded to."""
+WARM_UP_TOKENS = 4
+WARM_UP_STEP_SAMPLES = 5 * SAMPLE_RATE_HZ
+"""Windows of so different lengths take kernels of their own on a GPU."""
 SAMPLES_PER_TIME_STEP = 320
 """The aligner answers in steps of 20 ms: the encoder halves the frame rate."""
 INSIST_SAMPLES = SAMPLE_RATE_HZ * 6 // 10
@@ -164,7 +170,8 @@ class WhisperRecognizer:
         """Decode several windows at once, for work that nobody waits for: on a GPU that is many times faster.
 
         All have the same length with their padding, language, task and vocabulary, and no prefix, and write
-        timestamps or none. Raises ValueError where they have not, or for what `recognize` raises it.
+        timestamps or none. Where the GPU has no room for so many, it is half of them at a time. Raises
+        ValueError where they have not, or for what `recognize` raises it.
         """
         first = requests[0]
         told = {(asked.language, asked.task, asked.vocabulary, asked.timestamps) for asked in requests}
@@ -172,6 +179,22 @@ class WhisperRecognizer:
             raise ValueError("windows decoded at once have one language, task and vocabulary, and no prefix")
         for samples in windows:
             self._check(first, samples)
+        try:
+            return self._recognize_at_once(requests, windows)
+        except RuntimeError as error:
+            if len(windows) == 1 or not is_out_of_memory(error):
+                raise
+        half = len(windows) // 2
+        return [
+            *self.recognize_batch(requests[:half], windows[:half]),
+            *self.recognize_batch(requests[half:], windows[half:]),
+        ]
+
+    def _recognize_at_once(
+        self, requests: Sequence[DecodeRequest], windows: Sequence[FloatArray]
+    ) -> list[Hypothesis]:
+        first = requests[0]
+        assert first.language is not None
         encoded = self._model.encode(
             np.stack([self._features_of(*asked) for asked in zip(requests, windows, strict=True)])
         )
@@ -203,6 +226,31 @@ class WhisperRecognizer:
                 )
             )
         return hypotheses
+
+    def warm_up(self, noise: FloatArray) -> None:
+        """Make every kind of call once, on a GPU with batches and windows of several lengths too.
+
+        Raises what CTranslate2 raises: a RuntimeError where the device fails.
+        """
+        tokenizer = self._tokenizer("en", "transcribe")
+        request = DecodeRequest(0, noise.size, (), WARM_UP_TOKENS, SHORTEST_WINDOW_SAMPLES, 0, language="en")
+        prompt, frames = self._prompt(request, tokenizer), noise.size // HOP_SAMPLES
+        words = self._tokens_of(" Good morning.")
+        encoded = self._encode(request, noise)
+        for prefix in ((), words):
+            self._model.write(
+                encoded, prompt, prefix, most_new_tokens=WARM_UP_TOKENS, suppress_blank=not prefix
+            )
+        self._model.align(encoded, tokenizer.sot_sequence, [words], [frames])
+        if self._model.is_multilingual:
+            self._model.detect_language(encoded)
+        if self.info.device == "cpu":
+            return
+        encoded = self._model.encode(np.stack([self._features_of(request, noise)] * 2))
+        self._model.write_all(encoded, prompt, most_new_tokens=WARM_UP_TOKENS)
+        self._model.align(encoded, tokenizer.sot_sequence, [words, words[:1]], [frames, frames // 2])
+        for length in range(SHORTEST_WINDOW_SAMPLES, FULL_WINDOW_SAMPLES + 1, WARM_UP_STEP_SAMPLES):
+            self._encode(replace(request, min_window_samples=length), noise)
 
     def detect_language(self, samples: FloatArray) -> dict[str, float]:
         """Return how much each language is believed in, from the first 30 s of `samples`, shape (n,)."""

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from live_asr.inference.device import load_cublas
 from live_asr.inference.interfaces import FloatArray
 from live_asr.inference.trading import traded_places
 
@@ -75,6 +76,8 @@ class WhisperModel:
     ) -> None:
         import ctranslate2
 
+        if device != "cpu":
+            load_cublas()
         self._places: dict[int, int] = {}
         with ExitStack() as until_loaded:
             if prefix_at_once and device == "cpu" and compute_type in KEPT_AS_FLOAT32:

@@ -18,13 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from live_asr.core.types import DecodeRequest, samples
+from live_asr.core.types import samples
 from live_asr.inference.channel import (
     HEADER,
     Detect,
     Detected,
     Embed,
     Failed,
+    Faulted,
     Load,
     Loaded,
     LoadFailed,
@@ -34,10 +35,14 @@ from live_asr.inference.channel import (
     pack,
     unpack,
 )
+from live_asr.inference.device import is_device_fault
 from live_asr.inference.interfaces import Recognizer, SpeakerEncoder, SpeechDetector, SpeechState
 from live_asr.inference.scheduler import DeadlineQueue
 from live_asr.inference.segmentation import SpeakerSegmentation
 from live_asr.memory import return_freed_memory
+
+FAULTED = 3
+"""Exit status of a process whose device failed, or whose models cannot be loaded."""
 
 
 def main(descriptor: int) -> None:
@@ -54,8 +59,9 @@ def main(descriptor: int) -> None:
         models = build(load)
         warm_up(models)
     except Exception as error:  # whatever a model's library raises is the reason why it cannot be loaded
-        connection.sendall(pack(LoadFailed(f"{type(error).__name__}: {error}")))
-        return
+        reason = str(error) if is_device_fault(error) else f"{type(error).__name__}: {error}"
+        connection.sendall(pack(LoadFailed(reason)))
+        os._exit(FAULTED)  # a device's libraries may fail once more, or hang, when they are unloaded
     indifference = models.encoder.indifference if models.encoder is not None else None
     encoder_name = load.encoder_file.parent.name if load.encoder_file is not None else None
     connection.sendall(pack(Loaded(models.recognizer.info, load.detector_name, indifference, encoder_name)))
@@ -94,12 +100,10 @@ def build(load: Load) -> Models:
 
 
 def warm_up(models: Models) -> None:
-    """Compute one second of noise, so that the first caption does not pay for lazy set-up."""
+    """Compute noise once in every way, so that no caption pays for lazy set-up and a device's fault shows."""
     noise = np.random.default_rng(0).normal(0, 0.01, samples(1.0)).astype(np.float32)
     models.detector.detect(noise[: 512 * 8], SpeechState.initial())
-    models.recognizer.recognize(
-        DecodeRequest(0, noise.size, (1,), 4, samples(10.0), samples(2.0), language="en"), noise
-    )
+    models.recognizer.warm_up(noise)
     if models.segmentation is not None and models.encoder is not None:
         models.segmentation.segment(noise)
         models.encoder.embed(noise)
@@ -163,12 +167,16 @@ class Worker:
             answer = compute()
         except Exception as error:  # one bad window must cost nobody else anything: the asker is told
             answer = Failed(f"{type(error).__name__}: {error}")
+            if self._models.recognizer.info.device != "cpu" and is_device_fault(error):
+                answer = Faulted(str(error))
         packed = pack((number, answer))
         with self._sending:
             try:
                 self._connection.sendall(packed)
             except OSError:
                 os._exit(0)  # the server is gone
+            if isinstance(answer, Faulted):
+                os._exit(FAULTED)  # after a fault a device answers nothing, or wrongly: the next process may
 
 
 def _read(connection: socket.socket) -> Any:

@@ -278,7 +278,7 @@ def _interrupts(enough: asyncio.Event, view: CaptionsView) -> Iterator[None]:
             task.cancel()
         else:
             enough.set()
-            view.say("Finishing what was heard, with its full pass; once more to end at once.")
+            view.say("Finishing what was heard, with its full pass; press Ctrl-C again to quit at once.")
 
     signals = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     # Elsewhere than on Unix a loop takes no handlers: Ctrl-C then ends at once.

@@ -13,4 +13,4 @@ def check_language(language: str | None) -> None:
     """
     if language is None or as_spelt(language) == AUTO or code_of(language) is not None:
         return
-    raise ConfigError(f"{language!r} is no language that Whisper knows.", hint_for(language))
+    raise ConfigError(f"{language!r} is not a language that Whisper knows.", hint_for(language))

@@ -14,8 +14,8 @@ def speaker_limits(
     """
     if not diarize and any(number is not None for number in (speakers, at_least, at_most)):
         raise ConfigError(
-            "A number of speakers means nothing with --no-diarize, which tells none apart.",
-            "Leave one of the two away.",
+            "A number of speakers makes no sense with --no-diarize.",
+            "Leave one of the two out.",
         )
     if speakers is not None:
         if at_least is not None or at_most is not None:
@@ -25,7 +25,5 @@ def speaker_limits(
             )
         return speakers, speakers
     if at_least is not None and at_most is not None and at_least > at_most:
-        raise ConfigError(
-            f"--min-speakers {at_least} is more than --max-speakers {at_most}.", "Turn them around."
-        )
+        raise ConfigError(f"--min-speakers {at_least} is more than --max-speakers {at_most}.", "Swap them.")
     return at_least, at_most

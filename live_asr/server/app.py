@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from fastapi import FastAPI, WebSocket
@@ -14,20 +15,26 @@ from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
 from starlette.datastructures import MutableHeaders
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from live_asr import __version__
 from live_asr.config import Settings
 from live_asr.delivery.webhook import WebhookSender, webhook_secret
-from live_asr.errors import EngineError, StorageError
+from live_asr.errors import EngineError, LiveAsrError, StorageError
 from live_asr.inference.channel import Load, Loaded
 from live_asr.inference.engine import Engine
-from live_asr.server import events, rest
+from live_asr.server import audio, changing, events, rest
+from live_asr.server.dialects import aymurai, deepgram, openai_rest, realtime, whisperlivekit
+from live_asr.server.dialects.wyoming import serving_wyoming
+from live_asr.server.keys import ClientSecrets
 from live_asr.server.looptime import watch_loop
+from live_asr.server.proxies import TrustedProxies, route_of
 from live_asr.server.state import ServerState
 from live_asr.server.stream import Stream
 from live_asr.sessions.catalogue import Catalogue
-from live_asr.sessions.finalizer import Finalizer, FullPassRunner
+from live_asr.sessions.finalizer import Finalizer, FullPassRunner, reachable_links_of
+from live_asr.sessions.findable import make_findable
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.registry import SessionRegistry
 from live_asr.sessions.retention import Retention
@@ -79,19 +86,33 @@ def sessions_folder(settings: Settings) -> Path:
 
 
 def build_state(
-    settings: Settings, load: Load, *, database: Database, full_pass: FullPassRunner
+    settings: Settings,
+    load: Load,
+    *,
+    database: Database,
+    full_pass: FullPassRunner,
+    warning: str = "",
+    fallback: Callable[[str], Load] | None = None,
 ) -> ServerState:
     """Put a server together, with nothing started yet.
 
+    `warning` says why the models are not on the GPU that there is; `fallback` is the engine's.
     Raises ConfigError and StorageError for the key of the webhooks, as `webhook_secret` does.
     """
     metrics = Metrics()
-    engine = Engine(load, timeout=settings.inference.decode_timeout, on_restart=metrics.engine_restarts.inc)
+    engine = Engine(
+        load,
+        timeout=settings.inference.decode_timeout,
+        on_restart=metrics.engine_restarts.inc,
+        warning=warning,
+        fallback=fallback,
+    )
     store = SpoolStore(sessions_folder(settings), interval=settings.storage.fsync_interval)
     sender = WebhookSender(
         database,
         settings.webhook,
         webhook_secret(settings.webhook, settings.storage.data),
+        links=partial(reachable_links_of, settings.server),
         on_tried=lambda delivery: metrics.webhook_tries.labels(delivery.state).inc(),
     )
     finalizer = Finalizer(settings, store, database, full_pass, wake=sender.wake, metrics=metrics)
@@ -111,12 +132,13 @@ def build_state(
         viewers=viewers,
         retention=retention,
         metrics=metrics,
+        client_secrets=ClientSecrets(),
     )
 
 
 @asynccontextmanager
 async def at_work(
-    state: ServerState, on_ready: Callable[[Loaded], None], on_failed: Callable[[EngineError], None]
+    state: ServerState, on_ready: Callable[[Loaded], None], on_failed: Callable[[LiveAsrError], None]
 ) -> AsyncIterator[None]:
     """Start all parts of a server in their order, and end them in the other one.
 
@@ -139,9 +161,11 @@ async def at_work(
     beside = [
         asyncio.create_task(come_up(), name="coming up"),
         asyncio.create_task(state.registry.watch_disk(), name="disk"),
+        asyncio.create_task(make_findable(state.store, state.database), name="search"),
     ]
     try:
-        yield
+        async with serving_wyoming(state, on_failed):
+            yield
     finally:
         await state.retention.close()
         await state.registry.drain(state.settings.server.drain_timeout)
@@ -159,7 +183,7 @@ def create_app(
     state: ServerState,
     *,
     on_ready: Callable[[Loaded], None] = lambda _: None,
-    on_failed: Callable[[EngineError], None] = lambda _: None,
+    on_failed: Callable[[LiveAsrError], None] = lambda _: None,
 ) -> FastAPI:
     """Build the application of one server; its database is prepared.
 
@@ -178,6 +202,14 @@ def create_app(
     app.include_router(rest.router)
     app.include_router(events.router)
     app.include_router(rest.sessions)
+    app.include_router(rest.transcripts)
+    app.include_router(changing.changes)
+    app.include_router(audio.router)
+    app.include_router(whisperlivekit.router)
+    app.include_router(openai_rest.router)
+    app.include_router(aymurai.router)
+    app.include_router(deepgram.router)
+    app.include_router(realtime.router)
     app.add_exception_handler(RequestValidationError, rest.tell_what_is_wrong)
     app.add_exception_handler(StorageError, rest.tell_what_fails)
 
@@ -191,13 +223,19 @@ def create_app(
     async def page() -> FileResponse:
         return FileResponse(web / "index.html")
 
+    @app.get("/past", include_in_schema=False)
+    async def past_page() -> FileResponse:
+        return FileResponse(web / "past.html")
+
     @app.get("/watch/{session_id}", include_in_schema=False)
     @app.get("/overlay/{session_id}", include_in_schema=False)
     async def watch_page() -> FileResponse:
         return FileResponse(web / "watch.html")
 
-    app.mount("/web", StaticFiles(directory=web), name="web")
+    app.mount("/web", GZipMiddleware(StaticFiles(directory=web)), name="web")
     app.add_middleware(GuardHeaders)
+    server = state.settings.server
+    app.add_middleware(TrustedProxies, trusted=server.trusted_proxies, root_path=server.root_path)
     return app
 
 
@@ -213,10 +251,12 @@ class GuardHeaders:
             await self._app(scope, receive, send)
             return
 
+        is_viewer = route_of(scope) == "/docs"
+
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                if scope["path"] == "/docs":
+                if is_viewer:
                     headers["content-security-policy"] = VIEWER_POLICY
                 for name, value in PAGE_HEADERS.items():
                     headers.setdefault(name, value)

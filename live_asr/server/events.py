@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import hmac
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request, Response
-from starlette.types import Receive, Scope, Send
 
 from live_asr.errors import Unavailable
-from live_asr.server.http import ABORT
+from live_asr.server.access import bearer_token
+from live_asr.server.permission import may_read
 from live_asr.server.replies import Problem
 from live_asr.server.rest import SessionId, State, unknown_session
-from live_asr.server.sharing import watch_token
-from live_asr.server.stream import bearer_token
+from live_asr.server.sse import EventStream
 from live_asr.sessions.viewers import Viewer, Viewers
 
-SEND_PATIENCE = 10.0
-"""Seconds that a viewer may take to make room for what comes next; beyond it they are let go."""
 RETRY_MS = 2_000
 """After so long a browser comes back, with the id of the last event it has."""
 MOST_SEQ_DIGITS = 12
@@ -36,17 +33,8 @@ def may_watch(
     ] = None,
 ) -> None:
     """Let a request pass that presents the server's token, or that of this session's viewers."""
-    secret = state.settings.server.token
-    if secret is None:
-        return
-    given = (bearer_token(request.headers.get("authorization"), []) or token or "").encode()
-    wanted = secret.get_secret_value()
-    # Both are compared whatever the first comparison says: the time taken tells nothing.
-    allowed = [
-        hmac.compare_digest(given, wanted.encode()),
-        hmac.compare_digest(given, watch_token(wanted, session_id).encode()),
-    ]
-    if not any(allowed):
+    given = bearer_token(request.headers.get("authorization"), []) or token
+    if not may_read(session_id, given, state):
         raise HTTPException(
             401,
             "Send `Authorization: Bearer TOKEN`, or ?token=TOKEN.",
@@ -90,7 +78,10 @@ async def events(
         raise unknown_session(session_id) from None
     except Unavailable as error:
         raise _come_back(error) from None
-    return Response(status_code=204) if viewer is None else EventStream(viewer, state.viewers)
+    if viewer is None:
+        return Response(status_code=204)
+    retry = b"retry: %d\n\n" % RETRY_MS
+    return EventStream(viewer.get, first=retry, during=_seated(viewer, state.viewers))
 
 
 def _seq(text: str | None) -> int | None:
@@ -104,67 +95,10 @@ def _come_back(error: Unavailable) -> HTTPException:
     return HTTPException(503, str(error), headers={"Retry-After": f"{error.retry_after:.0f}"})
 
 
-class EventStream(Response):
-    """One viewer's connection.
-
-    Chunks go out as they are, for everybody the same, and each costs less than through `sse-starlette` and as
-    much as through `StreamingResponse`; neither of them lets go of a peer that has stopped reading.
-    """
-
-    media_type = "text/event-stream"
-
-    def __init__(self, viewer: Viewer, viewers: Viewers) -> None:
-        super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
-        del self.headers["content-length"]
-        self._viewer = viewer
-        self._viewers = viewers
-        self._sending_since: float | None = None
-        """When the send began that is not done yet; None between two."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send until the session is over, the viewer is gone, or takes nothing any more."""
-        gone = asyncio.create_task(_gone(receive))
-        sending = asyncio.create_task(self._send_all(send))
+@asynccontextmanager
+async def _seated(viewer: Viewer, viewers: Viewers) -> AsyncIterator[None]:
+    with viewers.seat():
         try:
-            with self._viewers.seat():
-                while not (await self._wait(gone, sending)):
-                    if self._is_stuck:
-                        abort = scope.get("extensions", {}).get(ABORT)
-                        if abort is not None:
-                            abort["abort"]()
-                            await gone
-                        break
+            yield
         finally:
-            self._viewer.leave()
-            for task in (gone, sending):
-                task.cancel()
-            await asyncio.gather(gone, sending, return_exceptions=True)
-
-    async def _wait(self, *tasks: asyncio.Task[None]) -> bool:
-        """Wait a while; return whether one of these is done. A timer for each chunk would cost as much."""
-        done, _ = await asyncio.wait(tasks, timeout=SEND_PATIENCE / 2, return_when=asyncio.FIRST_COMPLETED)
-        return bool(done)
-
-    @property
-    def _is_stuck(self) -> bool:
-        since = self._sending_since
-        return since is not None and asyncio.get_running_loop().time() - since > SEND_PATIENCE
-
-    async def _send_all(self, send: Send) -> None:
-        """Hand over what comes; each send waits until there is room for it."""
-        time = asyncio.get_running_loop().time
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        chunk: bytes | None = b"retry: %d\n\n" % RETRY_MS
-        while chunk is not None:
-            self._sending_since = time()
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            self._sending_since = None
-            chunk = await self._viewer.get()
-        self._sending_since = time()
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-async def _gone(receive: Receive) -> None:
-    """Wait until the peer has closed the connection."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
+            viewer.leave()

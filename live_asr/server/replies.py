@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
+from live_asr.core.editing import UNSHOWN, Edit, EditError, Merge, Reassign, Reword
 from live_asr.core.fields import parse_json
+from live_asr.core.messages import LONGEST_TITLE
 from live_asr.errors import ClientError
 from live_asr.sessions.catalogue import Status
 from live_asr.sessions.finalizer import links_of
@@ -19,9 +21,11 @@ MOST_NAMES = 64
 LONGEST_NAME = 80
 LARGEST_NAMES_BYTES = 64 * 1024
 """No names that are allowed take more than that."""
+LARGEST_EDITS_BYTES = 1024 * 1024
+MOST_EDITS = 1000
+LONGEST_TEXT = 5000
+"""Characters that a segment may be given: it lasts half a minute."""
 LABEL = re.compile(r"[A-Za-z0-9_]{1,32}")
-UNSHOWN = ("Cc", "Cs", "Zl", "Zp")
-"""Categories of characters that no line of a caption may hold; joiners, which some scripts need, are none."""
 
 
 class Problem(BaseModel):
@@ -38,15 +42,24 @@ class Summary(BaseModel):
     created: str = Field(description="When it was opened: ISO 8601, UTC.")
     duration: float | None = Field(description="Seconds of audio, so far; null where that is not known.")
     language: str | None = Field(description="Language spoken, as Whisper spells it.")
-    revision: int = Field(description="1: the result; 0: the live transcript, while there is none.")
+    title: str | None = Field(description="What people call it; null where nobody has.")
+    revision: int = Field(
+        description="2: corrected by hand; 1: the result; 0: the live transcript, while there is none."
+    )
     labels: str | None = Field(description="Where the speakers come from: full, live, or null for none.")
     links: dict[str, str] = Field(description="Its transcript, by format.")
+
+
+class Listed(Summary):
+    """A session in a list, with a little of what was said."""
+
+    excerpt: str | None = Field(description="Around the first word searched for; null while it is not over.")
 
 
 class SessionList(BaseModel):
     """One page of sessions, newest first."""
 
-    sessions: list[Summary]
+    sessions: list[Listed]
     next: str | None = Field(description="`before` for the next page; null on the last.")
 
 
@@ -92,6 +105,10 @@ class SessionInfo(Summary):
     progress: FullPassProgress | None = Field(description="null where no full pass is under way.")
     watch: str = Field(description="Path of the page for its audience, with the token that they need.")
     error: Fault | None = Field(description="null unless it failed.")
+    may_change: bool = Field(description="Whether who asks may name, correct and erase it.")
+    audio: str | None = Field(
+        description="Path of its audio, for who may change it; null where none is kept, and while it goes on."
+    )
     webhook: DeliveryState | None = Field(description="null where nobody is told, or not yet.")
 
 
@@ -101,22 +118,78 @@ class Names(BaseModel):
     names: dict[str, str]
 
 
-def summary_of(status: Status) -> Summary:
-    """Return a session as a list shows it."""
-    return Summary(**_summary(status))
+class Title(BaseModel):
+    """What people call a session."""
+
+    title: str | None
 
 
-def info_of(status: Status, watch: str) -> SessionInfo:
+class EditModel(BaseModel):
+    """One change: with `segment` and `text` of what is said there, or of its `word`; with `segment` and
+    `speaker` of who says it; with `speaker` and `into`, all of one speaker is another's."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    segment: int | None = Field(default=None, ge=0)
+    word: int | None = Field(default=None, ge=0)
+    text: str | None = Field(default=None, max_length=LONGEST_TEXT)
+    speaker: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_]{1,32}$")
+    into: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_]{1,32}$")
+
+    def read(self) -> Edit:
+        """Return the change that is meant. Raises EditError where none is."""
+        match self:
+            case EditModel(segment=int(segment), text=str(text), speaker=None, into=None):
+                return Reword(segment, text, self.word)
+            case EditModel(segment=int(segment), word=None, text=None, speaker=str(speaker), into=None):
+                return Reassign(segment, speaker)
+            case EditModel(segment=None, word=None, text=None, speaker=str(speaker), into=str(into)):
+                return Merge(speaker, into)
+        raise EditError(
+            "A change has `segment` and `text`, with or without `word`; or `segment` and `speaker`; or "
+            "`speaker` and `into`."
+        )
+
+
+class EditRequest(BaseModel):
+    """Changes to a transcript, made in their order."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    edits: list[EditModel] = Field(min_length=1, max_length=MOST_EDITS)
+
+    def read(self) -> list[Edit]:
+        """Return the changes that are meant. Raises EditError."""
+        return [edit.read() for edit in self.edits]
+
+
+class Corrected(BaseModel):
+    """What a transcript is after a change; its `ETag` comes with it."""
+
+    revision: int
+    segments: int = Field(description="How many there are.")
+
+
+def listed_of(status: Status, root_path: str = "") -> Listed:
+    """Return a session as a list shows it; `root_path` is the path before the server's own."""
+    return Listed(**_summary(status, root_path), excerpt=status.excerpt)
+
+
+def info_of(
+    status: Status, watch: str, root_path: str = "", *, may_change: bool, audio: str | None
+) -> SessionInfo:
     """Return all that is known of a session but its words; `watch` is where its audience reads along."""
     stored, delivery = status.stored, status.delivery
     hidden = ("type", "webhook", "metadata", "resume")
     return SessionInfo(
-        **_summary(status),
+        **_summary(status, root_path),
         start={key: value for key, value in stored.start.items() if key not in hidden},
         metadata=dict(stored.start.get("metadata") or {}),
         speakers=[Speaker(**speaker) for speaker in stored.speakers],
         names=dict(stored.names),
         watch=watch,
+        may_change=may_change,
+        audio=audio,
         progress=FullPassProgress(stage=status.progress.stage, fraction=status.progress.fraction)
         if status.progress
         else None,
@@ -132,7 +205,7 @@ def info_of(status: Status, watch: str) -> SessionInfo:
     )
 
 
-def _summary(status: Status) -> dict[str, Any]:
+def _summary(status: Status, root_path: str) -> dict[str, Any]:
     stored = status.stored
     created = datetime.fromtimestamp(stored.created_at, UTC).isoformat(timespec="milliseconds")
     return {
@@ -141,10 +214,35 @@ def _summary(status: Status) -> dict[str, Any]:
         "created": created.replace("+00:00", "Z"),
         "duration": status.duration,
         "language": status.language,
+        "title": stored.title,
         "revision": stored.revision,
         "labels": stored.labels,
-        "links": links_of(stored.id),
+        "links": {name: root_path + path for name, path in links_of(stored.id).items()},
     }
+
+
+def sentence_of(finding: Mapping[str, Any]) -> str:
+    """Return what is wrong with a request as a sentence."""
+    name = ".".join(map(str, finding["loc"])) or "body"
+    return f"`{name}`: {finding['msg']}."
+
+
+def read_title(body: bytes) -> str | None:
+    """Read a title; None where it is empty. Raises ValueError with a sentence why not."""
+    try:
+        given = parse_json(body)
+    except ClientError:
+        given = None
+    if not isinstance(given, Mapping) or set(given) != {"title"}:
+        raise ValueError('Send a JSON object with a title, such as {"title": "Town meeting"}.')
+    title = given["title"]
+    if title is None:
+        return None
+    if not isinstance(title, str) or len(title.strip()) > LONGEST_TITLE:
+        raise ValueError(f"`title` must be a text of at most {LONGEST_TITLE} characters, or null.")
+    if any(unicodedata.category(character) in UNSHOWN for character in title):
+        raise ValueError("`title` holds line breaks or characters that cannot be shown.")
+    return title.strip() or None
 
 
 def read_names(body: bytes) -> dict[str, str]:

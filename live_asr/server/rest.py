@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
@@ -14,25 +14,31 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from live_asr.core.export import FORMATS
 from live_asr.errors import StorageError
+from live_asr.server.access import bearer_token, is_token
+from live_asr.server.document import MEDIA_TYPE, to_docx
+from live_asr.server.origins import is_same_host
+from live_asr.server.permission import audio_path, may_change, may_read
+from live_asr.server.proxies import root_path_of
 from live_asr.server.replies import (
-    LARGEST_NAMES_BYTES,
-    LONGEST_NAME,
-    Names,
     Problem,
     SessionInfo,
     SessionList,
     info_of,
-    read_names,
-    summary_of,
+    listed_of,
+    sentence_of,
 )
-from live_asr.server.sharing import is_own_origin, qr_svg, watch_path
+from live_asr.server.sharing import qr_svg, watch_path
 from live_asr.server.state import ServerState
-from live_asr.server.stream import bearer_token
+from live_asr.sessions.catalogue import NoRevision
+from live_asr.sessions.finalizer import DOCUMENT
 from live_asr.storage.spool import is_session_id
 
 log = logging.getLogger(__name__)
 
 MOST_LISTED = 200
+LONGEST_QUERY = 200
+MOST_WORDS = 10
+"""Words that are searched for at once."""
 
 router = APIRouter()
 
@@ -48,11 +54,7 @@ State = Annotated[ServerState, Depends(state_of)]
 
 def authorized(request: Request, state: State) -> None:
     """Let a request pass that presents the server's token, where it asks for one."""
-    wanted = state.settings.server.token
-    if wanted is None:
-        return
-    given = bearer_token(request.headers.get("authorization"), [])
-    if given is None or not hmac.compare_digest(given.encode(), wanted.get_secret_value().encode()):
+    if not is_token(bearer_token(request.headers.get("authorization"), []), state.settings.server):
         raise HTTPException(
             401, "Send `Authorization: Bearer TOKEN`.", headers={"WWW-Authenticate": "Bearer"}
         )
@@ -67,15 +69,25 @@ def known_id(session_id: str) -> str:
 
 SessionId = Annotated[str, Depends(known_id)]
 
+
+def reads(session_id: SessionId, request: Request, state: State) -> None:
+    """Let a request pass that presents the server's token, or that of the session's audience."""
+    if not may_read(session_id, bearer_token(request.headers.get("authorization"), []), state):
+        raise HTTPException(
+            401, "Send `Authorization: Bearer TOKEN`.", headers={"WWW-Authenticate": "Bearer"}
+        )
+
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    401: {"model": Problem, "description": "The token is missing or wrong."},
+    422: {"model": Problem, "description": "The request holds what it may not."},
+    503: {"model": Problem, "description": "The database does not answer."},
+}
 sessions = APIRouter(
-    prefix="/v1/sessions",
-    tags=["sessions"],
-    dependencies=[Depends(authorized)],
-    responses={
-        401: {"model": Problem, "description": "The token is missing or wrong."},
-        422: {"model": Problem, "description": "The request holds what it may not."},
-        503: {"model": Problem, "description": "The database does not answer."},
-    },
+    prefix="/v1/sessions", tags=["sessions"], dependencies=[Depends(authorized)], responses=PROBLEMS
+)
+transcripts = APIRouter(
+    prefix="/v1/sessions", tags=["sessions"], dependencies=[Depends(reads)], responses=PROBLEMS
 )
 UNKNOWN: dict[int | str, dict[str, Any]] = {
     404: {"model": Problem, "description": "There is no such session."}
@@ -104,7 +116,12 @@ async def readyz(state: State, response: Response) -> dict[str, object]:
     elif not await _has_disk(state):
         reason = "the disk is full"
     else:
-        return {"status": "ready", "model": loaded.recognizer.name, "device": loaded.recognizer.device}
+        ready: dict[str, object] = {
+            "status": "ready",
+            "model": loaded.recognizer.name,
+            "device": loaded.recognizer.device,
+        }
+        return ready | ({"warning": state.engine.warning} if state.engine.warning else {})
     response.status_code = 503
     response.headers["Retry-After"] = "2"
     return {"status": reason}
@@ -126,26 +143,48 @@ async def metrics(state: State) -> Response:
 
 @sessions.get("", summary="The sessions, newest first", response_model=SessionList)
 async def list_sessions(
+    request: Request,
     state: State,
     limit: Annotated[int, Query(ge=1, le=MOST_LISTED)] = 50,
     before: Annotated[str | None, Query(max_length=64, description="`next` of the page before")] = None,
+    q: Annotated[
+        str, Query(max_length=LONGEST_QUERY, description="Words to find in titles, names and what was said")
+    ] = "",
 ) -> SessionList:
-    """Answer one page of all sessions: live ones and those that are over."""
+    """Answer one page of all sessions: live ones and those that are over; with `q`, those that have all its
+    words. What was said is searched once a session is over."""
     if before is not None and not is_session_id(before):
         return SessionList(sessions=[], next=None)
-    found, following = await state.catalogue.page(limit, before)
-    return SessionList(sessions=list(map(summary_of, found)), next=following)
+    words = q.split()
+    if len(words) > MOST_WORDS:
+        raise HTTPException(422, f"`q` has {len(words)} words; at most {MOST_WORDS} are searched for.")
+    found, following = await state.catalogue.page(limit, before, words)
+    root_path = root_path_of(request.scope)
+    return SessionList(sessions=[listed_of(status, root_path) for status in found], next=following)
 
 
 @sessions.get(
     "/{session_id}", summary="What is known of a session", response_model=SessionInfo, responses=UNKNOWN
 )
-async def session(session_id: SessionId, state: State) -> SessionInfo:
+async def session(session_id: SessionId, request: Request, state: State) -> SessionInfo:
     """Answer a session's state, speakers, names and how far its full pass and its webhook are."""
     try:
-        return info_of(await state.catalogue.status(session_id), watch_path(state.settings, session_id))
+        status = await state.catalogue.status(session_id)
     except KeyError:
         raise unknown_session(session_id) from None
+    try:
+        is_allowed = await may_change(session_id, request, state)
+        audio = await audio_path(status.stored, state) if is_allowed else None
+    except KeyError:  # its folder is another server's
+        is_allowed, audio = False, None
+    root_path = root_path_of(request.scope)
+    return info_of(
+        status,
+        watch_path(state.settings, session_id, root_path),
+        root_path,
+        may_change=is_allowed,
+        audio=root_path + audio if audio is not None else None,
+    )
 
 
 @sessions.get(
@@ -167,67 +206,15 @@ async def qr_code(
         await state.catalogue.status(session_id)
     except KeyError:
         raise unknown_session(session_id) from None
-    given = origin if origin is not None else str(request.base_url)
-    if not is_own_origin(given, request.headers.get("host")):
+    given = origin if origin is not None else f"{request.url.scheme}://{request.url.netloc}"
+    if not is_same_host(given, request.headers.get("host")):
         raise HTTPException(422, "`origin` must be the one that this server was asked at.")
-    picture = qr_svg(given.rstrip("/") + watch_path(state.settings, session_id))
+    path = watch_path(state.settings, session_id, root_path_of(request.scope))
+    picture = qr_svg(given.rstrip("/") + path)
     return Response(picture, media_type="image/svg+xml", headers={"Cache-Control": "no-store"})
 
 
-@sessions.delete("/{session_id}", summary="Erase a session", status_code=204, responses=UNKNOWN)
-async def erase(session_id: SessionId, state: State) -> None:
-    """End a session if it goes on, and erase its audio, its text and a webhook that was not delivered."""
-    # Not left half done where the client does not wait for it.
-    erased = await asyncio.shield(state.registry.erase(session_id))
-    state.viewers.forget(session_id)
-    if not erased:
-        raise unknown_session(session_id)
-
-
-@sessions.put(
-    "/{session_id}/names",
-    summary="Name the speakers",
-    response_model=Names,
-    responses=UNKNOWN,
-    openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/json": {
-                    "schema": {
-                        "type": "object",
-                        "additionalProperties": {"type": "string", "maxLength": LONGEST_NAME},
-                    },
-                    "example": {"SPEAKER_00": "Anna", "S2": "Ben"},
-                }
-            },
-        }
-    },
-)
-async def name_speakers(session_id: SessionId, request: Request, state: State) -> Names:
-    """Replace the names of a session's speakers, by label; an empty name removes one.
-
-    They stand in place of the labels in `vtt`, `srt` and `txt`. A name for a live label counts for the final
-    speaker that it became, unless that one has a name of its own.
-    """
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > LARGEST_NAMES_BYTES:
-            raise HTTPException(413, "These are more names than can be kept.")
-    try:
-        names = read_names(body)
-    except ValueError as error:
-        raise HTTPException(422, str(error)) from None
-    try:
-        await state.catalogue.set_names(session_id, names)
-    except KeyError:
-        raise unknown_session(session_id) from None
-    state.viewers.name(session_id, names)
-    return Names(names=names)
-
-
-@sessions.get(
+@transcripts.get(
     "/{session_id}/transcript.{extension}",
     summary="A session's transcript",
     response_class=Response,
@@ -237,25 +224,38 @@ async def transcript(
     session_id: SessionId,
     extension: str,
     state: State,
-    revision: Annotated[int | None, Query(ge=0, description="0 for the live transcript")] = None,
+    revision: Annotated[
+        int | None, Query(ge=0, description="0 for the live transcript, 1 for the result before corrections")
+    ] = None,
 ) -> Response:
-    """Answer what was said so far, as `json`, `vtt`, `srt`, `txt` or `rttm`; the best revision there is."""
-    if extension not in FORMATS:
-        raise HTTPException(404, f"There is no format {extension!r}; there are: {', '.join(FORMATS)}.")
+    """Answer what was said so far, as `json`, `vtt`, `srt`, `txt`, `rttm` or `docx`.
+
+    It is the best revision that there is, unless another is asked for. Its `ETag` is what corrections of it
+    have in `If-Match`.
+    """
+    if extension not in (*FORMATS, DOCUMENT):
+        known = ", ".join((*FORMATS, DOCUMENT))
+        raise HTTPException(404, f"There is no format {extension!r}; there are: {known}.")
     try:
-        record = await state.catalogue.record(session_id, live_revision=revision == 0)
+        record, tag = await state.catalogue.tagged_record(session_id, revision)
+        if extension == DOCUMENT:
+            stored = (await state.catalogue.status(session_id)).stored
+            render = partial(to_docx, title=stored.title, created_at=stored.created_at)
+            body, media_type = await asyncio.to_thread(render, record), MEDIA_TYPE
+        else:
+            body = (await asyncio.to_thread(FORMATS[extension].render, record)).encode()
+            media_type = FORMATS[extension].media_type
     except KeyError:
         raise unknown_session(session_id) from None
-    if revision is not None and revision not in (0, record.revision):
-        raise HTTPException(404, f"There is no revision {revision}; the best is {record.revision}.")
-    render, media_type = FORMATS[extension]
-    body = await asyncio.to_thread(render, record)
+    except NoRevision as error:
+        raise HTTPException(404, f"There is no revision {revision}; the best is {error.best}.") from None
     return Response(
         body,
         media_type=media_type,
         headers={
             "Content-Disposition": f'inline; filename="{session_id}.{extension}"',
             "Cache-Control": "no-store",
+            "ETag": f'"{tag}"',
         },
     )
 
@@ -264,8 +264,7 @@ async def tell_what_is_wrong(_: Request, error: Exception) -> Response:
     """Answer a request that holds what it may not with a sentence, as all other errors are told."""
     assert isinstance(error, RequestValidationError)
     finding = error.errors()[0]
-    name = finding["loc"][-1]
-    return JSONResponse({"detail": f"`{name}`: {finding['msg']}."}, status_code=422)
+    return JSONResponse({"detail": sentence_of({**finding, "loc": finding["loc"][-1:]})}, status_code=422)
 
 
 async def tell_what_fails(_: Request, error: Exception) -> Response:

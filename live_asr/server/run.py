@@ -8,17 +8,17 @@ import logging.config
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import uvicorn
 from fastapi import FastAPI
 
 from live_asr.config import Settings
-from live_asr.errors import ConfigError, EngineError, LiveAsrError, WeightsError
-from live_asr.inference.bringing import Brought, Pipeline, Voices
+from live_asr.errors import ConfigError, LiveAsrError, WeightsError
+from live_asr.inference.bringing import Bringer, Brought, Pipeline, Voices
 from live_asr.inference.channel import Load, Loaded
-from live_asr.inference.device import cpu_count, pick_compute_type, pick_device
+from live_asr.inference.device import AUTO, cpu_count, pick_compute_type, pick_device, why_not_gpu
 from live_asr.inference.full_pass import FullPass, FullPassLoad
 from live_asr.memory import return_freed_memory
 from live_asr.server.app import build_state, create_app, sessions_folder
@@ -60,7 +60,8 @@ def _serve(settings: Settings, brought: Brought) -> None:
     return_freed_memory()
     listener = listen(settings.server.host, settings.server.port)
     address = _address(settings.server.host, listener.getsockname()[1])
-    for lack in brought.lacks():
+    lacks = [*brought.lacks(), why_not_gpu(settings.inference.device)]
+    for lack in filter(None, lacks):
         log.warning("%s", lack)
     load = load_of(settings, brought)
     print(f"live-asr: loading {load.recognizer_name} on {load.device} …", flush=True)
@@ -72,7 +73,7 @@ def _serve(settings: Settings, brought: Brought) -> None:
         gc.freeze()
         print(banner(settings, brought, loaded, address=address, workers=load.workers), flush=True)
 
-    def on_failed(error: EngineError) -> None:
+    def on_failed(error: LiveAsrError) -> None:
         if not server.should_exit:  # else it is because the server ends that they could not be loaded
             failures.append(error)
             server.should_exit = True
@@ -80,7 +81,14 @@ def _serve(settings: Settings, brought: Brought) -> None:
     failures: list[LiveAsrError] = []
     with _noted_signals() as told:
         full_pass = FullPass(full_pass_load(settings, brought))
-        state = build_state(settings, load, database=database, full_pass=full_pass)
+        state = build_state(
+            settings,
+            load,
+            database=database,
+            full_pass=full_pass,
+            warning=why_not_gpu(settings.inference.device),
+            fallback=fallback_of(settings, brought, full_pass),
+        )
         app = create_app(state, on_ready=on_ready, on_failed=on_failed)
         server = server_of(settings, app, told)
         server.run(sockets=[listener])
@@ -102,6 +110,7 @@ def server_of(settings: Settings, app: FastAPI, told: list[int]) -> _Server:
             log_config=None,
             access_log=settings.server.log_level == "debug",
             server_header=False,
+            proxy_headers=False,  # whom to trust is a setting of ours
             timeout_graceful_shutdown=CLOSE_PATIENCE,
         ),
         told,
@@ -159,6 +168,26 @@ def full_pass_load(settings: Settings, brought: Brought) -> FullPassLoad:
         beam_size=FULL_PASS_BEAM_SIZE,
         pipeline=None if isinstance(brought.pipeline, WeightsError) else brought.pipeline,
     )
+
+
+def fallback_of(settings: Settings, brought: Brought, full_pass: FullPass) -> Callable[[str], Load] | None:
+    """Return what has the CPU do the work of a GPU that fails; None where a device was named."""
+    if settings.inference.device != AUTO:
+        return None
+
+    def fall_back(reason: str) -> Load:
+        log.warning("Using the CPU instead of the GPU. %s", reason)
+        on_cpu = settings.inference.model_copy(update={"device": "cpu", "compute_type": AUTO})
+        changed = settings.model_copy(update={"inference": on_cpu})
+        try:
+            models = Bringer(changed).bring_all()
+        except LiveAsrError as error:  # the GPU's model, then, which is slow
+            log.warning("%s", error)
+            models = brought
+        full_pass.use(full_pass_load(changed, models))
+        return load_of(changed, models)
+
+    return fall_back
 
 
 class _Server(uvicorn.Server):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hmac
 import io
 from base64 import urlsafe_b64encode
-from urllib.parse import urlsplit
 
 import segno
 
@@ -24,21 +23,17 @@ def watch_token(server_token: str, session_id: str) -> str:
     return urlsafe_b64encode(digest[:18]).decode()
 
 
-def watch_path(settings: Settings, session_id: str) -> str:
+def listen_token(secret: str, session_id: str) -> str:
+    """Return what lets its holder hear the audio of one session, for players that send no header."""
+    digest = hmac.digest(secret.encode(), f"listen {session_id}".encode(), "sha256")
+    return urlsafe_b64encode(digest[:18]).decode()
+
+
+def watch_path(settings: Settings, session_id: str, root_path: str = "") -> str:
     """Return the path of the page for the audience of a session, with what lets them watch it."""
     secret = settings.server.token
-    path = f"/watch/{session_id}"
+    path = f"{root_path}/watch/{session_id}"
     return path if secret is None else f"{path}#token={watch_token(secret.get_secret_value(), session_id)}"
-
-
-def is_own_origin(origin: str, host: str | None) -> bool:
-    """Tell whether an origin is that of a server which was asked by the name `host`."""
-    try:
-        parts = urlsplit(origin)
-    except ValueError:
-        return False
-    is_bare = parts.path in ("", "/") and not parts.query and not parts.fragment and "@" not in parts.netloc
-    return parts.scheme in ("http", "https") and is_bare and parts.netloc == host
 
 
 def qr_svg(text: str) -> bytes:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from live_asr.config import Settings
 from live_asr.delivery.webhook import WebhookSender
 from live_asr.inference.engine import Engine
+from live_asr.server.keys import ClientSecrets
 from live_asr.sessions.catalogue import Catalogue
 from live_asr.sessions.finalizer import FullPassRunner
 from live_asr.sessions.metrics import Metrics
@@ -32,3 +33,4 @@ class ServerState:
     viewers: Viewers
     retention: Retention
     metrics: Metrics
+    client_secrets: ClientSecrets

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
 import logging
-from urllib.parse import urlsplit
 
 from fastapi import WebSocket
-from starlette.websockets import WebSocketDisconnect, WebSocketState
+from starlette.websockets import WebSocketDisconnect
 
 from live_asr import __version__
 from live_asr.config import Settings
@@ -21,18 +19,22 @@ from live_asr.core.messages import (
     ClientMessage,
     Finalize,
     Models,
+    Pause,
     Ready,
     RecognizerInfo,
     ServerInfo,
     SpeechDetectorInfo,
     Start,
     Stop,
+    Time,
     Update,
     decode_client,
     encode,
     error_message,
 )
 from live_asr.errors import ClientError, LiveAsrError
+from live_asr.server.access import bearer_token, check_origin, is_token
+from live_asr.server.sockets import GONE, SEND_PATIENCE, close, receive, send
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.outbox import Outbox
 from live_asr.sessions.registry import SessionRegistry
@@ -42,9 +44,6 @@ from live_asr.sessions.runner import SessionRunner
 log = logging.getLogger(__name__)
 
 SUBPROTOCOL = "live-asr.v1"
-BEARER_PROTOCOL = "bearer."
-SEND_PATIENCE = 30.0
-"""Seconds that one message may take to leave: a client that reads nothing for so long is let go."""
 INLINE_CHARACTERS = 16 * 1024
 """A text frame up to this size is read on the event loop; it takes some 2 ms at most."""
 
@@ -85,12 +84,12 @@ class Stream:
 
     async def _open(self) -> OpenSession:
         """Wait for `start`, and open the session or take it up again."""
-        self._check_origin()
+        check_origin(self._socket, self._settings.server)
         self._check_token()
         patience = self._settings.server.start_timeout
         try:
             async with asyncio.timeout(patience):
-                frame = await self._receive()
+                frame = await receive(self._socket)
         except TimeoutError:
             raise ClientError(
                 "start_timeout",
@@ -130,6 +129,7 @@ class Stream:
                 SpeechDetectorInfo(opened.loaded.detector_name),
             ),
             server=ServerInfo("live-asr", __version__),
+            started_at=opened.started_at,
         )
 
     async def _serve(self, opened: OpenSession) -> None:
@@ -154,25 +154,25 @@ class Stream:
             for task in (sending, *others):
                 task.cancel()
             await asyncio.gather(sending, *others, return_exceptions=True)
-            await self._close(outbox.close_code)
+            await close(self._socket, outbox.close_code)
 
     async def _read_all(self, runner: SessionRunner, outbox: Outbox) -> None:
         """Hand everything that comes to the runner, until the client is gone or has to go."""
         try:
             while True:
-                frame = await self._receive()
+                frame = await receive(self._socket)
                 message = frame if isinstance(frame, bytes) else await _decode(frame)
                 if runner.outbox is not outbox:  # it was told to go, or has come back over another connection
                     return
                 if isinstance(message, bytes):
                     runner.receive_audio(message)
-                elif isinstance(message, Update | Finalize | Stop):
+                elif isinstance(message, Update | Time | Finalize | Pause | Stop):
                     runner.receive(message)
                 else:
                     raise ClientError(
                         "already_started",
                         "A second `start` came.",
-                        "One socket serves one session: open another socket for another session.",
+                        "One socket serves one session: open another socket for another one.",
                     )
         except ClientError as error:
             runner.dismiss(error, outbox)
@@ -187,9 +187,9 @@ class Stream:
         runner, outbox = opened.runner, opened.outbox
         try:
             for text in (encode(self._ready(opened)), *opened.missed):
-                await self._send(text)
+                await send(self._socket, text)
             while (text_or_end := await outbox.get()) is not None:
-                await self._send(text_or_end)
+                await send(self._socket, text_or_end)
         except TimeoutError:
             slow = ClientError(
                 "slow_client",
@@ -205,58 +205,21 @@ class Stream:
             # note of it, in order with what the client said before.
             self._is_gone = True
 
-    async def _send(self, text: bytes) -> None:
-        async with asyncio.timeout(SEND_PATIENCE):
-            await self._socket.send_text(text.decode())
-
-    async def _receive(self) -> bytes | str:
-        """Return the next frame. Raises WebSocketDisconnect when the client is gone."""
-        message = await self._socket.receive()
-        if message["type"] == "websocket.disconnect":
-            raise WebSocketDisconnect(message.get("code", 1006))
-        text: str | None = message.get("text")
-        data: bytes = message.get("bytes") or b""
-        return data if text is None else text
-
-    def _check_origin(self) -> None:
-        """A browser says which page it connects for; pages of other hosts must be allowed by name."""
-        origin = self._socket.headers.get("origin")
-        allowed = self._settings.server.allowed_origins
-        if origin is None or "*" in allowed or origin in allowed:
-            return
-        if _host_of(origin) != self._socket.headers.get("host"):
-            raise ClientError(
-                "origin_not_allowed",
-                f"Pages of {origin} may not connect to this server.",
-                "The operator can allow them by the setting server.allowed_origins.",
-            )
-
     def _check_token(self) -> None:
-        wanted = self._settings.server.token
-        if wanted is None:
-            return
-        given = bearer_token(
-            self._socket.headers.get("authorization"), self._socket.scope.get("subprotocols", [])
-        )
-        if given is None or not hmac.compare_digest(given.encode(), wanted.get_secret_value().encode()):
+        offered = self._socket.scope.get("subprotocols", [])
+        given = bearer_token(self._socket.headers.get("authorization"), offered)
+        if not is_token(given, self._settings.server):
             raise ClientError(
                 "unauthorized",
-                "The token is wrong." if given else "This server asks for a token.",
+                "The token is wrong." if given else "This server requires a token.",
                 "Send `Authorization: Bearer TOKEN`, or the subprotocols `live-asr.v1, bearer.TOKEN`.",
             )
 
     async def _refuse(self, error: LiveAsrError) -> None:
         self._metrics.refused.labels(error.code).inc()
-        with contextlib.suppress(TimeoutError, WebSocketDisconnect, ConnectionError, RuntimeError):
-            async with asyncio.timeout(SEND_PATIENCE):
-                await self._socket.send_text(encode(error_message(error)).decode())
-        await self._close(error.close_code)
-
-    async def _close(self, code: int) -> None:
-        if self._socket.application_state is WebSocketState.CONNECTED:
-            with contextlib.suppress(TimeoutError, WebSocketDisconnect, ConnectionError, RuntimeError):
-                async with asyncio.timeout(SEND_PATIENCE):
-                    await self._socket.close(code)
+        with contextlib.suppress(TimeoutError, *GONE):
+            await send(self._socket, encode(error_message(error)))
+        await close(self._socket, error.close_code)
 
 
 async def _decode(text: str) -> ClientMessage:
@@ -266,25 +229,7 @@ async def _decode(text: str) -> ClientMessage:
     return await asyncio.to_thread(decode_client, text)
 
 
-def _host_of(origin: str) -> str | None:
-    """Return host and port of an origin; None where it is no URL."""
-    try:
-        return urlsplit(origin).netloc
-    except ValueError:
-        return None
-
-
 def _our_fault() -> LiveAsrError:
     return LiveAsrError(
         "Something went wrong in the server.", "Open a new session; the server's log says more."
     )
-
-
-def bearer_token(authorization: str | None, subprotocols: list[str]) -> str | None:
-    """Return the token of a request: from its header, or from the subprotocols that a browser offers."""
-    if authorization is not None and authorization.lower().startswith("bearer "):
-        return authorization[7:].strip()
-    for name in subprotocols:
-        if name.startswith(BEARER_PROTOCOL):
-            return name.removeprefix(BEARER_PROTOCOL)
-    return None

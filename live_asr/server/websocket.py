@@ -12,12 +12,15 @@ from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import CloseCode, Frame, Opcode
+from websockets.http11 import Request
 
 from live_asr.core.messages import encode, error_message
 from live_asr.errors import ClientError, LiveAsrError
 from live_asr.sessions.resumption import shutting_down
 
 MAX_FRAME_BYTES = 1024 * 1024
+LARGER_FRAMES = {"/v1/realtime": 21 * 1024 * 1024}
+"""Where a protocol allows more: OpenAI's takes 15 MiB of audio in one event, a third longer as base64."""
 QUIET = 0.5
 """Seconds without a byte after which a peer that was refused has said all it had to say."""
 
@@ -31,6 +34,13 @@ class StreamProtocol(WebSocketsSansIOProtocol):
     _abort_timer: asyncio.TimerHandle | None = None
     _quiet_timer: asyncio.TimerHandle | None = None
 
+    def handle_connect(self, event: Request) -> None:
+        """Take a request for a WebSocket, whose path says how large a frame may be."""
+        path = event.path.partition("?")[0]
+        larger = (size for suffix, size in LARGER_FRAMES.items() if path.endswith(suffix))
+        self.conn.max_message_size = next(larger, self.config.ws_max_size)
+        super().handle_connect(event)
+
     def handle_parser_exception(self) -> None:
         """Tell the peer what was wrong with its bytes, then close."""
         if self._failed:
@@ -43,7 +53,8 @@ class StreamProtocol(WebSocketsSansIOProtocol):
             self.close_sent = True
             self.transport.close()
             return
-        self._refuse(_fault(close.code, close.reason), close.reason)
+        largest = self.conn.max_message_size or self.config.ws_max_size
+        self._refuse(_fault(close.code, close.reason, largest), close.reason)
 
     def shutdown(self) -> None:
         """Close what is open while the server ends; a peer that has heard nothing yet is told why."""
@@ -138,11 +149,11 @@ def _is_utf8(fragments: list[bytes]) -> bool:
     return True
 
 
-def _fault(close_code: int, reason: str) -> ClientError:
+def _fault(close_code: int, reason: str, largest_bytes: int) -> ClientError:
     if close_code == CloseCode.MESSAGE_TOO_BIG:
         return ClientError(
             "frame_too_large",
-            f"A frame came that is larger than {MAX_FRAME_BYTES} bytes.",
+            f"A frame is larger than {largest_bytes} bytes.",
             "Send audio in smaller pieces, such as 100 ms.",
             close_code=close_code,
         )
@@ -155,7 +166,7 @@ def _fault(close_code: int, reason: str) -> ClientError:
         )
     return ClientError(
         "bad_frame",
-        f"What came is no WebSocket frame: {reason or 'it cannot be read'}.",
+        f"This is not a WebSocket frame: {reason or 'it cannot be read'}.",
         "Use a WebSocket library; see RFC 6455.",
         close_code=close_code,
     )

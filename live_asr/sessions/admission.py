@@ -17,7 +17,7 @@ def check_start(start: Start, recognizer: RecognizerInfo) -> None:
     if start.task == "translate" and recognizer.languages == ("en",):
         raise ClientError(
             "task_unsupported",
-            f"The model {recognizer.name} knows only English and translates nothing.",
+            f"The model {recognizer.name} knows only English and can't translate.",
             "Ask for `transcribe`, or run the server with a multilingual model.",
         )
 
@@ -26,7 +26,7 @@ def server_full(places: int) -> Unavailable:
     """Return the refusal of a server whose places are taken."""
     return Unavailable(
         "server_full",
-        f"All {places} places are taken.",
+        f"All {places} places are taken." if places > 1 else "The only place is taken.",
         f"Try again in {RETRY_AFTER:.0f} seconds.",
         retry_after=RETRY_AFTER,
     )

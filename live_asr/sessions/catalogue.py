@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from live_asr.core.export import Record
 from live_asr.core.messages import Progress
+from live_asr.core.snapshot import Snapshot
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import Turn, samples
+from live_asr.sessions.corrections import Corrections, tag_of
 from live_asr.sessions.finalizer import Finalizer
 from live_asr.sessions.registry import SessionRegistry
-from live_asr.sessions.resumption import read_transcript
+from live_asr.sessions.resumption import is_token, read_transcript
 from live_asr.storage.database import Database, Delivery, StoredSession
 from live_asr.storage.files import LIVE_TURNS_FILE
 from live_asr.storage.spool import SpoolStore
@@ -32,6 +34,16 @@ class Status:
     """How far its full pass is; None where none is under way."""
     delivery: Delivery | None = None
     """The webhook that tells of its end; None where there is none, or not yet."""
+    excerpt: str | None = None
+    """A little of what was said, in a list; None where nothing is known of that."""
+
+
+class NoRevision(Exception):
+    """There is no such revision of a session's transcript; `best` is the best one."""
+
+    def __init__(self, best: int) -> None:
+        super().__init__(best)
+        self.best = best
 
 
 class Catalogue:
@@ -44,15 +56,24 @@ class Catalogue:
         self._finalizer = finalizer
         self._store = store
         self._database = database
+        self.corrections = Corrections(store, database)
+        """Changes results by hand."""
 
-    async def page(self, limit: int, before: str | None) -> tuple[list[Status], str | None]:
+    async def page(
+        self, limit: int, before: str | None, words: Sequence[str] = ()
+    ) -> tuple[list[Status], str | None]:
         """Return the newest sessions opened before the one with the id `before`, newest first.
 
-        With them comes the id to go on from; None where these were the last ones.
+        Where `words` are given, only those sessions that have all of them in title, names or text. With them
+        comes the id to go on from; None where these were the last ones.
         """
-        found = await self._database.call(self._database.sessions, limit=limit + 1, before=before)
+        call, database = self._database.call, self._database
+        found = await call(database.sessions, limit=limit + 1, before=before, words=words)
         shown = found[:limit]
-        return [self._status(stored) for stored in shown], shown[-1].id if len(found) > limit else None
+        ids = [stored.id for stored in shown]
+        excerpts = await call(database.excerpts, ids, words[0] if words else None)
+        listed = [replace(self._status(stored), excerpt=excerpts.get(stored.id)) for stored in shown]
+        return listed, ids[-1] if len(found) > limit else None
 
     async def status(self, session_id: str) -> Status:
         """Return all that is known of one session but its words. Raises KeyError when there is none."""
@@ -65,8 +86,33 @@ class Catalogue:
         await self._stored(session_id)
         await self._database.call(self._database.set_names, session_id, names)
 
+    async def set_title(self, session_id: str, title: str | None) -> None:
+        """Have a session called so, None for nothing. Raises KeyError when there is no such session."""
+        await self._stored(session_id)
+        await self._database.call(self._database.set_title, session_id, title)
+
+    async def has_key(self, session_id: str, key: str) -> bool:
+        """Tell whether a key is that of a session: the `token` that its client got.
+
+        Raises KeyError when there is no such session.
+        """
+        about = await asyncio.to_thread(self._store.about, session_id)
+        return is_token(key, about.get("token"))
+
+    async def tagged_record(self, session_id: str, revision: int | None = None) -> tuple[Record, str]:
+        """Return the transcript of a session as `record` does, and the name of the state that it is in."""
+        number, edition = await self.corrections.edition(session_id)
+        if edition is not None and revision in (None, edition.final.revision):
+            stored = await self._stored(session_id)
+            record = Record.of_final(session_id, edition.final, turns=edition.turns, names=stored.names)
+        else:
+            record = await self.record(session_id, live_revision=revision == 0)
+            if revision not in (None, record.revision):
+                raise NoRevision(edition.final.revision if edition is not None else record.revision)
+        return record, tag_of(record.revision, number)
+
     async def record(self, session_id: str, *, live_revision: bool = False) -> Record:
-        """Return the transcript of a session, live or over, as far as it is known.
+        """Return the transcript of a session, live or over, as far as it is known, without corrections.
 
         Raises KeyError when there is no such session.
         """
@@ -82,6 +128,7 @@ class Catalogue:
                 runner.session.turns_so_far(),
                 names=names,
                 received_samples=runner.session.received_sample,
+                started_at=runner.session.started_at,
             )
 
         def read() -> Record:
@@ -94,6 +141,7 @@ class Catalogue:
                 live_turns=self._store.turns(session_id, LIVE_TURNS_FILE),
                 names=names,
                 received_samples=samples((stored.duration if stored is not None else None) or 0.0),
+                started_at=Snapshot.from_dict(self._store.state(session_id)).started_at,
             )
 
         return await asyncio.to_thread(read)
@@ -127,7 +175,13 @@ def _live_record(
     *,
     names: Mapping[str, str],
     received_samples: int,
+    started_at: str | None,
 ) -> Record:
     return Record.of(
-        session_id, transcript, live_turns=turns(), names=names, received_samples=received_samples
+        session_id,
+        transcript,
+        live_turns=turns(),
+        names=names,
+        received_samples=received_samples,
+        started_at=started_at,
     )

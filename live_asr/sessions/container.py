@@ -37,8 +37,8 @@ class ContainerDecoder:
     one at a time; a cancelled call loses nothing, the next one returns what it left.
     """
 
-    def __init__(self, spool_directory: Path | None = None) -> None:
-        self._reader = MediaReader(self, spool_directory)
+    def __init__(self, spool_directory: Path | None = None, channel: int | None = None) -> None:
+        self._reader = MediaReader(self, spool_directory, channel)
         self._changed = threading.Condition()
         # Shared with the thread, all under `_changed`:
         self._work = Work.RUNNING

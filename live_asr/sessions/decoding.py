@@ -64,7 +64,7 @@ def open_decoder(audio: AudioFormat, spool_directory: Path | None = None) -> Aud
     without one, where the system keeps temporary files.
     """
     if audio.encoding == "container":
-        return ContainerDecoder(spool_directory)
+        return ContainerDecoder(spool_directory, audio.channel)
     return PcmStreamDecoder(audio)
 
 
@@ -77,7 +77,9 @@ class PcmStreamDecoder:
     def __init__(self, audio: AudioFormat) -> None:
         self._declaration = Declaration(audio)
         self._decoder = PcmDecoder(audio.encoding, audio.channels)
-        self._downmixer = Downmixer((1 / audio.channels,) * audio.channels, audio.sample_rate)
+        self._channel = audio.channel
+        mixed = audio.channels if audio.channel is None else 1
+        self._downmixer = Downmixer((1 / mixed,) * mixed, audio.sample_rate)
         self._resampler = Resampler(audio.sample_rate)
         self.notices: deque[Notice] = deque()
 
@@ -99,4 +101,7 @@ class PcmStreamDecoder:
         notice = self._declaration.look(data)
         if notice is not None:
             self.notices.append(notice)
-        return self._resampler.feed(self._downmixer.feed(self._decoder.feed(data)))
+        channels = self._decoder.feed(data)
+        if self._channel is not None:
+            channels = channels[self._channel : self._channel + 1]
+        return self._resampler.feed(self._downmixer.feed(channels))

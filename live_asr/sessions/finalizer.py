@@ -15,14 +15,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
-from live_asr.config import Settings
+from live_asr.config import ServerSettings, Settings
 from live_asr.core.export import FORMATS
 from live_asr.core.messages import Final, FinalSpeaker, Notice, Progress, ServerMessage, Start, encode
 from live_asr.core.result import Result, live_result, make_result
 from live_asr.core.speech_settings import whole_recording
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import SAMPLE_RATE_HZ, Turn, samples, seconds
-from live_asr.delivery.webhook import webhook_body
+from live_asr.delivery.webhook import notice_of, webhook_body
 from live_asr.errors import DiskFull, EngineError, LiveAsrError, StorageError
 from live_asr.inference.full_pass import FullPassJob, FullPassResult
 from live_asr.sessions.metrics import Metrics
@@ -42,6 +42,8 @@ MOST_PREPARED = 2
 """Recordings that lie decoded on the disk: the one that is gone over, and the next."""
 ROOM_INTERVAL = 10.0
 """Seconds between two looks for room for a recording on a full disk."""
+DOCUMENT = "docx"
+"""The format that no text is: a document for a word processor, which the server renders."""
 LONGEST_BACKOFF = 60.0
 """Seconds between two tries to reach a database that does not answer."""
 
@@ -78,6 +80,8 @@ class Drained:
     """Whether anything in it sounded like speech, words or not; True where that is not known."""
     tell: Callable[[ServerMessage], None] = lambda _: None
     """Takes what its client may like to know meanwhile."""
+    started_at: str | None = None
+    """When its first audio came: ISO 8601, UTC; None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +164,7 @@ class Finalizer:
         *,
         turns: tuple[Turn, ...] = (),
         received_samples: int = 0,
+        started_at: str | None = None,
     ) -> None:
         """Note in the database that a session failed, and have its receiver told, with what words it has.
 
@@ -173,6 +178,7 @@ class Finalizer:
                 links_of(session_id),
                 live_turns=self._keep_turns_of_failed(session_id, turns),
                 received_samples=received_samples,
+                started_at=started_at,
             )
 
         result = await asyncio.to_thread(make)
@@ -210,6 +216,7 @@ class Finalizer:
             words=(found.words if found else None) or (),
             language=found.language if found else None,
             live_turns=live_turns,
+            started_at=session.started_at,
         )
 
     async def _keep_live(self, session: Drained) -> tuple[Turn, ...]:
@@ -272,7 +279,7 @@ class Finalizer:
             except DiskFull as error:
                 if not is_told:
                     log.warning("session %s: its full pass waits for room: %s", session.session_id, error)
-                    message = "The server's disk is full: the full pass is made once there is room."
+                    message = "The server's disk is full: the full pass will run once there is room."
                     session.tell(Notice("final_pass_postponed", message))
                 is_told = True
             await asyncio.sleep(ROOM_INTERVAL)
@@ -357,6 +364,11 @@ class Finalizer:
                 error=None if error is None else (error.code, error.message),
                 processing_time=round(time.monotonic() - began, 3),
             )
+            most_bytes = self._settings.webhook.max_bytes
+            if most_bytes is not None and len(body) > most_bytes:
+                links = reachable_links_of(self._settings.server, session_id)
+                notice = await asyncio.to_thread(notice_of, body, links)
+                body = notice or body
             delivery = NewDelivery(url, body)
         await self._persist(
             partial(
@@ -371,6 +383,7 @@ class Finalizer:
                 speakers=[speaker_dict(speaker) for speaker in final.speakers],
                 error=None if error is None else {"code": error.code, "message": error.message},
                 delivery=delivery,
+                text=final.text.strip(),
             )
         )
         if delivery is not None:
@@ -395,7 +408,13 @@ def _heard_samples(transcript: Transcript) -> int:
 
 def links_of(session_id: str) -> dict[str, str]:
     """Return where the exports of a session are, by format."""
-    return {name: f"/v1/sessions/{session_id}/transcript.{name}" for name in FORMATS}
+    return {name: f"/v1/sessions/{session_id}/transcript.{name}" for name in (*FORMATS, DOCUMENT)}
+
+
+def reachable_links_of(settings: ServerSettings, session_id: str) -> dict[str, str]:
+    """Return the same for a receiver of webhooks: whole addresses, where the server knows its own."""
+    begin = (settings.public_url or settings.root_path).rstrip("/")
+    return {name: begin + path for name, path in links_of(session_id).items()}
 
 
 def speaker_dict(speaker: FinalSpeaker) -> dict[str, Any]:

@@ -12,14 +12,14 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
-from live_asr.core.messages import Update
+from live_asr.core.messages import Pause, Update
 
 PIECE_BYTES = 16 * 1024
 """Half a second at 16 kHz, decoded in a millisecond."""
 MOST_BYTES = 1024 * 1024
 """Audio of one session that waits in memory; half a minute at 16 kHz."""
 
-Control = Literal["finalize", "stop", "lost"] | Update
+Control = Literal["finalize", "silence", "stop", "lost"] | Update | Pause
 
 
 @dataclass(slots=True)

@@ -36,6 +36,8 @@ FORMATS = (
 )
 """No playlists among them: those would make FFmpeg open files and addresses of the client's choosing."""
 
+HEAD_BYTES = 16
+"""So much tells the formats apart that are told by their first bytes."""
 PROBED_BYTES = 256 * 1024
 """So much is looked at before bytes of no known format are refused."""
 LARGEST_TAG_BYTES = 16 * 1024 * 1024
@@ -118,13 +120,15 @@ class MediaReader:
 
     `skipped_packets` counts the corrupt ones that were passed over, `notices` are what to tell the client.
     The first audio track is taken. Where it begins late, or its timestamps leave a gap, there is silence, so
-    that a sample's place says when it sounds; see `Timeline`.
+    that a sample's place says when it sounds; see `Timeline`. `channel` is the one that is heard; None mixes.
     """
 
-    def __init__(self, source: ByteSource, spool_directory: Path | None = None) -> None:
+    def __init__(
+        self, source: ByteSource, spool_directory: Path | None = None, channel: int | None = None
+    ) -> None:
         self._source = PeekableSource(source)
         self._spool_directory = spool_directory
-        self._mixer = Mixer()
+        self._mixer = Mixer(channel)
         self._has_told = False
         self.skipped_packets = 0
         self.notices: deque[Notice] = deque()
@@ -136,7 +140,7 @@ class MediaReader:
         audio could be decoded, StorageError where the disk refuses a file that has to be kept. A stream
         without a single byte yields nothing. One that is cut off or damaged yields what can be decoded.
         """
-        head = self._source.peek(0, 16)
+        head = self._source.peek(0, HEAD_BYTES)
         if not head:
             return
         refuse_strangers(head)
@@ -229,7 +233,8 @@ class Mixer:
     samples whether it comes raw or in a container.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, channel: int | None = None) -> None:
+        self._channel = channel
         self._form: tuple[tuple[str, ...], int] | None = None
         self._downmixer = Downmixer((1.0,), SAMPLE_RATE_HZ)
         self._resampler = Resampler(SAMPLE_RATE_HZ)
@@ -249,6 +254,12 @@ class Mixer:
         except (av.error.FFmpegError, ValueError) as error:
             fault = f"Audio with the channels '{frame.layout.name}' cannot be read."
             raise MediaError(fault, "Send mono or stereo.") from error
+        if self._channel is not None:
+            if self._channel >= len(names):
+                fault = f"There is no channel {self._channel}: the audio has {len(names)}, counted from 0."
+                raise MediaError(fault, "Leave `audio.channel` out to hear all of them mixed.")
+            taken = slice(self._channel, self._channel + 1)
+            names, channels = names[taken], channels[taken]
         if (names, rate_hz) != self._form:
             yield self.finish()
             self._form = (names, rate_hz)
@@ -275,6 +286,37 @@ def refuse_strangers(head: bytes) -> None:
     for magic, name in STRANGERS:
         if start.startswith(magic) or start.lower().startswith(magic):
             raise MediaError(f"The bytes are {name}, not audio.", HINT)
+
+
+def is_container(head: bytes) -> bool:
+    """Tell whether a stream's first bytes, at least 12, are a container's or another known file's.
+
+    Raw samples that look so are less likely than one in a thousand million streams. MP3 without a tag, and
+    what else begins with a few bits only, is not told from them.
+    """
+    return (
+        (head[:4] in (b"RIFF", b"RF64", b"FORM") and head[8:12] in (b"WAVE", b"AIFF", b"AIFC"))
+        or head.startswith((b"ID3", b"caff"))
+        or head[4:8] in BOXES
+        or any(head.startswith(magic) for magic, _ in (*MAGIC, *STRANGERS) if len(magic) >= 4)
+    )
+
+
+def duration_of(file: IO[bytes]) -> float | None:
+    """Return how many seconds a file says that it lasts; None where it does not, or is no media.
+
+    Blocks, and goes back to the file's beginning.
+    """
+    try:
+        file.seek(0)
+        head = file.read(HEAD_BYTES)
+        file.seek(0)
+        with open_container(file, head) as container:
+            return None if container.duration is None else container.duration / av.time_base
+    except MediaError:
+        return None
+    finally:
+        file.seek(0)
 
 
 def index_comes_last(source: PeekableSource) -> bool:

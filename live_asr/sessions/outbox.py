@@ -67,7 +67,7 @@ class Outbox:
         if is_bounded and self._waiting_bytes + len(text) > self._most_bytes:
             raise ClientError(
                 "slow_client",
-                "The client reads more slowly than captions are made.",
+                "The client reads more slowly than captions are produced.",
                 "Read all messages as they come; resume the session to get what was missed.",
             )
         self._waiting.append((message, text, after_count))

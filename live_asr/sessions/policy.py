@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from live_asr.config import Settings
 from live_asr.core.caption_options import CaptionOptions
+from live_asr.core.messages import Start
 from live_asr.core.segmenter import SegmenterOptions
 from live_asr.core.snapshot import Models
 from live_asr.core.types import samples
@@ -18,8 +21,7 @@ def caption_options(settings: Settings) -> CaptionOptions:
     return CaptionOptions(
         segmenter=SegmenterOptions(
             on_probability=streaming.vad_threshold,
-            # Hysteresis: what goes on may be less clear than what begins.
-            off_probability=max(0.01, streaming.vad_threshold - 0.15),
+            off_probability=_off_probability(streaming.vad_threshold),
             end_silence_samples=samples(streaming.end_silence),
         ),
         window=WindowOptions(
@@ -32,6 +34,22 @@ def caption_options(settings: Settings) -> CaptionOptions:
         edge_guard_samples=samples(streaming.edge_guard),
         longest_utterance_samples=samples(streaming.max_utterance),
     )
+
+
+def options_of(options: CaptionOptions, start: Start) -> CaptionOptions:
+    """Return the server's policy as a session wants it."""
+    segmenter = options.segmenter
+    if start.end_silence is not None:
+        segmenter = replace(segmenter, end_silence_samples=samples(start.end_silence))
+    if start.vad_threshold is not None:
+        threshold = start.vad_threshold
+        segmenter = replace(segmenter, on_probability=threshold, off_probability=_off_probability(threshold))
+    return options if segmenter is options.segmenter else replace(options, segmenter=segmenter)
+
+
+def _off_probability(on_probability: float) -> float:
+    """Return from where speech goes on: hysteresis, as what goes on may be less clear than what begins."""
+    return max(0.01, on_probability - 0.15)
 
 
 def models_of(loaded: Loaded | None) -> Models:

@@ -8,16 +8,19 @@ from collections.abc import Callable
 from live_asr.errors import ClientError
 from live_asr.sessions.outbox import Outbox
 
+PAUSE_WINDOW = 3600.0
+"""Seconds for which a client is waited for that is lost while its talk is paused: a break, or a lunch."""
+
 
 class Presence:
     """The one connection that a session has at a time, or none.
 
-    A client that is lost is waited for `window` seconds; then, or at once where `is_awaited` says that there
-    is nothing to wait for, `on_given_up` is called.
+    A client that is lost is waited for as many seconds as `window` says then; after that, or at once where
+    `is_awaited` says that there is nothing to wait for, `on_given_up` is called.
     """
 
     def __init__(
-        self, window: float, is_awaited: Callable[[], bool], on_given_up: Callable[[], None]
+        self, window: Callable[[], float], is_awaited: Callable[[], bool], on_given_up: Callable[[], None]
     ) -> None:
         self._window = window
         self._is_awaited = is_awaited
@@ -35,8 +38,8 @@ class Presence:
             self.outbox.dismiss(
                 ClientError(
                     "resumed_elsewhere",
-                    "Another connection has taken this session up.",
-                    "Go on over that one; close this one.",
+                    "This session was resumed over another connection.",
+                    "Use that one and close this one.",
                 )
             )
         self.close()
@@ -53,9 +56,10 @@ class Presence:
         if self.outbox is not None:
             self.outbox.close()
             self.outbox = None
-        if self._window and self._is_awaited():
+        window = self._window()
+        if window and self._is_awaited():
             if self._expiry is None:
-                self._expiry = asyncio.get_running_loop().call_later(self._window, self.give_up)
+                self._expiry = asyncio.get_running_loop().call_later(window, self.give_up)
         else:
             self.give_up()
 

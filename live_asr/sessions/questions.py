@@ -15,7 +15,7 @@ MOST_UNANSWERED = 64
 
 
 class Questions:
-    """Count the `update`, `finalize` and `stop` messages that wait for their answer."""
+    """Count the `update`, `finalize`, `pause` and `stop` messages that wait for their answer."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -27,14 +27,14 @@ class Questions:
         if self._count >= MOST_UNANSWERED:
             raise ClientError(
                 "overrun",
-                f"{self._count} messages wait for their answer; more are not taken.",
+                f"{self._count} messages are waiting for an answer; no more are accepted.",
                 "Wait for `finalized` before you send another `finalize`, and for `updated` likewise.",
             )
         self._count += 1
         self._finalizes += is_finalize
 
-    def answer_update(self) -> None:
-        """Take note that an `update` is answered: whoever is not there is told when they come back."""
+    def answer_kept(self) -> None:
+        """Take note that an `update` or `pause` is answered: who is not there is told when they come back."""
         self._count -= 1
 
     def forget(self) -> None:
@@ -78,6 +78,6 @@ def after_stop(what: str) -> ClientError:
     """Return the refusal of what may not follow `stop`."""
     return ClientError(
         "unexpected_message",
-        f"A session that was stopped takes no {what}.",
+        f"A stopped session accepts no {what}.",
         "After `stop` only read: `stopped` and `final` follow. Open a new session for more audio.",
     )

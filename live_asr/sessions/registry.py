@@ -12,11 +12,13 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 from live_asr.config import Settings
-from live_asr.core.messages import Resume, Start, to_dict
+from live_asr.core.clock import utc_text
+from live_asr.core.messages import Notice, Resume, Start, to_dict
 from live_asr.core.session import Session
 from live_asr.core.snapshot import Snapshot
 from live_asr.errors import ClientError, DiskFull, LiveAsrError, MediaError, StorageError
@@ -27,7 +29,7 @@ from live_asr.sessions.cadence import Cadence
 from live_asr.sessions.decoding import open_decoder
 from live_asr.sessions.finalizer import Drained, Finalizer, Postponed
 from live_asr.sessions.metrics import Metrics
-from live_asr.sessions.policy import caption_options, models_of, speaker_options_of
+from live_asr.sessions.policy import caption_options, models_of, options_of, speaker_options_of
 from live_asr.sessions.questions import window_bytes
 from live_asr.sessions.resumption import (
     OpenSession,
@@ -91,7 +93,11 @@ class SessionRegistry:
     @property
     def has_room(self) -> bool:
         """Whether another session would be admitted now."""
-        return not self._draining and len(self._live) + self._opening < self._settings.server.max_sessions
+        return not self._draining and self._free > 0
+
+    @property
+    def _free(self) -> int:
+        return self._settings.server.max_sessions - len(self._live) - self._opening
 
     async def has_disk(self) -> bool:
         """Tell whether the disk has room for a session. Raises StorageError when that is not known."""
@@ -103,14 +109,17 @@ class SessionRegistry:
         Raises Unavailable when the server is full, shutting down or has no models at this moment,
         ClientError when it cannot do what `start` asks for, StorageError when the disk refuses.
         """
-        loaded = self._admit(self._in_language(start))
+        loaded = self.admit(start)
         session_id, token = secrets.token_hex(12), new_token()
         self._opening += 1
         try:
             if not await self.has_disk():
                 raise disk_full()
             session = Session(
-                session_id, self._in_language(start), self._options, speakers=speaker_options_of(loaded)
+                session_id,
+                self._in_language(start),
+                options_of(self._options, start),
+                speakers=speaker_options_of(loaded),
             )
             runner = self._runner_of(session, loaded)
             outbox = runner.outbox
@@ -124,7 +133,12 @@ class SessionRegistry:
             self._opening -= 1
         self._metrics.sessions_total.inc()
         self._begin(runner)
-        return OpenSession(session_id, token, loaded, runner, outbox)
+        if self._engine.warning:
+            runner.tell(
+                Notice("gpu_unused", "The server's GPU cannot be used: captions are made on its CPU.")
+            )
+        now = utc_text(datetime.now(UTC))
+        return OpenSession(session_id, token, loaded, runner, outbox, started_at=now)
 
     def _begin(self, runner: SessionRunner) -> None:
         """Give a session its place, and work for it."""
@@ -240,7 +254,8 @@ class SessionRegistry:
             await asyncio.to_thread(self._store.erase, session_id)
         unfinished = await self._database.call(self._database.unfinished)
         if unfinished:
-            log.info("%d sessions of an earlier run are taken up", len(unfinished))
+            count = len(unfinished)
+            log.info("resuming %d session%s of an earlier run", count, "s" * (count != 1))
         self._opening += len(unfinished)  # places, until it is known whether they take one
         for stored in unfinished:
             self._follow(stored.id, partial(self._take_up, stored.id))
@@ -264,12 +279,12 @@ class SessionRegistry:
             async with self._completing:
                 return await self._complete(session_id, start)
         except (StorageError, OSError) as error:  # disk or database may be in better order in a while
-            log.error("session %s could not be taken up, and will be tried again: %s", session_id, error)
+            log.error("session %s could not be resumed and will be tried again: %s", session_id, error)
             place.close()
             await asyncio.sleep(TRY_AGAIN_AFTER)
             return True
         except Exception:  # one session's trouble keeps no other from being taken up
-            log.exception("session %s cannot be taken up", session_id)
+            log.exception("session %s cannot be resumed", session_id)
             if stored is not None:
                 await self._give_up(stored)
             return False
@@ -319,7 +334,12 @@ class SessionRegistry:
             snapshot = Snapshot.from_dict(await asyncio.to_thread(self._store.state, session_id))
             snapshot = snapshot.for_models(models_of(loaded))
             session = Session.taken_up(
-                session_id, start, transcript, snapshot, self._options, speakers=speaker_options_of(loaded)
+                session_id,
+                start,
+                transcript,
+                snapshot,
+                options_of(self._options, start),
+                speakers=speaker_options_of(loaded),
             )
             runner = self._runner_of(session, loaded)
         except BaseException:
@@ -332,15 +352,21 @@ class SessionRegistry:
 
     # A new session -----------------------------------------------------------------------------------
 
-    def _admit(self, start: Start) -> Loaded:
+    def admit(self, start: Start, places: int = 1) -> Loaded:
+        """Return the models that so many sessions would have that were opened now. Raises as `open` does."""
         if self._draining:
             raise shutting_down(
                 "Open the session again in a moment, here or on another server.", close_code=1013
             )
-        loaded = self._loaded()
-        check_start(start, loaded.recognizer)
-        if not self.has_room:
+        loaded = self.check(start)
+        if self._free < places:
             raise server_full(self._settings.server.max_sessions)
+        return loaded
+
+    def check(self, start: Start) -> Loaded:
+        """Return the models, which can do what `start` asks for. Raises ClientError, and Unavailable."""
+        loaded = self._loaded()
+        check_start(self._in_language(start), loaded.recognizer)
         return loaded
 
     def _loaded(self) -> Loaded:
@@ -412,6 +438,7 @@ class SessionRegistry:
                     runner.fault,
                     turns=session.turns(),
                     received_samples=session.received_sample,
+                    started_at=session.started_at,
                 )
         except Exception:  # nobody awaits this task; the place is given back whatever happens
             log.exception("session %s could not be finished", session_id)
@@ -433,6 +460,7 @@ class SessionRegistry:
             session.turns(),
             runner.heard_speech,
             runner.tell,
+            session.started_at,
         )
         try:
             with contextlib.suppress(Postponed):

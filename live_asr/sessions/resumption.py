@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import orjson
 
 from live_asr.core.messages import Resume, Start, client_from_dict, decode_server
+from live_asr.core.snapshot import Snapshot
 from live_asr.core.transcript import Transcript
 from live_asr.errors import ClientError, LiveAsrError, Unavailable
 from live_asr.inference.channel import Loaded
@@ -44,6 +45,8 @@ class OpenSession:
     """The last kept message so far."""
     missed: tuple[bytes, ...] = ()
     """Kept messages that the client has not had, as they go over the wire; before what is in `outbox`."""
+    started_at: str | None = None
+    """When the first audio came, or, of a new one, when it was opened: ISO 8601, UTC."""
 
 
 class Resumption:
@@ -90,7 +93,15 @@ class Resumption:
             runner.lose_client(outbox)
             raise
         return OpenSession(
-            wanted.session, wanted.token, loaded, runner, outbox, received_bytes, last_seq, missed
+            wanted.session,
+            wanted.token,
+            loaded,
+            runner,
+            outbox,
+            received_bytes,
+            last_seq,
+            missed,
+            started_at=runner.session.started_at,
         )
 
     async def _look_back(self, wanted: Resume, loaded: Loaded) -> OpenSession:
@@ -99,7 +110,7 @@ class Resumption:
         if stored is None or stored.state == "failed":
             raise unknown_session()
         if stored.state not in OVER:
-            raise loading("The session is being taken up again.")
+            raise loading("The session is being resumed.")
         try:
             lines = await asyncio.to_thread(lambda: list(self._store.messages(wanted.session)))
             state = await asyncio.to_thread(self._store.state, wanted.session)
@@ -111,7 +122,15 @@ class Resumption:
         missed = tuple(line.rstrip() for line in lines[wanted.last_seq :])
         received_bytes = state.get("received_bytes", 0)
         return OpenSession(
-            wanted.session, wanted.token, loaded, None, outbox, received_bytes, len(lines), missed
+            wanted.session,
+            wanted.token,
+            loaded,
+            None,
+            outbox,
+            received_bytes,
+            len(lines),
+            missed,
+            started_at=Snapshot.from_dict(state).started_at,
         )
 
 
@@ -163,7 +182,7 @@ def unknown_session() -> ClientError:
     """Return the refusal of a session that is not there, or not the asker's: in the same words."""
     return ClientError(
         "session_unknown",
-        "There is no such session that this token takes up.",
+        "There is no session that this token can resume.",
         "Open a new session with a `start` without `resume`.",
     )
 

@@ -65,12 +65,12 @@ class Retention:
             for session_id in await self._ended(before):
                 if await self._registry.erase(session_id):
                     self._erased(session_id)
-                    log.info("session %s has reached its age and was erased", session_id)
+                    log.info("session %s has expired and was erased", session_id)
         if self._settings.keep_audio_days is not None:
             before = self._clock() - DAY * self._settings.keep_audio_days
             for session_id in await self._ended(before):
                 if await asyncio.to_thread(self._store.erase_audio, session_id):
-                    log.info("the audio of session %s has reached its age and was erased", session_id)
+                    log.info("the audio of session %s has expired and was erased", session_id)
 
     async def _ended(self, before: float) -> list[str]:
         """Return the sessions that ended before a time, in pages: off the event loop none takes long."""
@@ -88,7 +88,7 @@ class Retention:
             try:
                 await self.sweep()
             except StorageError as error:
-                log.warning("what has reached its age could not be erased: %s", error)
+                log.warning("expired sessions could not be erased: %s", error)
             except Exception:  # nobody awaits this task, and the next sweep may do better
-                log.exception("what has reached its age could not be erased")
+                log.exception("expired sessions could not be erased")
             await asyncio.sleep(SWEEP_INTERVAL)

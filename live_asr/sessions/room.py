@@ -44,7 +44,7 @@ class Room:
     def refuse(self) -> None:
         """Take note that the disk did not take something, whatever is free: quotas and inodes end, too."""
         if not self._has_refused:
-            log.error("the disk takes nothing more: sessions wait")
+            log.error("the disk accepts no more data: sessions are waiting")
         self._has_refused = True
         self._is_there.clear()
 
@@ -64,7 +64,7 @@ class Room:
                 self._is_there.set()
                 continue
             if self._is_there.is_set():
-                log.error("less than %d MB are free: sessions wait", LEAST_FREE_BYTES // 1024**2)
+                log.error("less than %d MB are free: sessions are waiting", LEAST_FREE_BYTES // 1024**2)
             self._is_there.clear()
             on_full()
 
@@ -74,7 +74,7 @@ def disk_full() -> Unavailable:
     return Unavailable(
         "storage_full",
         "The server's disk is full.",
-        "The operator has to make room; come back later, with `resume` to a session that was open.",
+        "The operator has to free some space; come back later, with `resume` for a session that was open.",
         retry_after=60.0,
         close_code=1011,
     )

@@ -11,10 +11,12 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
 
+from live_asr.core.clock import utc_text
 from live_asr.core.languages import check_known
 from live_asr.core.messages import (
     KEPT,
@@ -23,9 +25,12 @@ from live_asr.core.messages import (
     Finalize,
     Finalized,
     Notice,
+    Pause,
+    Paused,
     ServerMessage,
     Speech,
     Stop,
+    Time,
     Update,
     Updated,
     encode,
@@ -44,9 +49,10 @@ from live_asr.sessions.hearing import Hearing
 from live_asr.sessions.inbox import Control, Inbox, Shelved
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.outbox import Outbox
-from live_asr.sessions.presence import Presence
+from live_asr.sessions.presence import PAUSE_WINDOW, Presence
 from live_asr.sessions.questions import Questions, after_stop, check_window
 from live_asr.sessions.recognizing import Recognition
+from live_asr.sessions.silence import BACK_WITHIN, Silence
 from live_asr.sessions.viewers import Audience
 from live_asr.storage.files import AUDIO_FILE
 from live_asr.storage.spool import Spool
@@ -58,7 +64,7 @@ LIVE_BACKLOG_SAMPLES = samples(60.0)
 FILE_BACKLOG_SAMPLES = samples(20.0)
 """The same for a file, whose acknowledgements tell of what was worked off: they are what paces it."""
 LAG_INTERVAL = 1.0
-"""Seconds between two `lag` messages while audio arrives."""
+"""Seconds between two `lag` messages while audio arrives, or is caught up with."""
 
 
 class SessionRunner:
@@ -66,7 +72,8 @@ class SessionRunner:
 
     `finalize` is called once the live transcript is complete and on disk; it hands in the result with
     `finish`, unless the server ends before there is one. A session whose client is lost waits for it for
-    `resume_window` seconds, in its place, and then ends as if stopped.
+    `resume_window` seconds, in its place, then ends as if stopped. While it is paused it waits for
+    `pause_window` seconds, where that is longer.
     """
 
     def __init__(
@@ -80,6 +87,7 @@ class SessionRunner:
         max_unacked_bytes: int,
         finalize: Callable[[SessionRunner], Awaitable[None]],
         resume_window: float = 0.0,
+        pause_window: float = PAUSE_WINDOW,
         models: Models | None = None,
     ) -> None:
         self.session = session
@@ -113,7 +121,10 @@ class SessionRunner:
             tell=self.tell,
         )
         self._finishing = False
-        self._presence = Presence(resume_window, lambda: not self._stop_asked, self._end_as_if_stopped)
+        self._is_paused = session.transcript.is_paused
+        """Whether its client has paused, as it has said and the captions may not have come to yet."""
+        self._windows = resume_window, max(resume_window, pause_window)
+        self._presence = Presence(self._window, lambda: not self._stop_asked, self._end_as_if_stopped)
         self._stop_asked = False
         self._given_up = False
         """Whether it was ended because its client did not come back."""
@@ -126,6 +137,7 @@ class SessionRunner:
         """Audio taken so far, counted from the session's first byte."""
         self._acked_bytes = 0
         self._live = session.start.pace == "realtime"
+        self._silence = Silence(lambda: self._inbox.put("silence"))
         self._audio_since_lag = False
         self._hearing = Hearing(
             session,
@@ -161,23 +173,40 @@ class SessionRunner:
             return
         if self._stop_asked:
             raise after_stop("audio")
+        if self._is_paused and data:
+            self.receive(Pause(paused=False))
         self._audio_since_lag = True
+        if self._live:
+            self._silence.wait()
+        if not self.received_bytes and data:
+            self.session.started_at = utc_text(datetime.now(UTC))
+            self._put_state()
         self.spool.append_audio(data)
         self._inbox.put_audio(data, self.received_bytes)
         self.received_bytes += len(data)
 
-    def receive(self, message: Update | Finalize | Stop) -> None:
+    def receive(self, message: Update | Time | Finalize | Pause | Stop) -> None:
         """Take a control message, in order with the audio. Raises ClientError `overrun` for a flood."""
         is_finalize = isinstance(message, Finalize)
         if self._stop_asked:
             if self.outbox is not None and self.outbox.is_resumed:
                 return  # said again, because nobody could know whether it had arrived
             raise after_stop(message.type)
+        if isinstance(message, Time):
+            self.session.receive_time(message)
+            self._advanced()
+            return
         self._questions.ask(is_finalize=is_finalize)
         if isinstance(message, Update):
             self._inbox.put(self._possible(message))
             return
-        self._stop_asked = self._stop_asked or not is_finalize
+        if isinstance(message, Pause):
+            self._is_paused = message.paused
+            self._inbox.put(message)
+            return
+        if not is_finalize:
+            self._stop_asked = True
+            self._silence.close()
         self._inbox.put("finalize" if is_finalize else "stop")
 
     def _possible(self, update: Update) -> Update:
@@ -226,9 +255,14 @@ class SessionRunner:
         if not self.is_over and not self._presence.is_other(outbox):
             self._presence.lose()
 
+    def _window(self) -> float:
+        """Return for how many seconds a client is waited for that is lost now."""
+        return self._windows[self._is_paused]
+
     def _end_as_if_stopped(self) -> None:
         self._given_up = self._given_up or not self._stop_asked
         self._stop_asked = True
+        self._silence.close()
         self._inbox.put("lost")
 
     def _drop_audio(self) -> None:
@@ -236,9 +270,8 @@ class SessionRunner:
         if self.outbox is not None and not self.outbox.is_late:
             self.outbox.is_late = True
             where = f"from byte {self.received_bytes} on"
-            self._tell(
-                Notice("audio_dropped", f"The session ended while you were away: audio {where} is not taken.")
-            )
+            text = f"The session ended while you were away: audio {where} is not accepted."
+            self._tell(Notice("audio_dropped", text))
 
     def leave(self, *, even_stopped: bool = False) -> None:
         """Stop working for a session that waits for audio, or for any, as it is, to be taken up again."""
@@ -322,6 +355,7 @@ class SessionRunner:
                 task.cancel()
             await asyncio.gather(*work, ended, return_exceptions=True)
             self._hearing.close()
+            self._silence.close()
             self.audience.close()
             self._presence.close()
             if self.outbox is not None:
@@ -360,6 +394,8 @@ class SessionRunner:
         except MediaError as error:
             self._give_up_on(error)
         self._hearing.take_notices()  # the run that heard it first has told of them
+        if self._live and not self._stop_asked:
+            self._silence.wait(BACK_WITHIN)
 
     def _give_up_on(self, error: MediaError) -> None:
         """End the session as if stopped, or as failed where nothing was heard: what follows is no audio."""
@@ -374,8 +410,12 @@ class SessionRunner:
             await self._ingest_audio(item)
         elif isinstance(item, Update):
             self.session.receive_update(item)
+        elif isinstance(item, Pause):
+            self.session.receive_pause(item)
         elif item == "finalize":
             self.session.receive_finalize()
+        elif item == "silence":
+            self.session.receive_silence()
         elif item == "stop":
             self.session.check(SessionEvent.STOP_RECEIVED)
             await self._hearing.flush()
@@ -404,11 +444,14 @@ class SessionRunner:
         self._advanced()
 
     async def _report_lag(self) -> None:
+        told = self.session.lag()
         while True:
             await asyncio.sleep(LAG_INTERVAL)
-            if self._audio_since_lag:
+            lag = self.session.lag(self._unheard_samples())
+            if self._audio_since_lag or lag != told:  # what is caught up with after the last audio, too
                 self._audio_since_lag = False
-                self._tell(self.session.lag(self._unheard_samples()))
+                self._tell(lag)
+                told = lag
 
     def _unheard_samples(self) -> int:
         """Return how much audio waits to be decoded, going by what was: containers do not tell."""
@@ -451,14 +494,17 @@ class SessionRunner:
         for message in self.session.messages():
             if isinstance(message, Finalized) and not self._questions.answer():
                 continue
-            if isinstance(message, Updated):
-                self._questions.answer_update()
+            if isinstance(message, Updated | Paused):
+                self._questions.answer_kept()
             self.heard_speech = self.heard_speech or isinstance(message, Speech)
             self._tell(message)
         if self._state_count != self.spool.appended_count:
             self._state_count = self.spool.appended_count
-            snapshot = self.session.snapshot().made_by(self._models)
-            self.spool.set_state(orjson.dumps({**snapshot.to_dict(), "received_bytes": self.received_bytes}))
+            self._put_state()
+
+    def _put_state(self) -> None:
+        snapshot = self.session.snapshot().made_by(self._models)
+        self.spool.set_state(orjson.dumps({**snapshot.to_dict(), "received_bytes": self.received_bytes}))
 
     def _tell(self, message: ServerMessage) -> None:
         encoded = encode(message)

@@ -49,6 +49,9 @@ MOST_VIEWERS = 1000
 PASSING = (Partial, Speech, Lag, Progress)
 """What viewers get of the messages that are not kept; of each the newest."""
 
+GIVEN = ("names", "title")
+"""What people say of a session besides: the speakers' names, and what it is called."""
+
 Load = Callable[[], Awaitable[Sequence[bytes]]]
 """Reads the events of all kept messages that are on disk, from the first one on."""
 
@@ -70,8 +73,10 @@ class Audience:
         """What is not kept and holds now."""
         self._standing = b""
         """That as it was at the last flush: for those who come in the middle."""
-        self.names: bytes | None = None
-        """The speakers' names as an event, empty where none was ever given; None while that is not known."""
+        self._given: dict[str, bytes] = {}
+        """Names and title as events, as far as they are known: empty where none was given."""
+        self.given = b""
+        """All of that: what viewers are told before the record, and again where people change it."""
         self._round = 0
         self._shared: tuple[int, bytes] = (last_seq + 1, b"")
         """What was flushed last: the `seq` it begins with, and its text."""
@@ -166,9 +171,26 @@ class Audience:
 
     def name(self, names: Mapping[str, str]) -> None:
         """Take the names that people gave to the speakers; who watches is told."""
-        event = event_of(orjson.dumps({"type": "names", "names": dict(names)}))
-        self.names = event if names or self.names else b""
-        if self.names and not self._is_over:
+        self._give("names", dict(names))
+
+    def entitle(self, title: str | None) -> None:
+        """Take what people call the session; who watches is told."""
+        self._give("title", title or "")
+
+    @property
+    def knows_all_given(self) -> bool:
+        """Whether names and title are known; else `is_given` tells of each."""
+        return len(self._given) == len(GIVEN)
+
+    def is_given(self, kind: str) -> bool:
+        """Tell whether it is known what people gave of this kind, `names` or `title`."""
+        return kind in self._given
+
+    def _give(self, kind: str, value: Mapping[str, str] | str) -> None:
+        is_needed = bool(value or self._given.get(kind))  # nobody is told that there never was one
+        self._given[kind] = event_of(orjson.dumps({"type": kind, kind: value})) if is_needed else b""
+        self.given = b"".join(self._given.values())
+        if self.given and not self._is_over:
             self._schedule(FLUSH_INTERVAL)
 
     def close(self, error: LiveAsrError | None = None) -> None:
@@ -235,9 +257,9 @@ class Audience:
     async def next_of(self, viewer: Viewer) -> bytes | None:
         """Wait for what `viewer` has not had yet; None when that was all."""
         while True:
-            told, viewer.names = viewer.names, self.names
-            if self.names and self.names is not told:
-                return self.names  # before the record: `final`, which may be in it, is the last event
+            told, viewer.told = viewer.told, self.given
+            if self.given and self.given is not told:
+                return self.given  # before the record: `final`, which may be in it, is the last event
             first_seq, text = self._shared
             if viewer.round == self._round - 1 and viewer.next_seq == first_seq:
                 viewer.round, viewer.next_seq = self._round, self._flushed_seq + 1
@@ -307,13 +329,13 @@ class Audience:
 class Viewer:
     """One who watches: where they are in the record."""
 
-    __slots__ = ("_audience", "names", "next_seq", "round")
+    __slots__ = ("_audience", "next_seq", "round", "told")
 
     def __init__(self, audience: Audience, next_seq: int) -> None:
         self._audience = audience
         self.next_seq = next_seq
         """`seq` of the first kept message that they have not had."""
-        self.names: bytes | None = None  # as they were told
+        self.told: bytes | None = None  # of names and title
         self.round = -2
         """The last flush that they have had; none yet."""
 
@@ -376,11 +398,13 @@ class Viewers:
         """
         self._check_room()
         audience = await self._audience(session_id)
-        if audience.names is None:  # nobody has watched it since the server began
+        if not audience.knows_all_given:  # nobody has watched it since the server began
             with suppress(StorageError):  # what is said can be followed without them
                 stored = await self._database.call(self._database.session, session_id)
-                if audience.names is None and stored is not None:
+                if stored is not None and not audience.is_given("names"):
                     audience.name(stored.names)
+                if stored is not None and not audience.is_given("title"):
+                    audience.entitle(stored.title)
         if audience.is_all(after_seq):
             return None
 
@@ -404,6 +428,9 @@ class Viewers:
         if stored is None:
             raise KeyError(session_id)
         events = await asyncio.to_thread(kept_events, self._store, session_id)
+        edition = await self._database.call(self._database.edition, session_id)
+        if edition is not None and edition.final is not None and stored.state == "done" and events:
+            events[-1] = event_of(edition.final, len(events))  # in place of the `final` that it corrects
         error = stored.error and LiveAsrError(stored.error["message"], code=stored.error["code"])
         audience = Audience.of_past(events, error or None, is_ended=stored.state in OVER)
         if audience.is_ended:
@@ -414,10 +441,18 @@ class Viewers:
 
     def name(self, session_id: str, names: Mapping[str, str]) -> None:
         """Tell those who watch a session how its speakers are called from now on."""
+        for audience in self._audiences(session_id):
+            audience.name(names)
+
+    def entitle(self, session_id: str, title: str | None) -> None:
+        """Tell those who watch a session what it is called from now on."""
+        for audience in self._audiences(session_id):
+            audience.entitle(title)
+
+    def _audiences(self, session_id: str) -> list[Audience]:
         _, waiting = self._waiting.get(session_id, (0.0, None))
-        for audience in (self._live(session_id), self._ended.get(session_id), waiting):
-            if audience is not None:
-                audience.name(names)
+        found = (self._live(session_id), self._ended.get(session_id), waiting)
+        return [audience for audience in found if audience is not None]
 
     def forget(self, session_id: str) -> None:
         """Hold nothing any more of a session that was erased. Idempotent."""

@@ -18,12 +18,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, Row, Select, and_, func, or_, select
+from sqlalchemy import Connection, Row, Select, and_, case, func, or_, select
 
 from live_asr.config import StorageSettings
+from live_asr.core.text import folded
 from live_asr.core.urls import receiver_of
 from live_asr.storage import tables
-from live_asr.storage.tables import deliveries, sessions
+from live_asr.storage.tables import deliveries, editions, sessions, texts
 
 FILE = "live-asr.db"
 """SQLite's file in the data folder."""
@@ -36,6 +37,11 @@ PENDING, DELIVERED, DEAD = "pending", "delivered", "dead"
 DELIVERY_STATES = (PENDING, DELIVERED, DEAD)
 LONGEST_WAIT = 1.2 * 24 * 3600.0
 """Seconds: no try is put off by more, so what lies further ahead was put off by a clock that was wrong."""
+
+EXCERPT_CHARACTERS = 200
+"""Of what was said, beside a session that was found."""
+BEFORE_CHARACTERS = 60
+"""Of them before the word that it was found by."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -67,6 +73,20 @@ class StoredSession:
     """The client's message `start`. Its webhook's URL may hold a secret."""
     names: Mapping[str, str]
     """Names that people typed in, by speaker label."""
+    title: str | None
+    """What people call it; None where nobody has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edition:
+    """What people made of a session's result by hand."""
+
+    number: int
+    """1 after the first change, raised by each; also by taking all of them back."""
+    final: bytes | None
+    """The result as they left it, as the message `final`; None where they took all back."""
+    turns: Sequence[Mapping[str, Any]] | None
+    """Who speaks when: `start` and `end` in seconds, and `speaker`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +200,11 @@ class Database:
     # Sessions ---------------------------------------------------------------------------------------
 
     def add_session(self, session_id: str, start: Mapping[str, Any], *, created_at: float) -> None:
-        """Keep that a session was opened, in state `open`; one that is there stays as it is."""
+        """Keep that a session was opened, in state `open`; one that is there stays as it is.
+
+        Its title is that of `start`, if it has one.
+        """
+        title = " ".join(_storable(start.get("title") or "").split()) or None
         with self._writing() as connection:
             if connection.scalar(select(sessions.c.id).where(sessions.c.id == session_id)) is None:
                 connection.execute(
@@ -194,6 +218,8 @@ class Database:
                         names={},
                     )
                 )
+                if title is not None:
+                    _put_text(connection, session_id, title=title, heading=folded(title))
 
     def set_state(self, session_id: str, state: str) -> None:
         """Keep the state of a session; one that is over, or unknown, stays as it is."""
@@ -213,11 +239,13 @@ class Database:
         speakers: Sequence[Mapping[str, Any]] = (),
         error: Mapping[str, str] | None = None,
         delivery: NewDelivery | None = None,
+        text: str | None = None,
     ) -> None:
         """Keep how a session ended, and that somebody is to be told, in one transaction.
 
-        `state` is `done` or `failed`. A session that is over stays as it is and is told of once, so a
-        caller that does not know whether it got this far before it died can do it again.
+        `state` is `done` or `failed`; `text` is what was said, to be found by. A session that is over stays
+        as it is and is told of once, so a caller that does not know whether it got this far before it died
+        can do it again.
         """
         with self._writing() as connection:
             ended = connection.execute(
@@ -234,6 +262,8 @@ class Database:
                     error=None if error is None else dict(error),
                 )
             )
+            if text is not None and ended.rowcount:
+                _put_text(connection, session_id, text=_storable(text), folded=folded(text))
             if delivery is not None and ended.rowcount:
                 connection.execute(
                     deliveries.insert().values(
@@ -253,13 +283,29 @@ class Database:
     def session(self, session_id: str) -> StoredSession | None:
         """Return what is kept of a session; None when there is none."""
         with self._reading() as connection:
-            row = connection.execute(select(sessions).where(sessions.c.id == session_id)).first()
+            row = connection.execute(_titled().where(sessions.c.id == session_id)).first()
         return None if row is None else _session(row)
 
-    def sessions(self, *, limit: int = 50, before: str | None = None) -> list[StoredSession]:
+    def sessions(
+        self, *, limit: int = 50, before: str | None = None, words: Sequence[str] = ()
+    ) -> list[StoredSession]:
         """Return the newest sessions, newest first; those opened before `before`, the id of the last one
-        seen, where it is given. Nothing follows an id that there is not."""
-        wanted = select(sessions).order_by(sessions.c.created_at.desc(), sessions.c.id.desc()).limit(limit)
+        seen, where it is given. Nothing follows an id that there is not.
+
+        Where `words` are given, only those sessions that have each of them in their title, in a speaker's
+        name or, once they are over, in what was said.
+        """
+        wanted = _titled().order_by(sessions.c.created_at.desc(), sessions.c.id.desc()).limit(limit)
+        if words:
+            found = select(texts.c.session_id)
+            for word in map(folded, words):
+                found = found.where(
+                    or_(
+                        texts.c.heading.contains(word, autoescape=True),
+                        texts.c.folded.contains(word, autoescape=True),
+                    )
+                )
+            wanted = wanted.where(sessions.c.id.in_(found))
         with self._reading() as connection:
             if before is not None:
                 seen = select(sessions.c.created_at).where(sessions.c.id == before)
@@ -272,7 +318,7 @@ class Database:
 
     def unfinished(self) -> list[StoredSession]:
         """Return the sessions that are neither done nor failed, oldest first."""
-        wanted = select(sessions).where(sessions.c.state.not_in(OVER))
+        wanted = _titled().where(sessions.c.state.not_in(OVER))
         with self._reading() as connection:
             return [_session(row) for row in connection.execute(wanted.order_by(sessions.c.created_at))]
 
@@ -300,7 +346,89 @@ class Database:
         """Replace the names that people gave to a session's speakers."""
         with self._writing() as connection:
             named = sessions.update().where(sessions.c.id == session_id)
-            connection.execute(named.values(names=dict(names)))
+            if connection.execute(named.values(names=dict(names))).rowcount:
+                title = connection.scalar(select(texts.c.title).where(texts.c.session_id == session_id))
+                _put_text(connection, session_id, heading=_heading(title, names))
+
+    def set_title(self, session_id: str, title: str | None) -> None:
+        """Replace what people call a session; None takes that away."""
+        with self._writing() as connection:
+            names = connection.scalar(select(sessions.c.names).where(sessions.c.id == session_id))
+            if names is not None:
+                _put_text(connection, session_id, title=title, heading=_heading(title, names))
+
+    # What was said, and what people made of it ---------------------------------------------------------
+
+    def excerpts(self, session_ids: Collection[str], word: str | None = None) -> dict[str, str]:
+        """Return a little of what was said in each of these sessions, around `word` where it has that."""
+        start: Any = 1
+        if word is not None:
+            at = tables.position_of(self._engine, texts.c.folded, folded(word))
+            start = case((at > BEFORE_CHARACTERS, at - BEFORE_CHARACTERS), else_=1)
+        shown = func.substr(texts.c.text, start, EXCERPT_CHARACTERS)
+        wanted = select(texts.c.session_id, shown, start).where(texts.c.session_id.in_(session_ids))
+        with self._reading() as connection:
+            rows = connection.execute(wanted.where(texts.c.text.is_not(None))).all()
+        return {row[0]: _excerpt(row[1], is_first=row[2] == 1) for row in rows}
+
+    def unread(self, *, limit: int = 100) -> list[str]:
+        """Return sessions that are over and cannot be found by what was said in them yet."""
+        wanted = (
+            select(sessions.c.id)
+            .outerjoin(texts, texts.c.session_id == sessions.c.id)
+            .where(sessions.c.state.in_(OVER), texts.c.text.is_(None))
+            .limit(limit)
+        )
+        with self._reading() as connection:
+            return list(connection.scalars(wanted))
+
+    def set_text(self, session_id: str, text: str) -> None:
+        """Have a session found by what was said in it; one that is erased meanwhile stays erased."""
+        with self._writing() as connection:
+            if connection.scalar(select(sessions.c.id).where(sessions.c.id == session_id)) is not None:
+                _put_text(connection, session_id, text=_storable(text), folded=folded(text))
+
+    def edition(self, session_id: str) -> Edition | None:
+        """Return what people made of a session's result; None where nobody ever changed it."""
+        with self._reading() as connection:
+            row = connection.execute(_edition_of(session_id)).first()
+        return None if row is None else Edition(**row._mapping)
+
+    def set_edition(
+        self,
+        session_id: str,
+        edition: Edition,
+        *,
+        revision: int,
+        speakers: Sequence[Mapping[str, Any]],
+        text: str,
+    ) -> bool:
+        """Keep what people made of a session's result, all of it in one transaction.
+
+        Returns False, and changes nothing, where the edition before it is not the newest any more, or the
+        session is gone.
+        """
+        kept = {"number": edition.number, "final": edition.final, "turns": edition.turns}
+        with self._writing() as connection:
+            # Locked, where a transaction alone does not do that: of two at once the second one is refused.
+            locked = select(sessions.c.id).where(sessions.c.id == session_id).with_for_update()
+            if connection.scalar(locked) is None:
+                return False
+            newest = connection.execute(_edition_of(session_id)).first()
+            if (newest.number if newest else 0) != edition.number - 1:
+                return False
+            if newest is None:
+                connection.execute(editions.insert().values(session_id=session_id, **kept))
+            else:
+                connection.execute(
+                    editions.update().where(editions.c.session_id == session_id).values(**kept)
+                )
+            changed = sessions.update().where(sessions.c.id == session_id)
+            connection.execute(
+                changed.values(revision=revision, speakers=[dict(speaker) for speaker in speakers])
+            )
+            _put_text(connection, session_id, text=_storable(text), folded=folded(text))
+        return True
 
     def delete_session(self, session_id: str) -> bool:
         """Erase a session and its delivery, a pending one too; return False when there is none."""
@@ -351,11 +479,12 @@ class Database:
         last_status: int | None,
         last_error: str | None,
         due_at: float | None = None,
+        body: bytes | None = None,
     ) -> Delivery | None:
         """Keep what became of one try; return the delivery, or None where it was erased meanwhile.
 
         `due_at` is its `next_at` of when the try began. Where that has changed, somebody has asked for
-        another try in the meantime: then a failure leaves it due.
+        another try in the meantime: then a failure leaves it due. `body` replaces what is sent from now on.
         """
         with self._writing() as connection:
             # Locked, where reading alone does not do that: a `retry` in between would be overwritten.
@@ -368,6 +497,8 @@ class Database:
                 "last_status": last_status,
                 "last_error": last_error,
             }
+            if body is not None:
+                values["body"] = body
             if state == DELIVERED or due_at is None or due_at == before.next_at:
                 values |= {"state": state, "tries": before.tries + 1, "next_at": next_at}
             connection.execute(deliveries.update().where(deliveries.c.id == delivery_id).values(values))
@@ -403,6 +534,41 @@ class Database:
     def _deliveries(self, wanted: Select[Any]) -> list[Delivery]:
         with self._reading() as connection:
             return [_delivery(row) for row in connection.execute(wanted)]
+
+
+def _titled() -> Select[Any]:
+    """Select sessions with their titles."""
+    return select(sessions, texts.c.title).outerjoin(texts, texts.c.session_id == sessions.c.id)
+
+
+def _heading(title: str | None, names: Mapping[str, str]) -> str:
+    return folded("\n".join([title or "", *names.values()]))
+
+
+def _put_text(connection: Connection, session_id: str, **values: str | None) -> None:
+    """Keep what a session is found by; what is not named stays as it is."""
+    kept = connection.execute(texts.update().where(texts.c.session_id == session_id).values(values))
+    if kept.rowcount == 0:
+        connection.execute(texts.insert().values(session_id=session_id, **values))
+
+
+def _storable(text: str) -> str:
+    """Return a text without what PostgreSQL cannot keep."""
+    return text.replace("\0", "")
+
+
+def _excerpt(text: str, *, is_first: bool) -> str:
+    """Return a piece of a text as whole words, with an ellipsis where something is left out."""
+    words = " ".join(text.split())
+    if not is_first:
+        words = "… " + words.partition(" ")[2]
+    return words.rpartition(" ")[0] + " …" if len(text) == EXCERPT_CHARACTERS and " " in words else words
+
+
+def _edition_of(session_id: str) -> Select[Any]:
+    return select(editions.c.number, editions.c.final, editions.c.turns).where(
+        editions.c.session_id == session_id
+    )
 
 
 def _is_unfinished(session_id: str) -> Any:

@@ -93,7 +93,7 @@ def prepare(folder: Path) -> None:
     except OSError as error:
         raise StorageError(
             f"Nothing can be written in {folder}: {error.strerror or error}.",
-            "Name a folder that this user may write, on a disk that has room, with --data.",
+            "Use --data to name a folder that this user can write to, on a disk with free space.",
         ) from error
 
 
@@ -123,7 +123,7 @@ def check_room(folder: Path, needed_bytes: int) -> None:
         raise DiskFull(
             f"The server's disk has no room for {needed} MB: {free} MB are free, of which {reserve} are for "
             "live sessions.",
-            "The operator has to make room.",
+            "The operator has to free some space.",
         )
 
 

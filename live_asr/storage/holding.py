@@ -26,12 +26,12 @@ def held(folder: Path) -> Iterator[None]:
     except Timeout:
         raise StorageError(
             f"Another live-asr serves from {folder}.",
-            "End that one first, or give this one a folder of its own with --data.",
+            "Stop that one first, or give this one a folder of its own with --data.",
         ) from None
     except OSError as error:
         raise StorageError(
             f"Nothing can be written in {folder}: {error.strerror or error}.",
-            "Name a folder that this user may write, on a disk that has room, with --data.",
+            "Use --data to name a folder that this user can write to, on a disk with free space.",
         ) from error
     try:
         yield

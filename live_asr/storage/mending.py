@@ -165,5 +165,5 @@ def _make_checks(audio: Path, checks: Path) -> None:
 
 def _cut(path: Path, size_bytes: int, sound_bytes: int) -> None:
     if sound_bytes < size_bytes:
-        log.warning("%s: the last %d bytes cannot be believed and are cut", path, size_bytes - sound_bytes)
+        log.warning("%s: the last %d bytes cannot be trusted and are cut off", path, size_bytes - sound_bytes)
         os.truncate(path, sound_bytes)

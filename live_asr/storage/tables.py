@@ -21,6 +21,7 @@ from sqlalchemy import (
     Double,
     Engine,
     ForeignKey,
+    Function,
     Index,
     Integer,
     LargeBinary,
@@ -29,6 +30,7 @@ from sqlalchemy import (
     Text,
     create_engine,
     event,
+    func,
     inspect,
     make_url,
     select,
@@ -39,7 +41,8 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, S
 from live_asr.errors import ConfigError, StorageError
 
 SCHEMA_VERSION = 1
-"""Raised with every change of the tables; the database says which one it has."""
+"""Raised with every change that an older version cannot live with; the database says which one it has.
+Tables that are new are made beside the others, and an older version leaves them alone."""
 PATIENCE = 10
 """Seconds that a statement takes at most, with the wait for another process to finish its own; also those
 after which a server that is not to be reached counts as gone."""
@@ -71,6 +74,25 @@ sessions = Table(
     Column("start", JSON, nullable=False),
     Column("names", JSON, nullable=False),
     Index("sessions_by_age", "created_at", "id"),
+)
+
+texts = Table(  # what sessions are called and found by; not each has a row
+    "texts",
+    metadata,
+    Column("session_id", Text, ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True),
+    Column("title", Text),
+    Column("heading", Text, nullable=False, default=""),  # title and names, folded
+    Column("text", Text),  # what was said; null where that has not been put here yet
+    Column("folded", Text),  # the same, folded
+)
+
+editions = Table(  # what people made of a transcript by hand
+    "editions",
+    metadata,
+    Column("session_id", Text, ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, nullable=False),  # raised with every change, also when all is taken back
+    Column("final", LargeBinary),  # as the message; null where all was taken back
+    Column("turns", JSON(none_as_null=True)),
 )
 
 deliveries = Table(
@@ -209,7 +231,7 @@ def sentences(engine: Engine) -> Iterator[None]:
     except OSError as error:  # of the file or its folder
         raise StorageError(
             f"The database {_shown(engine.url)} cannot be opened: {error.strerror or error}.",
-            "Name a folder that this user may write, on a disk that has room, with --data.",
+            "Use --data to name a folder that this user can write to, on a disk with free space.",
             code="database",
         ) from error
 
@@ -217,10 +239,10 @@ def sentences(engine: Engine) -> Iterator[None]:
 def _storage_error(error: SQLAlchemyError, url: URL) -> StorageError:
     origin = getattr(error, "orig", None)
     if getattr(origin, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-        return StorageError("The disk of the database is full.", "The operator has to make room.")
+        return StorageError("The database's disk is full.", "The operator has to free some space.")
     reason = (str(origin or "").strip().splitlines() or [type(error).__name__])[0]
     return StorageError(
-        f"The database {_shown(url)} does not do what is asked of it: {reason}",
+        f"The database {_shown(url)} reports an error: {reason}",
         "Check that it runs, that storage.database names it, and that this user may write there.",
         code="database",
     )
@@ -251,6 +273,12 @@ def _set_up_sqlite(connection: sqlite3.Connection, _: object) -> None:
         "secure_delete=ON",  # erased text is overwritten
     ):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def position_of(engine: Engine, column: Column[str], part: str) -> Function[int]:
+    """Return at which character of a column a text begins, counted from 1; 0 where it is not in it."""
+    find = func.instr if engine.dialect.name == "sqlite" else func.strpos
+    return find(column, part)
 
 
 def empty_log(engine: Engine) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import unicodedata
 import warnings
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -18,14 +21,23 @@ from hypothesis import strategies as st
 
 from live_asr.core.cues import LINE_COLUMNS, Cue
 from live_asr.core.cues import cues as cues_of
-from live_asr.core.export import FORMATS, Record, to_json, to_rttm, to_srt, to_txt, to_vtt
+from live_asr.core.export import (
+    FORMATS,
+    Record,
+    named_segments,
+    to_json,
+    to_rttm,
+    to_srt,
+    to_txt,
+    to_vtt,
+)
 from live_asr.core.messages import Commit, Final, FinalSegment, FinalSpeaker, Stopped, wire_word
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import Segment, Turn, Word, samples, seconds
 
 
 def cues(made: Record, *, label_turns: bool = False) -> tuple[Cue, ...]:
-    return cues_of(made.segments, made.duration_samples, label_turns=label_turns)
+    return cues_of(named_segments(made), made.duration_samples, label_turns=label_turns)
 
 
 def words(text: str, start: float = 0.0, each: float = 0.3, speaker: str | None = None) -> tuple[Word, ...]:
@@ -225,8 +237,8 @@ def test_vtt_names_the_speaker_in_a_voice_tag() -> None:
     spoken = record(segment(words("Hello."), "SPEAKER_00"), segment(words("Hi.", start=1.0), "SPEAKER_01"))
     parsed = parse_vtt(to_vtt(spoken)).captions
     assert [(caption.voice, caption.text) for caption in parsed] == [
-        ("SPEAKER_00", "Hello."),
-        ("SPEAKER_01", "Hi."),
+        ("Speaker 1", "Hello."),
+        ("Speaker 2", "Hi."),
     ]
 
 
@@ -266,8 +278,39 @@ def test_srt_writes_milliseconds_after_a_comma() -> None:
 def test_srt_names_the_speaker_where_the_turn_begins_and_only_there() -> None:
     spoken = record(segment(words(SPEECH), "S1"), segment(words("Thanks.", start=40.0), "S2"))
     made = to_srt(spoken)
-    assert made.count("S1: ") == 1
-    assert "S2: Thanks." in made
+    assert made.count("Speaker 1: ") == 1
+    assert "Speaker 2: Thanks." in made
+
+
+HEBREW = " שלום לכולם וברוכים הבאים"
+
+
+def direction(line: str) -> str:
+    """Return how a player lays out a line: as its first letter runs, passing over what is isolated."""
+    bare = re.sub("\u2068.*?\u2069", "", line)
+    return next(kind for kind in map(unicodedata.bidirectional, bare) if kind in ("L", "R", "AL"))
+
+
+@pytest.mark.parametrize("render", [to_srt, to_txt])
+@pytest.mark.parametrize(
+    ("speaker", "text", "runs"),
+    [
+        ("Ada", HEBREW, "R"),
+        ("שרה", HEBREW, "R"),
+        ("שרה", " Good evening", "L"),
+        ("Ada", " Good evening", "L"),
+    ],
+)
+def test_a_name_does_not_turn_the_line_that_it_stands_before(
+    render: Callable[[Record], str], speaker: str, text: str, runs: str
+) -> None:
+    made = replace(record(segment(words(text), "S1")), names={"S1": speaker})
+    line = next(line for line in render(made).splitlines() if text.strip() in line)
+    assert direction(line) == runs
+    plain = line.translate({0x2068: None, 0x2069: None})
+    assert plain == f"{speaker}: {text.strip()}"
+    is_mixed = (speaker == "Ada") is (text == HEBREW)
+    assert (line != plain) is is_mixed, "no marks where none are needed"
 
 
 def test_an_arrow_in_the_text_does_not_read_as_a_timing_line() -> None:
@@ -293,7 +336,7 @@ def test_txt_starts_a_paragraph_at_a_new_speaker_and_after_a_long_pause() -> Non
         segment(words("Fine.", start=6.0), "S1"),
         segment(words("Good.", start=7.0), "S2"),
     )
-    assert to_txt(spoken) == "S1: Hello there.\nHow are you?\n\nS1: Fine.\n\nS2: Good.\n"
+    assert to_txt(spoken) == "Speaker 1: Hello there.\nHow are you?\n\nSpeaker 1: Fine.\n\nSpeaker 2: Good.\n"
 
 
 def test_txt_has_a_line_for_each_utterance_and_goes_on_where_one_ends_within_a_sentence() -> None:
@@ -368,6 +411,8 @@ def test_json_has_the_wires_names_and_seconds() -> None:
         "revision": 0,
         "language": "en",
         "duration": 1.8,
+        "started_at": None,
+        "clock": [],
         "text": "Hi.",
         "names": {},
         "segments": [
@@ -457,10 +502,10 @@ def test_names_stand_in_place_of_labels_but_not_in_rttm_and_the_segments_of_json
     made = Record.of("s", transcript, names={"SPEAKER_00": "Anna & <Co>"})
     assert [caption.voice for caption in parse_vtt(to_vtt(made)).captions] == [
         "Anna &amp; &lt;Co&gt;",
-        "SPEAKER_01",
+        "Speaker 2",
     ]
     assert "Anna & <Co>: Hello there." in to_srt(made)
-    assert to_txt(made) == "Anna & <Co>: Hello there.\n\nSPEAKER_01: Hello there.\n"
+    assert to_txt(made) == "Anna & <Co>: Hello there.\n\nSpeaker 2: Hello there.\n"
     assert "Anna" not in to_rttm(made)
     shown = to_json(made)
     assert [one["speaker"] for one in shown["segments"]] == ["SPEAKER_00", "SPEAKER_01"]
@@ -474,9 +519,9 @@ def test_a_name_for_a_live_label_counts_for_what_it_became_unless_that_has_its_o
         made = to_txt(Record.of("s", transcript, live=live, names=names))
         return [line.split(":")[0] for line in made.splitlines() if line]
 
-    assert text({"S3": "Anna"}) == ["Anna", "SPEAKER_01", "Anna"]
-    assert text({"S1": "Ann", "SPEAKER_00": "Anna"}) == ["Anna", "SPEAKER_01", "Anna"]
-    assert text({"S1": "Ann", "SPEAKER_00": "Anna"}, live=True) == ["Ann", "S2", "Anna"]
+    assert text({"S3": "Anna"}) == ["Anna", "Speaker 2", "Anna"]
+    assert text({"S1": "Ann", "SPEAKER_00": "Anna"}) == ["Anna", "Speaker 2", "Anna"]
+    assert text({"S1": "Ann", "SPEAKER_00": "Anna"}, live=True) == ["Ann", "Speaker 2", "Anna"]
 
 
 def test_who_has_the_same_name_as_the_speaker_before_goes_on_in_the_same_paragraph() -> None:

@@ -16,6 +16,7 @@ from live_asr.core.guards import (
     drop_echo,
     drop_squeezed,
     going_on,
+    going_on_later,
     is_noise,
     is_unplaced,
     up_to_copies,
@@ -329,3 +330,31 @@ def test_words_that_sound_alike_are_the_same(one: str, other: str) -> None:
 @pytest.mark.parametrize(("one", "other"), [("its", "it's"), ("của", "cua"), ("की", "का"), ("1", "2")])
 def test_words_that_sound_differently_are_not(one: str, other: str) -> None:
     assert normalized(one) != normalized(other)
+
+
+# Sound that stops in mid-speech --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "left"),
+    [
+        ("Texas, originally.", "Texas, originally"),
+        ("Well...", "Well"),
+        ("Is it?", "Is it"),
+        ("originally", "originally"),
+        ("Texas,", "Texas,"),
+        ('he said "no."', 'he said "no."'),
+        ("...", "..."),
+    ],
+)
+def test_the_mark_of_a_sentence_that_may_go_on_is_taken_away_with_its_token(written: str, left: str) -> None:
+    said = tuple(replace(word, tokens=(1, 2)) for word in words(written))
+    kept = going_on_later(said)
+    assert text(kept) == left
+    assert kept[-1].tokens == ((1,) if left != written else (1, 2))
+    assert kept[:-1] == said[:-1]
+
+
+def test_a_mark_that_is_of_one_token_with_its_word_stays() -> None:
+    assert going_on_later(words("and so on.")) == words("and so on.")
+    assert going_on_later(()) == ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from live_asr.core.clock import utc_text
 from live_asr.core.languages import NAMES
 from live_asr.core.messages import (
     CLIENT_TYPES,
@@ -21,6 +23,7 @@ from live_asr.core.messages import (
     Ack,
     AudioFormat,
     ClientMessage,
+    ClockPoint,
     Commit,
     Error,
     Final,
@@ -33,6 +36,8 @@ from live_asr.core.messages import (
     Models,
     Notice,
     Partial,
+    Pause,
+    Paused,
     Progress,
     Ready,
     RecognizerInfo,
@@ -44,6 +49,8 @@ from live_asr.core.messages import (
     Start,
     Stop,
     Stopped,
+    Time,
+    Timed,
     Update,
     Updated,
     UtteranceMessage,
@@ -103,8 +110,15 @@ updates = st.builds(
     st.none() | several(name),
     st.none() | st.booleans(),
 )
+moments = st.datetimes(datetime(1970, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC)).map(utc_text)
+positions = st.tuples(count, st.none()) | st.tuples(st.none(), time)
 client_messages: st.SearchStrategy[ClientMessage] = st.one_of(
-    starts, updates, st.just(Finalize()), st.just(Stop())
+    starts,
+    updates,
+    st.builds(lambda at, position: Time(at, *position), moments, positions),
+    st.builds(Pause, st.booleans()),
+    st.just(Finalize()),
+    st.just(Stop()),
 )
 models = st.builds(
     Models,
@@ -112,7 +126,7 @@ models = st.builds(
     st.builds(SpeechDetectorInfo, text),
 )
 server_messages: st.SearchStrategy[ServerMessage] = st.one_of(
-    st.builds(Ready, text, text, count, count, count, models, st.builds(ServerInfo, text, text)),
+    st.builds(Ready, text, text, count, count, count, models, st.builds(ServerInfo, text, text), maybe_text),
     st.builds(Ack, count),
     st.builds(Speech, st.sampled_from(["started", "ended"]), time),
     st.builds(Partial, text, words, time, time),
@@ -130,6 +144,8 @@ server_messages: st.SearchStrategy[ServerMessage] = st.one_of(
         several(text),
         st.booleans(),
     ),
+    st.builds(Timed, st.integers(1, 2**53), time, moments),
+    st.builds(Paused, st.integers(1, 2**53), time, st.booleans()),
     st.builds(Stopped, st.integers(1, 2**53), time, text),
     st.builds(Progress, text, fraction),
     st.builds(
@@ -142,6 +158,8 @@ server_messages: st.SearchStrategy[ServerMessage] = st.one_of(
         several(st.builds(FinalSegment, time, time, maybe_text, text, words)),
         several(st.builds(FinalSpeaker, text, several(text), time, count)),
         st.dictionaries(text, text, max_size=3),
+        started_at=maybe_text,
+        clock=several(st.builds(ClockPoint, time, moments)),
     ),
     st.builds(Notice, text, text),
     st.builds(Error, text, text, text, st.none() | time),
@@ -218,6 +236,10 @@ def test_a_server_message_with_any_value_in_a_field_is_read_or_refused(type_name
         ({"type": "start", "audio": {"sample_rate": 4000}}, "`audio.sample_rate`", "8000"),
         ({"type": "start", "audio": {"sample_rate": True}}, "`audio.sample_rate`", "8000 to 48000"),
         ({"type": "start", "audio": {"channels": 7}}, "`audio.channels`", "2"),
+        ({"type": "start", "audio": {"channel": 1}}, "`audio.channel`", "`audio.channels`, which is 1"),
+        ({"type": "start", "audio": {"channels": 2, "channel": 2}}, "`audio.channel`", "1"),
+        ({"type": "start", "end_silence": 0.1}, "`end_silence`", "0.2 to 5"),
+        ({"type": "start", "vad_threshold": 1}, "`vad_threshold`", "0.1 to 0.9"),
         ({"type": "start", "audio": {"rate": 8000}}, "`audio.rate`", "`audio.sample_rate`"),
         ({"type": "start", "audio": "pcm_s16le"}, "`audio`", "an object"),
         ({"type": "start", "sampleRate": 8000}, "`sampleRate`", "`audio.sample_rate`"),
@@ -240,7 +262,21 @@ def test_a_server_message_with_any_value_in_a_field_is_read_or_refused(type_name
         ({"type": "start", "metadata": {"a": "x" * 17_000}}, "`metadata`", "16384 bytes"),
         ({"type": "start", "metadata": []}, "`metadata`", "an object"),
         ({"type": "start", "resume": {"session": "s", "tokn": "t"}}, "`resume.token` is missing", "'tokn'"),
-        ({"type": "begin"}, "`type`", "'start', 'update', 'finalize', 'stop'"),
+        ({"type": "time", "at": "2026-11-21T14:05:09", "sample": 0}, "`at`", "with its zone"),
+        ({"type": "time", "at": "yesterday", "sample": 0}, "`at`", "2026-11-21T14:05:09.120Z"),
+        ({"type": "time", "at": 1795269909, "sample": 0}, "`at`", "ISO 8601"),
+        ({"type": "time", "at": "1969-12-31T23:59:59Z", "sample": 0}, "`at`", "ISO 8601"),
+        ({"type": "time", "at": "9999-12-31T23:59:59-01:00", "sample": 0}, "`at`", "ISO 8601"),
+        ({"type": "time", "sample": 0}, "`at` is missing", "`at`"),
+        ({"type": "time", "at": "2026-11-21T14:05:09Z"}, "`audio_seconds`", "one of both"),
+        (
+            {"type": "time", "at": "2026-11-21T14:05:09Z", "sample": 1, "audio_seconds": 1},
+            "one",
+            "one of both",
+        ),
+        ({"type": "time", "at": "2026-11-21T14:05:09Z", "sample": -1}, "`sample`", "0"),
+        ({"type": "time", "at": "2026-11-21T14:05:09Z", "audio_secs": 1}, "`audio_secs`", "`audio_seconds`"),
+        ({"type": "begin"}, "`type`", "'start', 'update', 'time', 'finalize', 'pause', 'stop'"),
         ({"type": "strat"}, "`type`", "'start'"),
         ({"type": ["start"]}, "`type`", "'start'"),
         ({"audio": {}}, "`type`", "'start'"),
@@ -311,6 +347,14 @@ def test_a_number_beyond_64_bits_is_refused_as_such(number: str) -> None:
         decode_server(f'{{"type": "finalized", "time": {number}}}')
 
 
+@pytest.mark.parametrize(
+    "at", ["2026-11-21T14:05:09.12Z", "2026-11-21 15:05:09.1204+01:00", "2026-11-21T06:05:09.120-08:00"]
+)
+def test_a_wall_clock_time_is_read_in_utc_to_the_millisecond(at: str) -> None:
+    read = decode_client(json.dumps({"type": "time", "at": at, "audio_seconds": 1.00049}))
+    assert read == Time("2026-11-21T14:05:09.120Z", audio_seconds=1.0)
+
+
 def test_times_leave_with_three_decimals() -> None:
     assert encode(Finalized(1 / 3)) == b'{"type":"finalized","time":0.333}'
 
@@ -327,6 +371,8 @@ def test_only_kept_messages_carry_seq() -> None:
         "label",
         "utterance",
         "updated",
+        "timed",
+        "paused",
         "stopped",
         "final",
     }

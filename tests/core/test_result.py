@@ -97,9 +97,9 @@ def test_a_pass_that_finds_nothing_leaves_the_live_words_and_labels() -> None:
     live.say(1, "three", 2.0)
     live.say(2, "four", 4.0, "S1")
     result = make_result(live.stop(), LINKS)
-    assert said_by(result) == [("SPEAKER_00", "one two"), (None, "three"), ("SPEAKER_01", "four")]
+    assert said_by(result) == [("SPEAKER_01", "one two"), (None, "three"), ("SPEAKER_00", "four")]
     assert [speaker.live_labels for speaker in result.final.speakers] == [("S2",), ("S1",)]
-    assert result.turns == (turn(0.0, 1.0, "SPEAKER_00"), turn(4.0, 4.5, "SPEAKER_01"))
+    assert result.turns == (turn(0.0, 1.0, "SPEAKER_01"), turn(4.0, 4.5, "SPEAKER_00"))
     assert result.final.text == live.transcript.text
     assert result.final.labels == "live"
 
@@ -133,6 +133,30 @@ def test_labels_that_took_words_from_each_other_are_mapped_all_the_same() -> Non
     live.label(0.0, 3.0, "S3")
     result = make_result(live.stop(), LINKS, turns=(turn(0.0, 3.0, "A"),))
     assert who(result) == [("A", ("S1", "S2", "S3"), 3.0, 1)]
+
+
+def test_speakers_keep_the_numbers_that_they_were_known_by_live() -> None:
+    live = Live()
+    live.say(0, "one two", 0.0, "S2")
+    live.say(1, "three four", 2.0, "S1")
+    live.stop()
+    turns = (turn(0.0, 1.0, "SPEAKER_00"), turn(2.0, 3.0, "SPEAKER_01"))
+    result = make_result(live.transcript, LINKS, turns=turns)
+    assert said_by(result) == [("SPEAKER_01", "one two"), ("SPEAKER_00", "three four")]
+    assert result.turns == (turn(0.0, 1.0, "SPEAKER_01"), turn(2.0, 3.0, "SPEAKER_00"))
+    assert who(result) == [("SPEAKER_01", ("S2",), 1.0, 1), ("SPEAKER_00", ("S1",), 1.0, 1)]
+
+
+def test_a_speaker_whom_nobody_clearly_was_live_gets_a_number_that_is_left() -> None:
+    live = Live()
+    live.say(0, "one", 0.0, "S1")
+    live.say(1, "two three four", 1.0, "S1")
+    live.say(2, "five", 5.0, "S3")
+    live.stop()
+    turns = (turn(0.0, 0.5, "SPEAKER_00"), turn(1.0, 2.5, "SPEAKER_01"), turn(5.0, 5.5, "SPEAKER_02"))
+    result = make_result(live.transcript, LINKS, turns=turns)
+    spoken = [("SPEAKER_01", "one"), ("SPEAKER_00", "two three four"), ("SPEAKER_02", "five")]
+    assert said_by(result) == spoken
 
 
 def test_an_empty_session_has_an_empty_result() -> None:

@@ -14,16 +14,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from live_asr.core.caption_options import CaptionOptions
+from live_asr.core.clock import MOST_POINTS
 from live_asr.core.messages import (
     KEPT,
+    AudioFormat,
+    ClockPoint,
     Commit,
     Final,
     Finalized,
+    Notice,
     Partial,
+    Pause,
+    Paused,
     ServerMessage,
     Speech,
     Start,
     Stopped,
+    Time,
+    Timed,
     Update,
     Updated,
     UtteranceMessage,
@@ -72,10 +80,14 @@ def session_in(state: SessionState) -> Session:
     return session
 
 
+AT = "2026-11-21T14:05:09.120Z"
 HAPPENINGS: dict[SessionEvent, Callable[[Session], None]] = {
     E.AUDIO_RECEIVED: lambda session: session.receive_audio(np.zeros(512, np.float32)),
     E.FINALIZE_RECEIVED: Session.receive_finalize,
+    E.CLIENT_SILENT: Session.receive_silence,
     E.UPDATE_RECEIVED: lambda session: session.receive_update(Update(language="en")),
+    E.TIME_RECEIVED: lambda session: session.receive_time(Time(AT, audio_seconds=1.0)),
+    E.PAUSE_RECEIVED: lambda session: session.receive_pause(Pause()),
     E.STOP_RECEIVED: Session.receive_stop,
     E.CLIENT_LOST: Session.receive_loss,
     E.FINISHED: lambda session: session.finish(make_result(session.transcript, {}).final),
@@ -240,6 +252,26 @@ def test_finalize_before_any_audio_is_answered() -> None:
     assert session.state is S.OPEN
 
 
+def test_silence_in_mid_speech_commits_what_was_heard_unanswered_and_the_session_goes_on() -> None:
+    script = spoken("one two three four five six seven eight", 0.0)
+    audio = audio_of(script, samples(4.0))
+    session = new_session()
+    driver = Driver(session, ScriptedRecognizer(script))
+    driver.hear(audio[: samples(1.2)])
+    session.receive_silence()
+    driver.work()
+    assert session.transcript.text == " one two three four"
+    before = session.messages()
+    assert [m.text for m in before if isinstance(m, UtteranceMessage)] == ["one two three four"]
+    session.receive_silence()
+    assert session.messages() == []
+    driver.hear(audio[samples(1.2) :])
+    session.receive_stop()
+    driver.work()
+    assert session.transcript.text == " one two three four five six seven eight"
+    assert not any(isinstance(message, Finalized) for message in [*before, *session.messages()])
+
+
 def test_settings_change_behind_the_audio_that_came_before_them() -> None:
     script = spoken("one two three four five six seven eight", 0.0)
     audio = audio_of(script, samples(4.0))
@@ -269,6 +301,30 @@ def test_an_update_of_nothing_is_answered_with_what_is_in_force() -> None:
         Updated(2, 0.0, "de", ("de", "en"), ("a", "b"), True),
         Updated(3, 0.0, None, (), ("a", "b"), True),
     ]
+
+
+def test_a_pause_commits_what_was_said_before_it_and_closes_the_utterance() -> None:
+    script = spoken("one two three four five six seven eight", 0.0)
+    audio = audio_of(script, samples(4.0))
+    session = new_session()
+    driver = Driver(session, ScriptedRecognizer(script))
+    session.receive_audio(audio[: samples(1.5)])
+    session.receive_pause(Pause())
+    driver.work()
+    told = session.messages()
+    assert [type(message) for message in told[-3:]] == [UtteranceMessage, Speech, Paused]
+    assert told[-1] == Paused(session.transcript.last_seq, 1.5, True)
+    assert session.transcript.is_paused
+    before = session.transcript.text
+    assert before.startswith(" one two three four")
+    session.receive_pause(Pause(paused=False))
+    assert session.messages() == [Paused(session.transcript.last_seq, 1.5, False)]
+    driver.hear(audio[samples(1.5) :])
+    session.receive_stop()
+    driver.work()
+    assert session.transcript.text.startswith(before)
+    assert session.transcript.text.endswith(" seven eight")
+    assert not session.transcript.is_paused
 
 
 def test_each_of_two_finalizes_is_answered_and_nothing_is_committed_twice() -> None:
@@ -501,3 +557,62 @@ def test_a_recogniser_that_reads_well_loses_and_doubles_no_word_under_any_settin
     session.receive_stop()
     driver.work()
     assert session.transcript.text == "".join(word.text for word in script)
+
+
+# What the client's clock says ---------------------------------------------------------------------------
+
+
+def test_positions_are_taken_in_seconds_or_in_samples_of_the_client_s_own_rate() -> None:
+    session = new_session(audio=AudioFormat("mulaw", 8000, 2))
+    session.receive_time(Time("2026-11-21T14:05:09.000Z", audio_seconds=0.5))
+    session.receive_time(Time("2026-11-21T14:05:21.000Z", sample=100_000))
+    # The recording pauses: the same position, later.
+    session.receive_time(Time("2026-11-21T15:00:00.000Z", sample=100_000))
+    assert session.messages() == [
+        Timed(1, 0.5, "2026-11-21T14:05:09.000Z"),
+        Timed(2, 12.5, "2026-11-21T14:05:21.000Z"),
+        Timed(3, 12.5, "2026-11-21T15:00:00.000Z"),
+    ]
+    assert session.transcript.clock[1:] == (
+        ClockPoint(12.5, "2026-11-21T14:05:21.000Z"),
+        ClockPoint(12.5, "2026-11-21T15:00:00.000Z"),
+    )
+    assert make_result(session.transcript, {}).final.clock == session.transcript.copy().clock
+
+
+def test_samples_of_a_container_cannot_be_counted() -> None:
+    session = new_session(audio=AudioFormat("container"))
+    with pytest.raises(ClientError, match="container") as refusal:
+        session.receive_time(Time(AT, sample=0))
+    assert (refusal.value.code, refusal.value.close_code) == ("bad_message", 1007)
+    session.receive_time(Time(AT, audio_seconds=2.0))
+    assert session.messages() == [Timed(1, 2.0, AT)]
+
+
+@pytest.mark.parametrize(
+    ("next_time", "reason"),
+    [
+        (
+            Time("2026-11-21T14:05:30.000Z", audio_seconds=9.999),
+            "9.999 s is not taken: that of 10 s is known",
+        ),
+        (Time("2026-11-21T14:05:08.999Z", audio_seconds=12.0), "it was 2026-11-21T14:05:09.120Z at 10 s"),
+    ],
+)
+def test_a_time_that_goes_back_is_passed_over_and_no_talk_ends_for_it(next_time: Time, reason: str) -> None:
+    session = new_session()
+    session.receive_time(Time(AT, audio_seconds=10.0))
+    session.receive_time(next_time)
+    _, notice = session.messages()
+    assert isinstance(notice, Notice) and notice.code == "time_refused" and reason in notice.message
+    session.receive_time(Time(AT, audio_seconds=12.0))
+    assert session.messages() == [Timed(2, 12.0, AT)]
+
+
+def test_of_times_without_end_so_many_are_taken() -> None:
+    session = new_session()
+    for position in range(MOST_POINTS + 2):
+        session.receive_time(Time(AT, audio_seconds=position))
+    said = session.messages()
+    assert [type(m) for m in said] == [Timed] * MOST_POINTS + [Notice] * 2
+    assert len(session.transcript.clock) == MOST_POINTS

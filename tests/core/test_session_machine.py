@@ -35,6 +35,7 @@ COURSE = (S.OPEN, S.STREAMING, S.DRAINING, S.FINALIZING, S.DONE)
 WHEN = {
     "audio": {S.OPEN, S.STREAMING},
     "finalize": {S.OPEN, S.STREAMING},
+    "silence": {S.OPEN, S.STREAMING},
     "stop": {S.OPEN, S.STREAMING},
     "lost": set(S),
     "finished": {S.FINALIZING},
@@ -129,6 +130,10 @@ class SessionMachine(RuleBasedStateMachine):
     @rule()
     def finalize(self) -> None:
         self.finalizes += self.happens("finalize", self.session.receive_finalize)
+
+    @rule()
+    def falls_silent(self) -> None:
+        self.happens("silence", self.session.receive_silence)
 
     @precondition(lambda self: self.steps_to_end <= 0)
     @rule()

@@ -15,6 +15,7 @@ from live_asr.core.messages import (
     KEPT,
     Label,
     Partial,
+    Pause,
     ServerMessage,
     Start,
     Stopped,
@@ -143,6 +144,20 @@ def test_settings_that_changed_hold_for_the_next_server() -> None:
     assert stopped.text.split() == [word.text.strip() for word in MONOLOGUE]
     (updated,) = life.session.transcript.updates
     assert (updated.language, updated.languages, updated.interim) == ("en", ("en", "de"), False)
+
+
+def test_a_session_that_is_paused_is_paused_for_the_next_server_too() -> None:
+    life = Life(MONOLOGUE, MONOLOGUE_AUDIO)
+    life.hear_until(samples(8.0))
+    life.session.receive_pause(Pause())
+    life.hear_until(samples(8.0) + 1)
+    life.die()
+    assert life.session.transcript.is_paused
+    life.session.receive_pause(Pause(paused=False))
+    stopped = life.end()[-1]
+    assert not life.session.transcript.is_paused
+    assert isinstance(stopped, Stopped)
+    assert stopped.text.split() == [word.text.strip() for word in MONOLOGUE]
 
 
 def test_audio_that_is_heard_again_is_not_counted_twice() -> None:

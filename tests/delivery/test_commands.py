@@ -88,7 +88,7 @@ def test_dead_shows_what_was_given_up_and_how_to_have_it_tried_again(
     database: Database, tmp_path: Path
 ) -> None:
     add(database, "a1", "pending", "It answered 500.")
-    assert webhooks("dead", data=tmp_path).stdout == "No delivery was given up.\n"
+    assert webhooks("dead", data=tmp_path).stdout == "No deliveries have been given up.\n"
     dead = add(database, "b2", "dead", "It answered 410: it wants no more of these.")
     shown = webhooks("dead", data=tmp_path).stdout
     assert dead.id in shown
@@ -113,7 +113,7 @@ def test_retry_of_all_that_is_dead_leaves_the_pending_ones_in_their_time(
     add(database, "c3", "pending", "no")
     assert webhooks("retry", "--all-dead", data=tmp_path).stdout == "2 due now\n"
     assert {delivery.id for delivery in database.due(time.time(), limit=9)} == wanted
-    assert webhooks("retry", "--all-dead", data=tmp_path).stdout == "No delivery was given up.\n"
+    assert webhooks("retry", "--all-dead", data=tmp_path).stdout == "No deliveries have been given up.\n"
 
 
 def test_what_cannot_be_retried_is_said_in_a_sentence(database: Database, tmp_path: Path) -> None:

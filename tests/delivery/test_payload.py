@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from live_asr.core.messages import AudioFormat, Final, FinalSegment, FinalSpeaker, Start, WireWord
+from live_asr.core.messages import AudioFormat, ClockPoint, Final, FinalSegment, FinalSpeaker, Start, WireWord
 from live_asr.core.types import Turn
 from live_asr.delivery.payload import RESERVED, webhook_body
 
@@ -37,6 +37,8 @@ FINAL = Final(
     ),
     links={},
     labels="full",
+    started_at="2026-11-21T14:05:09.164Z",
+    clock=(ClockPoint(12.5, "2026-11-21T14:05:21.730Z"),),
 )
 
 
@@ -93,6 +95,8 @@ def test_a_session_that_went_well_is_told_as_the_protocol_writes_it() -> None:
             "audioFormat": "pcm_s16le",
             "processingTime": 45.235,
             "labels": "full",
+            "startedAt": "2026-11-21T14:05:09.164Z",
+            "clock": [{"audio": 12.5, "at": "2026-11-21T14:05:21.730Z"}],
         },
     }
 

@@ -215,7 +215,7 @@ async def test_a_name_is_judged_by_the_address_it_leads_to_and_asked_for_once_a_
     async with sending(database, allow_private=False, resolve=resolve) as run:
         delivery = await run.tell("https://hooks.example.com/")
         assert delivery.state == "dead"
-        assert delivery.last_error == "The webhook's host has an address that is private."
+        assert delivery.last_error == "The URL's host has an address that is private."
         assert "10.1.2.3" not in delivery.last_error  # the inner network's names are nobody's business
         assert asked == ["hooks.example.com"]
 
@@ -258,7 +258,7 @@ async def test_what_is_no_web_address_is_dead_at_once(database: Database, url: s
     async with sending(database) as run:
         delivery = await run.tell(url)
         assert (delivery.state, delivery.attempts) == ("dead", 1)
-        assert (delivery.last_error or "").startswith("The webhook's URL")
+        assert (delivery.last_error or "").startswith("The URL")
 
 
 async def test_no_proxy_is_taken_from_the_environment(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from live_asr.core.messages import Final, FinalSegment, FinalSpeaker, Start, WireWord
+from live_asr.core.messages import ClockPoint, Final, FinalSegment, FinalSpeaker, Start, WireWord
 from live_asr.delivery.payload import webhook_body
 from live_asr.delivery.post import Patience
 from live_asr.delivery.signature import signed_headers
@@ -40,6 +40,8 @@ def test_the_payload_that_is_shown_has_the_names_and_types_of_the_one_that_is_se
         speakers=(FinalSpeaker("SPEAKER_00", (), 1.8, 1),),
         links={},
         labels="full",
+        started_at="2026-11-21T14:05:09.164Z",
+        clock=(ClockPoint(12.5, "2026-11-21T14:05:21.730Z"),),
     )
     sent = webhook_body(
         session_id="a1",

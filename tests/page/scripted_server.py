@@ -35,9 +35,14 @@ class ScriptedServer:
         self._visit = opened
         self._route: WebSocketRoute | None = None
         self.heard: list[str | bytes] = []
+        self.refuse = False
+        """Whether sockets are closed as soon as they are opened: nobody is there."""
         opened.page.route_web_socket(re.compile("/v1/stream$"), self._connected)
 
     def _connected(self, route: WebSocketRoute) -> None:
+        if self.refuse:
+            route.close(code=1012)
+            return
         self._route = route
         route.on_message(lambda message: self.heard.append(message))
 
@@ -68,11 +73,13 @@ class ScriptedServer:
         self.heard.clear()
         self.greet(received_bytes, last_seq)
 
-    def greet(self, received_bytes: int = 0, last_seq: int = 0, window_bytes: int = 2**20) -> None:
+    def greet(
+        self, received_bytes: int = 0, last_seq: int = 0, window_bytes: int = 2**20, session: str = "abc"
+    ) -> None:
         """Answer that the session is open."""
         self.say(
             type="ready",
-            session="abc",
+            session=session,
             token="t",
             received_bytes=received_bytes,
             last_seq=last_seq,
@@ -133,7 +140,7 @@ class ScriptedServer:
 
     def stop(self, duration: float) -> None:
         """Press Stop, and answer that every word is there."""
-        self._visit.page.get_by_role("button", name="Stop").click()
+        self._visit.stop()
         self.wait_until(lambda: '{"type":"stop"}' in self.heard)
         self.say(type="stopped", seq=1, duration=duration, text="")
 

@@ -81,7 +81,7 @@ def test_speech_becomes_captions_that_can_be_copied_and_saved(
     opened.photograph("live-dark")
     opened.wait_for("() => document.querySelector('#elapsed').textContent >= '0:31'")
 
-    page.get_by_role("button", name="Stop").click()
+    opened.stop()
     opened.expect_phase("done")
     opened.photograph("done")
     captions = opened.captions()
@@ -152,8 +152,8 @@ def test_a_file_that_is_no_recording_is_refused_in_words(
     letter = {"name": "letter.txt", "mimeType": "text/plain", "buffer": b"Dear audience, " * 500}
     opened.page.set_input_files("#recording", letter)
     opened.expect_phase("failed")
-    expect(opened.page.locator("#hero-title")).to_have_text("That did not work")
-    expect(opened.page.locator("#hero-detail")).to_contain_text("This file holds no sound that can be read.")
+    expect(opened.page.locator("#hero-title")).to_have_text("That didn't work")
+    expect(opened.page.locator("#hero-detail")).to_contain_text("This file has no sound that can be read.")
 
 
 def test_an_empty_file_is_refused_without_asking_the_server(
@@ -169,8 +169,7 @@ def test_the_keyboard_alone_starts_shows_on_stage_and_stops(
 ) -> None:
     opened = visit(talking_browser, server.url)
     page = opened.page
-    page.keyboard.press("Space")
-    opened.expect_phase("live")
+    opened.hold("Space", "() => document.body.dataset.phase === 'live'")
     opened.wait_for("() => document.querySelector('#transcript .committed')")
     page.keyboard.press("f")
     expect(page.locator("#stage")).to_be_visible()
@@ -179,7 +178,12 @@ def test_the_keyboard_alone_starts_shows_on_stage_and_stops(
     opened.photograph("stage")
     page.keyboard.press("Escape")
     expect(page.locator("#stage")).to_be_hidden()
-    page.keyboard.press("Space")
+    page.locator("#start").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Keep going")).to_be_focused()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
     opened.expect_phase("done")
 
 
@@ -199,7 +203,7 @@ def test_another_microphone_is_taken_up_within_the_session_and_remembered(
     assert page.evaluate("tracks[0].getSettings().deviceId") == other
     before = page.locator("#elapsed").text_content()
     opened.wait_for("(before) => document.querySelector('#elapsed').textContent > before", before)
-    page.get_by_role("button", name="Stop").click()
+    opened.stop()
     opened.expect_phase("done")
     page.reload()
     opened.wait_for("(other) => document.getElementById('microphone').value === other", other)
@@ -215,5 +219,5 @@ def test_captions_fit_a_phone_while_they_run(
     opened.wait_for("() => document.querySelector('#transcript .committed')")
     opened.photograph("phone-live")
     assert opened.page.evaluate("document.documentElement.scrollWidth") == 375
-    opened.page.get_by_role("button", name="Stop").click()
+    opened.stop()
     expect(opened.page.locator("#phase")).to_have_text("Done", timeout=WORKING)

@@ -113,7 +113,7 @@ def test_silence_is_counted_in_seconds_of_sound_and_ended_by_any_sound(page: Pag
 
 def test_a_server_that_says_nothing_for_long_is_mentioned_until_it_speaks(page: Page) -> None:
     sound = {"type": "page.sound_captured", "duration": 1.0, "level": 0.1}
-    assert "No answer from the server for 7 s" in reduced(page, *LIVE, *[sound] * 7)["words"]["detail"]
+    assert "The server hasn't answered for 7 s" in reduced(page, *LIVE, *[sound] * 7)["words"]["detail"]
     ack = {"type": "ack", "bytes": 1}
     assert reduced(page, *LIVE, *[sound] * 7, ack)["words"]["detail"] == ""
 
@@ -126,7 +126,7 @@ def test_sound_that_had_to_be_left_out_is_admitted(page: Page) -> None:
     for n in range(len(LIVE) + 3, len(story) + 1):
         words = reduced(page, *story[:n])["words"]
         assert "1.5 s of sound had to be left out" in words["detail"]
-    assert (words["title"], words["tone"]) == ("Done, in part", "bad")
+    assert (words["title"], words["tone"]) == ("Done, with gaps", "bad")
 
 
 def test_an_interrupted_connection_is_said_to_lose_nothing_until_it_is_back(page: Page) -> None:
@@ -162,7 +162,7 @@ def test_a_full_server_counts_down_from_what_it_said(page: Page) -> None:
     second = {"type": "page.second_passed"}
     assert reduced(page, ASKED, OPENED, full)["retryIn"] == 5
     state = reduced(page, ASKED, OPENED, full, second, second)
-    assert state["words"]["detail"] == "All places are taken. Trying again in 3 s."
+    assert state["words"]["detail"] == "The server is at capacity. Trying again in 3 s."
 
 
 def test_a_notice_is_kept_once_and_can_be_dismissed(page: Page) -> None:
@@ -241,3 +241,129 @@ def test_the_clock_of_a_recording_shows_what_is_done_of_what_has_arrived(page: P
     state = reduced(page, file, READY, lag)
     assert (state["clock"], state["name"]) == ("0:05 / 1:05", "the.talk")
     assert reduced(page, file, READY, {"type": "stopped", "duration": 65, "text": ""})["clock"] == "1:05"
+
+
+def test_a_session_that_follows_stands_behind_the_one_before(page: Page) -> None:
+    continued = {"isContinued": True, "place": {"utterances": 1, "seconds": 10.0, "speakers": 1}}
+    state = reduced(
+        page,
+        *LIVE,
+        commit(0, word(" said", 1, 2, "S1"), word(" before", 2, 3, "S1")),
+        {"type": "partial", "words": [word(" lost", 3, 4)]},
+        {"type": "page.session_followed"},
+        {**READY, "session": "def", **continued},
+        commit(1, word(" said", 11, 12, "S2"), word(" after", 12, 13, "S2")),
+    )
+    assert state["text"] == "Speaker 1: said before\nSpeaker 2: said after"
+    assert state["tail"] == [] and state["phase"] == "live" and not state["isReconnecting"]
+    assert state["utterances"][0]["complete"], "what the other one said is complete"
+    assert state["address"] == "/v1/sessions/def"
+    assert state["links"] == {}, "no server has all of it"
+    assert [part["address"] for part in state["parts"]] == ["/v1/sessions/abc", "/v1/sessions/def"]
+    again = reduced(page, *LIVE, commit(0, word(" gone", 1, 2)), *LIVE)
+    assert again["text"] == "", "a session that follows none begins with nothing"
+    assert len(again["parts"]) == 1
+
+
+MOVED = """async ([place, message]) => {
+    const { Placed } = await import("/web/parts.js");
+    const placed = new Placed(place);
+    return [placed.of(message), placed.after(5)];
+}"""
+
+
+def test_what_a_later_session_says_is_moved_behind_the_earlier_ones(page: Page) -> None:
+    place = {"utterances": 3, "seconds": 60.5, "speakers": 2}
+    message = {**commit(1, word(" hello", 1, 2, "S1"), word(" there", 2, 3)), "seq": 7}
+    moved, after = page.evaluate(MOVED, [place, message])
+    assert moved["utterance"] == 4 and moved["seq"] == 7
+    assert moved["words"] == [word(" hello", 61.5, 62.5, "S3"), word(" there", 62.5, 63.5)]
+    assert after == {"utterances": 5, "seconds": 65.5, "speakers": 3}
+    label, _ = page.evaluate(MOVED, [place, {"type": "label", "from": 1, "to": 2, "speaker": "S2"}])
+    assert (label["from"], label["to"], label["speaker"]) == (61.5, 62.5, "S4")
+    stopped, _ = page.evaluate(MOVED, [place, {"type": "stopped", "duration": 2}])
+    assert stopped["duration"] == 62.5
+
+
+NAMES_BY_PART = """async ([names, parts]) =>
+    (await import("/web/parts.js")).namesByPart(names, parts)"""
+
+
+def test_names_reach_each_session_under_its_own_labels(page: Page) -> None:
+    parts = [
+        {"address": "/a", "utterances": 0, "seconds": 0, "speakers": 0, "finals": 0},
+        {"address": "/b", "utterances": 4, "seconds": 9, "speakers": 2, "finals": 2},
+    ]
+    names = {"S1": "Anna", "S3": "Ben", "SPEAKER_01": "Carl", "SPEAKER_02": "Dora"}
+    assert page.evaluate(NAMES_BY_PART, [names, parts]) == [
+        {"address": "/a", "names": {"S1": "Anna", "SPEAKER_01": "Carl"}},
+        {"address": "/b", "names": {"S1": "Ben", "SPEAKER_00": "Dora"}},
+    ]
+    alone = [{"address": "/a", "utterances": 0, "seconds": 0, "speakers": 0}]
+    assert page.evaluate(NAMES_BY_PART, [names, alone]) == [{"address": "/a", "names": names}]
+
+
+def test_a_session_without_a_result_keeps_what_was_heard_live_among_the_others(page: Page) -> None:
+    continued = {"isContinued": True, "place": {"utterances": 1, "seconds": 10.0, "speakers": 1}}
+    final = {
+        "type": "final",
+        "revision": 1,
+        "duration": 5.0,
+        "labels": "full",
+        "segments": [
+            {
+                "start": 1.0,
+                "end": 2.0,
+                "speaker": "SPEAKER_00",
+                "text": "After.",
+                "words": [word(" After.", 1.0, 2.0, "SPEAKER_00")],
+            }
+        ],
+        "speakers": [{"label": "SPEAKER_00", "live_labels": ["S1"], "duration": 1.0, "turns": 1}],
+    }
+    state = reduced(
+        page,
+        *LIVE,
+        commit(0, word(" Before.", 1, 2, "S1")),
+        {"type": "page.session_followed"},
+        {**READY, "session": "def", **continued},
+        commit(1, word(" after", 11, 12, "S2")),
+        {"type": "stopped", "duration": 15.0},
+        {"type": "page.concluded", "finals": [None, final]},
+    )
+    assert state["phase"] == "done" and state["duration"] == 15.0
+    assert state["text"] == "Speaker 1: Before.\nSpeaker 2: After."
+    assert state["shown"][1]["words"][0]["start"] == 11.0
+    live = {one["label"]: one["live_labels"] for one in state["cast"]["speakers"]}
+    assert live == {"SPEAKER_00": ["S1"], "SPEAKER_01": ["S2"]}
+
+
+@pytest.mark.parametrize(
+    ("message", "detail"),
+    [
+        ({"type": "page.microphone_lost"}, "The microphone is gone: plug it in again or choose another."),
+        (
+            {"type": "page.sound_slept", "isAsleep": True},
+            "The browser has put the sound to sleep: click anywhere to go on.",
+        ),
+    ],
+)
+def test_a_page_that_hears_nothing_says_why_whatever_else_there_is_to_say(
+    page: Page, message: dict[str, Any], detail: str
+) -> None:
+    for before in (
+        [],
+        [{"type": "page.connection_interrupted"}],
+        [{"type": "page.sound_dropped", "duration": 3}],
+    ):
+        state = reduced(page, *LIVE, *before, message)
+        assert state["words"]["detail"] == detail
+        assert state["hearing"] == "No sound"
+
+
+def test_seconds_in_which_nothing_could_be_heard_are_summed_up_in_the_end(page: Page) -> None:
+    missed = [{"type": "page.sound_missed", "duration": 150.2}, {"type": "page.sound_missed", "duration": 50}]
+    said = commit(0, word(" hello", 1, 2))
+    final = {"type": "final", "duration": 20, "segments": [], "speakers": []}
+    state = reduced(page, *LIVE, said, *missed, {"type": "stopped", "duration": 20}, final)
+    assert "The microphone was off for 3 min 20 s of it." in state["words"]["detail"]

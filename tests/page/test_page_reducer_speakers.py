@@ -90,11 +90,11 @@ def test_who_spoke_when_can_be_fetched_once_somebody_is_known(page: Page) -> Non
     ("stage", "said"),
     [
         ("loading", "Finding out who spoke: getting ready."),
-        ("segmentation", "Finding out who spoke: where each turn begins and ends, 42 %."),
-        ("embeddings", "Finding out who spoke: what each voice sounds like, 42 %."),
-        ("clustering", "Finding out who spoke: which voices are the same, 42 %."),
-        ("recognition", "Writing the words once more, with all of it heard, 42 %."),
-        ("constructor", "Finding out who spoke, 42 %."),
+        ("segmentation", "Finding out who spoke: where each turn begins and ends, 42%."),
+        ("embeddings", "Finding out who spoke: what each voice sounds like, 42%."),
+        ("clustering", "Finding out who spoke: which voices are the same, 42%."),
+        ("recognition", "Transcribing again, with the whole recording to go by, 42%."),
+        ("constructor", "Finding out who spoke, 42%."),
     ],
 )
 def test_each_stage_of_the_full_pass_has_words(page: Page, stage: str, said: str) -> None:
@@ -104,7 +104,7 @@ def test_each_stage_of_the_full_pass_has_words(page: Page, stage: str, said: str
 
 
 def test_before_the_full_pass_says_anything_the_page_says_what_it_is_for(page: Page) -> None:
-    assert reduced(page, *LIVE, HEARD, STOP)["words"]["detail"] == "Writing the last words."
+    assert reduced(page, *LIVE, HEARD, STOP)["words"]["detail"] == "Finishing the last words."
     assert reduced(page, *LIVE, HEARD, STOP, STOPPED)["words"]["detail"] == "Finding out who spoke."
     nobody = commit(0, word(" One", 0, 1))
     assert reduced(page, *LIVE, nobody, STOP, STOPPED)["words"]["detail"] == "Going over it once more."
@@ -137,7 +137,7 @@ def test_the_final_text_stays_while_a_new_session_is_being_opened(page: Page) ->
 
 def test_labels_heard_live_only_are_called_so(page: Page) -> None:
     state = reduced(page, *LIVE, HEARD, STOP, STOPPED, {**BOTH, "labels": "live"})
-    assert "Speakers as heard live: the full pass failed." in state["words"]["detail"]
+    assert "The full pass failed: the speakers are as heard live." in state["words"]["detail"]
     assert "as heard live" not in reduced(page, *LIVE, HEARD, STOP, STOPPED, BOTH)["words"]["detail"]
 
 

@@ -70,7 +70,7 @@ def test_a_stop_that_the_server_may_have_missed_is_said_again(
     talking_browser: Browser, server: Server, visit: OpenPage
 ) -> None:
     opened, scripted = opened_session(talking_browser, server, visit)
-    opened.page.get_by_role("button", name="Stop").click()
+    opened.stop()
     scripted.wait_until(lambda: '{"type":"stop"}' in scripted.heard)
     received_bytes = scripted.heard_bytes
     scripted.lose()
@@ -179,7 +179,7 @@ def test_a_line_that_is_cut_in_mid_speech_costs_no_word_no_colour_and_no_name(
             between.accept(True)
             expect(page.locator("#phase")).to_have_text("Live", timeout=20_000)
         spoken(31)
-        page.get_by_role("button", name="Stop").click()
+        opened.stop()
         opened.expect_phase("done")
         assert page.locator("#save-menu > [data-format=json]").get_attribute("href") == address
         record = page.request.get(f"{waiting.url}{address}?revision=0").json()

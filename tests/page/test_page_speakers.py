@@ -245,7 +245,7 @@ def test_a_name_that_the_server_does_not_keep_is_in_what_is_saved_all_the_same(
     page.locator("#transcript .speaker").first.click()
     page.keyboard.type("Ada")
     page.keyboard.press("Enter")
-    expect(page.locator(".notice")).to_contain_text("could not keep the name")
+    expect(page.locator(".notice")).to_contain_text("couldn't save the name")
     page.get_by_role("button", name="Save").click()
     with page.expect_download() as download:
         page.locator("#save-menu > [data-format=txt]").click()
@@ -284,7 +284,7 @@ def test_the_full_pass_shows_its_progress_and_then_who_spoke_when(
     expect(bar).to_be_visible()
     assert bar.evaluate("(bar) => bar.position") == -1, "no figure before there is one"
     scripted.say(type="progress", stage="clustering", fraction=0.625)
-    expect(page.locator("#advice")).to_have_text("Finding out who spoke: which voices are the same, 62 %.")
+    expect(page.locator("#advice")).to_have_text("Finding out who spoke: which voices are the same, 62%.")
     assert bar.evaluate("(bar) => bar.value") == 0.625
     opened.photograph("full-pass")
 
@@ -295,8 +295,8 @@ def test_the_full_pass_shows_its_progress_and_then_who_spoke_when(
     rows = page.locator("#lanes .talk")
     expect(rows).to_have_count(2)
     assert [" ".join(text.split()) for text in page.locator(".amount").all_text_contents()] == [
-        "10 s 42 %",
-        "14 s 58 %",
+        "10 s 42%",
+        "14 s 58%",
     ]
     turns = rows.first.get_by_role("group", name="Turns of Speaker 1").get_by_role("button")
     assert turns.count() == 2
@@ -388,7 +388,9 @@ def test_labels_heard_live_only_are_admitted_on_the_page(
     opened, scripted = talking(silent_browser, server, visit)
     scripted.stop(185)
     conclude(scripted, labels="live")
-    expect(opened.page.locator("#advice")).to_contain_text("Speakers as heard live: the full pass failed.")
+    expect(opened.page.locator("#advice")).to_contain_text(
+        "The full pass failed: the speakers are as heard live."
+    )
     expect(opened.page.locator("#lanes .talk")).to_have_count(2)
 
 

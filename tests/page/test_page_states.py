@@ -35,7 +35,7 @@ def test_while_the_browser_asks_the_page_says_where_to_look(
     opened = visit(talking_browser, server.url)
     opened.page.evaluate("() => { navigator.mediaDevices.getUserMedia = () => new Promise(() => {}); }")
     opened.page.get_by_role("button", name="Start").click()
-    expect_words(opened, "Asking permission", "Choose “Allow”")
+    expect_words(opened, "Asking for permission", "Choose “Allow”")
     opened.page.get_by_role("button", name="Cancel").click()
     opened.expect_phase("idle")
 
@@ -96,7 +96,7 @@ def test_silence_is_noticed_in_words_while_live(
     expect(opened.page.locator("#hearing")).to_have_text("No sound", timeout=20_000)
     expect_words(opened, "Live", "Is the microphone muted")
     opened.photograph("no-sound")
-    opened.page.get_by_role("button", name="Stop").click()
+    opened.stop()
     opened.expect_phase("done")
     expect_words(opened, "Done", "No words were recognised")
 
@@ -108,7 +108,7 @@ def test_a_language_that_the_model_lacks_is_refused_with_advice(
     opened.page.get_by_label("Spoken language").select_option("vi")
     opened.page.get_by_role("button", name="Start").click()
     opened.expect_phase("failed")
-    expect_words(opened, "That did not work", r"\w+")
+    expect_words(opened, "That didn't work", r"\w+")
     opened.photograph("failed")
 
 
@@ -122,7 +122,7 @@ def test_a_full_server_is_asked_again_until_there_is_room(
     second.expect_phase("full")
     expect_words(second, "Server full", r"Trying again in \d+ s")
     second.photograph("full")
-    first.page.get_by_role("button", name="Stop").click()
+    first.stop()
     first.expect_phase("done")
     second.expect_phase("live")
 
@@ -149,7 +149,7 @@ def test_a_lost_server_leaves_the_captions_and_says_so(
     server.process.kill()
     expect_words(opened, "Reconnecting", "Nothing is lost")
     opened.photograph("reconnecting")
-    opened.page.get_by_role("button", name="Stop").click()
+    opened.stop()
     opened.page.get_by_role("button", name="Give up").click()
     opened.expect_phase("lost")
     expect_words(opened, "Connection lost", "stays here")
@@ -163,7 +163,7 @@ def test_a_lost_server_leaves_the_captions_and_says_so(
             opened.page.locator("#save-menu > [data-format=txt]").click()
         assert unlabelled(Path(download.value.path()).read_text()) == committed
         opened.page.get_by_role("button", name="Start").click()
-        expect_words(opened, "Server not reachable", "Check that live-asr is running")
+        expect_words(opened, "Can't reach the server", "Check that live-asr is running")
 
 
 def test_a_server_that_asks_for_a_token_is_satisfied_by_the_address(
@@ -173,7 +173,7 @@ def test_a_server_that_asks_for_a_token_is_satisfied_by_the_address(
     stranger = visit(silent_browser, server.url)
     stranger.page.get_by_role("button", name="Start").click()
     stranger.expect_phase("failed")
-    expect_words(stranger, "That did not work", "#token=")
+    expect_words(stranger, "That didn't work", "#token=")
 
     guest = visit(silent_browser, f"{server.url}/#token=open-sesame")
     assert "sesame" not in guest.page.url

@@ -8,39 +8,16 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, expect
+from presenting import SPEECH, Presenter, said
 from standing_between import standing_between
 from visiting import CUT_OFF, FAINT_TEXTS, WORKING, OpenPage, Visit
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
 
 from tests.started import Server, StartServer
 
 pytest_plugins = ["browsers"]
 
-SECOND_BYTES = 32_000
-SPEECH = slice(14 * SECOND_BYTES, 22 * SECOND_BYTES)
 PHONE = {"width": 390, "height": 844}
-
-
-class Presenter:
-    """A client that speaks and waits."""
-
-    def __init__(self, socket: ClientConnection) -> None:
-        self._socket = socket
-        self._socket.send(json.dumps({"type": "start", "pace": "fast", "final_pass": False}))
-        self.session: str = json.loads(self._socket.recv())["session"]
-
-    def speak(self, audio: bytes) -> None:
-        for first in range(0, len(audio), SECOND_BYTES):
-            self._socket.send(audio[first : first + SECOND_BYTES])
-        self._until("finalize", "finalized")
-
-    def stop(self) -> None:
-        self._until("stop", "final")
-
-    def _until(self, said: str, answer: str) -> None:
-        self._socket.send(json.dumps({"type": said}))
-        while json.loads(self._socket.recv())["type"] != answer:
-            pass
 
 
 @pytest.fixture
@@ -80,7 +57,7 @@ def test_the_audience_reads_along_until_the_end(
     assert opened.page.evaluate(CUT_OFF) == []
     presenter.stop()
     expect_line(opened, "over")
-    expect(opened.page.locator("#phase")).to_have_text("Over")
+    expect(opened.page.locator("#phase")).to_have_text("Ended")
     opened.photograph(f"watch-{scheme}-over")
 
 
@@ -108,14 +85,6 @@ def recorded(opened: Visit, *messages: dict[str, Any]) -> None:
     """Answer for the server that these were said in the session `abc`."""
     body = "".join(f"data: {json.dumps(message)}\n\n" for message in messages)
     opened.page.route("**/v1/sessions/abc/events", lambda route: route.fulfill(body=body))
-
-
-def said(utterance: int, speaker: str, text: str) -> dict[str, Any]:
-    words = [
-        {"text": f" {word}", "start": 10 * utterance + n, "end": 10 * utterance + n + 1, "speaker": speaker}
-        for n, word in enumerate(text.split())
-    ]
-    return {"type": "commit", "seq": 1, "utterance": utterance, "words": words, "text": f" {text}"}
 
 
 DIALOGUE = [said(0, "S1", "And nobody could say why"), said(1, "S2", "Twice a day the sea comes up")]
@@ -164,7 +133,7 @@ def test_the_audience_sees_how_a_speaker_is_called_as_soon_as_the_presenter_says
     name = opened.page.locator("#transcript .speaker").first
     expect(name).to_have_text("Speaker 1", timeout=WORKING)
     address = f"{server.url}/v1/sessions/{presenter.session}/names"
-    assert opened.page.request.put(address, data={"S1": "Ada"}).ok
+    assert opened.page.request.put(address, data={"S1": "Ada"}, headers=presenter.key).ok
     expect(name).to_have_text("Ada")
     opened.page.goto(f"{server.url}/overlay/{presenter.session}")
     expect(name).to_have_text("Ada")
@@ -177,7 +146,8 @@ def test_what_is_erased_is_erased_for_the_audience_too(
     presenter.speak(sample_pcm[SPEECH])
     opened = visit(browser, f"{server.url}/watch/{presenter.session}")
     expect(opened.page.locator("#transcript")).to_contain_text("Chicago", timeout=WORKING)
-    opened.page.request.delete(f"{server.url}/v1/sessions/{presenter.session}")
+    address = f"{server.url}/v1/sessions/{presenter.session}"
+    assert opened.page.request.delete(address, headers=presenter.key).ok
     expect(opened.page.locator("#phase")).to_have_text("Erased")
     expect(opened.page.locator("#hero-detail")).to_have_text("This session was erased.")
     expect(opened.page.locator("#transcript")).to_be_empty()
@@ -188,7 +158,7 @@ def test_a_session_that_there_is_not_is_said_to_be_unknown(
 ) -> None:
     opened = visit(browser, f"{server.url}/watch/{'0' * 24}", tolerated=("Failed to load resource",))
     expect_line(opened, "unknown")
-    expect(opened.page.locator("#hero-detail")).to_contain_text("no such session")
+    expect(opened.page.locator("#hero-detail")).to_contain_text("doesn't exist")
 
 
 ANSWERED_IN_VAIN = """window.asked_at = [];
@@ -219,7 +189,7 @@ def test_a_presenter_shares_a_link_that_lets_others_watch_and_nothing_else(
     opened.start()
     opened.page.get_by_role("button", name="Share").click()
     expect(opened.page.locator("#share-code")).to_be_visible()
-    expect(opened.page.locator("#share-here")).to_contain_text("Only this computer")
+    expect(opened.page.locator("#share-here")).to_contain_text("only on this computer")
     link = opened.page.locator("#share-link").input_value()
     assert link.startswith(f"{server.url}/watch/")
     assert "sesame" not in link

@@ -78,6 +78,17 @@ class Visit:
         self.page.get_by_role("button", name="Start").click()
         self.expect_phase("live")
 
+    def stop(self) -> None:
+        """Press Stop, and say that it is meant."""
+        self.page.get_by_role("button", name="Stop").click()
+        self.page.get_by_role("dialog", name="Stop the captions?").get_by_role("button", name="Stop").click()
+
+    def hold(self, key: str, until: str) -> None:
+        """Hold a key down until this JavaScript function returns something true."""
+        self.page.keyboard.down(key)
+        self.wait_for(until)
+        self.page.keyboard.up(key)
+
     def expect_phase(self, phase: str) -> None:
         """Wait until the page is in this state."""
         expect(self.page.locator("body")).to_have_attribute("data-phase", phase, timeout=WORKING)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import time
+import wave
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,7 +15,7 @@ import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-PATIENCE = 60.0
+PATIENCE = 240.0
 """Seconds to wait for something that must come; nothing is asserted about how fast it does."""
 
 Message = dict[str, Any]
@@ -101,6 +103,12 @@ class Caller:
         return final
 
     @property
+    def key(self) -> dict[str, str]:
+        """The header that lets its sender change the session."""
+        token = next(message["token"] for message in self.heard if message["type"] == "ready")
+        return {"Authorization": f"Bearer {token}"}
+
+    @property
     def close_code(self) -> int | None:
         """The code that the connection was closed with."""
         return self.socket.close_code
@@ -154,6 +162,27 @@ async def call(url: str, **options: Any) -> AsyncIterator[Caller]:
             yield caller
         finally:
             await caller.leave()
+
+
+async def recite(url: str, recording: bytes, /, **start: Any) -> Caller:
+    """Send a recording as fast as it is taken, and return what was heard."""
+    async with call(url) as caller:
+        ready = await caller.start(**{"pace": "fast", **start})
+        assert ready["type"] == "ready", ready
+        await caller.send(recording)
+        await caller.finished()
+    return caller
+
+
+def wav(pcm: bytes) -> bytes:
+    """Return `pcm_s16le` at 16 kHz as a file."""
+    out = io.BytesIO()
+    with wave.open(out, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes(pcm)
+    return out.getvalue()
 
 
 async def eventually(holds: Callable[[], bool], otherwise: Callable[[], str] = lambda: "") -> None:

@@ -127,10 +127,13 @@ async def test_a_session_that_there_is_not_has_no_viewers(server: Server) -> Non
 
 
 async def test_viewers_of_a_session_that_is_erased_are_told_so(server: Server, sample_pcm: bytes) -> None:
-    async with speaking(server.url, sample_pcm[SPEECH]) as (_, session), watch(server.url, session) as viewer:
+    async with (
+        speaking(server.url, sample_pcm[SPEECH]) as (caller, session),
+        watch(server.url, session) as viewer,
+    ):
         await viewer.until_type("commit")
         async with httpx.AsyncClient(base_url=server.url) as client:
-            assert (await client.delete(f"/v1/sessions/{session}")).status_code == 204
+            assert (await client.delete(f"/v1/sessions/{session}", headers=caller.key)).status_code == 204
             await viewer.ended()
             assert (await client.get(f"/v1/sessions/{session}/events")).status_code == 404
     assert viewer.seen[-1].message["code"] == "session_erased"
@@ -177,7 +180,7 @@ async def test_a_viewer_beyond_the_limit_is_asked_to_come_back(
 async def test_a_viewer_who_reads_nothing_is_let_go_and_holds_nobody_up(
     models_dir: Path, sample_pcm: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("live_asr.server.events.SEND_PATIENCE", 0.5)
+    monkeypatch.setattr("live_asr.server.sse.SEND_PATIENCE", 0.5)
     async with (
         small_server(tmp_path, models_dir) as served,
         speaking(served.url, sample_pcm[SPEECH]) as (caller, session),
@@ -219,9 +222,14 @@ async def test_a_token_is_asked_for_and_a_link_for_viewers_opens_one_session_alo
         assert codes == [401, 401, 200, 200]
         assert (await client.get(path, params={"token": other})).status_code == 401
         assert (await client.get(path, headers=header)).status_code == 200
-        for refused in (f"/v1/sessions/{session}", f"/v1/sessions/{session}/transcript.json"):
+        about, transcript = f"/v1/sessions/{session}", f"/v1/sessions/{session}/transcript.json"
+        for refused in (about, transcript):  # in an address it would be in logs
             assert (await client.get(refused, params={"token": "geheim-123"})).status_code == 401
-            assert (await client.get(refused, headers={"Authorization": f"Bearer {own}"})).status_code == 401
+        for token, codes in ((own, [401, 200]), (other, [401, 401])):
+            given_header = {"Authorization": f"Bearer {token}"}
+            assert [
+                (await client.get(asked, headers=given_header)).status_code for asked in (about, transcript)
+            ] == codes
     log = server.log.read_text()
     assert "/events?token=********" in log
     assert "geheim-123" not in log
@@ -237,11 +245,11 @@ async def test_viewers_are_told_how_the_speakers_are_called(server: Server, samp
         async with watch(server.url, session) as early:
             await early.until_type("commit")
             assert not any(event.message["type"] == "names" for event in early.seen)
-            await http.put(address, json={"S1": "Ada"})
+            await http.put(address, json={"S1": "Ada"}, headers=caller.key)
             assert await early.until_type("names") == naming({"S1": "Ada"})
-            await http.put(address, json={})
+            await http.put(address, json={}, headers=caller.key)
             await early.until(lambda message: message == naming({}))
-        await http.put(address, json={"S1": "Bea"})
+        await http.put(address, json={"S1": "Bea"}, headers=caller.key)
         async with watch(server.url, session) as late:
             await late.until_type("commit")
             assert late.seen[0].message == naming({"S1": "Bea"})

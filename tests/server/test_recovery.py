@@ -14,6 +14,7 @@ import httpx
 import pytest
 from talking import PATIENCE, Caller, Message, call, eventually, finished_record, likeness, plain_words
 from test_resume import check_record, record, resumed
+from watching import watch
 
 from benchmarks.cutting import proxy
 from tests.started import MODEL, Server, StartServer
@@ -79,6 +80,33 @@ async def test_settings_that_were_changed_hold_after_a_crash(
         await second.finished()
         assert second.all("partial") == []
     check_record(record(first, second))
+
+
+async def test_a_talk_that_is_paused_stays_so_after_a_crash_and_waits_for_longer_than_any_other(
+    start_server: StartServer, speech: bytes
+) -> None:
+    waits = {"LIVE_ASR_SERVER__RESUME_WINDOW": "0"}
+    server = start_server(**waits)
+    async with call(server.stream) as first:
+        ready = await first.start()
+        await first.speak(speech[: 4 * SECOND_BYTES])
+        await first.say("pause", paused=True)
+        paused = await first.until("paused")
+        assert (paused["time"], paused["paused"]) == (4.0, True)
+        server.process.kill()
+        await first.closed()
+    server.process.wait()
+    heir = start_server("--data", str(server.data), **waits)
+    async with resumed(heir.stream, ready, first.heard) as (second, again):
+        assert again["received_bytes"] == 4 * SECOND_BYTES
+        async with watch(heir.url, ready["session"]) as viewer:
+            await viewer.until(lambda m: m["type"] == "paused" and m["paused"])
+            await second.say("pause", paused=False)
+            await viewer.until(lambda m: m["type"] == "paused" and not m["paused"])
+        await second.speak(speech[4 * SECOND_BYTES :])
+        final = await second.finished()
+    check_record(record(first, second))
+    assert final["duration"] == len(speech) / SECOND_BYTES
 
 
 async def test_a_session_that_nobody_takes_up_after_a_crash_ends_by_itself(

@@ -70,11 +70,11 @@ async def test_a_transcript_can_be_had_during_the_session_and_after(
     assert (refused.status_code, "revision 7" in refused.json()["detail"]) == (404, True)
     assert get(transcript(session, "vtt")).text.startswith("WEBVTT")
     assert "-->" in get(transcript(session, "srt")).text
-    text = re.sub(r"^SPEAKER_\d\d: ", "", get(transcript(session, "txt")).text, flags=re.MULTILINE)
+    text = re.sub(r"^Speaker \d: ", "", get(transcript(session, "txt")).text, flags=re.MULTILINE)
     assert text.split() == after["text"].split()
-    unknown = get(transcript(session, "docx"))
+    unknown = get(transcript(session, "odt"))
     assert unknown.status_code == 404
-    assert "json, vtt, srt, txt, rttm" in unknown.json()["detail"]
+    assert "json, vtt, srt, txt, rttm, docx" in unknown.json()["detail"]
 
 
 @pytest.mark.parametrize("revision", ["-1", "one", "1.5", ""])
@@ -143,12 +143,24 @@ def test_the_openapi_description_names_every_route(client: httpx.Client) -> None
         "/healthz",
         "/readyz",
         "/metrics",
+        "/v1/listen",
+        "/v1/realtime/client_secrets",
+        "/v1/realtime/transcription_sessions",
         "/v1/sessions",
         "/v1/sessions/{session_id}",
+        "/v1/sessions/{session_id}/audio",
+        "/v1/sessions/{session_id}/corrections",
         "/v1/sessions/{session_id}/events",
         "/v1/sessions/{session_id}/names",
         "/v1/sessions/{session_id}/qr.svg",
         "/v1/sessions/{session_id}/transcript.{extension}",
+        "/asr/transcribe",
+        "/asr/transcribe/stream",
+        "/health",
+        "/v1/audio/transcriptions",
+        "/v1/audio/translations",
+        "/v1/models",
+        "/v1/models/{name}",
     }
     for path in description["paths"].values():
         for operation in path.values():
@@ -178,7 +190,7 @@ def test_the_page_is_served_with_all_that_it_asks_for(client: httpx.Client) -> N
     page = client.get("/")
     assert page.headers["content-type"].startswith("text/html")
     links = [part.split('"')[0] for part in page.text.split('href="')[1:] + page.text.split('src="')[1:]]
-    own = [link for link in links if link.startswith("/web/")]
+    own = [link for link in links if link.startswith("web/")]
     assert any(link.endswith(".js") for link in own)
     assert any(link.endswith(".css") for link in own)
     for link in own:
@@ -239,7 +251,7 @@ async def test_a_server_with_a_token_and_one_place(start_server: StartServer, sa
             return error
 
     nothing = await refusal()
-    assert (nothing["code"], nothing["message"]) == ("unauthorized", "This server asks for a token.")
+    assert (nothing["code"], nothing["message"]) == ("unauthorized", "This server requires a token.")
     for wrong in ("Bearer S3cret", "Bearer ", "Basic s3cret", "s3cret", "Bearer s3cret2", "Bearer é"):
         assert (await refusal(additional_headers={"Authorization": wrong}))["code"] == "unauthorized"
     assert (await refusal(subprotocols=["live-asr.v1", "bearer.wrong"]))["code"] == "unauthorized"

@@ -87,6 +87,31 @@ async def text_of(served: Served, session: str, extension: str, **params: Any) -
     return answer.text
 
 
+async def test_a_result_above_the_bound_is_told_as_a_notice_whose_links_lead_to_it(
+    tmp_path: Path, models_dir: Path, sample_pcm: bytes
+) -> None:
+    text = " ".join(f"word{number}" for number in range(300))
+    settings = {"webhook__allow_private": True, "webhook__max_bytes": 1024}
+    full_pass = ScriptedPass(found(text, (turn(0.0, 4.0, "SPEAKER_00"),)))
+    public = {"server__public_url": "https://captions.example/talks/"}
+    async with hook() as receiver, serving(tmp_path, models_dir, full_pass, **settings, **public) as served:
+        async with call(served.stream) as caller:
+            asked = {"metadata": {"tooLarge": "mine"}, "webhook": {"url": receiver.url}}
+            session = await speak(caller, sample_pcm[SPEECH], **asked)
+            await caller.finished()
+        await receiver.arrived.wait()
+        (told,) = receiver.told
+        assert (told["sessionId"], told["status"], told["revision"]) == (session, "success", 1)
+        assert (told["transcript"], told["segments"]) == ("", [])
+        assert [speaker["aiSpeakerLabel"] for speaker in told["diarization"]] == ["SPEAKER_00"]
+        assert told["clientMetadata"] == {"tooLarge": "mine"}
+        assert told["tooLarge"]["bytes"] > 1024
+        link = told["tooLarge"]["links"]["json"]
+        assert link.startswith("https://captions.example/talks/v1/sessions/")
+        fetched = await served.http.get(link.removeprefix("https://captions.example/talks"))
+        assert fetched.json()["text"] == text
+
+
 # The whole way ------------------------------------------------------------------------------------
 
 
@@ -122,7 +147,7 @@ async def test_a_session_from_its_start_to_its_webhook_its_names_and_its_erasure
         assert (done["metadata"], done["start"]["vocabulary"]) == ({"jobId": 7}, ["Nguyễn"])
         assert receiver.url not in json.dumps(done)
         assert (done["names"], done["progress"], done["error"]) == ({}, None, None)
-        assert set(done["links"]) == {"json", "vtt", "srt", "txt", "rttm"}
+        assert set(done["links"]) == {"json", "vtt", "srt", "txt", "rttm", "docx"}
 
         await receiver.arrived.wait()
         (told,) = receiver.told
@@ -151,18 +176,18 @@ async def test_a_session_from_its_start_to_its_webhook_its_names_and_its_erasure
         # Names
         names = f"/v1/sessions/{session}/names"
         given = {"SPEAKER_00": " Anna ", "SPEAKER_01": "", "S2": "Ben"}
-        answer = await served.http.put(names, json=given)
+        answer = await served.http.put(names, json=given, headers=caller.key)
         assert (answer.status_code, answer.json()) == (200, {"names": {"SPEAKER_00": "Anna", "S2": "Ben"}})
         assert (await info(served, session))["names"] == {"SPEAKER_00": "Anna", "S2": "Ben"}
         vtt = webvtt.from_buffer(io.BytesIO((await text_of(served, session, "vtt")).encode()), "vtt")
-        assert {caption.voice for caption in vtt.captions} == {"Anna", "SPEAKER_01"}
+        assert {caption.voice for caption in vtt.captions} == {"Anna", "Speaker 2"}
         assert "Anna" not in await text_of(served, session, "rttm")
-        await served.http.put(names, json={})
+        await served.http.put(names, json={}, headers=caller.key)
         assert "Anna" not in await text_of(served, session, "txt")
 
         # Erasure
         assert served.folder(session).is_dir()
-        answer = await served.http.delete(f"/v1/sessions/{session}")
+        answer = await served.http.delete(f"/v1/sessions/{session}", headers=caller.key)
         assert (answer.status_code, answer.content) == (204, b"")
         assert not served.folder(session).exists()
         for path in ("", "/transcript.json", "/transcript.json?revision=0"):
@@ -211,7 +236,9 @@ async def test_erasing_a_session_ends_it_wherever_it_is(
         await stopped.say("stop")
         await full_pass.began.wait()
         for caller, session in zip((live, stopped), sessions, strict=True):
-            assert (await served.http.delete(f"/v1/sessions/{session}")).status_code == 204
+            assert (
+                await served.http.delete(f"/v1/sessions/{session}", headers=caller.key)
+            ).status_code == 204
             assert await caller.closed() == 1008
             assert (caller.heard[-1]["type"], caller.heard[-1]["code"]) == ("error", "session_erased")
             assert not served.folder(session).exists()
@@ -295,12 +322,13 @@ async def test_what_cannot_be_is_refused_in_a_sentence(tmp_path: Path, models_di
             session = (await caller.start())["session"]
             await caller.finished()
         for body, status, word in REFUSED_NAMES:
-            answer = await served.http.put(f"/v1/sessions/{session}/names", content=body)
+            answer = await served.http.put(f"/v1/sessions/{session}/names", content=body, headers=caller.key)
             assert answer.status_code == status, body[:60]
             detail = answer.json()["detail"]
             assert word in detail and detail.endswith("."), detail
         joined = {"SPEAKER_00": "آنا\u200cماری"}  # a joiner that its script needs
-        assert (await served.http.put(f"/v1/sessions/{session}/names", json=joined)).status_code == 200
+        answer = await served.http.put(f"/v1/sessions/{session}/names", json=joined, headers=caller.key)
+        assert answer.status_code == 200
         assert (await info(served, session))["names"] == joined
 
         for query in ("limit=0", "limit=201", "limit=x", f"before={'a' * 65}"):

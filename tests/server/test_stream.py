@@ -7,7 +7,6 @@ import io
 import random
 from collections.abc import Callable
 from itertools import accumulate, pairwise
-from typing import Any
 
 import av
 import httpx
@@ -15,7 +14,7 @@ import numpy as np
 import pytest
 import soxr
 from numpy.typing import NDArray
-from talking import Caller, Message, call, likeness, plain_words
+from talking import Caller, Message, call, likeness, plain_words, recite
 
 from live_asr import __version__
 from live_asr.core.audio import alaw_table, mulaw_table
@@ -25,16 +24,6 @@ Samples = NDArray[np.float32]
 SECOND_BYTES = 32_000
 STILL_THE_SAME = 0.8
 """So many of the words must survive a telephone's encoding, or steps that came late."""
-
-
-async def recite(url: str, recording: bytes, /, **start: Any) -> Caller:
-    """Send a recording as fast as it is taken, and return what was heard."""
-    async with call(url) as caller:
-        ready = await caller.start(**{"pace": "fast", **start})
-        assert ready["type"] == "ready", ready
-        await caller.send(recording)
-        await caller.finished()
-    return caller
 
 
 @pytest.fixture(scope="module")

@@ -222,6 +222,25 @@ async def test_raw_and_contained_audio_give_the_same_samples(
     np.testing.assert_allclose(await decode(files["stereo.wav"]), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("encoding", ["pcm_s16le", "container"])
+async def test_one_channel_is_heard_alone(encoding: str, speech: Samples) -> None:
+    sides = np.stack((np.zeros_like(speech), speech), axis=1)
+    raw = (sides * 32767).astype("<i2").tobytes()
+    out = io.BytesIO()
+    with wave.open(out, "wb") as file:
+        file.setparams((2, 2, 16_000, 0, "NONE", ""))
+        file.writeframes(raw)
+    data = out.getvalue() if encoding == "container" else raw
+    left, right = [await decode(data, audio=AudioFormat(encoding, channels=2, channel=c)) for c in (0, 1)]
+    assert not left.any()
+    np.testing.assert_allclose(right, speech, atol=1e-4)
+
+
+async def test_a_channel_that_there_is_not_is_told_as_such(files: dict[str, bytes]) -> None:
+    with pytest.raises(MediaError, match="There is no channel 1"):
+        await decode(files["plain.wav"], audio=AudioFormat("container", channel=1))
+
+
 @pytest.mark.parametrize("name", sorted(set(FORMS) - {"index-last.m4a", "film.mp4"}))
 async def test_a_file_cut_off_gives_what_it_holds(
     name: str, files: dict[str, bytes], speech: Samples

@@ -40,6 +40,8 @@ async def eventually(holds: Callable[[], bool]) -> None:
 class LoadedEngine(ScriptedEngine):
     """The scripted engine as a registry wants it."""
 
+    warning = ""
+
     def __init__(self) -> None:
         super().__init__(SCRIPT)
         self.loaded = Loaded(RecognizerInfo("scripted", ("en",), "cpu", "none"), "loudness")

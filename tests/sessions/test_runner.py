@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from live_asr.core.messages import AudioFormat, Finalize, Notice, Start, Stop, encode
+from live_asr.core.messages import AudioFormat, Finalize, Notice, Pause, Start, Stop, encode
 from live_asr.core.result import make_result
 from live_asr.core.session import Session, SessionState
 from live_asr.core.types import DecodeRequest, Word, samples
@@ -121,6 +121,7 @@ async def bench(
     script: tuple[Word, ...] = SCRIPT,
     window_bytes: int = 1024 * 1024,
     resume_window: float = 0.0,
+    pause_window: float = 0.0,
     finalize: Callable[[SessionRunner], Awaitable[None]] = finalize,
 ) -> AsyncIterator[Bench]:
     store = SpoolStore(tmp_path, interval=0.01)
@@ -136,6 +137,7 @@ async def bench(
         max_unacked_bytes=window_bytes,
         finalize=finalize,
         resume_window=resume_window,
+        pause_window=pause_window,
     )
     runner.attach_spool(await store.open("a1", {}, runner.acknowledge, runner.fail, runner.release))
     bench = Bench(runner, engine, store)
@@ -493,6 +495,34 @@ async def test_a_finalize_and_a_stop_that_are_said_again_after_a_loss_end_nobody
         await desk.until("final")
     assert {"error", "finalized"}.isdisjoint(desk.types)
     assert desk.outbox.close_code == 1000
+
+
+async def test_a_paused_session_waits_longer_for_a_client_that_is_lost(tmp_path: Path) -> None:
+    async with bench(tmp_path, resume_window=0.0, pause_window=PATIENCE) as desk:
+        desk.runner.receive_audio(pcm())
+        desk.runner.receive(Pause())
+        assert (await desk.until("paused"))["paused"]
+        assert desk.text == TEXT
+        desk.runner.lose_client()
+        desk.come_back()
+        desk.runner.receive(Pause(paused=False))
+        desk.runner.receive_audio(bytes(SECOND_BYTES))
+        desk.runner.lose_client()  # nobody is waited for any more
+    assert desk.runner.session.transcript.duration_samples == samples(SECONDS + 1.0)
+    kept = [json.loads(line) for line in desk.store.messages("a1")]
+    assert [m["paused"] for m in kept if m["type"] == "paused"] == [True, False]
+
+
+async def test_audio_ends_a_pause_by_itself(tmp_path: Path) -> None:
+    audio = pcm()
+    async with bench(tmp_path) as desk:
+        desk.runner.receive_audio(audio[: 2 * SECOND_BYTES])
+        desk.runner.receive(Pause())
+        desk.runner.receive_audio(audio[2 * SECOND_BYTES :])
+        desk.runner.receive(Stop())
+    told = [m for m in desk.heard if m["type"] == "paused"]
+    assert [(m["time"], m["paused"]) for m in told] == [(2.0, True), (2.0, False)]
+    assert desk.text.split()[-1] == "ten"
 
 
 async def test_a_client_that_comes_back_too_late_is_told_so_and_hears_the_end(tmp_path: Path) -> None:

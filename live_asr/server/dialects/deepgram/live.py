@@ -1,0 +1,226 @@
+"""Deepgram's WebSocket `/v1/listen`: audio in, results while it is spoken.
+
+The socket is read whatever the recogniser does: a file that is sent as fast as the socket takes it waits on
+disk, `MOST_AHEAD` seconds of it at most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+import orjson
+from fastapi import WebSocket
+from starlette.websockets import WebSocketState
+
+from live_asr.core.fields import parse_json
+from live_asr.core.messages import Finalize, Stop, Stopped, Update, Updated, client_from_dict
+from live_asr.errors import ClientError, LiveAsrError
+from live_asr.server.access import api_key, check_key, check_origin
+from live_asr.server.dialects.deepgram.parameters import Asked, read_keyterms, read_query
+from live_asr.server.dialects.deepgram.refusals import close_of, refusal, told, warning_headers
+from live_asr.server.dialects.deepgram.results import Channel, Request
+from live_asr.server.dialects.link import Link, linked
+from live_asr.server.dialects.pacing import first_items, most_ahead_bytes, rate_of
+from live_asr.server.dialects.together import together
+from live_asr.server.sockets import GONE, close, receive, send
+from live_asr.server.state import ServerState
+
+log = logging.getLogger(__name__)
+
+IDLE_PATIENCE = 10.0
+"""Seconds that a client may say nothing for while nothing is said to it; `KeepAlive` counts."""
+CONTROLS = ("KeepAlive", "Finalize", "CloseStream", "Configure")
+
+Frame = bytes | Mapping[str, Any]
+CLOSE_STREAM: Mapping[str, Any] = {"type": "CloseStream"}
+
+
+class Conversation:
+    """One connection from its handshake to its close."""
+
+    def __init__(self, socket: WebSocket, state: ServerState) -> None:
+        self._socket = socket
+        self._state = state
+        self._links: list[Link] = []
+        self._channels: list[Channel] = []
+        self._is_closing = False
+        """Whether the client has said that no audio follows."""
+        self._stopped = 0
+        self._moved = 0.0
+        """When either side last said something."""
+
+    async def run(self) -> None:
+        """Serve the connection. Never raises: a broken peer is nobody else's trouble."""
+        request: Request | None = None
+        try:
+            asked, request = self._admitted()
+            await self._accept(asked, request)
+            await self._serve(asked, request)
+        except LiveAsrError as error:
+            self._state.metrics.refused.labels(error.code).inc()
+            await self._refuse(error, request)
+        except (TimeoutError, *GONE) as error:
+            log.debug("a client of /v1/listen went away: %s", error)
+        except Exception:  # our fault; the client is told so rather than left with a closed socket
+            log.exception("a client of /v1/listen could not be served")
+            await self._refuse(LiveAsrError("Something went wrong in the server."), request)
+
+    # Before the first audio --------------------------------------------------------------------------
+
+    def _admitted(self) -> tuple[Asked, Request]:
+        """Read what is asked for. Raises LiveAsrError for what cannot be had, or not now."""
+        settings, registry = self._state.settings.server, self._state.registry
+        check_origin(self._socket, settings)
+        check_key(api_key(self._socket), settings)
+        asked = read_query(self._socket.query_params.multi_items(), is_live=True)
+        loaded = registry.admit(asked.start, asked.channels)
+        return asked, Request(loaded)
+
+    async def _accept(self, asked: Asked, request: Request) -> None:
+        offered = self._socket.scope.get("subprotocols", [])
+        headers = warning_headers(request.id, asked.warnings)
+        await self._socket.accept(
+            subprotocol=offered[0] if offered else None,
+            headers=[(name.encode(), value.encode()) for name, value in headers.items()],
+        )
+        self._touch()
+
+    def _touch(self) -> None:
+        self._moved = asyncio.get_running_loop().time()
+
+    async def _frame(self) -> Frame:
+        """Return the next audio or control message; what is neither is answered, and passed over."""
+        while True:
+            frame = await receive(self._socket)
+            self._touch()
+            if isinstance(frame, bytes):
+                return frame or CLOSE_STREAM  # as Deepgram takes it
+            try:
+                message = parse_json(frame)
+            except ClientError as error:
+                await self._say(_schema_error(error.message, frame))
+                continue
+            if isinstance(message, Mapping) and message.get("type") in CONTROLS:
+                return message
+            await self._say(_schema_error(f"`type` must be one of {', '.join(CONTROLS)}.", frame))
+
+    # The session -------------------------------------------------------------------------------------
+
+    async def _serve(self, asked: Asked, request: Request) -> None:
+        await together([self._hear_and_tell(asked, request)], self._watch_idle())
+
+    async def _watch_idle(self) -> None:
+        """Raise once nobody has said anything for too long."""
+        loop = asyncio.get_running_loop()
+        while True:
+            if self._is_closing:
+                self._touch()
+            left = self._moved + IDLE_PATIENCE - loop.time()
+            if left <= 0:
+                raise ClientError(
+                    "idle",
+                    f"Neither audio nor a message came for {IDLE_PATIENCE:g} seconds.",
+                    'Send {"type": "KeepAlive"} while there is no audio.',
+                    close_code=1011,
+                )
+            await asyncio.sleep(left)
+
+    async def _hear_and_tell(self, asked: Asked, request: Request) -> None:
+        rate = rate_of(asked.start.audio)
+        frames, is_file = await first_items(
+            self._frame,
+            lambda frame: len(frame) / rate if isinstance(frame, bytes) else 0.0,
+            lambda frame: not isinstance(frame, bytes) and frame["type"] == "CloseStream",
+        )
+        most = most_ahead_bytes(asked.start.audio)
+        async with contextlib.AsyncExitStack() as stack:
+            for index, start in enumerate(asked.starts):
+                start = replace(start, pace="fast" if is_file else "realtime")
+                link = await stack.enter_async_context(
+                    linked(self._state.registry, start, most_ahead_bytes=most)
+                )
+                self._links.append(link)
+                self._channels.append(Channel(request, asked, index))
+            telling = [
+                self._tell(link, channel, asked, request)
+                for link, channel in zip(self._links, self._channels, strict=True)
+            ]
+            await together(telling, self._read_all(frames, request))
+
+    async def _read_all(self, frames: list[Frame], request: Request) -> None:
+        """Hand on what the client sends, until it is gone."""
+        for frame in frames:
+            await self._take(frame, request)
+        while True:
+            await self._take(await self._frame(), request)
+
+    async def _take(self, frame: Frame, request: Request) -> None:
+        if self._is_closing:
+            return  # what comes behind `CloseStream` is not heard
+        if isinstance(frame, bytes):
+            request.digest.update(frame)
+            for link in self._links:
+                await link.send(frame)
+        elif frame["type"] == "CloseStream":
+            self._is_closing = True
+            for link in self._links:
+                link.control(Stop())
+        elif frame["type"] == "Finalize":
+            for link, channel in zip(self._links, self._channels, strict=True):
+                channel.finalize()
+                link.control(Finalize())
+        elif frame["type"] == "Configure":
+            await self._configure(frame, request)
+
+    async def _configure(self, message: Mapping[str, Any], request: Request) -> None:
+        try:
+            update = client_from_dict({"type": "update", "vocabulary": read_keyterms(message)})
+        except ClientError as error:
+            code = "CONFIGURE_INTERNAL_ERROR"
+            refused = {"type": "ConfigureFailure", "request_id": request.id, "code": code}
+            await self._say({**refused, "description": error.message})
+            return
+        assert isinstance(update, Update), "its type says so"
+        for link in self._links:
+            link.control(update)
+
+    async def _tell(self, link: Link, channel: Channel, asked: Asked, request: Request) -> None:
+        """Say what one session says; the last one to stop says what was heard of all."""
+        async for message in link.messages():
+            self._touch()
+            for result in channel.apply(message):
+                await self._say(result)
+            if isinstance(message, Updated) and link is self._links[0]:
+                configured = {"type": "ConfigureSuccess", "request_id": request.id}
+                await self._say({**configured, "keyterms": list(message.vocabulary)})
+            if isinstance(message, Stopped):
+                break
+        else:
+            raise link.failure or LiveAsrError("The session ended before its time.")
+        self._stopped += 1
+        if self._stopped == len(self._links):
+            metadata = request.metadata(max(c.duration for c in self._channels), asked.channels)
+            told_of = {"warnings": list(asked.warnings)} if asked.warnings else {}
+            await self._say({"type": "Metadata", **metadata, **told_of, "session": self._links[0].id})
+            await close(self._socket, 1000)
+
+    async def _say(self, message: Mapping[str, Any]) -> None:
+        await send(self._socket, orjson.dumps(message))
+
+    async def _refuse(self, error: LiveAsrError, request: Request | None) -> None:
+        with contextlib.suppress(TimeoutError, *GONE):
+            if request is None or self._socket.application_state is WebSocketState.CONNECTING:
+                await self._socket.send_denial_response(refusal(error, str(uuid4())))
+                return
+            await self._say(told(error, request.id))
+        await close(self._socket, *close_of(error))
+
+
+def _schema_error(description: str, frame: str) -> dict[str, Any]:
+    return {"type": "Error", "variant": "SchemaError", "description": description, "message": frame[:200]}

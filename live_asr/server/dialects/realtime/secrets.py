@@ -1,0 +1,66 @@
+"""The requests for a key that opens a Realtime session for a while."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.responses import JSONResponse
+
+from live_asr.core.fields import describe, parse_json
+from live_asr.errors import ClientError, LiveAsrError
+from live_asr.server.access import api_key, check_key
+from live_asr.server.dialects.realtime.errors import refusal
+from live_asr.server.dialects.realtime.settings import BadRequest, SessionSettings
+from live_asr.server.state import ServerState
+
+PREFIX = "ek_"
+LEAST_SECONDS, DEFAULT_SECONDS, MOST_SECONDS = 10, 600, 7200
+LARGEST_BODY_BYTES = 256 * 1024
+
+
+async def answer(request: Request, state: ServerState, *, is_beta: bool = False) -> Response:
+    """Make a key, for whoever has the server's token."""
+    try:
+        check_key(api_key(request), state.settings.server)
+        given = await _body(request)
+        session = given if is_beta else given.get("session") or {}
+        settings = SessionSettings().changed(session)
+        key, expires_at = state.client_secrets.make(PREFIX, session, _seconds(given.get("expires_after")))
+        session_id = f"sess_{secrets.token_hex(12)}"
+        if is_beta:
+            shown = settings.shown_as_beta(session_id)
+            return JSONResponse({**shown, "client_secret": {"value": key, "expires_at": expires_at}})
+        shown = {**settings.shown(session_id), "expires_at": expires_at}
+        return JSONResponse({"value": key, "expires_at": expires_at, "session": shown})
+    except LiveAsrError as error:
+        return refusal(error)
+
+
+async def _body(request: Request) -> Mapping[str, Any]:
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > LARGEST_BODY_BYTES:
+            raise ClientError("too_large", f"The body is larger than {LARGEST_BODY_BYTES} bytes.")
+    if not body:
+        return {}
+    given = parse_json(body)
+    if not isinstance(given, Mapping):
+        raise BadRequest(f"The body must be a JSON object, not {describe(given)}.")
+    return given
+
+
+def _seconds(given: object) -> float:
+    """Read `expires_after`."""
+    if given is None:
+        return DEFAULT_SECONDS
+    seconds = given.get("seconds", DEFAULT_SECONDS) if isinstance(given, Mapping) else None
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise BadRequest("`expires_after.seconds` must be a number.", "expires_after.seconds")
+    if not LEAST_SECONDS <= seconds <= MOST_SECONDS:
+        allowed = f"from {LEAST_SECONDS} to {MOST_SECONDS}"
+        raise BadRequest(f"`expires_after.seconds` must be {allowed}.", "expires_after.seconds")
+    return seconds

@@ -1,0 +1,109 @@
+"""Forms with a file, read to disk as they come: memory does not grow with what is uploaded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
+
+from starlette.datastructures import FormData, Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from live_asr.errors import ClientError
+from live_asr.storage.files import check_room, storage_error
+
+FORM = "Send `multipart/form-data` with a `file`."
+MOST_FILES = 8
+MOST_FIELDS = 400
+FIELD_BYTES = 8 * 1024 * 1024
+"""The largest field, and what a form may hold beside its file: four samples of voices, for instance."""
+IN_MEMORY_BYTES = 1024 * 1024
+"""A file up to this size needs no disk."""
+CHECK_BYTES = 32 * 1024 * 1024
+"""After so much of a form it is looked whether the disk has room for more."""
+DISCARDED_BYTES = 64 * 1024 * 1024
+"""So much of a form that is refused is read, since many clients look at no answer before all is sent."""
+
+
+async def read_form(request: Request, folder: Path, most_bytes: int) -> FormData:
+    """Read a form; files that are not small lie in `folder`, unseen and unnamed, until it is closed.
+
+    Raises ClientError `not_a_form`, `bad_form` and `upload_too_large`, StorageError where the disk refuses or
+    has no room, and starlette's ClientDisconnect.
+    """
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        raise ClientError(
+            "not_a_form", "The request is no form.", "Send `multipart/form-data` with a `file`."
+        )
+    most_bytes += FIELD_BYTES
+    told = request.headers.get("content-length", "")
+    if told.isdecimal() and int(told) > most_bytes:
+        raise too_large(most_bytes)
+    try:
+        return await _Parser(request.headers, _bounded(request, folder, most_bytes), folder).parse()
+    except MultiPartException as error:
+        raise ClientError("bad_form", error.message, FORM) from None
+    except OSError as error:
+        raise storage_error(error) from error
+
+
+async def discard(request: Request) -> None:
+    """Read the form of a request that is refused, within reason."""
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > DISCARDED_BYTES:
+            return
+
+
+def file_of(form: FormData) -> UploadFile:
+    """Return the form's `file`. Raises ClientError `no_file` where there is none."""
+    file = form.get("file")
+    if not isinstance(file, UploadFile) or not file.size:
+        raise ClientError("no_file", "The form holds no `file`, or an empty one.", "Send audio as `file`.")
+    return file
+
+
+def too_large(most_bytes: int) -> ClientError:
+    """Return the refusal of an upload beyond the bound."""
+    return ClientError(
+        "upload_too_large",
+        f"The upload is larger than {most_bytes} bytes.",
+        "Send a compressed file, or parts; the operator can allow more by server.max_upload_bytes.",
+    )
+
+
+async def _bounded(request: Request, folder: Path, most_bytes: int) -> AsyncGenerator[bytes, None]:
+    size = checked = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > most_bytes:
+            raise too_large(most_bytes)
+        if size >= checked + CHECK_BYTES:
+            checked = size
+            await asyncio.to_thread(check_room, folder, CHECK_BYTES)
+        yield chunk
+
+
+class _Parser(MultiPartParser):
+    """Starlette's, with the files where we want them: the system's folder for such may lie in memory."""
+
+    spool_max_size = IN_MEMORY_BYTES
+
+    def __init__(self, headers: Headers, stream: AsyncGenerator[bytes, None], folder: Path) -> None:
+        super().__init__(
+            headers, stream, max_files=MOST_FILES, max_fields=MOST_FIELDS, max_part_size=FIELD_BYTES
+        )
+        self._folder = folder
+
+    def on_headers_finished(self) -> None:
+        """Begin a part."""
+        super().on_headers_finished()
+        file = self._current_part.file
+        if file is not None:
+            file.file.close()
+            spooled = SpooledTemporaryFile(max_size=self.spool_max_size, dir=str(self._folder))  # noqa: SIM115
+            file.file = spooled  # type: ignore[assignment]
+            self._files_to_close_on_error.append(spooled)

@@ -1,0 +1,285 @@
+"""Wyoming, over TCP: how Home Assistant asks for transcripts.
+
+An event is a line of JSON, then as many bytes of further JSON and of audio as it says. The protocol has no
+key and no encryption, so it is served only where the operator names a port.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import orjson
+
+from live_asr import __version__
+from live_asr.core.fields import parse_json
+from live_asr.core.messages import Commit, Start, Stop, Stopped, UtteranceMessage, client_from_dict
+from live_asr.errors import ClientError, ConfigError, LiveAsrError
+from live_asr.server.dialects.link import Link, linked
+from live_asr.server.dialects.pacing import first_items, most_ahead_bytes, rate_of
+from live_asr.server.dialects.together import together
+from live_asr.server.sockets import SEND_PATIENCE
+from live_asr.server.state import ServerState
+from live_asr.sessions.resumption import loading
+
+log = logging.getLogger(__name__)
+
+LONGEST_LINE_BYTES = 64 * 1024
+LARGEST_PART_BYTES = 1024 * 1024
+"""Of further JSON, and of audio, in one event."""
+MOST_CONNECTIONS = 64
+QUIET_PATIENCE = 300.0
+"""Seconds without an event after which a connection is closed."""
+AUDIO_PATIENCE = 30.0
+"""The same while audio is awaited; what came is then brought to its end."""
+WIDTH = 2
+"""Bytes of a sample."""
+PROJECT = "https://github.com/openai/whisper"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event; `data` is both its parts of JSON."""
+
+    type: str
+    data: Mapping[str, Any] = field(default_factory=dict)
+    audio: bytes = b""
+
+
+@asynccontextmanager
+async def serving_wyoming(
+    state: ServerState, on_failed: Callable[[ConfigError], None]
+) -> AsyncIterator[None]:
+    """Listen for as long as the block lasts, where the settings name a port; `on_failed` tells why not."""
+    host, port = state.settings.server.host, state.settings.server.wyoming_port
+    if port is None:
+        yield
+        return
+    if state.settings.server.token is not None:
+        log.warning("Wyoming has no token: whoever reaches port %d may have speech transcribed", port)
+    serving: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        serving.add(task)
+        try:
+            if len(serving) <= MOST_CONNECTIONS:
+                await Conversation(reader, writer, state).run()
+        finally:
+            serving.discard(task)
+            writer.close()
+
+    try:
+        server = await asyncio.start_server(serve, host, port, limit=LONGEST_LINE_BYTES)
+    except OSError as error:
+        fault = f"Cannot listen on {host}:{port}: {error.strerror or error}."
+        on_failed(ConfigError(fault, "Choose another port with server.wyoming_port."))
+        yield
+        return
+    log.info("wyoming is served at tcp://%s:%d", *server.sockets[0].getsockname()[:2])
+    try:
+        yield
+    finally:
+        server.close()
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
+
+
+class Conversation:
+    """One connection; it may ask for one transcript after the other."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, state: ServerState
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._state = state
+        self._wanted: Mapping[str, Any] = {}
+        """What `transcribe` asked for."""
+        self._is_refused = False
+        """Whether audio is passed over, to the end of what was refused."""
+
+    async def run(self) -> None:
+        """Serve the connection. Never raises but when it is cancelled."""
+        try:
+            while True:
+                event = await self._event(QUIET_PATIENCE)
+                try:
+                    await self._answer(event)
+                except LiveAsrError as error:
+                    self._state.metrics.refused.labels(error.code).inc()
+                    self._is_refused = True
+                    await self._say("error", {"text": str(error), "code": error.code})
+        except (TimeoutError, ConnectionError, EOFError, ValueError, asyncio.LimitOverrunError) as error:
+            log.debug("a client of Wyoming went away: %s", error)
+        except Exception:
+            log.exception("a client of Wyoming could not be served")
+
+    # Events -----------------------------------------------------------------------------------------
+
+    async def _event(self, patience: float) -> Event:
+        """Return the next event. Raises EOFError at the end, ValueError for what is none, TimeoutError."""
+        async with asyncio.timeout(patience):
+            line = await self._reader.readuntil()
+            header = _object(line)
+            data = {**_object_or_none(header.get("data")), **await self._data(header)}
+            audio = await self._part(header.get("payload_length"))
+        return Event(str(header.get("type")), data, audio)
+
+    async def _data(self, header: Mapping[str, Any]) -> Mapping[str, Any]:
+        text = await self._part(header.get("data_length"))
+        return _object(text) if text else {}
+
+    async def _part(self, length: object) -> bytes:
+        if length is None:
+            return b""
+        if isinstance(length, bool) or not isinstance(length, int) or not 0 <= length <= LARGEST_PART_BYTES:
+            raise ValueError(f"a part of {length} bytes")
+        return await self._reader.readexactly(length)
+
+    async def _say(self, kind: str, data: Mapping[str, Any] | None = None) -> None:
+        header: dict[str, Any] = {"type": kind}
+        body = orjson.dumps(data) if data else b""
+        if body:
+            header["data_length"] = len(body)
+        self._writer.write(orjson.dumps(header) + b"\n" + body)
+        async with asyncio.timeout(SEND_PATIENCE):
+            await self._writer.drain()
+
+    async def _answer(self, event: Event) -> None:
+        match event.type:
+            case "describe":
+                await self._say("info", self._info())
+            case "ping":
+                await self._say("pong", {"text": event.data["text"]} if event.data.get("text") else None)
+            case "transcribe":
+                self._wanted, self._is_refused = event.data, False
+            case "audio-stop":
+                self._is_refused = False
+            case "audio-start":
+                self._is_refused = False
+                await self._transcribe(event)
+            case "audio-chunk" if not self._is_refused:
+                await self._transcribe(event)
+
+    def _info(self) -> dict[str, Any]:
+        """Say what is here. Raises Unavailable while there are no models yet."""
+        loaded = self._state.engine.loaded
+        if loaded is None:
+            raise loading("The models are still being loaded.")
+        whose = {"name": "OpenAI", "url": PROJECT}
+        recognizer = loaded.recognizer
+        about = {"attribution": whose, "installed": True, "version": __version__}
+        model = {
+            **about,
+            "name": recognizer.name,
+            "description": f"Whisper {recognizer.name}",
+            "languages": list(recognizer.languages),
+        }
+        program = {
+            **about,
+            "name": "live-asr",
+            "description": "Live captions",
+            "models": [model],
+            "supports_transcript_streaming": True,
+            "requires_external_vad": True,
+        }
+        return {"asr": [program]}
+
+    # One transcript ---------------------------------------------------------------------------------
+
+    async def _transcribe(self, first: Event) -> None:
+        """Have what is said from here to `audio-stop` transcribed. Raises LiveAsrError."""
+        wanted, self._wanted = self._wanted, {}
+        start = start_of(wanted, first.data)
+        rate = rate_of(start.audio)
+        events, is_file = await first_items(
+            lambda: self._event(AUDIO_PATIENCE),
+            lambda event: len(event.audio) / rate,
+            lambda event: event.type == "audio-stop",
+            first,
+        )
+        start = replace(start, pace="fast" if is_file else "realtime")
+        opening = linked(self._state.registry, start, most_ahead_bytes=most_ahead_bytes(start.audio))
+        async with opening as link:
+            await together([self._tell(link), self._send_all(link, events)])
+
+    async def _send_all(self, link: Link, events: list[Event]) -> None:
+        """Hand on audio up to `audio-stop`."""
+        for event in events:
+            if event.type == "audio-stop":
+                break
+            await self._take(link, event)
+        else:
+            while (event := await self._event(AUDIO_PATIENCE)).type != "audio-stop":
+                await self._take(link, event)
+        link.control(Stop())
+
+    async def _take(self, link: Link, event: Event) -> None:
+        if event.type == "audio-chunk":
+            await link.send(event.audio)
+        elif event.type in ("ping", "describe"):
+            await self._answer(event)
+
+    async def _tell(self, link: Link) -> None:
+        """Say the words as they are committed, then all of them."""
+        language, is_begun = None, False
+        async for message in link.messages():
+            if isinstance(message, UtteranceMessage):
+                language = language or message.language
+            if isinstance(message, Commit):
+                if not is_begun:
+                    await self._say("transcript-start", {"language": language} if language else None)
+                text = message.text if is_begun else message.text.lstrip()
+                is_begun = True
+                await self._say("transcript-chunk", {"text": text})
+            if isinstance(message, Stopped):
+                told = {"text": message.text.strip(), **({"language": language} if language else {})}
+                if not is_begun:
+                    await self._say("transcript-start")
+                await self._say("transcript", told)
+                await self._say("transcript-stop")
+                return
+        raise link.failure or LiveAsrError("The session ended before its time.")
+
+
+def start_of(wanted: Mapping[str, Any], audio: Mapping[str, Any]) -> Start:
+    """Return the session to open. Raises ClientError for what it cannot be."""
+    if audio.get("width", WIDTH) != WIDTH:
+        raise ClientError("bad_message", f"Samples must have {WIDTH} bytes, not {audio['width']}.")
+    named = [wanted.get("transcript_names") or [], wanted.get("transcript_terms") or []]
+    if not all(isinstance(terms, list) for terms in named):
+        raise ClientError("bad_message", "`transcript_names` and `transcript_terms` are arrays of strings.")
+    start = client_from_dict(
+        {
+            "type": "start",
+            "audio": {"sample_rate": audio.get("rate", 16_000), "channels": audio.get("channels", 1)},
+            "language": wanted.get("language"),
+            "vocabulary": [term for terms in named for term in terms],
+            "diarize": False,
+            "interim": False,
+            "final_pass": False,
+        }
+    )
+    assert isinstance(start, Start), "its type says so"
+    return start
+
+
+def _object(text: bytes) -> Mapping[str, Any]:
+    """Read a JSON object. Raises ValueError for what is none."""
+    with contextlib.suppress(ClientError):
+        value = parse_json(text)
+        if isinstance(value, Mapping):
+            return value
+    raise ValueError("what came is no event")
+
+
+def _object_or_none(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

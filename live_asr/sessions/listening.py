@@ -1,0 +1,74 @@
+"""The audio that is kept of sessions, as players read it."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from live_asr.core.audio import SAMPLE_BYTES
+from live_asr.core.messages import AudioFormat
+from live_asr.storage.files import AUDIO_FILE, FLAC_FILE, format_of
+
+WAV_FORMATS = {"pcm_s16le": 1, "pcm_f32le": 3, "alaw": 6, "mulaw": 7}
+WAV_HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")
+LARGEST_WAV_BYTES = 2**32 - 1
+CONTAINERS = (
+    (b"\x1aE\xdf\xa3", 0, "video/webm"),
+    (b"OggS", 0, "audio/ogg"),
+    (b"fLaC", 0, "audio/flac"),
+    (b"RIFF", 0, "audio/wav"),
+    (b"ID3", 0, "audio/mpeg"),
+    (b"\xff\xfb", 0, "audio/mpeg"),
+    (b"ftyp", 4, "video/mp4"),
+)
+"""What containers begin with, at which byte, and what they are called on the web."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAudio:
+    """A file that a player reads: a header that is made up, then what is on disk."""
+
+    path: Path
+    size_bytes: int
+    """Of the file on disk."""
+    media_type: str
+    header: bytes = b""
+
+
+def kept_audio(folder: Path) -> KeptAudio | None:
+    """Return the audio that is kept of a session that is over; None where none is. Blocks."""
+    try:
+        flac = folder / FLAC_FILE
+        if flac.exists():
+            return KeptAudio(flac, flac.stat().st_size, "audio/flac")
+        path = folder / AUDIO_FILE
+        size_bytes = path.stat().st_size
+        audio = format_of(folder)
+        if size_bytes == 0 or audio is None:
+            return None
+        if audio.encoding == "container":
+            return KeptAudio(path, size_bytes, _media_type(path))
+        return KeptAudio(path, size_bytes, "audio/wav", _wav_header(audio, size_bytes))
+    except FileNotFoundError:
+        return None
+
+
+def _media_type(path: Path) -> str:
+    with path.open("rb") as file:
+        beginning = file.read(16)
+    known = (name for magic, at, name in CONTAINERS if beginning[at:].startswith(magic))
+    return next(known, "application/octet-stream")
+
+
+def _wav_header(audio: AudioFormat, size_bytes: int) -> bytes:
+    """Return what makes raw samples a WAV; one that is too long for the format says the most that it can."""
+    sample_bytes = SAMPLE_BYTES[audio.encoding]
+    frame_bytes = sample_bytes * audio.channels
+    rest_bytes = WAV_HEADER.size - 8
+    data_bytes = min(size_bytes, LARGEST_WAV_BYTES - rest_bytes)
+    return WAV_HEADER.pack(
+        *(b"RIFF", data_bytes + rest_bytes, b"WAVE", b"fmt ", 16),
+        *(WAV_FORMATS[audio.encoding], audio.channels, audio.sample_rate),
+        *(audio.sample_rate * frame_bytes, frame_bytes, 8 * sample_bytes, b"data", data_bytes),
+    )

@@ -1,0 +1,43 @@
+"""The page below a path, behind nginx and TLS, in a browser, with the real server."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from playwright.sync_api import Browser, expect
+from visiting import WORKING, OpenPage
+
+from tests.proxies import proxied
+from tests.started import Server
+
+pytest_plugins = ["browsers"]
+
+
+def test_a_talk_is_captioned_shared_named_and_saved_below_a_path(
+    talking_browser: Browser, server: Server, visit: OpenPage, tmp_path: Path
+) -> None:
+    with proxied("nginx", server.url, tmp_path) as proxy:
+        opened = visit(talking_browser, f"{proxy.url}/", ignore_https_errors=True)
+        page = opened.page
+        opened.start()
+        opened.wait_for("() => document.querySelector('#transcript').textContent.split(' ').length > 5")
+
+        page.get_by_role("button", name="Share").click()
+        link = page.locator("#share-open")
+        expect(link).to_have_attribute("href", re.compile(f"^{re.escape(proxy.url)}/watch/"), timeout=WORKING)
+        expect(page.locator("#share-code")).to_be_visible(timeout=WORKING)
+        watch, overlay = (
+            page.locator(name).get_attribute("href") for name in ("#share-open", "#share-overlay")
+        )
+        assert watch and overlay
+        page.keyboard.press("Escape")
+        for address in (watch, overlay):
+            audience = visit(talking_browser, address, ignore_https_errors=True)
+            audience.wait_for("() => document.querySelector('#transcript').textContent.split(' ').length > 5")
+
+        page.get_by_role("button", name="Stop").click()
+        opened.expect_phase("done")
+        saved = page.locator("#save-menu a[data-format=txt]").first.get_attribute("href")
+        assert saved and saved.startswith(f"{proxy.url}/v1/sessions/")
+        assert page.request.get(saved, ignore_https_errors=True).text().strip()

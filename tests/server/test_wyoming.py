@@ -1,0 +1,144 @@
+"""Home Assistant's own client against a real server: the words are those of our own protocol."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import httpx
+import pytest
+from talking import call, eventually
+from wyoming.asr import Transcribe
+from wyoming.audio import AudioChunk, AudioStart, AudioStop
+from wyoming.client import AsyncClient
+from wyoming.event import Event
+from wyoming.info import Describe, Info
+from wyoming.ping import Ping
+
+from tests.started import Server, StartServer
+
+SECOND_BYTES = 32_000
+PATIENCE = 120.0
+FORMAT = {"rate": 16_000, "width": 2, "channels": 1}
+
+
+@pytest.fixture(scope="module")
+def server(launch: StartServer) -> Server:
+    return launch(LIVE_ASR_SERVER__WYOMING_PORT="0", LIVE_ASR_SERVER__MAX_SESSIONS="1")
+
+
+@pytest.fixture(scope="module")
+def speech(sample_pcm: bytes) -> bytes:
+    """Five seconds of the call."""
+    return sample_pcm[14 * SECOND_BYTES : 19 * SECOND_BYTES]
+
+
+@asynccontextmanager
+async def connected(server: Server) -> AsyncIterator[AsyncClient]:
+    async with AsyncClient.from_uri(
+        f"tcp://127.0.0.1:{server.wyoming_port}", read_timeout=PATIENCE
+    ) as client:
+        yield client
+
+
+async def send(client: AsyncClient, audio: bytes, **transcribe: Any) -> None:
+    await client.write_event(Transcribe(**transcribe).event())
+    await client.write_event(AudioStart(**FORMAT).event())
+    for first in range(0, len(audio), 3200):
+        await client.write_event(AudioChunk(audio=audio[first : first + 3200], **FORMAT).event())
+    await client.write_event(AudioStop().event())
+
+
+async def until(client: AsyncClient, kind: str) -> list[Event]:
+    events = []
+    while not events or events[-1].type != kind:
+        event = await client.read_event()
+        assert event is not None, f"closed before {kind}, after {events}"
+        events.append(event)
+    return events
+
+
+async def test_the_server_says_what_it_is(server: Server) -> None:
+    async with connected(server) as client:
+        await client.write_event(Describe().event())
+        (event,) = await until(client, "info")
+        (program,) = Info.from_event(event).asr
+        assert (program.name, program.supports_transcript_streaming) == ("live-asr", True)
+        assert [(model.name, model.languages) for model in program.models] == [("tiny.en", ["en"])]
+        await client.write_event(Ping(text="hello").event())
+        (pong,) = await until(client, "pong")
+        assert pong.data == {"text": "hello"}
+
+
+async def test_a_transcript_streams_and_is_that_of_our_own_protocol_and_the_next_may_follow(
+    server: Server, speech: bytes
+) -> None:
+    async with call(server.stream) as caller:
+        await caller.start(pace="fast", diarize=False, language="en")
+        await caller.send(speech)
+        await caller.finished()
+    async with connected(server) as client:
+        for language in ("en", "en-US"):
+            await send(client, speech, language=language)
+            events = await until(client, "transcript-stop")
+            assert [events[0].type, events[-2].type] == ["transcript-start", "transcript"]
+            chunks = [event.data["text"] for event in events if event.type == "transcript-chunk"]
+            assert len(chunks) > 1, "words come as they are sure"
+            assert "".join(chunks) == events[-2].data["text"] == caller.text.strip()
+            assert events[-2].data["language"] == "en"
+
+
+async def test_what_is_refused_is_told_and_the_connection_stays(server: Server, speech: bytes) -> None:
+    async with connected(server) as client:
+        await send(client, speech[:SECOND_BYTES], language="vi")
+        (error,) = await until(client, "error")
+        assert error.data["code"] == "language_unsupported"
+        await client.write_event(AudioStart(rate=16_000, width=4, channels=1).event())
+        (error,) = await until(client, "error")
+        assert "2 bytes" in error.data["text"]
+        async with call(server.stream) as caller:
+            assert (await caller.start())["type"] == "ready"
+            await send(client, speech[:SECOND_BYTES])
+            (error,) = await until(client, "error")
+            assert error.data["code"] == "server_full"
+            await caller.finished()
+        await send(client, bytes(SECOND_BYTES))
+        events = await until(client, "transcript-stop")
+        assert [event.type for event in events] == ["transcript-start", "transcript", "transcript-stop"]
+        assert events[1].data["text"] == ""
+
+
+async def test_what_was_heard_before_a_cut_is_brought_to_its_end(server: Server, speech: bytes) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", server.wyoming_port)
+    for first in range(0, len(speech), 3200):
+        header = b'{"type":"audio-chunk","data":{"rate":16000},"payload_length":3200}\n'
+        writer.write(header + speech[first : first + 3200])
+    await writer.drain()
+
+    def newest() -> dict[str, Any]:
+        return dict(httpx.get(f"{server.url}/v1/sessions?limit=1").json()["sessions"][0])
+
+    await eventually(lambda: newest()["state"] == "streaming" and newest()["duration"] == 5.0)
+    writer.transport.abort()
+    await eventually(lambda: newest()["state"] == "done")
+
+
+@pytest.mark.parametrize(
+    "line", [b"no json\n", b"[]\n", b'{"type":"audio-chunk","payload_length":99999999}\n', b"x" * 100_000]
+)
+async def test_what_is_no_event_closes_the_connection_and_nothing_else(server: Server, line: bytes) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.wyoming_port)
+    writer.write(line)
+    async with asyncio.timeout(PATIENCE):
+        with suppress(ConnectionResetError):
+            assert await reader.read() == b""
+    writer.close()
+    async with connected(server) as client:
+        await client.write_event(Describe().event())
+        await until(client, "info")
+
+
+async def test_without_the_setting_it_is_not_served(start_server: StartServer) -> None:
+    assert "wyoming" not in start_server().log.read_text()
