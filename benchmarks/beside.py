@@ -15,44 +15,32 @@ from math import nan
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import measure, percentile
+from benchmarks.measure import SessionMeasures, percentile
 from benchmarks.options import Options, parts_of
 from benchmarks.passing import Pass, ended_cpu_seconds, pass_and_live, pass_of
 from benchmarks.processes import BenchServer, watched
 from benchmarks.recordings import WHOLE
 from benchmarks.report import Table, fact, limit
+from benchmarks.rows import BUSY_CORES
 from benchmarks.streaming import play
+from benchmarks.table import Run, details_of, measured
 
 PARTS = ("live", "pass")
 CLIPS = ("talk5_lj", "conv2_public")
-REPEATS = 4
+LEAST_REPEATS = 2
+"""So that each tree goes first as often as the other."""
 WITHIN = 1.03
 """Most that live captions may cost or take, over the same of the other tree."""
 PASS_WITHIN = 1.2
-"""The same for the full pass, which now reads some windows more than once."""
-BUSY_CORES = 0.25
+"""The same for the full pass."""
 TREES = ("there", "here")
-
-
-@dataclass(slots=True)
-class Live:
-    """One live session without a full pass; seconds."""
-
-    commit: tuple[float, float]
-    """p50, p95."""
-    first: tuple[float, float]
-    cpu_per_second: float
-    peak_bytes: int
-    text: str
-    others_cores: float
-    failure: str | None
 
 
 @dataclass(slots=True)
 class Runs:
     """What was measured with one model: clip → tree → its repeats."""
 
-    live: dict[str, dict[str, list[Live]]] = field(default_factory=dict)
+    live: dict[str, dict[str, list[Run]]] = field(default_factory=dict)
     passes: dict[str, dict[str, list[Pass]]] = field(default_factory=dict)
 
 
@@ -67,10 +55,22 @@ def run(options: Options, arguments: argparse.Namespace) -> tuple[list[Table], d
     if tree is None or not (tree / "live_asr" / "__init__.py").is_file():
         raise ValueError("beside: --tree names another checkout of live-asr (`git worktree add PATH COMMIT`)")
     parts = parts_of(arguments, PARTS)
-    repeats = arguments.repeats if arguments.repeats > 1 else REPEATS
+    repeats = max(LEAST_REPEATS, options.repeats)
     found = {model: run_model(model, options, tree.resolve(), parts, repeats) for model in options.models}
     tables = [table_of(model, runs) for model, runs in found.items()]
-    return tables, {model: asdict(runs) for model, runs in found.items()}
+    return tables, {model: details(runs) for model, runs in found.items()}
+
+
+def details(runs: Runs) -> dict[str, Any]:
+    """Return all numbers behind the table, for programs."""
+
+    def of(found: dict[str, dict[str, list[Any]]], each: Callable[[Any], Any]) -> dict[str, Any]:
+        return {
+            name: {which: list(map(each, repeats)) for which, repeats in trees.items()}
+            for name, trees in found.items()
+        }
+
+    return {"live": of(runs.live, details_of), "passes": of(runs.passes, asdict)}
 
 
 def run_model(model: str, options: Options, tree: Path, parts: Sequence[str], repeats: int) -> Runs:
@@ -96,26 +96,12 @@ def run_model(model: str, options: Options, tree: Path, parts: Sequence[str], re
     return runs
 
 
-def live_run(server: BenchServer, model: str, name: str, options: Options) -> Live:
+def live_run(server: BenchServer, model: str, name: str, options: Options) -> Run:
     """Play a clip in real time, without a full pass behind it."""
     clip = options.clip(name)
-    reference = options.reference(clip, model)
-    with watched(server) as usage:
-        log = asyncio.run(play(server.url, clip, language=options.language, start={"final_pass": False}))
-    measures = measure(log, reference)
-
-    def both(latencies: list[float]) -> tuple[float, float]:
-        return percentile(latencies, 50), percentile(latencies, 95)
-
-    return Live(
-        both(measures.commit_latencies),
-        both(measures.first_latencies),
-        usage.cpu_seconds / clip.duration,
-        usage.peak_bytes,
-        measures.text,
-        usage.others_cores,
-        measures.failure,
-    )
+    references = {clip.digest: options.reference(clip, model)}
+    played = play(server.url, clip, language=options.language, start={"final_pass": False})
+    return measured(server, lambda: [asyncio.run(played)], references)
 
 
 def pass_run(server: BenchServer, name: str, options: Options) -> Pass:
@@ -131,13 +117,18 @@ def pass_run(server: BenchServer, name: str, options: Options) -> Pass:
 
 Number = Callable[[Any], float]
 
+
+def _of_session(number: Callable[[SessionMeasures], float]) -> Number:
+    return lambda run: number(run.sessions[0])
+
+
 LIVE: dict[str, Number] = {
-    "CPU seconds per second of audio, live": lambda one: one.cpu_per_second,
-    "commit latency p50": lambda one: one.commit[0],
-    "commit latency p95": lambda one: one.commit[1],
-    "first appearance p50": lambda one: one.first[0],
-    "first appearance p95": lambda one: one.first[1],
-    "peak memory, all processes, MB": lambda one: one.peak_bytes / 1e6,
+    "CPU seconds per second of audio, live": lambda run: run.cpu_per_second,
+    "commit latency p50": _of_session(lambda session: percentile(session.commit_latencies, 50)),
+    "commit latency p95": _of_session(lambda session: percentile(session.commit_latencies, 95)),
+    "first appearance p50": _of_session(lambda session: percentile(session.first_latencies, 50)),
+    "first appearance p95": _of_session(lambda session: percentile(session.first_latencies, 95)),
+    "peak memory, all processes, MB": lambda run: run.usage.peak_bytes / 1e6,
 }
 PASS: dict[str, Number] = {
     "full pass, seconds per second of audio": lambda one: one.factor,
@@ -155,23 +146,20 @@ def table_of(model: str, runs: Runs) -> Table:
         for metric, number in numbers.items()
     ]
     for name, trees in runs.live.items():
-        texts = {which: {one.text for one in trees[which]} for which in TREES}
+        texts = {which: {run.sessions[0].text for run in trees[which]} for which in TREES}
         rows.append(fact(f"{name}: the same words", "yes" if texts["here"] == texts["there"] else "no"))
-    everything = [
-        one
-        for found in (runs.live, runs.passes)
-        for trees in found.values()
-        for repeats in trees.values()
-        for one in repeats
-    ]
-    rows.append(
-        limit("sessions that failed", sum(one.failure is not None for one in everything), 0, digits=0)
-    )
-    busy = max((one.others_cores for one in everything), default=0.0)
-    notes = [f"medians of {max((len(r) for t in runs.live.values() for r in t.values()), default=0)} runs"]
-    if busy > BUSY_CORES:
-        notes.append(f"**something else kept up to {busy:.2f} cores busy: judge it by a quiet run**")
+    live, passes = _all(runs.live), _all(runs.passes)
+    failures = [run.sessions[0].failure for run in live] + [one.failure for one in passes]
+    rows.append(limit("sessions that failed", sum(map(bool, failures)), 0, digits=0))
+    others = [run.usage.others_cores for run in live] + [one.others_cores for one in passes]
+    notes = ["medians of each tree's runs, here / there; what is judged is the mean of the clips' ratios"]
+    if max(others, default=0.0) > BUSY_CORES:
+        notes.append(f"**up to {max(others):.2f} cores were busy with something else: repeat it quietly**")
     return Table(f"{model}: beside another checkout", rows, notes)
+
+
+def _all(found: dict[str, dict[str, list[Any]]]) -> list[Any]:
+    return [one for trees in found.values() for repeats in trees.values() for one in repeats]
 
 
 def _median(repeats: Sequence[Any], number: Number) -> float:

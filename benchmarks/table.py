@@ -95,22 +95,23 @@ def run_model(model: str, options: Options) -> ModelRuns:
     return runs
 
 
+def details_of(run: Run) -> dict[str, Any]:
+    """Return all numbers of one run, for programs."""
+    return {
+        "cpu_seconds": run.usage.cpu_seconds,
+        "peak_bytes": run.usage.peak_bytes,
+        "others_cores": run.usage.others_cores,
+        "stall_ms": run.usage.stall_ms,
+        "stall_at": run.usage.stall_at,
+        "decodes": run.usage.decodes,
+        "sessions": [asdict(session) for session in run.sessions],
+    }
+
+
 def details(runs: ModelRuns) -> dict[str, Any]:
     """Return all numbers behind the table, for programs."""
-
-    def of(run: Run) -> dict[str, Any]:
-        return {
-            "cpu_seconds": run.usage.cpu_seconds,
-            "peak_bytes": run.usage.peak_bytes,
-            "others_cores": run.usage.others_cores,
-            "stall_ms": run.usage.stall_ms,
-            "stall_at": run.usage.stall_at,
-            "decodes": run.usage.decodes,
-            "sessions": [asdict(session) for session in run.sessions],
-        }
-
     return {
-        "single": {name: [of(run) for run in repeats] for name, repeats in runs.single.items()},
-        "together": [of(run) for run in runs.together],
-        "nonspeech": [of(run) for run in runs.nonspeech],
+        "single": {name: list(map(details_of, repeats)) for name, repeats in runs.single.items()},
+        "together": list(map(details_of, runs.together)),
+        "nonspeech": list(map(details_of, runs.nonspeech)),
     }

@@ -13,7 +13,9 @@ from unittest.mock import patch
 
 from benchmarks.options import Options
 from benchmarks.report import Table, fact
+from benchmarks.speech import RATE_HZ
 from benchmarks.streaming import SessionLog
+from benchmarks.words_detector import open_detector
 from benchmarks.words_material import Case
 from benchmarks.words_measures import Gap, Version, Word, gaps, mean_rate, version
 
@@ -35,12 +37,11 @@ class Ablation:
     """Decode cases step by step, and count."""
 
     def __init__(self, model: str, options: Options) -> None:
-        from live_asr.inference.silero import SileroDetector
         from live_asr.inference.whisper import WhisperRecognizer
 
         folder = options.weights(model)  # used as the process of the full pass uses it
         self._recognizer = WhisperRecognizer(folder, name=model, workers=1, prefix_at_once=False)
-        self._detector = SileroDetector(next(options.weights("silero-vad").glob("*.onnx")))
+        self._detector = open_detector(options)
         self._found: dict[str, list[tuple[Version, list[Gap]]]] = {name: [] for name, _ in STEPS}
 
     def add(self, case: Case, log: SessionLog, single: Sequence[Word], live: Sequence[Word]) -> None:
@@ -57,7 +58,7 @@ class Ablation:
                     vocabulary=case.vocabulary,
                     live=shown(log, case.material.language) if "live words" in parts else (),
                 )
-            words = [Word(one.text, one.start_sample / 16000, one.end_sample / 16000) for one in found]
+            words = [Word(one.text, one.start_sample / RATE_HZ, one.end_sample / RATE_HZ) for one in found]
             counted = version(words, case.material.clip.truth, case.material.language)
             self._found[name].append((counted, gaps(case.material.speech, words, live, single)))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from benchmarks.options import Options
@@ -14,13 +16,18 @@ SHORTEST = 0.25
 """Seconds."""
 
 
+def open_detector(options: Options) -> Any:
+    """Load the server's own detector of speech."""
+    from live_asr.inference.silero import SileroDetector
+
+    return SileroDetector(next(options.weights("silero-vad").glob("*.onnx")))
+
+
 class SpeechFinder:
     """Silero over whole recordings."""
 
     def __init__(self, options: Options) -> None:
-        from live_asr.inference.silero import SileroDetector
-
-        self._detector = SileroDetector(next(options.weights("silero-vad").glob("*.onnx")))
+        self._detector = open_detector(options)
 
     def __call__(self, audio: Samples) -> list[Stretch]:
         """Return the stretches of speech, seconds."""

@@ -79,7 +79,7 @@ def outcome_of(case: Case, log: SessionLog, single: Reference) -> Outcome:
     material: Material = case.material
     language, truth = material.language, material.clip.truth
     live, final = live_words(log), final_words(log)
-    offline = [Word(word.text, word.start, word.end) for word in single.words]
+    offline = offline_words(single)
     versions = [version(words, truth, language) for words in (live, final, offline)]
     written = {name for one in versions[:2] for name in unsaid(case.vocabulary, one.text, truth or "")}
     return Outcome(
@@ -93,6 +93,11 @@ def outcome_of(case: Case, log: SessionLog, single: Reference) -> Outcome:
         unsaid=sorted(written) if truth is not None else [],
         failure=log.failure,
     )
+
+
+def offline_words(single: Reference) -> list[Word]:
+    """Return the words of a single pass."""
+    return [Word(word.text, word.start, word.end) for word in single.words]
 
 
 def run(
@@ -113,8 +118,7 @@ def run(
         outcomes.append(outcome_of(case, log, single))
         if ablation is not None and log.failure is None:
             options.say(f"{model}: {case.clip.name}, {case.condition}, step by step")
-            offline = [Word(word.text, word.start, word.end) for word in single.words]
-            ablation.add(case, log, offline, live_words(log))
+            ablation.add(case, log, offline_words(single), live_words(log))
     before = earlier(arguments.against, model) if arguments.against else None
     notes = [
         f"{seconds / 60:.0f} minutes of audio, "
