@@ -270,7 +270,7 @@ async def talk(server: BenchServer, microphone: Path, seconds: float, chance: ra
     async with proxy(f"http://127.0.0.1:{server.port}") as between, async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=program, args=[*FLAGS, hears])
         context = await browser.new_context()
-        await context.expose_function("given", course.given.take)
+        await context.expose_function("given", lambda at_ms, piece: course.given.take(at_ms, piece))
         await context.add_init_script(BESIDE_THE_PAGE)
         stage = Stage(context, server, between)
         await stage.open()

@@ -46,7 +46,7 @@ export class Session {
   #isStopping = false;
   /** How far the words are final, in seconds of the open session. */
   #committed = 0;
-  /** When the last sound was heard, milliseconds of the clock; 0 before the first. */
+  /** Until when all was heard, milliseconds of the clock; 0 before there is a microphone. */
   #heardAt = 0;
   /** The page, the microphone or its sound was away before what comes next. */
   #wasAway = false;
@@ -213,6 +213,7 @@ export class Session {
   #useMicrophone(microphone, choices) {
     this.#microphone = microphone;
     this.#choices = choices;
+    this.#heardAt ||= Date.now(); // from now on the reader may speak
     navigator.mediaDevices.addEventListener("devicechange", this.#devicesChanged);
     this.#dispatch({ type: "page.microphone_opened" });
   }

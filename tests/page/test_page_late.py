@@ -59,11 +59,12 @@ def test_sound_that_a_session_no_longer_took_begins_the_session_that_follows_it(
     opened, scripted, _ = talked(talking_browser, server, visit)
     sent = scripted.audio
     if how == "stopped meanwhile":
-        scripted.heard.clear()
         scripted.lose()
         expect(opened.page.locator("#phase")).to_have_text("Reconnecting")
         opened.stop()
-        scripted.wait_until(lambda: bool(scripted.starts))
+        scripted.wait_until(lambda: len(scripted.starts) == 2)
+        sent = scripted.audio
+        scripted.heard.clear()
         scripted.greet(RECEIVED_BYTES, last_seq=2)
     else:
         scripted.come_back(RECEIVED_BYTES, last_seq=1 if how == "ending" else 2)
