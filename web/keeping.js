@@ -20,6 +20,7 @@
  * @property {number} rate_hz  of its sound
  * @property {Record<string, unknown>} start  the fields of `start`
  * @property {Record<string, unknown> | null} settings  what was changed since
+ * @property {boolean} paused  nothing that is said is taken until the talk goes on
  * @property {KeptPart[]} parts  in order; none before the first `ready`
  * @property {import("./parts.js").Place} place  of the session that is open, or is to be opened
  * @property {boolean} isOpen  that session is the last of `parts`
@@ -96,7 +97,7 @@ export class Keeper {
   static begin({ name, rate_hz, start }) {
     const id = crypto.randomUUID();
     const about = {
-      ...{ id, name, rate_hz, start, begun: Date.now(), settings: null, parts: [], isOpen: false, position: 0 },
+      ...{ id, name, rate_hz, start, begun: Date.now(), settings: null, paused: false, parts: [], isOpen: false, position: 0 },
       ...{ held_bytes: 0, captured_bytes: 0, heardAt: 0, committed: 0, dropped: 0, unheard: 0, names: {} },
       place: { utterances: 0, seconds: 0, speakers: 0 },
     };

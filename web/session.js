@@ -101,8 +101,9 @@ export class Session {
     [this.#heardAt, this.#committed] = [about.heardAt, about.committed];
     [this.#dropped, this.#unheard, this.#rate_hz, this.#start] = [about.dropped, about.unheard, about.rate_hz, about.start];
     const { name, dropped, unheard, names } = about;
+    const paused = about.paused && !isToEnd;
     const captured = about.captured_bytes / (BYTES_PER_SAMPLE * about.rate_hz);
-    this.#dispatch({ type: "page.talk_taken_up", name, captured, dropped, unheard, names, isToEnd });
+    this.#dispatch({ type: "page.talk_taken_up", name, captured, dropped, unheard, names, paused, isToEnd });
     messages.forEach((own, at) => this.#lookBack(own, about.parts[at]));
     if (!about.isOpen) this.#placed = new Placed(about.place);
     const open = about.isOpen ? about.parts[about.parts.length - 1] : null;
@@ -114,6 +115,10 @@ export class Session {
       pieces,
     });
     if (about.settings) this.#connection?.update(about.settings);
+    if (paused) {
+      this.#isPaused = true;
+      this.#connection?.pause(true); // a session that is new, or gets the rest of the sound, is not paused yet
+    }
     if (isToEnd) {
       await this.stop();
       return;
@@ -171,6 +176,7 @@ export class Session {
     this.#dispatch({ type: "page.pause_requested", paused });
     // What was said before the press counts, what was said before going on does not.
     await this.#microphone?.flush();
+    this.#keeper?.note({ paused });
     this.#isPaused = paused;
     this.#connection?.pause(paused);
   }

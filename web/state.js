@@ -279,11 +279,12 @@ const FROM_PAGE = {
     state.phase === "asking" ? { ...state, phase: state.session ? "live" : "connecting" } : state,
 
   /** Another page began this talk, and this one goes on with it, or sees to its end: what is known of the talk. */
-  "page.talk_taken_up": (state, { name, captured, dropped, unheard, names, isToEnd }) => ({
+  "page.talk_taken_up": (state, { name, captured, dropped, unheard, names, paused, isToEnd }) => ({
     ...begun(state),
     ...readable(INITIAL),
     phase: isToEnd ? "connecting" : "asking",
     ...{ source: "microphone", name, nextName: name, captured, dropped, unheard },
+    ...{ paused, isPauseOurs: true }, // what the server said of it comes after the fact
     previous: earlier(state),
     cast: { ...NOBODY, names },
   }),

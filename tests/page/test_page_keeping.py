@@ -63,7 +63,7 @@ def committed(opened: Visit) -> str:
 
 def stop(opened: Visit) -> None:
     """Press Stop, and wait until every word is there; the full pass is not waited for."""
-    opened.page.get_by_role("button", name="Stop").click()
+    opened.stop()
     expect(opened.page.get_by_role("button", name="Start")).to_be_enabled(timeout=WORKING)
 
 
@@ -167,6 +167,28 @@ def test_sound_that_the_server_may_not_have_is_sent_first_by_the_page_that_goes_
     opened.expect_phase("live")
     scripted.commit(1, "said after", speaker="S1", seq=2)
     expect(opened.page.locator("#transcript")).to_contain_text("said after")
+
+
+def test_a_talk_that_was_paused_stays_paused_on_the_page_that_goes_on(
+    talking_browser: Browser, server: Server, visit: OpenPage
+) -> None:
+    opened, scripted = talked(talking_browser, server, visit)
+    opened.page.get_by_role("button", name="Pause").click()
+    scripted.wait_until(lambda: bool(scripted.all("pause")))
+    scripted.say(type="ack", bytes=scripted.heard_bytes)
+    sent_bytes = scripted.heard_bytes
+    scripted.say(type="paused", seq=2, time=sent_bytes / A_SECOND_BYTES, paused=True)
+    opened.page.reload()
+    taken_up(opened, scripted)
+    scripted.greet(sent_bytes, last_seq=2)
+    expect(opened.page.locator("#phase")).to_have_text("Paused")
+    # A second of the audio clock, in which ten pieces of sound would have been sent.
+    opened.page.evaluate("() => { window.clock = new AudioContext(); }")
+    opened.wait_for("() => window.clock.currentTime >= 1")
+    assert scripted.heard_bytes == 0
+    opened.page.get_by_role("button", name="Resume").click()
+    scripted.wait_until(lambda: scripted.heard_bytes > 0)
+    expect(opened.page.locator("#phase")).to_have_text("Live")
 
 
 def test_what_was_acknowledged_is_kept_no_longer(
