@@ -56,9 +56,9 @@ def saved(opened: Visit, extension: str, name: str = r"captions-\d{4}-\d\d-\d\d-
 
 def transcript(server: Server, opened: Visit) -> str:
     """Return the words that the server itself has on record for the session on the screen."""
-    href = opened.page.locator("#save-menu > [data-format=txt]").get_attribute("href")
-    assert href is not None
-    return unlabelled(opened.page.request.get(server.url + href).text())
+    address = opened.page.locator("#save-menu > [data-format=txt]").evaluate("link => link.href")
+    assert address.startswith(server.url)
+    return unlabelled(opened.page.request.get(address).text())
 
 
 def test_speech_becomes_captions_that_can_be_copied_and_saved(

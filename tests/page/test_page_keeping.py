@@ -328,7 +328,7 @@ def test_a_session_that_is_gone_is_followed_by_another_and_both_are_one_transcri
     with page.expect_download() as download:
         page.locator("#save-menu > [data-format=txt]").click()
     saved = Path(download.value.path()).read_text()
-    assert saved == "Diane: Said before.\n\nSPEAKER_01: Said after.\n"
+    assert saved == "Diane: Said before.\n\nSpeaker 2: Said after.\n"
 
 
 HOUR_BYTES = 2 * 8_000 * 3_600

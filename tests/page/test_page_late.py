@@ -88,7 +88,7 @@ def test_sound_that_a_session_no_longer_took_begins_the_session_that_follows_it(
     assert opened.captions() == "heard before heard after"
     if how != "stopped meanwhile":
         expect(opened.page.locator("#phase")).to_have_text("Live")
-        opened.page.get_by_role("button", name="Stop").click()
+        opened.stop()
     opened.wait_for(IS_RELEASED)
     scripted.wait_until(lambda: '{"type":"stop"}' in scripted.heard)
     scripted.say(type="stopped", seq=2, duration=2.0, text=" heard after")
@@ -162,7 +162,7 @@ def test_who_comes_back_to_a_session_that_is_over_goes_on_in_another_and_loses_n
         opened.wait_for("() => document.querySelector('#transcript .committed')")
         address = page.locator("#save-menu > [data-format=json]").get_attribute("href")
         assert address is not None
-        session = server.url + address.removesuffix("/transcript.json")
+        session = f"{server.url}/{address.removesuffix('/transcript.json')}"
         between.accept(False)
         between.cut("reset")
         while page.request.get(session).json()["state"] not in ("finalizing", "done"):
@@ -171,7 +171,7 @@ def test_who_comes_back_to_a_session_that_is_over_goes_on_in_another_and_loses_n
         between.accept(True)
         expect(page.locator("#phase")).to_have_text("Live", timeout=20_000)
         opened.wait_for("() => document.getElementById('elapsed').textContent >= '0:20'")
-        page.get_by_role("button", name="Stop").click()
+        opened.stop()
         expect(page.get_by_role("button", name="Start")).to_be_enabled(timeout=WORKING)
         after, before = page.request.get(f"{server.url}/v1/sessions").json()["sessions"]
         texts = [

@@ -213,7 +213,7 @@ def test_the_editor_is_reached_from_the_share_panel_and_writes_a_link_that_looks
     with page.expect_popup() as result:
         page.get_by_role("link", name="Open").click()
     expect(result.value.locator("#stage")).to_be_visible()
-    opened.page.get_by_role("button", name="Stop").click()
+    opened.stop()
 
 
 def test_the_editor_says_what_of_a_link_has_no_effect(

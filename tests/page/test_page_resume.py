@@ -182,7 +182,7 @@ def test_a_line_that_is_cut_in_mid_speech_costs_no_word_no_colour_and_no_name(
         opened.stop()
         opened.expect_phase("done")
         assert page.locator("#save-menu > [data-format=json]").get_attribute("href") == address
-        record = page.request.get(f"{waiting.url}{address}?revision=0").json()
+        record = page.request.get(f"{waiting.url}/{address}?revision=0").json()
         assert record["duration"] >= 30
         heard = record["text"].lower()
         assert all(word in heard for word in ("diane", "chicago", "yankee")), heard

@@ -308,9 +308,9 @@ def test_the_audience_sees_the_pause_of_a_real_talk_whose_last_words_are_committ
     opened.wait_for("() => document.querySelector('#transcript .text')?.textContent")
     page.get_by_role("button", name="Pause").click()
     opened.wait_for("() => document.querySelector('#save-menu > [data-format=txt]').href")
-    address = page.locator("#save-menu > [data-format=txt]").get_attribute("href")
-    assert address is not None
-    audience = visit(talking_browser, f"{server.url}/watch/{address.split('/')[3]}")
+    address = page.locator("#save-menu > [data-format=txt]").evaluate("link => link.href")
+    session = address.removeprefix(f"{server.url}/v1/sessions/").split("/")[0]
+    audience = visit(talking_browser, f"{server.url}/watch/{session}")
     expect(audience.page.locator("#phase")).to_have_text("Paused", timeout=WORKING)
     expect(audience.page.locator("#transcript .committed").first).to_be_visible()
     expect(audience.page.locator("#transcript .tail:not(:empty)")).to_have_count(0)

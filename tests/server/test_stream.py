@@ -192,7 +192,7 @@ async def test_a_session_that_wants_no_speakers_gets_none(server: Server, speech
 
 def test_the_links_of_final_lead_to_the_transcript(server: Server, recording: Caller) -> None:
     (final,) = recording.all("final")
-    assert set(final["links"]) == {"json", "vtt", "srt", "txt", "rttm"}
+    assert set(final["links"]) == {"json", "vtt", "srt", "txt", "docx", "rttm"}
     for name, path in final["links"].items():
         answer = httpx.get(server.url + path)
         assert answer.status_code == 200, name
