@@ -444,9 +444,12 @@ class SessionRunner:
         self._advanced()
 
     async def _report_lag(self) -> None:
+        """Tell how far the captions are behind, until all is committed."""
         told = self.session.lag()
         while True:
             await asyncio.sleep(LAG_INTERVAL)
+            if self.session.state is SessionState.FINALIZING:
+                continue
             lag = self.session.lag(self._unheard_samples())
             if self._audio_since_lag or lag != told:  # what is caught up with after the last audio, too
                 self._audio_since_lag = False

@@ -362,7 +362,7 @@ def test_an_hour_of_sound_is_kept_and_what_comes_then_is_said_to_be_left_out(
     scripted.lose()
     expect(opened.page.locator("#advice")).to_have_text(
         re.compile(
-            r"As much sound waits here as this page can keep, an hour of it\. [1-9][\d.]* s since then"
+            r"This page can keep an hour of sound, and that much is waiting\. [1-9][\d.]* s since then"
         ),
         timeout=PATIENCE,
     )

@@ -34,7 +34,7 @@ READ = """() => {
     const texts = [];
     const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
     while (walker.nextNode()) {
-        if (!walker.currentNode.parentElement.closest("noscript, kbd, #language, #tongue")) {
+        if (!walker.currentNode.parentElement.closest("noscript, kbd, #language, #tongue, #entries")) {
             texts.push(walker.currentNode.data);
         }
     }
@@ -43,7 +43,7 @@ READ = """() => {
     }
     return [document.title, ...texts].map((text) => text.trim()).filter((text) => /\\p{L}{2}/u.test(text));
 }"""
-"""All that can be read or heard, shown or not."""
+"""All that can be read or heard, shown or not, but what was said in sessions."""
 
 PAGES = {
     "/": "#language option:nth-child(9)",

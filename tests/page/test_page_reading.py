@@ -210,7 +210,7 @@ def test_sound_spoken_before_the_server_answers_is_sent_and_never_beyond_the_win
         assert scripted.heard_bytes - acked_bytes <= window_bytes
 
 
-@pytest.mark.parametrize("size", [(320, 568), (390, 844), (844, 390), (768, 1024), (961, 600), (1920, 1080)])
+@pytest.mark.parametrize("size", [(320, 568), (390, 844), (844, 390), (768, 1024), (1201, 600), (1920, 1080)])
 def test_nothing_is_cut_off_at_the_sides_of_any_screen(
     silent_browser: Browser, server: Server, visit: OpenPage, size: tuple[int, int]
 ) -> None:
