@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -162,7 +163,7 @@ def test_who_comes_back_to_a_session_that_is_over_goes_on_in_another_and_loses_n
         opened.wait_for("() => document.querySelector('#transcript .committed')")
         address = page.locator("#save-menu > [data-format=json]").get_attribute("href")
         assert address is not None
-        session = f"{server.url}/{address.removesuffix('/transcript.json')}"
+        session = server.url + urlsplit(address).path.removesuffix("/transcript.json")
         between.accept(False)
         between.cut("reset")
         while page.request.get(session).json()["state"] not in ("finalizing", "done"):
