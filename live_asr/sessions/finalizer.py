@@ -230,10 +230,13 @@ class Finalizer:
         start, transcript = session.start, session.transcript
         return (
             start.final_pass
-            and (self._settings.final.recognize or (start.diarize and self._full_pass.can_diarize))
+            and (self._settings.final.recognize or self._is_diarized(start))
             and transcript.duration_samples >= SHORTEST_PASS_SAMPLES
             and (session.heard_speech or bool(transcript.words))
         )
+
+    def _is_diarized(self, start: Start) -> bool:
+        return start.diarize and self._full_pass.can_diarize and not start.channel_speakers
 
     async def _pass(self, session: Drained) -> FullPassResult | None:
         """Return what the full pass finds; None where it fails. Raises Postponed."""
@@ -293,7 +296,8 @@ class Finalizer:
         spoken = whole_recording(start, session.transcript.updates, first_word)
         heard_samples = _heard_samples(session.transcript)
         try:
-            count = await write_pcm(folder / AUDIO_FILE, start.audio, pcm, heard_samples)
+            channels = start.heard_channels
+            count = await write_pcm(folder / AUDIO_FILE, start.audio, pcm, heard_samples, channels=channels)
             if count + SHORTEST_PASS_SAMPLES < heard_samples:
                 # A disk that lost audio: words that were said in it would be missing from the result.
                 log.warning("session %s: its recording is shorter than what was heard", session.session_id)
@@ -311,6 +315,7 @@ class Finalizer:
                 live=session.transcript.utterances(),
                 live_turns=session.turns,
                 languages=spoken.languages,
+                channels=channels,
             )
             for attempt in range(1, MOST_ATTEMPTS + 1):
                 try:

@@ -382,7 +382,9 @@ class SessionRegistry:
     def _runner_of(self, session: Session, loaded: Loaded | None) -> SessionRunner:
         return SessionRunner(
             session,
-            decoder=open_decoder(session.start.audio, self._store.folder),
+            decoder=open_decoder(
+                session.start.audio, self._store.folder, channels=session.start.heard_channels
+            ),
             engine=self._engine,
             cadence=Cadence(step_samples=self._options.window.step_samples),
             metrics=self._metrics,
