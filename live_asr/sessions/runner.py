@@ -108,7 +108,6 @@ class SessionRunner:
         self._inbox = Inbox()
         self._moved = asyncio.Event()
         self._drained = asyncio.Event()
-        self._watches = [self._watch_of(channel) for channel in range(session.start.heard_channels)]
         self._speakers = SpeakerFollower(session, engine, self._next_move, self._advanced)
         self._recognition = Recognition(
             session,
@@ -341,7 +340,10 @@ class SessionRunner:
         self._advanced()
         work = [
             asyncio.create_task(self._ingest(), name=f"{self.session.id} ingest"),
-            *(asyncio.create_task(watch.run(), name=f"{self.session.id} detect") for watch in self._watches),
+            *(
+                asyncio.create_task(self._watch_of(channel).run(), name=f"{self.session.id} detect {channel}")
+                for channel in range(self.session.start.heard_channels)
+            ),
             asyncio.create_task(self._recognition.run(), name=f"{self.session.id} recognize"),
             asyncio.create_task(self._speakers.run(), name=f"{self.session.id} speakers"),
             asyncio.create_task(self._report_lag(), name=f"{self.session.id} lag"),

@@ -1,4 +1,4 @@
-"""Two channels that are two speakers, with the real model and a real call: live, in the result, and resumed."""
+"""Two channels that are two speakers, with the real model and a real call: live, in the end, and resumed."""
 
 from __future__ import annotations
 
@@ -89,9 +89,7 @@ async def test_the_full_pass_keeps_the_channels_and_so_do_the_exports(server: Se
     assert {line.split()[7] for line in rttm} == {"SPEAKER_00", "SPEAKER_01"}
 
 
-async def test_a_stereo_file_is_heard_as_its_samples_are(
-    server: Server, heard: Caller, stereo: bytes
-) -> None:
+async def test_a_stereo_file_is_heard_as_samples_are(server: Server, heard: Caller, stereo: bytes) -> None:
     out = io.BytesIO()
     with wave.open(out, "wb") as file:
         file.setnchannels(2)
