@@ -352,14 +352,14 @@ class SessionRegistry:
 
     # A new session -----------------------------------------------------------------------------------
 
-    def admit(self, start: Start, places: int = 1) -> Loaded:
-        """Return the models that so many sessions would have that were opened now. Raises as `open` does."""
+    def admit(self, start: Start) -> Loaded:
+        """Return the models that a session would have that was opened now. Raises as `open` does."""
         if self._draining:
             raise shutting_down(
                 "Open the session again in a moment, here or on another server.", close_code=1013
             )
         loaded = self.check(start)
-        if self._free < places:
+        if self._free < 1:
             raise server_full(self._settings.server.max_sessions)
         return loaded
 

@@ -147,16 +147,32 @@ def test_an_utterance_ends_once_no_word_has_come_for_long_enough() -> None:
     assert [end["last_word_end"] for end in ends] == [4.4], "before the word that is later than that"
 
 
-def test_channels_have_numbers_and_speech_is_told_only_if_asked_for() -> None:
-    wanted = asked(channels="2", multichannel="true", vad_events="true")
-    assert [start.audio.channel for start in wanted.starts] == [0, 1]
-    channel = Channel(Request(LOADED), wanted, 1)
-    started, result = told(
-        channel, Speech("started", 0.9), Speech("ended", 1.8), commit(words(" a")), Stopped(4, 3.0, " a")
+def test_channels_have_numbers_and_hear_what_is_theirs() -> None:
+    wanted = asked(
+        channels="2", multichannel="true", vad_events="true", interim_results="true", diarize="true"
     )
+    assert wanted.start.channel_speakers and wanted.start.heard_channels == 2
+    assert not wanted.start.final_pass and "one speaker" in wanted.warnings[0]
+    left, right = (Channel(Request(LOADED), wanted, index) for index in (0, 1))
+    hers, his = words(" a", speaker="S1"), words(" b", start=1.2, speaker="S2")
+    said = [
+        Speech("started", 0.9, 1),
+        Partial(" a b", (*hers, *his), 1.0, 1.6),
+        commit(hers),
+        utterance(1.0, 1.4, "S1"),
+        commit(his, 1),
+        Stopped(4, 3.0, " a b"),
+    ]
+    started, interim, result = told(right, *said)
     assert started == {"type": "SpeechStarted", "channel": [1], "timestamp": 0.9}
-    assert result["channel_index"] == [1, 2]
-    assert channel.duration == 3.0
+    assert (interim["is_final"], interim["channel"]["alternatives"][0]["transcript"]) == (False, "b")
+    assert (result["is_final"], result["channel_index"]) == (True, [1, 2])
+    assert [word["speaker"] for word in result["channel"]["alternatives"][0]["words"]] == [0]
+    interim, result = told(left, *said)
+    assert [one["channel"]["alternatives"][0]["transcript"] for one in (interim, result)] == ["a", "a"]
+
+
+def test_speech_is_told_only_if_asked_for() -> None:
     assert told(Channel(Request(LOADED), asked()), Speech("started", 0.9)) == []
 
 

@@ -47,11 +47,9 @@ class Conversation:
     def __init__(self, socket: WebSocket, state: ServerState) -> None:
         self._socket = socket
         self._state = state
-        self._links: list[Link] = []
         self._channels: list[Channel] = []
         self._is_closing = False
         """Whether the client has said that no audio follows."""
-        self._stopped = 0
         self._moved = 0.0
         """When either side last said something."""
 
@@ -79,7 +77,7 @@ class Conversation:
         check_origin(self._socket, settings)
         check_key(api_key(self._socket), settings)
         asked = read_query(self._socket.query_params.multi_items(), is_live=True)
-        loaded = registry.admit(asked.start, asked.channels)
+        loaded = registry.admit(asked.start)
         return asked, Request(loaded)
 
     async def _accept(self, asked: Asked, request: Request) -> None:
@@ -138,47 +136,36 @@ class Conversation:
             lambda frame: len(frame) / rate if isinstance(frame, bytes) else 0.0,
             lambda frame: not isinstance(frame, bytes) and frame["type"] == "CloseStream",
         )
-        most = most_ahead_bytes(asked.start.audio)
-        async with contextlib.AsyncExitStack() as stack:
-            for index, start in enumerate(asked.starts):
-                start = replace(start, pace="fast" if is_file else "realtime")
-                link = await stack.enter_async_context(
-                    linked(self._state.registry, start, most_ahead_bytes=most)
-                )
-                self._links.append(link)
-                self._channels.append(Channel(request, asked, index))
-            telling = [
-                self._tell(link, channel, asked, request)
-                for link, channel in zip(self._links, self._channels, strict=True)
-            ]
-            await together(telling, self._read_all(frames, request))
+        start = replace(asked.start, pace="fast" if is_file else "realtime")
+        opening = linked(self._state.registry, start, most_ahead_bytes=most_ahead_bytes(start.audio))
+        async with opening as link:
+            self._channels = [Channel(request, asked, index) for index in range(asked.channels)]
+            await together([self._tell(link, asked, request)], self._read_all(link, frames, request))
 
-    async def _read_all(self, frames: list[Frame], request: Request) -> None:
+    async def _read_all(self, link: Link, frames: list[Frame], request: Request) -> None:
         """Hand on what the client sends, until it is gone."""
         for frame in frames:
-            await self._take(frame, request)
+            await self._take(link, frame, request)
         while True:
-            await self._take(await self._frame(), request)
+            await self._take(link, await self._frame(), request)
 
-    async def _take(self, frame: Frame, request: Request) -> None:
+    async def _take(self, link: Link, frame: Frame, request: Request) -> None:
         if self._is_closing:
             return  # what comes behind `CloseStream` is not heard
         if isinstance(frame, bytes):
             request.digest.update(frame)
-            for link in self._links:
-                await link.send(frame)
+            await link.send(frame)
         elif frame["type"] == "CloseStream":
             self._is_closing = True
-            for link in self._links:
-                link.control(Stop())
+            link.control(Stop())
         elif frame["type"] == "Finalize":
-            for link, channel in zip(self._links, self._channels, strict=True):
+            for channel in self._channels:
                 channel.finalize()
-                link.control(Finalize())
+            link.control(Finalize())
         elif frame["type"] == "Configure":
-            await self._configure(frame, request)
+            await self._configure(link, frame, request)
 
-    async def _configure(self, message: Mapping[str, Any], request: Request) -> None:
+    async def _configure(self, link: Link, message: Mapping[str, Any], request: Request) -> None:
         try:
             update = client_from_dict({"type": "update", "vocabulary": read_keyterms(message)})
         except ClientError as error:
@@ -187,28 +174,25 @@ class Conversation:
             await self._say({**refused, "description": error.message})
             return
         assert isinstance(update, Update), "its type says so"
-        for link in self._links:
-            link.control(update)
+        link.control(update)
 
-    async def _tell(self, link: Link, channel: Channel, asked: Asked, request: Request) -> None:
-        """Say what one session says; the last one to stop says what was heard of all."""
+    async def _tell(self, link: Link, asked: Asked, request: Request) -> None:
+        """Say what the session says of each channel, then what was heard in all."""
         async for message in link.messages():
             self._touch()
-            for result in channel.apply(message):
-                await self._say(result)
-            if isinstance(message, Updated) and link is self._links[0]:
+            for channel in self._channels:
+                for result in channel.apply(message):
+                    await self._say(result)
+            if isinstance(message, Updated):
                 configured = {"type": "ConfigureSuccess", "request_id": request.id}
                 await self._say({**configured, "keyterms": list(message.vocabulary)})
             if isinstance(message, Stopped):
-                break
-        else:
-            raise link.failure or LiveAsrError("The session ended before its time.")
-        self._stopped += 1
-        if self._stopped == len(self._links):
-            metadata = request.metadata(max(c.duration for c in self._channels), asked.channels)
-            told_of = {"warnings": list(asked.warnings)} if asked.warnings else {}
-            await self._say({"type": "Metadata", **metadata, **told_of, "session": self._links[0].id})
-            await close(self._socket, 1000)
+                metadata = request.metadata(message.duration, asked.channels)
+                told_of = {"warnings": list(asked.warnings)} if asked.warnings else {}
+                await self._say({"type": "Metadata", **metadata, **told_of, "session": link.id})
+                await close(self._socket, 1000)
+                return
+        raise link.failure or LiveAsrError("The session ended before its time.")
 
     async def _say(self, message: Mapping[str, Any]) -> None:
         await send(self._socket, orjson.dumps(message))

@@ -7,7 +7,7 @@ warning where it would only be missed (`numerals`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from live_asr.core.messages import Start, client_from_dict
@@ -37,7 +37,7 @@ class Asked:
     """One request, read."""
 
     start: Start
-    """Of a session that hears all channels, as if somebody spoke."""
+    """Of the session, as if somebody spoke."""
     channels: int = 1
     """Results are made of so many, each alone."""
     is_punctuated: bool = False
@@ -53,16 +53,6 @@ class Asked:
     tags: tuple[str, ...] = ()
     extra: Mapping[str, str] | None = None
     warnings: tuple[str, ...] = ()
-
-    @property
-    def starts(self) -> tuple[Start, ...]:
-        """The sessions to open: one for each channel."""
-        if self.channels == 1:
-            return (self.start,)
-        audio = self.start.audio
-        return tuple(
-            replace(self.start, audio=replace(audio, channel=channel)) for channel in range(self.channels)
-        )
 
 
 class Query:
@@ -132,7 +122,11 @@ def read_query(items: Iterable[tuple[str, str]], *, is_live: bool) -> Asked:
     diarize = query.flag("diarize")
     model = query.one("diarize_model")
     start["diarize"] = is_diarized = diarize or model not in (None, "")
-    start["final_pass"] = is_diarized and not is_live  # it tells voices apart far better, and takes its time
+    start["channel_speakers"] = is_apart = channels > 1
+    if is_diarized and is_apart:
+        query.warnings.append("`diarize`: with `multichannel` each channel is one speaker.")
+    # It tells voices apart far better, and takes its time.
+    start["final_pass"] = is_diarized and not is_live and not is_apart
     interim = query.flag("interim_results")
     start["interim"] = interim and is_live
     endpointing = query.one("endpointing")

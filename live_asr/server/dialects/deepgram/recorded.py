@@ -22,6 +22,7 @@ from starlette.requests import ClientDisconnect
 from live_asr.core.fields import parse_json
 from live_asr.core.messages import Final, FinalSegment, Stop, WireWord
 from live_asr.core.passages import ends_sentence
+from live_asr.core.result import final_label
 from live_asr.delivery.post import ForbiddenTarget
 from live_asr.errors import ClientError, LiveAsrError, MediaError
 from live_asr.server.access import api_key, check_key
@@ -31,8 +32,8 @@ from live_asr.server.dialects.deepgram.results import (
     JsonObject,
     Request,
     confidence_of,
-    number_of,
     shown_word,
+    speaker_of,
     text_of,
 )
 from live_asr.server.dialects.link import Link, linked
@@ -48,10 +49,17 @@ LARGEST_URL_BYTES = 16 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """One channel's result, and its session."""
+    """What was heard of a recording, and the session that heard it."""
 
     session: str
     final: Final
+
+    def segments_of(self, channel: int, asked: Asked) -> list[FinalSegment]:
+        """Return what was said on a channel."""
+        segments = self.final.segments
+        if asked.channels == 1:
+            return list(segments)
+        return [segment for segment in segments if segment.speaker == final_label(channel)]
 
 
 async def answer(http: HttpRequest, state: ServerState) -> Response:
@@ -60,7 +68,7 @@ async def answer(http: HttpRequest, state: ServerState) -> Response:
     try:
         check_key(api_key(http), state.settings.server)
         asked = read_query(http.query_params.multi_items(), is_live=False)
-        request = Request(state.registry.admit(asked.start, asked.channels), number)
+        request = Request(state.registry.admit(asked.start), number)
         async with _body(http, state) as pieces:
             heard = await _transcribe(pieces, asked, request, state)
         body = await asyncio.to_thread(_response, heard, asked, request)
@@ -107,28 +115,24 @@ async def _bounded(pieces: AsyncIterator[bytes], most_bytes: int) -> AsyncIterat
 
 async def _transcribe(
     pieces: AsyncIterator[bytes], asked: Asked, request: Request, state: ServerState
-) -> list[Heard]:
-    """Have all channels recognised at once, each by a session of its own."""
-    async with contextlib.AsyncExitStack() as stack:
-        links = []
-        for start in asked.starts:
-            opening = linked(state.registry, replace(start, pace="fast"))
-            links.append(await stack.enter_async_context(opening))
-        return await together([_final(link) for link in links], _send_all(pieces, links, request))
-    raise AssertionError("the stack lets all exceptions pass")
+) -> Heard:
+    """Have all of it recognised."""
+    async with linked(state.registry, replace(asked.start, pace="fast")) as link:
+        (heard,) = await together([_final(link)], _send_all(pieces, link, request))
+        assert isinstance(heard, Heard)
+        return heard
+    raise AssertionError("the block lets all exceptions pass")
 
 
-async def _send_all(pieces: AsyncIterator[bytes], links: list[Link], request: Request) -> None:
+async def _send_all(pieces: AsyncIterator[bytes], link: Link, request: Request) -> None:
     sent = 0
     async for piece in pieces:
         request.digest.update(piece)
         sent += len(piece)
-        for link in links:
-            await link.send(piece)
+        await link.send(piece)
     if not sent:
         raise MediaError("The body holds no audio.", "Send a recording.")
-    for link in links:
-        link.control(Stop())
+    link.control(Stop())
 
 
 async def _final(link: Link) -> Heard:
@@ -141,39 +145,41 @@ async def _final(link: Link) -> Heard:
 # What is answered -------------------------------------------------------------------------------------
 
 
-def _response(heard: list[Heard], asked: Asked, request: Request) -> JsonObject:
-    metadata = request.metadata(max(one.final.duration for one in heard), len(heard))
+def _response(heard: Heard, asked: Asked, request: Request) -> JsonObject:
+    metadata = request.metadata(heard.final.duration, asked.channels)
     metadata |= {"models": [request.model_id], "model_info": {request.model_id: request.model_info}}
-    metadata["sessions"] = [one.session for one in heard]
+    metadata["sessions"] = [heard.session]
     for name, value in (("tags", asked.tags), ("extra", asked.extra), ("warnings", asked.warnings)):
         if value:
             metadata[name] = value
-    results: JsonObject = {"channels": [_channel(one.final, asked) for one in heard]}
+    said = [heard.segments_of(index, asked) for index in range(asked.channels)]
+    language = heard.final.language
+    results: JsonObject = {"channels": [_channel(segments, language, asked) for segments in said]}
     if asked.wants_utterances:
-        spoken = [(index, segment) for index, one in enumerate(heard) for segment in one.final.segments]
+        spoken = [(index, segment) for index, segments in enumerate(said) for segment in segments]
         spoken.sort(key=lambda found: found[1].start)
         results["utterances"] = [_utterance(index, segment, asked) for index, segment in spoken]
     return {"metadata": metadata, "results": results}
 
 
-def _channel(final: Final, asked: Asked) -> JsonObject:
-    words = [word for segment in final.segments for word in segment.words]
+def _channel(segments: list[FinalSegment], language: str | None, asked: Asked) -> JsonObject:
+    words = [word for segment in segments for word in segment.words]
     alternative: JsonObject = {
         "transcript": text_of(words, is_punctuated=asked.is_punctuated),
         "confidence": confidence_of(words),
         "words": [
             shown_word(word, asked, word.speaker or segment.speaker)
-            for segment in final.segments
+            for segment in segments
             for word in segment.words
         ],
     }
     if asked.wants_paragraphs:
-        paragraphs = [_paragraph(segment, asked) for segment in final.segments if segment.words]
+        paragraphs = [_paragraph(segment, asked) for segment in segments if segment.words]
         text = "\n\n".join(" ".join(s["text"] for s in paragraph["sentences"]) for paragraph in paragraphs)
         alternative["paragraphs"] = {"transcript": text, "paragraphs": paragraphs}
     channel: JsonObject = {"alternatives": [alternative]}
-    if asked.wants_languages and final.language is not None:
-        channel["detected_language"] = final.language
+    if asked.wants_languages and language is not None:
+        channel["detected_language"] = language
     return channel
 
 
@@ -183,7 +189,7 @@ def _paragraph(segment: FinalSegment, asked: Asked) -> JsonObject:
         if ends_sentence(text_of(sentences[-1], is_punctuated=True)) and word.text[:1].isspace():
             sentences.append([])
         sentences[-1].append(word)
-    who = {"speaker": number_of(segment.speaker)} if asked.is_diarized else {}
+    who = {"speaker": speaker_of(asked, segment.speaker)} if asked.is_diarized else {}
     return {
         "sentences": [
             {"text": text_of(words, is_punctuated=True), "start": words[0].start, "end": words[-1].end}
@@ -197,7 +203,7 @@ def _paragraph(segment: FinalSegment, asked: Asked) -> JsonObject:
 
 
 def _utterance(channel: int, segment: FinalSegment, asked: Asked) -> JsonObject:
-    who = {"speaker": number_of(segment.speaker)} if asked.is_diarized else {}
+    who = {"speaker": speaker_of(asked, segment.speaker)} if asked.is_diarized else {}
     return {
         "start": segment.start,
         "end": segment.end,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import NAMESPACE_URL, uuid4, uuid5
@@ -23,6 +23,7 @@ from live_asr.core.messages import (
     UtteranceMessage,
     WireWord,
 )
+from live_asr.core.turns import live_label
 from live_asr.inference.channel import Loaded
 from live_asr.server.dialects.deepgram.parameters import Asked
 from live_asr.server.dialects.lines import Line, Lines
@@ -66,8 +67,6 @@ class Channel:
     """The results of one channel, as they are made."""
 
     def __init__(self, request: Request, asked: Asked, index: int = 0) -> None:
-        self.duration = 0.0
-        """Seconds that were heard; known in the end."""
         self._request = request
         self._asked = asked
         self._index = index
@@ -87,7 +86,27 @@ class Channel:
         self._asked_to_finalize += 1
 
     def apply(self, message: ServerMessage) -> Iterator[JsonObject]:
-        """Take the next message of the session; yield what its client is told."""
+        """Take the session's next message, whichever channel it is about; yield what its client is told."""
+        own = message if self._asked.channels == 1 else self._own(message)
+        if own is not None:
+            yield from self._apply(own)
+
+    def _own(self, message: ServerMessage) -> ServerMessage | None:
+        """Return what of a message is about this channel; None where nothing is."""
+        label = live_label(self._index + 1)
+        match message:
+            case Commit(words=words) if words and words[0].speaker != label:
+                return None
+            case UtteranceMessage(speaker=speaker) if speaker != label:
+                return None
+            case Speech(channel=channel) if channel != self._index:
+                return None
+            case Partial(words=words):
+                own = tuple(word for word in words if word.speaker == label)
+                return replace(message, words=own, text="".join(word.text for word in own))
+        return message
+
+    def _apply(self, message: ServerMessage) -> Iterator[JsonObject]:
         settles = isinstance(message, Commit | Speech | Partial | UtteranceMessage | Stopped)
         if self._held is not None and settles:
             held, self._held = self._held, None
@@ -121,7 +140,6 @@ class Channel:
                 yield {**result, "from_finalize": True}
             case Stopped():
                 yield from map(self._final, lines)
-                self.duration = message.duration
                 yield from self._utterance_end(message.duration)
 
     def _utterance(self, lines: tuple[Line, ...], end: float) -> Iterator[JsonObject]:
@@ -199,8 +217,13 @@ def shown_word(word: WireWord, asked: Asked, speaker: str | None) -> JsonObject:
     if asked.is_punctuated:
         shown["punctuated_word"] = word.text.strip()
     if asked.is_diarized:
-        shown["speaker"] = number_of(speaker)
+        shown["speaker"] = speaker_of(asked, speaker)
     return shown
+
+
+def speaker_of(asked: Asked, speaker: str | None) -> int:
+    """Return who it is of those on their channel: where channels are heard apart there is one on each."""
+    return number_of(speaker) if asked.channels == 1 else 0
 
 
 def number_of(speaker: str | None) -> int:
