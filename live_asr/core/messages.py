@@ -92,6 +92,8 @@ class Webhook:
     """Where to tell that the session is done."""
 
     url: Annotated[str, web_url]
+    form: Annotated[str | None, optional(choice("deepgram"))] = None
+    """Whose form what is told has; None for our own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,10 +21,13 @@ import pytest
 from deepgram import AsyncDeepgramClient
 from deepgram.core.api_error import ApiError
 from deepgram.environment import DeepgramClientEnvironment
+from standardwebhooks import Webhook
 from talking import call, eventually
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from tests.delivery.receiver import answer as taken
+from tests.delivery.receiver import receiving
 from tests.started import Server, StartServer
 
 pytestmark = pytest.mark.filterwarnings("ignore:websockets:DeprecationWarning")
@@ -33,6 +36,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:websockets:DeprecationWarning")
 SECOND_BYTES = 32_000
 RAW = {"model": "nova-3", "encoding": "linear16", "sample_rate": 16000}
 PATIENCE = 120.0
+SECRET = "whsec_" + "Zm9ydHktdHdvIGJ5dGVzIG9mIHNlY3JldA=="
 Message = dict[str, Any]
 
 
@@ -404,3 +408,38 @@ async def test_a_url_leads_to_the_recording_unless_it_leads_into_the_servers_own
     with pytest.raises(ApiError) as refused:
         await transcribed_from(open_server, f"{files}/nothing.wav")
     assert "404" in refused.value.body["err_msg"]
+
+
+# Callbacks ----------------------------------------------------------------------------------------------
+
+
+async def test_a_recordings_result_goes_to_its_callback_signed_and_in_deepgrams_form(
+    start_server: StartServer, speech: bytes, native: list[Message]
+) -> None:
+    server = start_server(LIVE_ASR_WEBHOOK__ALLOW_PRIVATE="true", LIVE_ASR_WEBHOOK__SECRET=SECRET)
+    file = wav_of(np.frombuffer(speech, "<i2")[:, None])
+    async with receiving(taken(500), taken(200)) as receiver:
+        answer = await transcribed(server, file, punctuate=True, callback=receiver.url, tag="monday")
+        await receiver.received(2)  # the first try fails
+    assert set(answer) == {"request_id"}
+    first, second = receiver.requests
+    assert first.id == second.id and first.body == second.body
+    Webhook(SECRET).verify(second.body, second.headers)
+    told = json.loads(second.body)
+    assert (told["metadata"]["request_id"], told["metadata"]["tags"]) == (answer["request_id"], ["monday"])
+    assert "sha256" not in told["metadata"]
+    (channel,) = told["results"]["channels"]
+    assert_same_words(channel["alternatives"][0]["words"], native)
+
+
+async def test_a_streams_result_goes_to_its_callback_when_it_is_over(
+    start_server: StartServer, speech: bytes, native: list[Message]
+) -> None:
+    server = start_server(LIVE_ASR_WEBHOOK__ALLOW_PRIVATE="true")
+    async with receiving(taken(200)) as receiver:
+        heard = await heard_live(server, at_once(speech), punctuate="true", callback=receiver.url)
+        await receiver.received(1)
+    told = json.loads(receiver.requests[0].body)
+    assert_same_words(words_of(heard), native)
+    assert_same_words(told["results"]["channels"][0]["alternatives"][0]["words"], native)
+    assert told["metadata"]["request_id"] == heard[-1]["request_id"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -22,16 +21,16 @@ from live_asr.core.fields import parse_json
 from live_asr.core.messages import Finalize, Stop, Stopped, Update, Updated, client_from_dict
 from live_asr.errors import ClientError, LiveAsrError
 from live_asr.server.access import api_key, check_key, check_origin
+from live_asr.server.dialects.deepgram.callbacks import with_callback
 from live_asr.server.dialects.deepgram.parameters import Asked, read_keyterms, read_query
 from live_asr.server.dialects.deepgram.refusals import close_of, refusal, told, warning_headers
 from live_asr.server.dialects.deepgram.results import Channel, Request
 from live_asr.server.dialects.link import Link, linked
 from live_asr.server.dialects.pacing import first_items, most_ahead_bytes, rate_of
+from live_asr.server.dialects.serving import served
 from live_asr.server.dialects.together import together
 from live_asr.server.sockets import GONE, close, receive, send
 from live_asr.server.state import ServerState
-
-log = logging.getLogger(__name__)
 
 IDLE_PATIENCE = 10.0
 """Seconds that a client may say nothing for while nothing is said to it; `KeepAlive` counts."""
@@ -47,6 +46,7 @@ class Conversation:
     def __init__(self, socket: WebSocket, state: ServerState) -> None:
         self._socket = socket
         self._state = state
+        self._request: Request | None = None
         self._channels: list[Channel] = []
         self._is_closing = False
         """Whether the client has said that no audio follows."""
@@ -55,19 +55,11 @@ class Conversation:
 
     async def run(self) -> None:
         """Serve the connection. Never raises: a broken peer is nobody else's trouble."""
-        request: Request | None = None
-        try:
+        async with served(self._state, "/v1/listen", self._refuse):
             asked, request = self._admitted()
+            self._request = request
             await self._accept(asked, request)
             await self._serve(asked, request)
-        except LiveAsrError as error:
-            self._state.metrics.refused.labels(error.code).inc()
-            await self._refuse(error, request)
-        except (TimeoutError, *GONE) as error:
-            log.debug("a client of /v1/listen went away: %s", error)
-        except Exception:  # our fault; the client is told so rather than left with a closed socket
-            log.exception("a client of /v1/listen could not be served")
-            await self._refuse(LiveAsrError("Something went wrong in the server."), request)
 
     # Before the first audio --------------------------------------------------------------------------
 
@@ -78,7 +70,7 @@ class Conversation:
         check_key(api_key(self._socket), settings)
         asked = read_query(self._socket.query_params.multi_items(), is_live=True)
         loaded = registry.admit(asked.start)
-        return asked, Request(loaded)
+        return asked, Request(loaded.recognizer.name)
 
     async def _accept(self, asked: Asked, request: Request) -> None:
         offered = self._socket.scope.get("subprotocols", [])
@@ -136,7 +128,8 @@ class Conversation:
             lambda frame: len(frame) / rate if isinstance(frame, bytes) else 0.0,
             lambda frame: not isinstance(frame, bytes) and frame["type"] == "CloseStream",
         )
-        start = replace(asked.start, pace="fast" if is_file else "realtime")
+        start = with_callback(asked, request, self._socket.url.query)
+        start = replace(start, pace="fast" if is_file else "realtime")
         opening = linked(self._state.registry, start, most_ahead_bytes=most_ahead_bytes(start.audio))
         async with opening as link:
             self._channels = [Channel(request, asked, index) for index in range(asked.channels)]
@@ -197,12 +190,12 @@ class Conversation:
     async def _say(self, message: Mapping[str, Any]) -> None:
         await send(self._socket, orjson.dumps(message))
 
-    async def _refuse(self, error: LiveAsrError, request: Request | None) -> None:
+    async def _refuse(self, error: LiveAsrError) -> None:
         with contextlib.suppress(TimeoutError, *GONE):
-            if request is None or self._socket.application_state is WebSocketState.CONNECTING:
+            if self._request is None or self._socket.application_state is WebSocketState.CONNECTING:
                 await self._socket.send_denial_response(refusal(error, str(uuid4())))
                 return
-            await self._say(told(error, request.id))
+            await self._say(told(error, self._request.id))
         await close(self._socket, *close_of(error))
 
 

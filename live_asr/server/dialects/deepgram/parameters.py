@@ -17,7 +17,7 @@ RAW = {"linear16": "pcm_s16le", "mulaw": "mulaw", "alaw": "alaw"}
 CONTAINED = ("flac", "ogg-opus", "amr-nb", "amr-wb")
 """Encodings that name themselves in their first bytes."""
 REFUSED = (
-    *("redact", "replace", "search", "profanity_filter", "detect_entities", "callback", "callback_method"),
+    *("redact", "replace", "search", "profanity_filter", "detect_entities"),
     *("summarize", "sentiment", "topics", "intents", "custom_topic", "custom_topic_mode"),
     *("custom_intent", "custom_intent_mode"),
 )
@@ -52,6 +52,8 @@ class Asked:
     wants_utterances: bool = False
     tags: tuple[str, ...] = ()
     extra: Mapping[str, str] | None = None
+    callback: str | None = None
+    """Where the result is to be sent."""
     warnings: tuple[str, ...] = ()
 
 
@@ -138,9 +140,17 @@ def read_query(items: Iterable[tuple[str, str]], *, is_live: bool) -> Asked:
     formatted = query.flag("punctuate") | query.flag("smart_format")
     tags, extra = query.all("tag"), query.all("extra")
     events = query.flag("vad_events")
+    callback = query.one("callback")
+    if (query.one("callback_method") or "post").lower() != "post":
+        bad("`callback_method` must be post.")
+    if callback is not None:
+        start["webhook"] = {"url": callback}  # read below as any webhook's
     paragraphs, utterances = query.flag("paragraphs"), query.flag("utterances")
     query.refuse_and_warn()
-    read = client_from_dict(start)
+    try:
+        read = client_from_dict(start)
+    except ClientError as error:
+        bad(error.message.replace("webhook.url", "callback"))
     assert isinstance(read, Start), "its type says so"
     return Asked(
         start=read,
@@ -156,6 +166,7 @@ def read_query(items: Iterable[tuple[str, str]], *, is_live: bool) -> Asked:
         wants_utterances=utterances,
         tags=tags,
         extra={name: value for name, _, value in (given.partition(":") for given in extra)} or None,
+        callback=None if read.webhook is None else read.webhook.url,
         warnings=tuple(query.warnings),
     )
 

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from uuid import uuid4
 
 from fastapi import Request as HttpRequest
@@ -20,22 +20,15 @@ from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
 from live_asr.core.fields import parse_json
-from live_asr.core.messages import Final, FinalSegment, Stop, WireWord
-from live_asr.core.passages import ends_sentence
-from live_asr.core.result import final_label
+from live_asr.core.messages import Final, Start, Stop
 from live_asr.delivery.post import ForbiddenTarget
 from live_asr.errors import ClientError, LiveAsrError, MediaError
 from live_asr.server.access import api_key, check_key
+from live_asr.server.dialects.deepgram.answers import Heard, answer_to
+from live_asr.server.dialects.deepgram.callbacks import with_callback
 from live_asr.server.dialects.deepgram.parameters import Asked, bad, read_query
 from live_asr.server.dialects.deepgram.refusals import refusal, warning_headers
-from live_asr.server.dialects.deepgram.results import (
-    JsonObject,
-    Request,
-    confidence_of,
-    shown_word,
-    speaker_of,
-    text_of,
-)
+from live_asr.server.dialects.deepgram.results import Request
 from live_asr.server.dialects.link import Link, linked
 from live_asr.server.dialects.together import together
 from live_asr.server.state import ServerState
@@ -47,31 +40,19 @@ LARGEST_URL_BYTES = 16 * 1024
 """Of a body that names a URL."""
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """What was heard of a recording, and the session that heard it."""
-
-    session: str
-    final: Final
-
-    def segments_of(self, channel: int, asked: Asked) -> list[FinalSegment]:
-        """Return what was said on a channel."""
-        segments = self.final.segments
-        if asked.channels == 1:
-            return list(segments)
-        return [segment for segment in segments if segment.speaker == final_label(channel)]
-
-
 async def answer(http: HttpRequest, state: ServerState) -> Response:
     """Transcribe what is sent, or what the URL that is sent leads to."""
     number = str(uuid4())
     try:
         check_key(api_key(http), state.settings.server)
         asked = read_query(http.query_params.multi_items(), is_live=False)
-        request = Request(state.registry.admit(asked.start), number)
+        request = Request(state.registry.admit(asked.start).recognizer.name, number)
         async with _body(http, state) as pieces:
+            if asked.callback is not None:
+                await _take(pieces, with_callback(asked, request, http.url.query), request, state)
+                return JSONResponse({"request_id": number}, headers=warning_headers(number, asked.warnings))
             heard = await _transcribe(pieces, asked, request, state)
-        body = await asyncio.to_thread(_response, heard, asked, request)
+        body = await asyncio.to_thread(answer_to, heard, asked, request)
         return JSONResponse(body, headers=warning_headers(number, asked.warnings))
     except LiveAsrError as error:
         state.metrics.refused.labels(error.code).inc()
@@ -124,6 +105,13 @@ async def _transcribe(
     raise AssertionError("the block lets all exceptions pass")
 
 
+async def _take(pieces: AsyncIterator[bytes], start: Start, request: Request, state: ServerState) -> None:
+    """Take a recording whose result goes elsewhere: it is written down once it is here."""
+    start = replace(start, pace="fast")
+    async with linked(state.registry, start, most_ahead_bytes=MOST_UPLOAD_BYTES) as link:
+        await _send_all(pieces, link, request)
+
+
 async def _send_all(pieces: AsyncIterator[bytes], link: Link, request: Request) -> None:
     sent = 0
     async for piece in pieces:
@@ -140,77 +128,3 @@ async def _final(link: Link) -> Heard:
         if isinstance(message, Final):
             return Heard(link.id, message)
     raise link.failure or LiveAsrError("The session ended before its time.")
-
-
-# What is answered -------------------------------------------------------------------------------------
-
-
-def _response(heard: Heard, asked: Asked, request: Request) -> JsonObject:
-    metadata = request.metadata(heard.final.duration, asked.channels)
-    metadata |= {"models": [request.model_id], "model_info": {request.model_id: request.model_info}}
-    metadata["sessions"] = [heard.session]
-    for name, value in (("tags", asked.tags), ("extra", asked.extra), ("warnings", asked.warnings)):
-        if value:
-            metadata[name] = value
-    said = [heard.segments_of(index, asked) for index in range(asked.channels)]
-    language = heard.final.language
-    results: JsonObject = {"channels": [_channel(segments, language, asked) for segments in said]}
-    if asked.wants_utterances:
-        spoken = [(index, segment) for index, segments in enumerate(said) for segment in segments]
-        spoken.sort(key=lambda found: found[1].start)
-        results["utterances"] = [_utterance(index, segment, asked) for index, segment in spoken]
-    return {"metadata": metadata, "results": results}
-
-
-def _channel(segments: list[FinalSegment], language: str | None, asked: Asked) -> JsonObject:
-    words = [word for segment in segments for word in segment.words]
-    alternative: JsonObject = {
-        "transcript": text_of(words, is_punctuated=asked.is_punctuated),
-        "confidence": confidence_of(words),
-        "words": [
-            shown_word(word, asked, word.speaker or segment.speaker)
-            for segment in segments
-            for word in segment.words
-        ],
-    }
-    if asked.wants_paragraphs:
-        paragraphs = [_paragraph(segment, asked) for segment in segments if segment.words]
-        text = "\n\n".join(" ".join(s["text"] for s in paragraph["sentences"]) for paragraph in paragraphs)
-        alternative["paragraphs"] = {"transcript": text, "paragraphs": paragraphs}
-    channel: JsonObject = {"alternatives": [alternative]}
-    if asked.wants_languages and language is not None:
-        channel["detected_language"] = language
-    return channel
-
-
-def _paragraph(segment: FinalSegment, asked: Asked) -> JsonObject:
-    sentences: list[list[WireWord]] = [[]]
-    for word in segment.words:
-        if ends_sentence(text_of(sentences[-1], is_punctuated=True)) and word.text[:1].isspace():
-            sentences.append([])
-        sentences[-1].append(word)
-    who = {"speaker": speaker_of(asked, segment.speaker)} if asked.is_diarized else {}
-    return {
-        "sentences": [
-            {"text": text_of(words, is_punctuated=True), "start": words[0].start, "end": words[-1].end}
-            for words in sentences
-        ],
-        "num_words": len(segment.words),
-        "start": segment.start,
-        "end": segment.end,
-        **who,
-    }
-
-
-def _utterance(channel: int, segment: FinalSegment, asked: Asked) -> JsonObject:
-    who = {"speaker": speaker_of(asked, segment.speaker)} if asked.is_diarized else {}
-    return {
-        "start": segment.start,
-        "end": segment.end,
-        "confidence": confidence_of(segment.words),
-        "channel": channel,
-        "transcript": text_of(segment.words, is_punctuated=asked.is_punctuated),
-        "words": [shown_word(word, asked, word.speaker or segment.speaker) for word in segment.words],
-        "id": str(uuid4()),
-        **who,
-    }

@@ -11,6 +11,7 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
 from live_asr import __version__
+from live_asr.core.clock import utc_text
 from live_asr.core.messages import (
     Commit,
     Finalized,
@@ -24,7 +25,6 @@ from live_asr.core.messages import (
     WireWord,
 )
 from live_asr.core.turns import live_label
-from live_asr.inference.channel import Loaded
 from live_asr.server.dialects.deepgram.parameters import Asked
 from live_asr.server.dialects.lines import Line, Lines
 
@@ -35,29 +35,30 @@ JsonObject = dict[str, Any]
 class Request:
     """One request: its number, when it came, what was heard."""
 
-    loaded: Loaded
+    model: str
+    """The name of the recogniser."""
     id: str = field(default_factory=lambda: str(uuid4()))
     created: datetime = field(default_factory=lambda: datetime.now(UTC))
     digest: Any = field(default_factory=hashlib.sha256)
-    """Of the audio as it came."""
+    """Of the audio as it came; None where that is not known any more."""
 
     @property
     def model_id(self) -> str:
         """The model's number: the same for the same model."""
-        return str(uuid5(NAMESPACE_URL, f"live-asr:{self.loaded.recognizer.name}"))
+        return str(uuid5(NAMESPACE_URL, f"live-asr:{self.model}"))
 
     @property
     def model_info(self) -> JsonObject:
         """What writes."""
-        return {"name": self.loaded.recognizer.name, "version": __version__, "arch": "whisper"}
+        return {"name": self.model, "version": __version__, "arch": "whisper"}
 
     def metadata(self, duration: float, channels: int) -> JsonObject:
         """Return what is told of a request once it is over."""
         return {
             "transaction_key": "deprecated",
             "request_id": self.id,
-            "sha256": self.digest.hexdigest(),
-            "created": self.created.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            **({"sha256": self.digest.hexdigest()} if self.digest is not None else {}),
+            "created": utc_text(self.created),
             "duration": duration,
             "channels": channels,
         }
