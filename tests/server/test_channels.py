@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from talking import Caller, call, plain_words, recite
 
-from tests.started import Server
+from tests.started import Server, StartServer
 
 SECOND_BYTES = 32_000
 
@@ -107,9 +107,10 @@ async def test_a_stereo_file_is_heard_as_samples_are(server: Server, heard: Call
 
 
 async def test_a_session_whose_line_breaks_goes_on_with_both(
-    server: Server, heard: Caller, stereo: bytes
+    start_server: StartServer, heard: Caller, stereo: bytes
 ) -> None:
     """Its audio comes in two halves, over two connections; the second is cut within the second speaker."""
+    server = start_server(LIVE_ASR_SERVER__RESUME_WINDOW="60")
     cut = 9 * 2 * SECOND_BYTES
     opening = {"audio": AUDIO, "channel_speakers": True, "language": "en", "pace": "fast"}
     async with call(server.stream) as caller:
