@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from judging import node_modules
 from recordings import put_recordings
+from secured import secured
 from talking import PATIENCE
 
 from tests.started import ROOT, Server, StartServer
@@ -41,7 +42,14 @@ def test_a_snippet_prints_what_was_said(
     code = code.replace("localhost:10300", f"127.0.0.1:{snippets_server.wyoming_port}")
     if language == "js":
         (tmp_path / "node_modules").symlink_to(node_modules())
-        (tmp_path / "snippet.mjs").write_text(code)
+    with secured(snippets_server.url, tmp_path) as tls:
+        printed = run(language, code.replace("https://captions.example", tls.url), tmp_path, tls.authority)
+    assert "Chicago" in printed
+
+
+def run(language: str, code: str, folder: Path, authority: Path) -> str:
+    """Run a snippet in a folder; return what it prints."""
+    (folder / "snippet.mjs").write_text(code)
     commands = {
         "python": [sys.executable, "-c", code],
         "js": ["node", "snippet.mjs"],
@@ -49,15 +57,15 @@ def test_a_snippet_prints_what_was_said(
     }
     done = subprocess.run(
         commands[language],
-        cwd=tmp_path,
-        env={**os.environ, "NO_PROXY": "*"},
+        cwd=folder,
+        env={**os.environ, "NO_PROXY": "*", "NODE_EXTRA_CA_CERTS": str(authority)},
         capture_output=True,
         text=True,
         timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "Chicago" in done.stdout
+    return done.stdout
 
 
 def test_each_client_of_a_language_has_a_snippet_in_it() -> None:

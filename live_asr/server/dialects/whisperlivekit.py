@@ -97,20 +97,12 @@ class Conversation:
     def _wanted(self) -> dict[str, Any]:
         """Read the parameters, as fields of `start`. Raises LiveAsrError for what cannot be had."""
         check_origin(self._socket, self._state.settings.server)
-        query = self._socket.query_params
-        if query.get("target_language"):
-            raise _bad("`target_language` is not supported: lines are not translated here.")
-        wanted: dict[str, Any] = {"type": "start", "final_pass": False}
-        wanted["language"] = query.get("language") or None
-        wanted["diarize"] = _choice(query, "diarize", "true", "false") == "true"
-        wanted["mode"] = _choice(query, "mode", "full", "diff")
-        wanted["audio"] = _choice(query, "audio", "auto", "pcm", "container")
-        wanted["pace"] = _choice(query, "pace", "auto", "realtime", "fast")
+        wanted = read_query(self._socket.query_params)
         loaded = self._state.engine.loaded
         if loaded is None:
             raise loading("The models are still being loaded.")
         try:
-            check_start(_start(wanted, "pcm_s16le"), loaded.recognizer)
+            check_start(start_of(wanted, "pcm_s16le"), loaded.recognizer)
         except ClientError as error:
             raise _bad(str(error)) from None
         return wanted
@@ -170,7 +162,7 @@ class Conversation:
         """Open the session, and read, hear and send until it is over or the client is gone."""
         is_file = self._has_ended or sum(map(len, frames)) >= _file_bytes(wanted, frames)
         encoding = "container" if _is_container(wanted, frames) else "pcm_s16le"
-        start = _start(wanted, encoding, is_file=is_file)
+        start = start_of(wanted, encoding, is_file=is_file)
         most_ahead_bytes = round(MOST_AHEAD * BYTES_PER_SECOND)
         async with linked(self._state.registry, start, most_ahead_bytes=most_ahead_bytes) as link:
             waits = start.diarize and link.loaded.speaker_encoder_name is not None
@@ -365,7 +357,22 @@ def _file_bytes(wanted: Mapping[str, Any], frames: list[bytes]) -> int:
     return FILE_CONTAINER_BYTES if _is_container(wanted, frames) else FILE_BYTES
 
 
-def _start(wanted: Mapping[str, Any], encoding: str, *, is_file: bool = False) -> Start:
+def read_query(query: Mapping[str, str]) -> dict[str, Any]:
+    """Read the parameters of a request, as fields of `start` and some of our own. Raises ClientError."""
+    if query.get("target_language"):
+        raise _bad("`target_language` is not supported: lines are not translated here.")
+    return {
+        "type": "start",
+        "final_pass": False,
+        "language": query.get("language") or None,
+        "diarize": _choice(query, "diarize", "true", "false") == "true",
+        "mode": _choice(query, "mode", "full", "diff"),
+        "audio": _choice(query, "audio", "auto", "pcm", "container"),
+        "pace": _choice(query, "pace", "auto", "realtime", "fast"),
+    }
+
+
+def start_of(wanted: Mapping[str, Any], encoding: str, *, is_file: bool = False) -> Start:
     """Return what to open the session with. Raises ClientError for a language that is none."""
     own = {"mode", "audio", "pace"}
     pace = wanted["pace"] if wanted["pace"] != "auto" else "fast" if is_file else "realtime"

@@ -3,7 +3,7 @@ import { createReadStream, readFileSync } from "node:fs";
 import OpenAI from "openai";
 import { OpenAIRealtimeWS } from "openai/realtime/ws";
 
-const { base, key, file, file24 } = JSON.parse(process.argv[2]);
+const { base, tls, key, file, file24 } = JSON.parse(process.argv[2]);
 const client = new OpenAI({ baseURL: `${base}/v1`, apiKey: key, maxRetries: 0 });
 const say = (what) => console.log(JSON.stringify(what));
 const ask = (how) => client.audio.transcriptions.create({ file: createReadStream(file), model: "whisper-1", ...how });
@@ -22,7 +22,7 @@ try {
   say({ type: "refused", name: error.constructor.name, status: error.status, param: error.param });
 }
 
-const realtime = new OpenAIRealtimeWS({ intent: "transcription" }, client);
+const realtime = new OpenAIRealtimeWS({ intent: "transcription" }, new OpenAI({ baseURL: `${tls}/v1`, apiKey: key }));
 let hasFailed = false;
 realtime.on("error", (error) => {
   say({ type: "failed", message: error.message, error: error.error });
