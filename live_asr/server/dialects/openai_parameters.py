@@ -62,7 +62,7 @@ def read(form: FormData, model: str, *, task: str = "transcribe") -> Asked:
         raise BadParameter("model", "you must provide a model parameter", code="missing_required_parameter")
     if name not in (model, *ALIASES):
         raise BadParameter(
-            "model", f"The model '{name}' does not exist; there is '{model}'.", code="model_not_found"
+            "model", f"The model {name[:80]!a} does not exist; there is '{model}'.", code="model_not_found"
         )
     formats = FORMATS if task == "transcribe" else FORMATS[:-1]
     response_format = given.choice("response_format", formats)

@@ -78,7 +78,7 @@ class Query:
         """Take a parameter that is true or false."""
         value = (self.one(name) or "false").lower()
         if value not in ("true", "false", "1", "0"):
-            bad(f"`{name}` must be true or false, not {value!r}.")
+            bad(f"`{name}` must be true or false, not {value[:40]!r}.")
         return value in ("true", "1")
 
     def number(self, name: str, low: int, high: int) -> int | None:
