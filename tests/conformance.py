@@ -157,7 +157,8 @@ def claims_in(files: Iterable[Path]) -> Iterator[Claim]:
 class Collector:
     """Takes note of outcomes, also of those that other processes send; compares in the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, page: Path) -> None:
+        self._page = page
         self.found = Found()
         self.fault = ""
 
@@ -180,13 +181,13 @@ class Collector:
         """Write the table, or compare it, where all that it holds was tried."""
         if hasattr(session.config, "workerinput") or not self.found.is_complete:
             return
-        table, page = self.found.table(), PAGE.read_text()
+        table, page = self.found.table(), self._page.read_text()
         before = written(page)
         if os.environ.get("CONFORMANCE") == "write":
             head, tail = page.split(BEGIN)[0], page.split(END)[1]
-            PAGE.write_text(f"{head}{BEGIN}\n{table}\n{END}{tail}")
+            self._page.write_text(f"{head}{BEGIN}\n{table}\n{END}{tail}")
         elif table != before:
-            self.fault = "docs/clients.md says otherwise than this run found; CONFORMANCE=write writes it."
+            self.fault = f"{self._page.name} says otherwise than this run found; CONFORMANCE=write writes it."
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
@@ -197,9 +198,9 @@ class Collector:
             terminalreporter.write_line(self.fault, red=True)
 
 
-def install(config: pytest.Config) -> None:
-    """Have pytest collect what tests show."""
+def install(config: pytest.Config, page: Path = PAGE) -> None:
+    """Have pytest collect what tests show, for this page."""
     config.addinivalue_line(
         "markers", f"{MARK}(client, *scenarios, sees, missing, judge): see conformance.py"
     )
-    config.pluginmanager.register(Collector(), "conformance")
+    config.pluginmanager.register(Collector(page), "conformance")

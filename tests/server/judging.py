@@ -17,6 +17,10 @@ JAVASCRIPT = ("openai@7.59.0", "@deepgram/sdk@5.13.0")
 """What snippets in JavaScript import."""
 
 
+PYTHON = ("openai", "deepgram-sdk", "wyoming")
+"""Clients for Python; constraints.txt says which versions."""
+
+
 def whisperlivekit_client() -> ModuleType:
     """Return WhisperLiveKit's `test_client`: that file alone, since the package wants torch and a model."""
     folder = CACHE / WHISPERLIVEKIT.replace("==", "-")
