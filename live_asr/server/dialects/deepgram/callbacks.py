@@ -25,13 +25,13 @@ LONGEST_QUERY = 8000
 """Of a request that names a callback: its query is kept with the session."""
 
 
-def with_callback(asked: Asked, request: Request, query: str) -> Start:
-    """Return what to open the session with, so that its result is sent to the callback, where there is one.
+def with_callback(asked: Asked, request: Request, query: str) -> Asked:
+    """Return the request with a session that sends its result to the callback, where there is one.
 
     Raises ClientError for a query that is too long to be kept.
     """
     if asked.callback is None:
-        return asked.start
+        return asked
     if len(query) > LONGEST_QUERY:
         bad(f"With `callback` the query may have {LONGEST_QUERY} characters, not {len(query)}.")
     about = {
@@ -40,7 +40,8 @@ def with_callback(asked: Asked, request: Request, query: str) -> Start:
         "created": request.created.isoformat(),
         "query": query,
     }
-    return replace(asked.start, webhook=Webhook(asked.callback, FORM), metadata=about)
+    start = replace(asked.start, webhook=Webhook(asked.callback, FORM), metadata=about)
+    return replace(asked, start=start)
 
 
 def body_of(session_id: str, start: Start, final: Final, error: tuple[str, str] | None) -> bytes:

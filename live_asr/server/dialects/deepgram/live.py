@@ -70,7 +70,8 @@ class Conversation:
         check_key(api_key(self._socket), settings)
         asked = read_query(self._socket.query_params.multi_items(), is_live=True)
         loaded = registry.admit(asked.start)
-        return asked, Request(loaded.recognizer.name)
+        request = Request(loaded.recognizer.name)
+        return with_callback(asked, request, self._socket.url.query), request
 
     async def _accept(self, asked: Asked, request: Request) -> None:
         offered = self._socket.scope.get("subprotocols", [])
@@ -128,8 +129,7 @@ class Conversation:
             lambda frame: len(frame) / rate if isinstance(frame, bytes) else 0.0,
             lambda frame: not isinstance(frame, bytes) and frame["type"] == "CloseStream",
         )
-        start = with_callback(asked, request, self._socket.url.query)
-        start = replace(start, pace="fast" if is_file else "realtime")
+        start = replace(asked.start, pace="fast" if is_file else "realtime")
         opening = linked(self._state.registry, start, most_ahead_bytes=most_ahead_bytes(start.audio))
         async with opening as link:
             self._channels = [Channel(request, asked, index) for index in range(asked.channels)]

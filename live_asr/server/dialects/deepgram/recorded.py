@@ -20,7 +20,7 @@ from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
 from live_asr.core.fields import parse_json
-from live_asr.core.messages import Final, Start, Stop
+from live_asr.core.messages import Final, Stop
 from live_asr.delivery.post import ForbiddenTarget
 from live_asr.errors import ClientError, LiveAsrError, MediaError
 from live_asr.server.access import api_key, check_key
@@ -47,9 +47,10 @@ async def answer(http: HttpRequest, state: ServerState) -> Response:
         check_key(api_key(http), state.settings.server)
         asked = read_query(http.query_params.multi_items(), is_live=False)
         request = Request(state.registry.admit(asked.start).recognizer.name, number)
+        asked = with_callback(asked, request, http.url.query)
         async with _body(http, state) as pieces:
             if asked.callback is not None:
-                await _take(pieces, with_callback(asked, request, http.url.query), request, state)
+                await _take(pieces, asked, request, state)
                 return JSONResponse({"request_id": number}, headers=warning_headers(number, asked.warnings))
             heard = await _transcribe(pieces, asked, request, state)
         body = await asyncio.to_thread(answer_to, heard, asked, request)
@@ -105,9 +106,9 @@ async def _transcribe(
     raise AssertionError("the block lets all exceptions pass")
 
 
-async def _take(pieces: AsyncIterator[bytes], start: Start, request: Request, state: ServerState) -> None:
+async def _take(pieces: AsyncIterator[bytes], asked: Asked, request: Request, state: ServerState) -> None:
     """Take a recording whose result goes elsewhere: it is written down once it is here."""
-    start = replace(start, pace="fast")
+    start = replace(asked.start, pace="fast")
     async with linked(state.registry, start, most_ahead_bytes=MOST_UPLOAD_BYTES) as link:
         await _send_all(pieces, link, request)
 
