@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -215,7 +214,7 @@ def known_speakers(given: Given) -> Iterator[tuple[str, bytes]]:
             raise BadParameter("known_speaker_references", "A reference is a data URL in base64.")
         try:
             yield name, base64.b64decode(data, validate=True)
-        except binascii.Error:
+        except ValueError:  # also for characters beyond ASCII
             raise BadParameter("known_speaker_references", "A reference is not base64.") from None
 
 
