@@ -454,6 +454,9 @@ async def test_a_recordings_result_goes_to_its_callback_signed_and_in_deepgrams_
     told = json.loads(second.body)
     assert (told["metadata"]["request_id"], told["metadata"]["tags"]) == (answer["request_id"], ["monday"])
     assert "sha256" not in told["metadata"]
+    async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
+        session = (await http.get(f"/v1/sessions/{told['metadata']['sessions'][0]}")).text
+    assert "punctuate" in session and receiver.url not in session, "where it goes is nobody else's business"
     (channel,) = told["results"]["channels"]
     assert_same_words(channel["alternatives"][0]["words"], native)
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 import orjson
 
@@ -34,11 +34,13 @@ def with_callback(asked: Asked, request: Request, query: str) -> Asked:
         return asked
     if len(query) > LONGEST_QUERY:
         bad(f"With `callback` the query may have {LONGEST_QUERY} characters, not {len(query)}.")
+    # Where it goes is with the session's webhook, and nobody else's business: it may hold a password.
+    kept = [item for item in parse_qsl(query, keep_blank_values=True) if not item[0].startswith("callback")]
     about = {
         "request_id": request.id,
         "model": request.model,
         "created": request.created.isoformat(),
-        "query": query,
+        "query": urlencode(kept),
     }
     start = replace(asked.start, webhook=Webhook(asked.callback, FORM), metadata=about)
     return replace(asked, start=start)
