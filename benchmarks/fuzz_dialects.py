@@ -129,7 +129,8 @@ def wyoming_kind(event: Event) -> str:
 
 def check_start(start: Any) -> None:
     """Raise UnsoundError for what a session cannot be opened with, or taken up with."""
-    if client_from_dict(json.loads(json.dumps(to_dict(start)))) != start:
+    written = to_dict(start)  # with numbers as the wire has them
+    if to_dict(client_from_dict(json.loads(json.dumps(written)))) != written:
         raise UnsoundError("What is to be opened does not read back as it was written.")
 
 
