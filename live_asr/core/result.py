@@ -38,12 +38,13 @@ def make_result(
     live_turns: Sequence[Turn] = (),
     language: str | None = None,
     started_at: str | None = None,
+    has_speakers: bool = False,
 ) -> Result:
     """Make the result of a session whose live transcript is complete, changing nothing.
 
     `turns` and `words` are what the full pass found, each empty where it found nothing or was not asked: then
-    the live words stand, and the live labels, renamed, if there are any, with `live_turns` as heard. Words
-    that have speakers already, since channels are speakers, keep them.
+    the live words stand, and the live labels, renamed, if there are any, with `live_turns` as heard. With
+    `has_speakers` words keep those that they have, since channels are speakers.
     `started_at` is when the first audio came. Takes a tenth of a second for an hour of words: it may be
     called from another thread once `stopped` is said.
     """
@@ -56,6 +57,7 @@ def make_result(
         language=language,
         started_at=started_at,
         revision=1,
+        has_speakers=has_speakers,
     )
 
 
@@ -87,11 +89,12 @@ def _result(
     language: str | None = None,
     started_at: str | None = None,
     revision: int,
+    has_speakers: bool = False,
 ) -> Result:
     live_words = transcript.words
     labels: str | None = "full"
     renamed: Mapping[SpeakerLabel, SpeakerLabel]
-    said = _by_speaker(words) if any(word.speaker is not None for word in words) else ()
+    said = _by_speaker(words) if has_speakers else ()
     if said:
         turns = sorted((turn for own in said for turn in turns_of(own)), key=lambda turn: turn.start_sample)
         heard_again = set(_speakers_of(turns))

@@ -223,6 +223,7 @@ class Finalizer:
             language=found.language if found else None,
             live_turns=live_turns,
             started_at=session.started_at,
+            has_speakers=session.start.channel_speakers,
         )
 
     async def _keep_live(self, session: Drained) -> tuple[Turn, ...]:
