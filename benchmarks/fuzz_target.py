@@ -1,7 +1,8 @@
 """What the fuzzer's inputs are tried on, in a process of its own: it may crash, hang or grow.
 
-`python -m benchmarks.fuzz_target messages|container` answers batches from its standard input, as `serve` has
-it, for benchmarks.fuzzing; with files behind the name it tries each of them once and says what came of it.
+`python -m benchmarks.fuzz_target messages|container|dialects` answers batches from its standard input, as
+`serve` has it, for benchmarks.fuzzing; with files behind the name it tries each of them once and says what
+came of it.
 """
 
 from __future__ import annotations
@@ -309,10 +310,22 @@ def prepare() -> BinaryIO:
     return answers
 
 
+def dialects() -> Judge:
+    """Return the judge of what other programs' clients send; it imports the server."""
+    from benchmarks.fuzz_dialects import DialectJudge
+
+    return DialectJudge()
+
+
 def main() -> None:
     """Serve, or try the files that were named."""
     name, *files = sys.argv[1:]
-    judge: Judge = {"messages": lambda: judge_message, "container": ContainerJudge}[name]()
+    makers: dict[str, Callable[[], Judge]] = {
+        "messages": lambda: judge_message,
+        "container": ContainerJudge,
+        "dialects": dialects,
+    }
+    judge = makers[name]()
     if not files:
         serve(judge, sys.stdin.buffer, prepare())
         return

@@ -1,9 +1,10 @@
 """The suite `fuzz`: whatever bytes come, messages and media are read or refused as documented.
 
-Two targets at once, each in a process of its own that may crash, hang or grow without taking this one along:
-the decoders of messages, and the decoder that a session gives its container to. Inputs are mutated from real
-messages and real recordings; one that comes to something new is mutated further. What must not be is kept in
-a folder, to be tried again by `python -m benchmarks.fuzz_target`.
+Three targets at once, each in a process of its own that may crash, hang or grow without taking this one
+along: the decoders of messages, the decoder that a session gives its container to, and those of what other
+programs' clients send. Inputs are mutated from real messages and real recordings; one that comes to something
+new is mutated further. What must not be is kept in a folder, to be tried again by `python -m
+benchmarks.fuzz_target`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.endurance import slope
+from benchmarks.fuzz_dialects import dialects
 from benchmarks.fuzz_inputs import Corpus, Source, containers, messages
 from benchmarks.fuzz_process import HANG, Child, MemorySample, TargetDiedError
 from benchmarks.options import Options
@@ -30,6 +32,7 @@ from benchmarks.report import Row, Table, fact, limit, machine, write
 from benchmarks.speech import MissingSpeechError
 from live_asr.errors import LiveAsrError
 
+NAMES = ("messages", "container", "dialects")
 MINUTES = 60.0
 SLOW = 1.0
 """Seconds of CPU from which on the slowest input is kept, to be looked at; it is no fault."""
@@ -273,22 +276,26 @@ def table_of(found: Fuzzed, seed: int) -> Table:
     return Table(f"{found.name}: {found.seconds / 60:.0f} minutes of fuzzing", rows, notes)
 
 
-def targets(options: Options) -> list[Target]:
-    """Return the two targets."""
+def targets(options: Options, names: Sequence[str] = NAMES) -> list[Target]:
+    """Return the targets."""
     program = (sys.executable, "-m", "benchmarks.fuzz_target")
-    speech = options.clip("sample", 10.0).audio
-    return [
-        Target("messages", (*program, "messages"), messages(), 64, frozenset({"not_json"})),
-        Target("container", (*program, "container"), containers(speech), 16),
-    ]
+    found = []
+    if "messages" in names:
+        found.append(Target("messages", (*program, "messages"), messages(), 64, frozenset({"not_json"})))
+    if "container" in names:
+        speech = options.clip("sample", 10.0).audio
+        found.append(Target("container", (*program, "container"), containers(speech), 16))
+    if "dialects" in names:
+        found.append(Target("dialects", (*program, "dialects"), dialects(), 64))
+    return found
 
 
 def run(options: Options, arguments: argparse.Namespace) -> tuple[list[Table], dict[str, Any]]:
-    """Fuzz both targets at once; return a table for each, and the numbers behind them."""
+    """Fuzz the targets at once; return a table for each, and the numbers behind them."""
     seed = int.from_bytes(os.urandom(3)) if arguments.seed is None else arguments.seed
     options.say(f"seed {seed}")
     stop = threading.Event()
-    fuzzers = [Fuzzer(target, seed, arguments.keep, stop) for target in targets(options)]
+    fuzzers = [Fuzzer(target, seed, arguments.keep, stop) for target in targets(options, arguments.targets)]
     with ThreadPoolExecutor(len(fuzzers)) as pool:
         try:
             tasks = [pool.submit(one.run, 60.0 * arguments.minutes, options.say) for one in fuzzers]
@@ -301,6 +308,9 @@ def run(options: Options, arguments: argparse.Namespace) -> tuple[list[Table], d
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what only this suite asks; `--seed` is the webhooks' too."""
     parser.add_argument("--minutes", type=float, default=MINUTES, help=f"of fuzzing ({MINUTES:.0f})")
+    parser.add_argument(
+        "--targets", nargs="+", choices=NAMES, default=list(NAMES), help="what is fuzzed (all)"
+    )
     parser.add_argument(
         "--keep", type=Path, default=Path("fuzz-findings"), help="folder for inputs that fail (fuzz-findings)"
     )

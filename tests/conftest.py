@@ -21,7 +21,13 @@ from live_asr.config import load_settings
 from live_asr.inference.conversion import converted
 from live_asr.inference.diarization import LocalPipeline
 from live_asr.inference.weights import resolve
+from tests import conformance
 from tests.started import MODEL, ROOT, SETTINGS, Server, StartServer
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have it noted what tests show of other programs' clients."""
+    conformance.install(config)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.fuzz_dialects import DialectJudge, dialects, seeds
 from benchmarks.fuzz_inputs import (
     BYTEWISE,
     FORMS,
@@ -252,3 +253,34 @@ def test_media_are_written_in_the_forms_that_browsers_record_and_files_have() ->
     assert written["index-last.m4a"].index(b"mdat") < written["index-last.m4a"].index(b"moov")
     assert written["index-first.m4a"].index(b"moov") < written["index-first.m4a"].index(b"mdat")
     assert json.loads(documented()[0])["type"] == "start"
+
+
+# What other programs' clients send ---------------------------------------------------------------
+
+
+@pytest.fixture
+def reader() -> Iterator[DialectJudge]:
+    judge = DialectJudge()
+    yield judge
+    judge.close()
+
+
+def test_what_clients_send_is_read_by_each_decoder(reader: DialectJudge) -> None:
+    outcomes = [tried(reader, seed) for seed in seeds()]
+    assert [outcome.fault for outcome in outcomes if outcome.fault] == []
+    assert {outcome.kind for outcome in outcomes} == {"read", "refused"}, "redact is refused"
+    assert sum(outcome.kind == "read" for outcome in outcomes) >= 8
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_is_nearly_that_is_read_or_refused_by_a_sentence(seed: int, reader: DialectJudge) -> None:
+    source, chance = dialects(), random.Random(seed)
+    corpus, known = Corpus(source.seeds), set()
+    for _ in range(600):
+        data = source.make(corpus, chance)
+        outcome = tried(reader, data)
+        assert outcome.fault is None, (data, outcome)
+        if outcome.signature not in known:
+            known.add(outcome.signature)
+            corpus.keep(data, chance)
+    assert len(known) > 50

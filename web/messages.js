@@ -10,7 +10,7 @@
  *   max_unacked_bytes: number, models?: Models, server?: {name: string, version: string}}} Ready
  * @typedef {{recognizer?: {name: string, languages?: string[], device?: string, compute_type?: string}}} Models
  * @typedef {{type: "ack", bytes: number}} Ack
- * @typedef {{type: "speech", state: "started" | "ended", time: number}} Speech
+ * @typedef {{type: "speech", state: "started" | "ended", time: number, channel?: number}} Speech
  * @typedef {{type: "partial", text: string, words: Word[], start: number, end: number}} Partial
  * @typedef {{type: "commit", seq: number, words: Word[], text: string, utterance: number}} Commit
  * @typedef {{type: "label", seq: number, from: number, to: number, speaker: string}} Label

@@ -27,6 +27,7 @@ async def connect(
     encoding: str = "pcm_s16le",
     sample_rate: int = 16_000,
     channels: int = 1,
+    channel_speakers: bool = False,
     language: str | None = None,
     languages: Sequence[str] = (),
     task: str = "transcribe",
@@ -71,6 +72,7 @@ async def connect(
         webhook=Webhook(webhook) if webhook is not None else None,
         metadata=dict(metadata or {}),
         title=title,
+        channel_speakers=channel_speakers,
     )
     start = client_from_dict(to_dict(start))  # wrong values are refused here, before anything is sent
     assert isinstance(start, Start)

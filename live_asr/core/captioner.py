@@ -141,6 +141,8 @@ class Captioner:
         """New audio between two decodes; may be changed at any time, to spare a loaded recogniser."""
         self.overloaded = False
         """The recogniser cannot follow: steps may be skipped. A recorded file is better served by waiting."""
+        self.horizon_sample: int | None = None
+        """No audio beyond it is considered; None: all that there is."""
         self._task = task
         self._vocabulary = tuple(vocabulary)
         self._shortened: tuple[str, ...] = ()
@@ -239,6 +241,11 @@ class Captioner:
         self._retry_or_skip(step)
         self._advance()
 
+    def advance_to(self, sample: int) -> None:
+        """Consider audio up to this sample, and none beyond it."""
+        self.horizon_sample = sample
+        self._advance()
+
     def mark(self, name: Literal["finalize", "silence", "pause", "stop"]) -> None:
         """Ask for everything received so far to be committed; `MarkReached` tells when it is."""
         self._mark(name)
@@ -285,6 +292,11 @@ class Captioner:
         return events
 
     @property
+    def is_waiting(self) -> bool:
+        """Whether a decode is wanted, asked for or not."""
+        return self._step is not None
+
+    @property
     def language(self) -> str | None:
         """The language of what was said last, or that is most likely spoken; None until anything is."""
         return self._words_language or self._vote.likely
@@ -293,6 +305,11 @@ class Captioner:
     def received_sample(self) -> int:
         """One past the last sample received."""
         return self._buffer.end_sample
+
+    @property
+    def consumed_sample(self) -> int:
+        """One past the last sample considered."""
+        return self._consumed_sample
 
     @property
     def settled_sample(self) -> int:
@@ -336,7 +353,7 @@ class Captioner:
         while self._step is None:
             if self._marks and self._consumed_sample + CHUNK_SAMPLES > self._marks[0][1]:
                 self._pass_mark()
-            elif self._probabilities:
+            elif self._probabilities and not self._is_at_horizon:
                 self._consume(self._probabilities.popleft())
             else:
                 break
@@ -345,6 +362,10 @@ class Captioner:
             keep = max(keep, self._consumed_sample - self.options.memory_samples)
         self._buffer.discard_before(min(keep, self._judged_sample, self._consumed_sample))
         self._speech.discard_before(self._buffer.start_sample)
+
+    @property
+    def _is_at_horizon(self) -> bool:
+        return self.horizon_sample is not None and self._consumed_sample >= self.horizon_sample
 
     def _consume(self, probability: float) -> None:
         self._consumed_sample += CHUNK_SAMPLES

@@ -43,6 +43,8 @@ LARGEST_METADATA_BYTES = 16 * 1024
 LONGEST_TITLE = 200
 MOST_SPEAKERS = 32
 MOST_VOCABULARY = 200
+CHANNEL_SPEAKERS = 2
+"""So many channels may each be a speaker."""
 
 Scalar: TypeAlias = str | int | float | bool | None
 Text: TypeAlias = Annotated[str, string()]
@@ -90,6 +92,8 @@ class Webhook:
     """Where to tell that the session is done."""
 
     url: Annotated[str, web_url]
+    form: Annotated[str | None, optional(choice("deepgram"))] = None
+    """Whose form what is told has; None for our own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +122,13 @@ class Start:
     title: Annotated[str | None, optional(string(LONGEST_TITLE))] = None
     """What people call the session."""
     resume: Annotated[Resume | None, optional(record(Resume, tolerant=False))] = None
+    channel_speakers: Flag = False
+    """Each of the two channels is heard by itself, and is a speaker."""
+
+    @property
+    def heard_channels(self) -> int:
+        """How many channels are heard, each by itself."""
+        return CHANNEL_SPEAKERS if self.channel_speakers else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +270,8 @@ class Speech:
     type: ClassVar[str] = "speech"
     state: Annotated[str, choice("started", "ended")]
     time: Seconds
+    channel: Annotated[int | None, optional(integer(0))] = None
+    """Where channels are speakers, on which of them, from 0 on."""
 
 
 WireWords: TypeAlias = Annotated[tuple[WireWord, ...], array(record(WireWord))]
@@ -512,7 +525,7 @@ def client_from_dict(value: object) -> ClientMessage:
     )
     if isinstance(message, Start):
         _check_speakers(message)
-        _check_channel(message.audio)
+        _check_channel(message)
     if isinstance(message, Time) and (message.sample is None) == (message.audio_seconds is None):
         raise ClientError(
             "bad_message",
@@ -535,7 +548,12 @@ def _check_speakers(start: Start) -> None:
         refuse("min_speakers", f"at most `max_speakers`, which is {high}", low)
 
 
-def _check_channel(audio: AudioFormat) -> None:
+def _check_channel(start: Start) -> None:
+    audio = start.audio
+    if start.channel_speakers and audio.channel is not None:
+        refuse("audio.channel", "left out where `channel_speakers` is true", audio.channel)
+    if start.channel_speakers and audio.encoding != "container" and audio.channels != CHANNEL_SPEAKERS:
+        refuse("audio.channels", f"{CHANNEL_SPEAKERS} where `channel_speakers` is true", audio.channels)
     if audio.channel is not None and audio.encoding != "container" and audio.channel >= audio.channels:
         refuse("audio.channel", f"below `audio.channels`, which is {audio.channels}", audio.channel)
 

@@ -12,6 +12,7 @@ from live_asr.core.attribution import (
     final_segments,
     live_to_final,
     shares_of_labels,
+    turns_of,
     with_unheard,
 )
 from live_asr.core.messages import Final, FinalSegment, FinalSpeaker, wire_word
@@ -37,11 +38,13 @@ def make_result(
     live_turns: Sequence[Turn] = (),
     language: str | None = None,
     started_at: str | None = None,
+    has_speakers: bool = False,
 ) -> Result:
     """Make the result of a session whose live transcript is complete, changing nothing.
 
     `turns` and `words` are what the full pass found, each empty where it found nothing or was not asked: then
-    the live words stand, and the live labels, renamed, if there are any, with `live_turns` as heard.
+    the live words stand, and the live labels, renamed, if there are any, with `live_turns` as heard. With
+    `has_speakers` words keep those that they have, since channels are speakers.
     `started_at` is when the first audio came. Takes a tenth of a second for an hour of words: it may be
     called from another thread once `stopped` is said.
     """
@@ -54,6 +57,7 @@ def make_result(
         language=language,
         started_at=started_at,
         revision=1,
+        has_speakers=has_speakers,
     )
 
 
@@ -85,10 +89,19 @@ def _result(
     language: str | None = None,
     started_at: str | None = None,
     revision: int,
+    has_speakers: bool = False,
 ) -> Result:
     live_words = transcript.words
     labels: str | None = "full"
-    if turns:
+    renamed: Mapping[SpeakerLabel, SpeakerLabel]
+    said = _by_speaker(words) if has_speakers else ()
+    if said:
+        turns = sorted((turn for own in said for turn in turns_of(own)), key=lambda turn: turn.start_sample)
+        heard_again = set(_speakers_of(turns))
+        shown = {label: label for label in transcript.live_labels}
+        numbered = _numbered(list(shown), shown)
+        renamed = {live: final for live, final in numbered.items() if final in heard_again}
+    elif turns:
         turns = with_live_numbers(turns, live_words)
         renamed = live_to_final(live_words, turns)
     else:
@@ -99,7 +112,10 @@ def _result(
         renamed = _numbered(in_order, own) if revision else own
         turns = [replace(turn, speaker=renamed[turn.speaker]) for turn in heard]
         labels = "live" if turns else None
-    if words or labels == "full":
+    if said:
+        cut = (segment for own in said for segment in final_segments(own))
+        segments = tuple(sorted(cut, key=lambda segment: segment.start_sample))
+    elif words or labels == "full":
         segments = final_segments(attribute(words or live_words, turns))
     else:
         segments = tuple(
@@ -125,6 +141,14 @@ def _result(
         clock=transcript.clock,
     )
     return Result(final, tuple(turns))
+
+
+def _by_speaker(words: Iterable[Word]) -> list[list[Word]]:
+    """Return what each speaker said, in order."""
+    said: dict[SpeakerLabel | None, list[Word]] = {}
+    for word in words:
+        said.setdefault(word.speaker, []).append(word)
+    return list(said.values())
 
 
 def final_label(number: int) -> SpeakerLabel:

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from live_asr.core.caption_options import CaptionOptions
 from live_asr.core.captioner import (
-    Captioner,
     Committed,
     LanguageChanged,
     MarkReached,
@@ -25,9 +24,9 @@ from live_asr.core.captioner import (
     VocabularyShortened,
 )
 from live_asr.core.captioner import Event as CaptionEvent
+from live_asr.core.channels import Channels, ChannelSpeech
 from live_asr.core.clock import objection
 from live_asr.core.labelling import LiveLabels
-from live_asr.core.language import LanguageVote
 from live_asr.core.languages import named
 from live_asr.core.messages import (
     ClockPoint,
@@ -162,15 +161,16 @@ class Session:
         """What is to be in force next; in the order in which the captions come to it."""
         self._pauses: deque[bool] = deque()
         """The same of what `pause` asked for."""
-        self._captioner = Captioner(
+        self._captions = Channels(
             options,
+            channels=start.heard_channels,
             language=self._settings.language,
             languages=self._settings.languages,
             task=start.task,
             vocabulary=self._settings.vocabulary,
         )
         self._tracker: SpeakerTracker | None = None
-        if speakers is not None and start.diarize:
+        if speakers is not None and start.diarize and not start.channel_speakers:
             self._tracker = SpeakerTracker(
                 speakers, min_speakers=start.min_speakers, max_speakers=start.max_speakers
             )
@@ -182,7 +182,6 @@ class Session:
         """Where the captions have stopped, while the last labels are awaited."""
         self._messages: list[ServerMessage] = []
         self._received_sample = 0
-        self._captioner_from = 0
         self._tracker_from = 0
 
     @classmethod
@@ -212,10 +211,8 @@ class Session:
         if transcript.is_stopped:
             session.state = SessionState.FINALIZING
             return session
-        snapshot = snapshot.beside(transcript)
-        session._captioner_from = session._captioner.take_up(
-            snapshot.safe_sample, snapshot.words, snapshot.language
-        )
+        snapshot = snapshot.beside(transcript, session._captions.count)
+        session._captions.take_up(snapshot.memories)
         if session._tracker is not None and session._labels is not None:
             session._tracker_from = session._tracker.take_up(
                 snapshot.safe_sample, snapshot.voices, speaker_count(transcript), shown_turns(transcript)
@@ -224,16 +221,18 @@ class Session:
             session._labels.take_up(word for word in transcript.words if word.start_sample >= recent)
         session._utterance, spoken = transcript.open_utterance
         session._spoken = list(spoken)
-        session._tell_utterance(session._captioner.language)
+        session._tell_utterance(session._captions.language_of(spoken[-1].speaker if spoken else None))
         return session
 
     def snapshot(self) -> Snapshot:
         """Return what `taken_up` needs beside the kept messages."""
+        first, *others = self._captions.memories()
         return Snapshot(
             last_seq=self.transcript.last_seq,
-            safe_sample=self._captioner.safe_sample,
-            language=self._captioner.sure_language,
-            words=self._captioner.carried,
+            safe_sample=first.safe_sample,
+            language=first.language,
+            words=first.words,
+            others=tuple(others),
             voices=voices_of(self._tracker.voices) if self._tracker is not None else (),
             started_at=self.started_at,
         )
@@ -252,25 +251,25 @@ class Session:
             ) from None
 
     def receive_audio(self, audio: FloatArray) -> None:
-        """Take decoded audio, shape (n,), 16 kHz mono in -1 … 1."""
+        """Take decoded audio in -1 … 1, 16 kHz: shape (n,), or (channels, n) where channels are speakers."""
         self.state = self.check(SessionEvent.AUDIO_RECEIVED)
         position = self._received_sample
-        self._received_sample += audio.size
-        # Of a session that was taken up again, most has been dealt with.
-        self._captioner.receive_audio(audio[max(0, self._captioner_from - position) :])
+        self._received_sample += audio.shape[-1]
+        self._captions.receive_audio(audio)
         if self._tracker is not None:
+            # Of a session that was taken up again, most has been dealt with.
             self._tracker.receive_audio(audio[max(0, self._tracker_from - position) :])
 
     def receive_finalize(self) -> None:
         """Take the wish to have everything so far committed."""
         self.state = self.check(SessionEvent.FINALIZE_RECEIVED)
-        self._captioner.mark("finalize")
+        self._captions.mark("finalize")
         self._collect()
 
     def receive_silence(self) -> None:
         """Take note that no audio comes for now: what is there is committed as by `finalize`, unanswered."""
         self.state = self.check(SessionEvent.CLIENT_SILENT)
-        self._captioner.mark("silence")
+        self._captions.mark("silence")
         self._collect()
 
     def receive_update(self, update: Update) -> None:
@@ -280,8 +279,8 @@ class Session:
         settings = before.changed(update)
         self._updates.append(settings)
         is_other = (settings.language, settings.languages) != (before.language, before.languages)
-        self._captioner.update(
-            LanguageVote(settings.language, settings.languages) if is_other else None,
+        self._captions.update(
+            (settings.language, settings.languages) if is_other else None,
             settings.vocabulary if settings.vocabulary != before.vocabulary else None,
         )
         self._collect()
@@ -301,39 +300,39 @@ class Session:
         """Take note that nobody is to be heard for a while, or that they are again."""
         self.state = self.check(SessionEvent.PAUSE_RECEIVED)
         self._pauses.append(pause.paused)
-        self._captioner.mark("pause")
+        self._captions.mark("pause")
         self._collect()
 
     def receive_stop(self) -> None:
         """Take note that no more audio comes."""
         self.state = self.check(SessionEvent.STOP_RECEIVED)
-        self._captioner.mark("stop")
+        self._captions.mark("stop")
         self._collect()
 
     def receive_loss(self) -> None:
         """Take note that the client is gone; what it sent is brought to its end."""
         before, self.state = self.state, self.check(SessionEvent.CLIENT_LOST)
         if before is not self.state:
-            self._captioner.mark("stop")
+            self._captions.mark("stop")
             self._collect()
 
-    def receive_probabilities(self, probabilities: Iterable[float]) -> None:
-        """Take the answer to `unjudged()`."""
+    def receive_probabilities(self, probabilities: Iterable[float], channel: int = 0) -> None:
+        """Take the answer to `unjudged(channel)`."""
         judged = list(probabilities)
         if self._tracker is not None:
             self._tracker.receive_probabilities(judged)
-        self._captioner.receive_probabilities(judged)
+        self._captions.receive_probabilities(judged, channel)
         self._collect()
         self._relabel()
 
     def receive_hypothesis(self, hypothesis: Hypothesis) -> None:
         """Take the answer to `decode()`."""
-        self._captioner.receive_hypothesis(hypothesis)
+        self._captions.receive_hypothesis(hypothesis)
         self._collect()
 
     def receive_decode_failure(self) -> None:
         """Learn that what `decode()` asked for cannot be had."""
-        self._captioner.receive_failure()
+        self._captions.receive_failure()
         self._collect()
 
     def receive_activity(self, activity: FloatArray) -> None:
@@ -363,13 +362,13 @@ class Session:
 
     # What is wanted, and what is said --------------------------------------------------------------
 
-    def unjudged(self) -> FloatArray | None:
+    def unjudged(self, channel: int = 0) -> FloatArray | None:
         """Return audio whose probability of speech is wanted; see `Captioner.unjudged`."""
-        return self._captioner.unjudged()
+        return self._captions.unjudged(channel)
 
     def decode(self) -> tuple[DecodeRequest, FloatArray] | None:
         """Return a window that is to be recognised; see `Captioner.decode`."""
-        return self._captioner.decode()
+        return self._captions.decode()
 
     def wanted_of_speakers(self) -> tuple[Literal["segmentation", "embedding"], FloatArray] | None:
         """Return what is to be computed to tell the speakers apart; see `SpeakerTracker.wanted`."""
@@ -384,7 +383,7 @@ class Session:
     def skip_speakers_behind(self, behind_samples: int) -> None:
         """Leave out what the speakers' labels are behind by more than that."""
         if self._tracker is not None:
-            self._tracker.skip_to(self._captioner.received_sample - behind_samples)
+            self._tracker.skip_to(self._captions.received_sample - behind_samples)
 
     def turns(self) -> tuple[Turn, ...]:
         """Return who spoke when, as heard live."""
@@ -401,14 +400,14 @@ class Session:
 
     def lag(self, unheard_samples: int = 0) -> Lag:
         """Say how far the captions are behind what was received, with audio that has not got here yet."""
-        settled = self._captioner.settled_sample
-        received = max(self._captioner.received_sample, self.heard_sample + unheard_samples)
+        settled = self._captions.settled_sample
+        received = max(self._captions.received_sample, self.heard_sample + unheard_samples)
         return Lag(seconds(received), seconds(settled), seconds(max(0, received - settled)))
 
     @property
     def received_sample(self) -> int:
         """One past the last sample that was received."""
-        return self._captioner.received_sample
+        return self._captions.received_sample
 
     @property
     def heard_sample(self) -> int:
@@ -418,24 +417,27 @@ class Session:
     @property
     def backlog_samples(self) -> int:
         """Audio received and not yet considered."""
-        return self._captioner.backlog_samples
+        return self._captions.backlog_samples
 
     def set_step(self, step_samples: int, *, overloaded: bool = False) -> None:
         """Decode at each `step_samples` of new audio from now on, to spare a loaded recogniser.
 
         `overloaded` tells that it cannot follow even so: steps may be skipped.
         """
-        self._captioner.step_samples = step_samples
-        self._captioner.overloaded = overloaded
+        self._captions.set_step(step_samples, overloaded=overloaded)
 
     # From the policy's events to messages ----------------------------------------------------------
 
     def _collect(self) -> None:
-        for event in self._captioner.events():
+        for event in self._captions.events():
             self._tell(event)
 
-    def _tell(self, event: CaptionEvent) -> None:
+    def _tell(self, event: CaptionEvent | ChannelSpeech) -> None:
         match event:
+            case ChannelSpeech(channel, SpeechStarted(start_sample)):
+                self._messages.append(Speech("started", seconds(start_sample), channel))
+            case ChannelSpeech(channel, SpeechEnded(end_sample)):
+                self._messages.append(Speech("ended", seconds(end_sample), channel))
             case SpeechStarted(start_sample):
                 self._messages.append(Speech("started", seconds(start_sample)))
             case SpeechEnded(end_sample):
@@ -479,7 +481,7 @@ class Session:
             if word.speaker is not None:
                 if speakers - {word.speaker}:
                     self._tell_commit(labelled[begun:index])
-                    self._tell_utterance(self._captioner.language)
+                    self._tell_utterance(self._captions.language_of(None))
                     begun = index
                 speakers = {word.speaker}
             self._spoken.append(word)
@@ -512,8 +514,8 @@ class Session:
     def _tell_tail(self, words: tuple[Word, ...]) -> None:
         if not self._settings.interim:
             return
-        start = words[0].start_sample if words else self._captioner.settled_sample
-        end = words[-1].end_sample if words else start
+        start = min((word.start_sample for word in words), default=self._captions.settled_sample)
+        end = max((word.end_sample for word in words), default=start)
         text = "".join(word.text for word in words)
         self._messages.append(Partial(text, tuple(map(wire_word, words)), seconds(start), seconds(end)))
 

@@ -144,6 +144,11 @@ class Transcript:
         """One past the last sample of the last committed word; 0 before the first."""
         return next((u.words[-1].end_sample for u in reversed(self._utterances) if u.words), 0)
 
+    def words_end_sample_of(self, speaker: SpeakerLabel) -> int:
+        """One past the last sample of a speaker's last committed word; 0 before the first."""
+        spoken = (word for u in reversed(self._utterances) for word in reversed(u.words))
+        return next((word.end_sample for word in spoken if word.speaker == speaker), 0)
+
     @property
     def open_utterance(self) -> tuple[int, tuple[Word, ...]]:
         """The number of the utterance that is not complete, or of the next one; and its words so far."""
@@ -231,8 +236,11 @@ class Transcript:
         return final_segments_of(self._final)
 
     def live_segments(self) -> tuple[Segment, ...]:
-        """Return the utterances, the open one included, each cut where its speaker changes."""
-        return tuple(_segments(self._utterances))
+        """Return the utterances, the open one included, each cut where its speaker changes; by their start.
+
+        Where channels are speakers, one who spoke at the same time may have been committed later.
+        """
+        return tuple(sorted(_segments(self._utterances), key=lambda segment: segment.start_sample))
 
     def utterances(self) -> tuple[Utterance, ...]:
         """Return the live transcript by utterance, the open one included; none of them is empty."""

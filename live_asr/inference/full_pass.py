@@ -46,7 +46,7 @@ class FullPassJob:
     """One recording, and what to find in it."""
 
     audio_file: Path
-    """Raw pcm_s16le, 16 kHz, mono."""
+    """Raw pcm_s16le, 16 kHz, mono or with so many `channels` interleaved."""
     language: str | None
     """Code as Whisper spells it; None to detect it."""
     task: str
@@ -63,6 +63,8 @@ class FullPassJob:
     """Who spoke when as heard live; empty where nobody listened for that."""
     languages: tuple[str, ...] = ()
     """Those to choose from where the language is detected; empty for all that the model knows."""
+    channels: int = 1
+    """Where there are several each is a speaker, and recognised by itself; nothing is diarized then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class FullPassResult:
     """Who speaks when, by start, overlaps kept; speakers are SPEAKER_00, SPEAKER_01 … in the order in which
     they are first heard. None where it was not asked for or there is no pipeline."""
     words: tuple[Word, ...] | None
-    """In order, without speakers; None where recognition was not asked for."""
+    """In order, with speakers where channels are; None where recognition was not asked for."""
     language: str | None
     """The language recognised in."""
     pipeline: str

@@ -15,11 +15,15 @@ import sys
 import threading
 import time
 import warnings
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from live_asr.core.result import final_label
+from live_asr.core.turns import live_label
 from live_asr.core.types import Turn, Word
 from live_asr.inference.channel import HEADER, Failed, pack, unpack
 from live_asr.inference.diarization import Diarizer, Pcm
@@ -85,13 +89,33 @@ class Worker:
 
     def _result(self, job: FullPassJob, meter: _Meter) -> FullPassResult:
         meter.tell("loading", 0.0)
-        pcm = open_pcm(job.audio_file)
+        pcm = open_pcm(job.audio_file, job.channels)
+        if job.channels > 1:
+            return self._by_channel(job, pcm, meter)
         diarizes = job.diarize and self._load.pipeline is not None
         ends = {True: DIARIZATION_SHARE if job.recognize else 1.0, False: LOADING_SHARE}[diarizes]
         turns = self._turns(job, pcm, meter, ends) if diarizes else None
         words, language = self._words(job, pcm, meter, ends) if job.recognize else (None, job.language)
         name = self._load.pipeline.name if self._load.pipeline else ""
         return FullPassResult(turns, words, language, name)
+
+    def _by_channel(self, job: FullPassJob, pcm: Pcm, meter: _Meter) -> FullPassResult:
+        """Recognise each channel by itself: whose words they are is known."""
+        found: list[Word] = []
+        spoken: Counter[str] = Counter()
+        span = (1 - LOADING_SHARE) / job.channels
+        for channel in range(job.channels):
+            shown = live_label(channel + 1)
+            own = replace(job, live=tuple(u for u in job.live if u.words[0].speaker == shown))
+            begins = LOADING_SHARE + channel * span
+            words, language = self._words(own, pcm[channel], meter, begins, begins + span)
+            if words is None:
+                return FullPassResult(None, None, language, "")
+            found += (replace(word, speaker=final_label(channel)) for word in words)
+            if language is not None:
+                spoken[language] += len(words)
+        language = spoken.most_common(1)[0][0] if spoken else job.language
+        return FullPassResult(None, tuple(found), language, "")
 
     def _turns(self, job: FullPassJob, pcm: Pcm, meter: _Meter, ends: float) -> tuple[Turn, ...]:
         if not pcm.size:
@@ -108,7 +132,7 @@ class Worker:
         )
 
     def _words(
-        self, job: FullPassJob, pcm: Pcm, meter: _Meter, begins: float
+        self, job: FullPassJob, pcm: Pcm, meter: _Meter, begins: float, ends: float = 1.0
     ) -> tuple[tuple[Word, ...] | None, str | None]:
         load = self._load
         if self._recognizer is None:
@@ -138,7 +162,7 @@ class Worker:
             vocabulary=job.vocabulary,
             live=job.live,
             batch_windows=1 if load.device == "cpu" else GPU_BATCH_WINDOWS,
-            on_share=lambda share: meter.tell("recognition", begins + share * (1 - begins)),
+            on_share=lambda share: meter.tell("recognition", begins + share * (ends - begins)),
         )
 
     def _send(self, message: object) -> None:
@@ -166,10 +190,14 @@ class _Meter:
         self._send(Progress(stage, min(1.0, fraction)))
 
 
-def open_pcm(path: Path) -> Pcm:
-    """Open raw pcm_s16le, of which the system keeps in memory what it has room for, shape (n,)."""
-    count = path.stat().st_size // 2
-    return np.memmap(path, "<i2", "r", shape=(count,)) if count else np.zeros(0, np.int16)
+def open_pcm(path: Path, channels: int = 1) -> Pcm:
+    """Open raw pcm_s16le, of which the system keeps in memory what it has room for.
+
+    Its shape is (n,), or (channels, n) where there are several.
+    """
+    count = path.stat().st_size // 2 // channels * channels
+    pcm = np.memmap(path, "<i2", "r", shape=(count,)) if count else np.zeros(0, np.int16)
+    return pcm if channels == 1 else pcm.reshape(-1, channels).T
 
 
 def _read_forever(connection: socket.socket, incoming: queue.SimpleQueue[Any]) -> None:

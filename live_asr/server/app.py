@@ -26,6 +26,7 @@ from live_asr.inference.channel import Load, Loaded
 from live_asr.inference.engine import Engine
 from live_asr.server import audio, changing, events, rest
 from live_asr.server.dialects import aymurai, deepgram, openai_rest, realtime, whisperlivekit
+from live_asr.server.dialects.deepgram import callbacks
 from live_asr.server.dialects.wyoming import serving_wyoming
 from live_asr.server.keys import ClientSecrets
 from live_asr.server.looptime import watch_loop
@@ -115,7 +116,15 @@ def build_state(
         links=partial(reachable_links_of, settings.server),
         on_tried=lambda delivery: metrics.webhook_tries.labels(delivery.state).inc(),
     )
-    finalizer = Finalizer(settings, store, database, full_pass, wake=sender.wake, metrics=metrics)
+    finalizer = Finalizer(
+        settings,
+        store,
+        database,
+        full_pass,
+        wake=sender.wake,
+        metrics=metrics,
+        forms={callbacks.FORM: callbacks.body_of},
+    )
     registry = SessionRegistry(settings, engine, store, database, finalizer, metrics)
     catalogue = Catalogue(registry, finalizer, store, database)
     viewers = Viewers(registry.audience_of, store, database, most=MOST_VIEWERS, count=metrics.viewers.set)

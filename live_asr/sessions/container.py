@@ -37,8 +37,10 @@ class ContainerDecoder:
     one at a time; a cancelled call loses nothing, the next one returns what it left.
     """
 
-    def __init__(self, spool_directory: Path | None = None, channel: int | None = None) -> None:
-        self._reader = MediaReader(self, spool_directory, channel)
+    def __init__(
+        self, spool_directory: Path | None = None, channel: int | None = None, channels: int = 1
+    ) -> None:
+        self._reader = MediaReader(self, spool_directory, channel, channels)
         self._changed = threading.Condition()
         # Shared with the thread, all under `_changed`:
         self._work = Work.RUNNING
@@ -109,7 +111,7 @@ class ContainerDecoder:
         with self._changed:
             samples = joined(self._waiting)
             self._waiting, self._waiting_samples = [], 0
-            if self._error is not None and not len(samples) and not self._closed:
+            if self._error is not None and not samples.size and not self._closed:
                 error, self._error = self._error, None
                 raise error
             return samples
@@ -153,7 +155,7 @@ class ContainerDecoder:
             if self._closed:
                 return False
             self._waiting.append(samples)
-            self._waiting_samples += len(samples)
+            self._waiting_samples += samples.shape[-1]
             if self._waiting_samples >= MOST_WAITING_SAMPLES:
                 self._rest(Work.FULL)
                 self._changed.wait_for(lambda: self._work is Work.RUNNING or self._closed)

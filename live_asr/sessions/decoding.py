@@ -1,4 +1,4 @@
-"""A client's audio bytes to 16 kHz mono samples, whatever the client sends."""
+"""A client's audio bytes to samples at 16 kHz, whatever the client sends."""
 
 from __future__ import annotations
 
@@ -7,14 +7,11 @@ from collections import deque
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-
 from live_asr.core.audio import PcmDecoder, Samples
 from live_asr.core.declaration import Declaration
-from live_asr.core.downmix import Downmixer
 from live_asr.core.messages import AudioFormat, Notice
 from live_asr.sessions.container import ContainerDecoder
-from live_asr.sessions.resampling import Resampler
+from live_asr.sessions.resampling import Apart, Together
 
 INLINE_BYTES = 16 * 1024
 """Raw audio up to this size, at most 2 s, is decoded on the event loop, which takes 5 ms at most."""
@@ -40,7 +37,9 @@ class AudioDecoder(Protocol):
         """What the client should know of its audio, in order; whoever tells of one removes it."""
 
     async def feed(self, data: bytes) -> Samples:
-        """Take the next bytes; return what is decoded so far: shape (samples,), float32, 16 kHz, maybe empty.
+        """Take the next bytes; return what is decoded so far, float32, 16 kHz, maybe empty.
+
+        Its shape is (samples,), or (channels, samples) where channels are heard apart.
 
         Raises MediaError `not_audio` (close code 1003) where the bytes turn out to hold no audio, and
         StorageError where the disk refuses to keep a file until it is complete; the decoder is then of no
@@ -57,15 +56,19 @@ class AudioDecoder(Protocol):
         """Free everything, at once and whatever is going on; idempotent."""
 
 
-def open_decoder(audio: AudioFormat, spool_directory: Path | None = None) -> AudioDecoder:
+def open_decoder(
+    audio: AudioFormat, spool_directory: Path | None = None, *, channels: int = 1
+) -> AudioDecoder:
     """Return the decoder for what `start` announced; `close` it in the end.
+
+    With several `channels` the first so many are heard apart; else they are mixed, or one is chosen.
 
     Files whose index comes last are kept in `spool_directory` until they are complete, unseen and unnamed;
     without one, where the system keeps temporary files.
     """
     if audio.encoding == "container":
-        return ContainerDecoder(spool_directory, audio.channel)
-    return PcmStreamDecoder(audio)
+        return ContainerDecoder(spool_directory, audio.channel, channels)
+    return PcmStreamDecoder(audio, channels)
 
 
 class PcmStreamDecoder:
@@ -74,13 +77,11 @@ class PcmStreamDecoder:
     has_more = False
     skipped_packets = 0
 
-    def __init__(self, audio: AudioFormat) -> None:
+    def __init__(self, audio: AudioFormat, channels: int = 1) -> None:
         self._declaration = Declaration(audio)
         self._decoder = PcmDecoder(audio.encoding, audio.channels)
+        self._line = Apart(channels, audio.sample_rate) if channels > 1 else _mixed(audio)
         self._channel = audio.channel
-        mixed = audio.channels if audio.channel is None else 1
-        self._downmixer = Downmixer((1 / mixed,) * mixed, audio.sample_rate)
-        self._resampler = Resampler(audio.sample_rate)
         self.notices: deque[Notice] = deque()
 
     async def feed(self, data: bytes) -> Samples:
@@ -91,8 +92,7 @@ class PcmStreamDecoder:
 
     async def finish(self) -> Samples:
         """Return what the filters hold; bytes of an unfinished sample are dropped."""
-        last = self._resampler.feed(self._downmixer.finish())
-        return np.concatenate((last, self._resampler.finish()))
+        return self._line.finish()
 
     def close(self) -> None:
         """Do nothing: memory is all that is held."""
@@ -104,4 +104,9 @@ class PcmStreamDecoder:
         channels = self._decoder.feed(data)
         if self._channel is not None:
             channels = channels[self._channel : self._channel + 1]
-        return self._resampler.feed(self._downmixer.feed(channels))
+        return self._line.feed(channels)
+
+
+def _mixed(audio: AudioFormat) -> Together:
+    mixed = audio.channels if audio.channel is None else 1
+    return Together((1 / mixed,) * mixed, audio.sample_rate)

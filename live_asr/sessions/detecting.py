@@ -18,7 +18,7 @@ MOST_ATTEMPTS = 3
 
 
 class SpeechWatch:
-    """Judge what a session wants judged; `moved` and `advanced` are as for `SpeakerFollower`."""
+    """Judge one channel of a session; `moved` and `advanced` are as for `SpeakerFollower`."""
 
     def __init__(
         self,
@@ -26,7 +26,9 @@ class SpeechWatch:
         engine: Engine,
         moved: Callable[[], Awaitable[None]],
         advanced: Callable[[], None],
+        channel: int = 0,
     ) -> None:
+        self._channel = channel
         self._session = session
         self._engine = engine
         self._moved = moved
@@ -36,13 +38,13 @@ class SpeechWatch:
     async def run(self) -> None:
         """Work until cancelled. Raises EngineError when a detection fails again and again."""
         while True:
-            audio = self._session.unjudged()
+            audio = self._session.unjudged(self._channel)
             if audio is None:
                 await self._moved()
                 continue
             answer = await self._judge(audio)
             self._state = answer.state
-            self._session.receive_probabilities(answer.probabilities)
+            self._session.receive_probabilities(answer.probabilities, self._channel)
             self._advanced()
 
     async def _judge(self, audio: FloatArray) -> Detected:

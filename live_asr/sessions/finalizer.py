@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
@@ -46,6 +46,9 @@ DOCUMENT = "docx"
 """The format that no text is: a document for a word processor, which the server renders."""
 LONGEST_BACKOFF = 60.0
 """Seconds between two tries to reach a database that does not answer."""
+
+
+BodyMaker = Callable[[str, Start, Final, tuple[str, str] | None], bytes]
 
 
 class FullPassRunner(Protocol):
@@ -95,7 +98,8 @@ class Finished:
 class Finalizer:
     """Bring sessions from `stopped` to `done`.
 
-    `wake` is called when a new delivery is in the database.
+    `wake` is called when a new delivery is in the database. `forms` make bodies of webhooks that have another
+    form than ours, by its name, of a session's id, its start, its result and why it failed.
     """
 
     def __init__(
@@ -107,7 +111,9 @@ class Finalizer:
         *,
         wake: Callable[[], None],
         metrics: Metrics,
+        forms: Mapping[str, BodyMaker] | None = None,
     ) -> None:
+        self._forms = dict(forms or {})
         self._settings = settings
         self._store = store
         self._database = database
@@ -217,6 +223,7 @@ class Finalizer:
             language=found.language if found else None,
             live_turns=live_turns,
             started_at=session.started_at,
+            has_speakers=session.start.channel_speakers,
         )
 
     async def _keep_live(self, session: Drained) -> tuple[Turn, ...]:
@@ -230,10 +237,13 @@ class Finalizer:
         start, transcript = session.start, session.transcript
         return (
             start.final_pass
-            and (self._settings.final.recognize or (start.diarize and self._full_pass.can_diarize))
+            and (self._settings.final.recognize or self._is_diarized(start))
             and transcript.duration_samples >= SHORTEST_PASS_SAMPLES
             and (session.heard_speech or bool(transcript.words))
         )
+
+    def _is_diarized(self, start: Start) -> bool:
+        return start.diarize and self._full_pass.can_diarize and not start.channel_speakers
 
     async def _pass(self, session: Drained) -> FullPassResult | None:
         """Return what the full pass finds; None where it fails. Raises Postponed."""
@@ -293,7 +303,8 @@ class Finalizer:
         spoken = whole_recording(start, session.transcript.updates, first_word)
         heard_samples = _heard_samples(session.transcript)
         try:
-            count = await write_pcm(folder / AUDIO_FILE, start.audio, pcm, heard_samples)
+            channels = start.heard_channels
+            count = await write_pcm(folder / AUDIO_FILE, start.audio, pcm, heard_samples, channels=channels)
             if count + SHORTEST_PASS_SAMPLES < heard_samples:
                 # A disk that lost audio: words that were said in it would be missing from the result.
                 log.warning("session %s: its recording is shorter than what was heard", session.session_id)
@@ -311,6 +322,7 @@ class Finalizer:
                 live=session.transcript.utterances(),
                 live_turns=session.turns,
                 languages=spoken.languages,
+                channels=channels,
             )
             for attempt in range(1, MOST_ATTEMPTS + 1):
                 try:
@@ -355,15 +367,20 @@ class Finalizer:
         url = start.webhook.url if start.webhook is not None else self._settings.webhook.url
         delivery: NewDelivery | None = None
         if url is not None:
-            body = await asyncio.to_thread(
-                webhook_body,
-                session_id=session_id,
-                start=start,
-                final=final,
-                turns=turns,
-                error=None if error is None else (error.code, error.message),
-                processing_time=round(time.monotonic() - began, 3),
-            )
+            fault = None if error is None else (error.code, error.message)
+            make = self._forms.get(start.webhook.form or "") if start.webhook is not None else None
+            if make is not None:
+                body = await asyncio.to_thread(make, session_id, start, final, fault)
+            else:
+                body = await asyncio.to_thread(
+                    webhook_body,
+                    session_id=session_id,
+                    start=start,
+                    final=final,
+                    turns=turns,
+                    error=fault,
+                    processing_time=round(time.monotonic() - began, 3),
+                )
             most_bytes = self._settings.webhook.max_bytes
             if most_bytes is not None and len(body) > most_bytes:
                 links = reachable_links_of(self._settings.server, session_id)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -19,15 +19,14 @@ import av.error
 import numpy as np
 from av.audio.frame import AudioFrame
 from av.container import InputContainer
-from numpy.typing import NDArray
 
 from live_asr.core.audio import Samples, floats
-from live_asr.core.downmix import Downmixer, mono_weights
+from live_asr.core.downmix import mono_weights
 from live_asr.core.messages import Notice
 from live_asr.core.timeline import Timeline
 from live_asr.core.types import SAMPLE_RATE_HZ
 from live_asr.errors import MediaError
-from live_asr.sessions.resampling import Resampler
+from live_asr.sessions.resampling import Apart, Together
 from live_asr.storage.files import check_room, storage_error
 
 FORMATS = (
@@ -116,7 +115,7 @@ class PeekableSource:
 
 
 class MediaReader:
-    """Decode one media stream to 16 kHz mono.
+    """Decode one media stream to 16 kHz: mono, or so many `channels` apart.
 
     `skipped_packets` counts the corrupt ones that were passed over, `notices` are what to tell the client.
     The first audio track is taken. Where it begins late, or its timestamps leave a gap, there is silence, so
@@ -124,17 +123,21 @@ class MediaReader:
     """
 
     def __init__(
-        self, source: ByteSource, spool_directory: Path | None = None, channel: int | None = None
+        self,
+        source: ByteSource,
+        spool_directory: Path | None = None,
+        channel: int | None = None,
+        channels: int = 1,
     ) -> None:
         self._source = PeekableSource(source)
         self._spool_directory = spool_directory
-        self._mixer = Mixer(channel)
+        self._mixer = Mixer(channel, channels)
         self._has_told = False
         self.skipped_packets = 0
         self.notices: deque[Notice] = deque()
 
     def samples(self) -> Iterator[Samples]:
-        """Yield samples as they are decoded: shape (samples,), float32, mono, 16 kHz.
+        """Yield samples as they are decoded: float32, 16 kHz, shape (samples,) or (channels, samples).
 
         Raises MediaError `not_audio` where the bytes are no media, have no audio track, or end before any
         audio could be decoded, StorageError where the disk refuses a file that has to be kept. A stream
@@ -165,6 +168,9 @@ class MediaReader:
                     if not heard and self.skipped_packets >= MOST_ODD_FRAMES:
                         raise
                     continue
+                if not heard and self._mixer.lacks_channels:
+                    text = "The audio has one channel: all of it is the first speaker's."
+                    self.notices.append(Notice("one_channel", text))
                 heard = True
             if not heard:
                 fault = f"No audio could be decoded from the {container.format.long_name} stream."
@@ -227,17 +233,27 @@ class MediaReader:
 
 
 class Mixer:
-    """Bring decoded frames of any format, layout and rate to 16 kHz mono float32.
+    """Bring decoded frames of any format, layout and rate to 16 kHz float32: mono, or channels apart.
 
     Channels are mixed and soxr resamples here and for raw audio alike, so that the same audio gives the same
     samples whether it comes raw or in a container.
     """
 
-    def __init__(self, channel: int | None = None) -> None:
+    def __init__(self, channel: int | None = None, channels: int = 1) -> None:
         self._channel = channel
+        self._channels = channels
         self._form: tuple[tuple[str, ...], int] | None = None
-        self._downmixer = Downmixer((1.0,), SAMPLE_RATE_HZ)
-        self._resampler = Resampler(SAMPLE_RATE_HZ)
+        self._line: Together | Apart = self._line_of(("FC",), SAMPLE_RATE_HZ)
+
+    @property
+    def lacks_channels(self) -> bool:
+        """Whether channels are wanted that are not there."""
+        return self._form is not None and len(self._form[0]) < self._channels
+
+    def _line_of(self, names: Sequence[str], rate_hz: int) -> Together | Apart:
+        if self._channels > 1:
+            return Apart(self._channels, rate_hz)
+        return Together(mono_weights(names), rate_hz)
 
     def feed(self, frame: AudioFrame, silence: float = 0.0) -> Iterator[Samples]:
         """Yield what is ready at 16 kHz of so many seconds of silence and the frame.
@@ -263,21 +279,17 @@ class Mixer:
         if (names, rate_hz) != self._form:
             yield self.finish()
             self._form = (names, rate_hz)
-            self._downmixer = Downmixer(mono_weights(names), rate_hz)
-            self._resampler = Resampler(rate_hz)
+            self._line = self._line_of(names, rate_hz)
         missing = round(silence * rate_hz)
         while missing > 0:
             count = min(missing, rate_hz)
-            yield self._resampled(np.zeros((len(names), count), np.float32))
+            yield self._line.feed(np.zeros((len(names), count), np.float32))
             missing -= count
-        yield self._resampled(channels)
-
-    def _resampled(self, channels: NDArray[np.float32]) -> Samples:
-        return self._resampler.feed(self._downmixer.feed(channels))
+        yield self._line.feed(channels)
 
     def finish(self) -> Samples:
         """Return what the filters still hold."""
-        return joined([self._resampler.feed(self._downmixer.finish()), self._resampler.finish()])
+        return self._line.finish()
 
 
 def refuse_strangers(head: bytes) -> None:
@@ -406,5 +418,5 @@ def id3_bytes(head: bytes) -> int:
 
 
 def joined(pieces: list[Samples]) -> Samples:
-    """Return pieces one after the other: shape (samples,), float32."""
-    return np.concatenate(pieces) if pieces else np.empty(0, np.float32)
+    """Return pieces one after the other, float32: shape (samples,), or (channels, samples) as theirs is."""
+    return np.concatenate(pieces, axis=-1) if pieces else np.empty(0, np.float32)

@@ -23,16 +23,19 @@ PIECE_BYTES = 256 * 1024
 """So much is decoded at a time: a few seconds of PCM, a minute of what browsers record."""
 
 
-async def write_pcm(source: Path, audio: AudioFormat, target: Path, expected_samples: int) -> int:
-    """Decode `source`, what a client sent as `audio`, into `target`: raw pcm_s16le, 16 kHz, mono.
+async def write_pcm(
+    source: Path, audio: AudioFormat, target: Path, expected_samples: int, *, channels: int = 1
+) -> int:
+    """Decode `source`, what a client sent as `audio`, into `target`: raw pcm_s16le, 16 kHz.
 
-    Returns the number of samples, which are those that the live session heard: any chunking gives the same.
-    Works in threads, at most half of the time, since live sessions want the machine too. What cannot be read
-    to its end is written as far as it goes. Raises DiskFull when there is no room for what is expected,
-    StorageError or OSError when the disk refuses.
+    It is mono, or has so many `channels` interleaved that are heard apart. Returns the number of samples of
+    each, which are those that the live session heard: any chunking gives the same. Works in threads, at most
+    half of the time, since live sessions want the machine too. What cannot be read to its end is written as
+    far as it goes. Raises DiskFull when there is no room for what is expected, StorageError or OSError when
+    the disk refuses.
     """
     try:
-        needed_bytes = SAMPLE_BYTES * expected_samples
+        needed_bytes = SAMPLE_BYTES * channels * expected_samples
         if audio.encoding == "container":  # one whose index comes last is copied before it is decoded
             needed_bytes += (await asyncio.to_thread(source.stat)).st_size
         await asyncio.to_thread(check_room, target.parent, needed_bytes)
@@ -40,7 +43,7 @@ async def write_pcm(source: Path, audio: AudioFormat, target: Path, expected_sam
             await asyncio.to_thread(source.open, "rb") as reading,
             await asyncio.to_thread(target.open, "wb") as writing,
         ):
-            pcm = _Pcm(writing, target.parent, expected_samples)
+            pcm = _Pcm(writing, target.parent, expected_samples, channels)
             await _write_all(reading, audio, pcm)
     except OSError as error:
         if error.errno in FULL:
@@ -52,24 +55,25 @@ async def write_pcm(source: Path, audio: AudioFormat, target: Path, expected_sam
 class _Pcm:
     """The recording as far as it is written; what is missing has to have room."""
 
-    def __init__(self, writing: BinaryIO, folder: Path, expected_samples: int) -> None:
+    def __init__(self, writing: BinaryIO, folder: Path, expected_samples: int, channels: int) -> None:
         self._writing = writing
         self.folder = folder
+        self.channels = channels
         self._expected_samples = expected_samples
         self.count = 0
         """Samples so far."""
 
     def write(self, heard: Samples) -> None:
         """Add what was decoded. Blocks. Raises DiskFull and OSError."""
-        missing_samples = max(heard.size, self._expected_samples - self.count)
-        check_room(self.folder, SAMPLE_BYTES * missing_samples)
+        missing_samples = max(heard.shape[-1], self._expected_samples - self.count)
+        check_room(self.folder, SAMPLE_BYTES * self.channels * missing_samples)
         self._writing.write(_to_bytes(heard))
-        self.count += heard.size
+        self.count += heard.shape[-1]
 
 
 async def _write_all(reading: BinaryIO, audio: AudioFormat, pcm: _Pcm) -> None:
     loop = asyncio.get_running_loop()
-    decoder = open_decoder(audio, pcm.folder)
+    decoder = open_decoder(audio, pcm.folder, channels=pcm.channels)
     try:
         is_whole = False
         while not is_whole:
@@ -97,4 +101,4 @@ async def _decode(decoder: AudioDecoder, data: bytes, pcm: _Pcm) -> None:
 
 
 def _to_bytes(heard: Samples) -> bytes:
-    return np.clip(np.rint(heard * 32768), -32768, 32767).astype("<i2").tobytes()
+    return np.clip(np.rint(heard.T * 32768), -32768, 32767).astype("<i2").tobytes()

@@ -352,14 +352,14 @@ class SessionRegistry:
 
     # A new session -----------------------------------------------------------------------------------
 
-    def admit(self, start: Start, places: int = 1) -> Loaded:
-        """Return the models that so many sessions would have that were opened now. Raises as `open` does."""
+    def admit(self, start: Start) -> Loaded:
+        """Return the models that a session would have that was opened now. Raises as `open` does."""
         if self._draining:
             raise shutting_down(
                 "Open the session again in a moment, here or on another server.", close_code=1013
             )
         loaded = self.check(start)
-        if self._free < places:
+        if self._free < 1:
             raise server_full(self._settings.server.max_sessions)
         return loaded
 
@@ -382,7 +382,9 @@ class SessionRegistry:
     def _runner_of(self, session: Session, loaded: Loaded | None) -> SessionRunner:
         return SessionRunner(
             session,
-            decoder=open_decoder(session.start.audio, self._store.folder),
+            decoder=open_decoder(
+                session.start.audio, self._store.folder, channels=session.start.heard_channels
+            ),
             engine=self._engine,
             cadence=Cadence(step_samples=self._options.window.step_samples),
             metrics=self._metrics,

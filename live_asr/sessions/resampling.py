@@ -1,11 +1,15 @@
-"""Any sample rate to 16 kHz, in a stream."""
+"""Any sample rate to 16 kHz, in a stream: channels together or apart."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import soxr
+from numpy.typing import NDArray
 
 from live_asr.core.audio import Samples
+from live_asr.core.downmix import Downmixer
 from live_asr.core.types import SAMPLE_RATE_HZ
 
 
@@ -40,6 +44,40 @@ class Resampler:
         rest, self._rest = self._rest, self._rest[:0]
         last: Samples = self._stream.resample_chunk(rest, last=True)
         return last
+
+
+class Together:
+    """Mix channels by these weights and resample the mix."""
+
+    def __init__(self, weights: Sequence[float], rate_hz: int) -> None:
+        self._downmixer = Downmixer(weights, rate_hz)
+        self._resampler = Resampler(rate_hz)
+
+    def feed(self, channels: NDArray[np.float32]) -> Samples:
+        """Take samples, shape (channels, n); return what is ready at 16 kHz, shape (samples,)."""
+        return self._resampler.feed(self._downmixer.feed(channels))
+
+    def finish(self) -> Samples:
+        """Return what the filters still hold; nothing may be fed after it."""
+        return _joined([self._resampler.feed(self._downmixer.finish()), self._resampler.finish()])
+
+
+class Apart:
+    """Resample so many channels, each by itself; those that are missing are silent."""
+
+    def __init__(self, count: int, rate_hz: int) -> None:
+        self._lines = [Together((1.0,), rate_hz) for _ in range(count)]
+
+    def feed(self, channels: NDArray[np.float32]) -> Samples:
+        """Take samples, shape (any, n); return what is ready at 16 kHz, shape (count, samples)."""
+        heard = np.zeros((len(self._lines), channels.shape[1]), np.float32)
+        found = channels[: len(self._lines)]
+        heard[: len(found)] = found
+        return np.stack([line.feed(heard[row : row + 1]) for row, line in enumerate(self._lines)])
+
+    def finish(self) -> Samples:
+        """Return what the filters still hold; nothing may be fed after it."""
+        return np.stack([line.finish() for line in self._lines])
 
 
 def _joined(pieces: list[Samples]) -> Samples:

@@ -108,7 +108,6 @@ class SessionRunner:
         self._inbox = Inbox()
         self._moved = asyncio.Event()
         self._drained = asyncio.Event()
-        self._watch = SpeechWatch(session, engine, self._next_move, self._advanced)
         self._speakers = SpeakerFollower(session, engine, self._next_move, self._advanced)
         self._recognition = Recognition(
             session,
@@ -147,6 +146,9 @@ class SessionRunner:
             most_backlog_samples=LIVE_BACKLOG_SAMPLES if self._live else FILE_BACKLOG_SAMPLES,
         )
         self._ended = asyncio.Event()
+
+    def _watch_of(self, channel: int) -> SpeechWatch:
+        return SpeechWatch(self.session, self._engine, self._next_move, self._advanced, channel)
 
     # What the socket hands in ------------------------------------------------------------------------
 
@@ -338,7 +340,10 @@ class SessionRunner:
         self._advanced()
         work = [
             asyncio.create_task(self._ingest(), name=f"{self.session.id} ingest"),
-            asyncio.create_task(self._watch.run(), name=f"{self.session.id} detect"),
+            *(
+                asyncio.create_task(self._watch_of(channel).run(), name=f"{self.session.id} detect {channel}")
+                for channel in range(self.session.start.heard_channels)
+            ),
             asyncio.create_task(self._recognition.run(), name=f"{self.session.id} recognize"),
             asyncio.create_task(self._speakers.run(), name=f"{self.session.id} speakers"),
             asyncio.create_task(self._report_lag(), name=f"{self.session.id} lag"),
@@ -440,7 +445,7 @@ class SessionRunner:
         """Give decoded audio to the session, and have it looked at."""
         self.session.receive_audio(audio)
         self._audio_since_lag = True
-        self._metrics.audio_seconds.inc(audio.size / samples(1.0))
+        self._metrics.audio_seconds.inc(audio.shape[-1] / samples(1.0))
         self._advanced()
 
     async def _report_lag(self) -> None:

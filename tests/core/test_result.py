@@ -230,3 +230,54 @@ def test_every_label_of_a_word_became_one_speaker_and_every_speaker_of_a_segment
     assert {one.speaker for one in result.turns} == {s.label for s in speakers}
     if speakers:
         assert set(claimed) == set(live.transcript.live_labels)
+
+
+# Channels that are speakers ---------------------------------------------------------------------------
+
+
+def test_words_that_have_their_speakers_keep_them_and_all_is_in_order_of_time() -> None:
+    live = Live()
+    live.say(0, "one two", 0.0, "S1")
+    live.say(1, "fore", 0.4, "S2")
+    found = words("one two.", 0.0, "SPEAKER_00") + words("five six", 4.0, "SPEAKER_00")
+    found += words("four", 0.4, "SPEAKER_01")
+    result = make_result(live.stop(), LINKS, words=found, language="en", has_speakers=True)
+    assert said_by(result) == [
+        ("SPEAKER_00", "one two."),
+        ("SPEAKER_01", "four"),
+        ("SPEAKER_00", "five six"),
+    ]
+    assert result.final.labels == "full"
+    assert result.final.text == " one two. four five six"
+    assert [(turn.speaker, turn.start_sample) for turn in result.turns] == [
+        ("SPEAKER_00", 0),
+        ("SPEAKER_01", samples(0.4)),
+        ("SPEAKER_00", samples(4.0)),
+    ]
+    assert [(one.label, one.live_labels) for one in result.final.speakers] == [
+        ("SPEAKER_00", ("S1",)),
+        ("SPEAKER_01", ("S2",)),
+    ]
+
+
+def test_words_of_the_live_record_in_a_full_pass_get_the_speakers_of_its_turns() -> None:
+    live = conversation()
+    found = words("one two", 0.0, "S2")  # as they come out of the live record, whoever was meant then
+    result = make_result(live.stop(), LINKS, turns=(turn(0.0, 4.0, "SPEAKER_00"),), words=found)
+    assert {speaker for speaker, _ in said_by(result)} == {result.final.speakers[0].label}
+
+
+def test_the_second_channel_is_the_second_speaker_though_the_first_says_nothing() -> None:
+    live = Live()
+    live.say(0, "one two", 0.0, "S2")
+    found = words("one two", 0.0, "SPEAKER_01")
+    result = make_result(live.stop(), LINKS, words=found, has_speakers=True)
+    assert [(one.label, one.live_labels) for one in result.final.speakers] == [("SPEAKER_01", ("S2",))]
+    assert [speaker for speaker, _ in said_by(make_result(live.transcript, LINKS))] == ["SPEAKER_01"]
+
+
+def test_the_live_record_reads_in_order_of_time_though_one_was_committed_later() -> None:
+    live = Live()
+    live.say(0, "three four", 1.0, "S1")
+    live.say(1, "one", 0.2, "S2")
+    assert [segment.text for segment in live.stop().live_segments()] == ["one", "three four"]

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
@@ -304,3 +305,24 @@ def test_word_times_are_positions_in_the_recording(load: FullPassLoad, job: Full
     first, last = result.words[0], result.words[-1]
     assert samples(6.0) < first.start_sample < samples(8.0)  # by its RTTM the call begins at 6.69 s
     assert samples(28.0) < last.end_sample <= samples(30.0)
+
+
+async def test_each_channel_is_recognised_by_itself(
+    full_pass: FullPass, job: FullPassJob, sample_pcm: bytes
+) -> None:
+    alone = await soon(asyncio.create_task(full_pass.run(job, untold)))
+    call = np.frombuffer(sample_pcm, "<i2")
+    later = np.concatenate((np.zeros(samples(0.5), "<i2"), call[: -samples(0.5)]))
+    sides = np.stack((later, call), axis=1)
+    job.audio_file.write_bytes(sides.astype("<i2").tobytes())
+    told: Told = []
+    both = await soon(
+        asyncio.create_task(full_pass.run(replace(job, channels=2), lambda *now: told.append(now)))
+    )
+    assert both.turns is None and both.words is not None and alone.words is not None
+    second = [word for word in both.words if word.speaker == "SPEAKER_01"]
+    assert [replace(word, speaker=None) for word in second] == list(alone.words)
+    first = [word.text for word in both.words if word.speaker == "SPEAKER_00"]
+    assert len(first) + len(second) == len(both.words) and len(first) > 20
+    fractions = [fraction for _, fraction in told]
+    assert fractions == sorted(fractions) and fractions[-1] <= 1.0

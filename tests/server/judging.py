@@ -13,8 +13,12 @@ import pytest
 
 CACHE = Path(__file__).resolve().parent.parent / ".cache" / "clients"
 WHISPERLIVEKIT = "whisperlivekit==0.2.26"
-JAVASCRIPT = ("openai@7.59.0",)
+JAVASCRIPT = ("openai@7.59.0", "@deepgram/sdk@5.13.0")
 """What snippets in JavaScript import."""
+
+
+PYTHON = ("openai", "deepgram-sdk", "wyoming")
+"""Clients for Python; constraints.txt says which versions."""
 
 
 def whisperlivekit_client() -> ModuleType:

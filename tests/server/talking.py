@@ -193,6 +193,22 @@ async def eventually(holds: Callable[[], bool], otherwise: Callable[[], str] = l
         await asyncio.sleep(0.05)
 
 
+def newest_session(url: str, **headers: str) -> Message:
+    """Return the summary of the newest session of a server; an empty one where there is none."""
+    listed = httpx.get(f"{url}/v1/sessions?limit=1", headers=headers, trust_env=False).json()["sessions"]
+    return dict(listed[0]) if listed else {}
+
+
+async def is_written(url: str, before: Message) -> None:
+    """Wait until a session newer than this one is done: nobody has read anything of it meanwhile."""
+
+    def holds() -> bool:
+        newest = newest_session(url)
+        return newest.get("session") != before.get("session") and newest["state"] == "done"
+
+    await eventually(holds)
+
+
 async def finished_record(url: str, session: str) -> Message:
     """Return the transcript of a session once it is complete, as a viewer gets it."""
     async with httpx.AsyncClient() as client, asyncio.timeout(PATIENCE):

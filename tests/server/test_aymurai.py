@@ -18,7 +18,7 @@ import pytest
 from pydantic import UUID5, BaseModel
 from scripted_pass import ScriptedPass, found
 from serving import Served, serving
-from talking import PATIENCE, Caller, eventually, recite, wav
+from talking import PATIENCE, Caller, eventually, is_written, newest_session, recite, wav
 
 from tests.started import Server
 
@@ -89,6 +89,10 @@ async def told(url: str, file: bytes, **options: Any) -> list[Event]:
         return await events(answer)
 
 
+@pytest.mark.conforms("AymurAI", "connect", "at once", "interim", "final", judge="models as AymurAI has them")
+@pytest.mark.conforms("AymurAI", "close", sees="`done`")
+@pytest.mark.conforms("AymurAI", "stream in real time", missing="a file is heard once it is here")
+@pytest.mark.conforms("AymurAI", "flush", missing="a file ends by itself")
 async def test_a_document_grows_to_the_native_words_and_is_kept_by_its_bytes(
     server: Server, native: Caller, speech: bytes
 ) -> None:
@@ -128,6 +132,9 @@ async def test_a_document_grows_to_the_native_words_and_is_kept_by_its_bytes(
     assert server.metric("live_asr_sessions_opened_total") == opened + 1
 
 
+@pytest.mark.conforms(
+    "AymurAI", "wrong audio", sees="`error` with `UPSTREAM_SERVICE_ERROR`; 400 without a stream"
+)
 async def test_what_is_no_audio_is_an_error_and_is_not_kept(server: Server) -> None:
     for _ in range(2):
         ((name, data),) = await told(server.url, b"%PDF-1.7 " + bytes(5000))
@@ -144,6 +151,9 @@ async def guarded(models_dir: Path, tmp_path: Path) -> AsyncIterator[Served]:
         yield served
 
 
+@pytest.mark.conforms("AymurAI", "cut socket", sees="the work ends, and nothing of it is kept")
+@pytest.mark.conforms("AymurAI", "bad credentials", sees="401")
+@pytest.mark.conforms("AymurAI", "overload", sees="429 with `Retry-After`")
 async def test_a_client_that_leaves_takes_its_work_along_and_others_wait(
     guarded: Served, speech: bytes
 ) -> None:
@@ -160,3 +170,19 @@ async def test_a_client_that_leaves_takes_its_work_along_and_others_wait(
     assert list(guarded.data.glob("documents/*")) == []
     heard = await told(guarded.url, speech, headers=key)
     assert [name for name, _ in heard][-1] == "done"
+
+
+@pytest.mark.conforms("AymurAI", "bad parameters", sees="422 with `detail`")
+async def test_a_parameter_that_is_none_is_refused(server: Server, speech: bytes) -> None:
+    async with sending(server.url, speech, params={"use_cache": "perhaps"}) as answer:
+        assert answer.status_code == 422 and "use_cache" in (await answer.aread()).decode()
+
+
+@pytest.mark.conforms("AymurAI", "slow reader", sees="all events, when it reads them")
+async def test_a_stream_waits_for_its_reader(server: Server, native: Caller, speech: bytes) -> None:
+    before = newest_session(server.url)
+    async with sending(server.url, speech, params={"use_cache": "false"}) as answer:
+        await is_written(server.url, before)
+        heard = await events(answer)
+    assert heard[-1][0] == "done"
+    assert Document.model_validate(heard[-1][1]).text.split() == native.text.split()

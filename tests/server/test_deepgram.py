@@ -21,10 +21,13 @@ import pytest
 from deepgram import AsyncDeepgramClient
 from deepgram.core.api_error import ApiError
 from deepgram.environment import DeepgramClientEnvironment
-from talking import call, eventually
+from standardwebhooks import Webhook
+from talking import call, eventually, is_written, newest_session
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from tests.delivery.receiver import answer as taken
+from tests.delivery.receiver import receiving
 from tests.started import Server, StartServer
 
 pytestmark = pytest.mark.filterwarnings("ignore:websockets:DeprecationWarning")
@@ -33,6 +36,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:websockets:DeprecationWarning")
 SECOND_BYTES = 32_000
 RAW = {"model": "nova-3", "encoding": "linear16", "sample_rate": 16000}
 PATIENCE = 120.0
+SECRET = "whsec_" + "Zm9ydHktdHdvIGJ5dGVzIG9mIHNlY3JldA=="
 Message = dict[str, Any]
 
 
@@ -144,6 +148,10 @@ def assert_same_words(found: list[Message], native: list[Message]) -> None:
 # Streaming ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.conforms("Deepgram, streams", "connect", "at once", "final", judge="deepgram-sdk (Python)")
+@pytest.mark.conforms(
+    "Deepgram, streams", "close", sees="`Metadata`, close 1000", judge="deepgram-sdk (Python)"
+)
 async def test_a_file_sent_at_once_has_the_words_times_and_confidences_of_our_own_protocol(
     server: Server, speech: bytes, native: list[Message]
 ) -> None:
@@ -160,6 +168,10 @@ async def test_a_file_sent_at_once_has_the_words_times_and_confidences_of_our_ow
             final_until = message["start"] + message["duration"]
 
 
+@pytest.mark.conforms("Deepgram, streams", "stream in real time", "interim", judge="deepgram-sdk (Python)")
+@pytest.mark.conforms(
+    "Deepgram, streams", "flush", sees="`Results` with `from_finalize`", judge="deepgram-sdk (Python)"
+)
 async def test_speech_is_heard_while_it_is_spoken_and_finalize_flushes_without_an_end(
     server: Server, speech: bytes
 ) -> None:
@@ -224,6 +236,7 @@ async def test_who_says_nothing_is_let_go_with_the_code_that_clients_know(server
     assert (socket.close_code, str(socket.close_reason)[:8]) == (1011, "NET-0001")
 
 
+@pytest.mark.conforms("Deepgram, streams", "wrong audio", sees="`Error`, close 1008 `DATA-0000`")
 async def test_what_is_no_audio_is_told_as_such(server: Server) -> None:
     async with connect(server.url.replace("http", "ws", 1) + "/v1/listen", proxy=None) as socket:
         await socket.send(b"<html>nothing to hear</html>" * 200)
@@ -235,31 +248,26 @@ async def test_what_is_no_audio_is_told_as_such(server: Server) -> None:
     assert (socket.close_code, socket.close_reason) == (1008, "DATA-0000")
 
 
+@pytest.mark.conforms("Deepgram, streams", "cut socket", sees="what was heard is under `/v1/sessions`")
 async def test_what_was_heard_before_a_cut_is_brought_to_its_end(server: Server, speech: bytes) -> None:
-    async with httpx.AsyncClient(base_url=server.url) as http:
-        before = (await http.get("/v1/sessions")).json()["sessions"][:1]
-        async with connect(
-            server.url.replace("http", "ws", 1) + "/v1/listen?encoding=linear16&sample_rate=16000",
-            proxy=None,
-        ) as socket:
-            await socket.send(speech)
-            socket.transport.abort()
-
-        def newest() -> Message:
-            return dict(httpx.get(f"{server.url}/v1/sessions?limit=1").json()["sessions"][0])
-
-        await eventually(
-            lambda: (
-                newest()["state"] == "done"
-                and [newest()["session"]] != [session["session"] for session in before]
-            )
-        )
-        assert newest()["duration"] == 5.0
+    before = newest_session(server.url)
+    url = server.url.replace("http", "ws", 1) + "/v1/listen?encoding=linear16&sample_rate=16000"
+    async with connect(url, proxy=None) as socket:
+        await socket.send(speech)
+        socket.transport.abort()
+    await is_written(server.url, before)
+    assert newest_session(server.url)["duration"] == 5.0
 
 
 # Who may, and what may be asked -------------------------------------------------------------------------
 
 
+@pytest.mark.conforms(
+    "Deepgram, streams",
+    "bad parameters",
+    sees="the handshake fails with 400 and `dg-error`",
+    judge="deepgram-sdk (Python)",
+)
 @pytest.mark.parametrize(
     ("query", "named"),
     [
@@ -284,6 +292,14 @@ async def test_what_cannot_be_had_is_refused_in_the_handshake(
     assert named in response.headers["dg-error"]
 
 
+@pytest.mark.conforms("Deepgram, recordings", "overload", sees="429 with `Retry-After`")
+@pytest.mark.conforms(
+    "Deepgram, streams", "bad credentials", sees="the handshake fails with 401", judge="deepgram-sdk (Python)"
+)
+@pytest.mark.conforms("Deepgram, streams", "overload", sees="the handshake fails with 429 and `Retry-After`")
+@pytest.mark.conforms(
+    "Deepgram, recordings", "bad credentials", sees="401 `INVALID_AUTH`", judge="deepgram-sdk (Python)"
+)
 async def test_a_key_is_asked_for_in_every_form_that_clients_have(start_server: StartServer) -> None:
     server = start_server(LIVE_ASR_SERVER__TOKEN="sesame", LIVE_ASR_SERVER__MAX_SESSIONS="1")
     url = server.url.replace("http", "ws", 1) + "/v1/listen?encoding=linear16&sample_rate=16000"
@@ -315,6 +331,9 @@ async def full_servers_say_so(server: Server, url: str) -> None:
         response = full.value.response
         assert (response.status_code, response.headers["Retry-After"]) == (429, "15")
         assert json.loads(response.body or b"")["err_code"] == "TOO_MANY_REQUESTS"
+        with pytest.raises(ApiError) as busy:
+            await transcribed(server, b"RIFF", "sesame")
+        assert (busy.value.status_code, busy.value.headers["retry-after"]) == (429, "15")  # type: ignore[index]
 
 
 # Recordings ---------------------------------------------------------------------------------------------
@@ -331,6 +350,16 @@ def wav_of(samples: np.ndarray[Any, Any]) -> bytes:
     return out.getvalue()
 
 
+@pytest.mark.conforms(
+    "Deepgram, recordings", "connect", "at once", "final", "close", judge="deepgram-sdk (Python)"
+)
+@pytest.mark.conforms(
+    "Deepgram, recordings",
+    "stream in real time",
+    "interim",
+    "flush",
+    missing="a recording has one answer, when all of it was heard",
+)
 async def test_a_recording_has_the_words_of_our_own_protocol_and_its_paragraphs(
     server: Server, speech: bytes, native: list[Message]
 ) -> None:
@@ -361,6 +390,7 @@ async def test_the_channels_of_a_file_are_heard_alone(
     assert_same_words(said["alternatives"][0]["words"], native)
 
 
+@pytest.mark.conforms("Deepgram, recordings", "wrong audio", sees="400", judge="deepgram-sdk (Python)")
 async def test_a_body_without_audio_is_refused(server: Server) -> None:
     for body in (b"", b"<html>" * 1000):
         with pytest.raises(ApiError) as refused:
@@ -404,3 +434,101 @@ async def test_a_url_leads_to_the_recording_unless_it_leads_into_the_servers_own
     with pytest.raises(ApiError) as refused:
         await transcribed_from(open_server, f"{files}/nothing.wav")
     assert "404" in refused.value.body["err_msg"]
+
+
+# Callbacks ----------------------------------------------------------------------------------------------
+
+
+async def test_a_recordings_result_goes_to_its_callback_signed_and_in_deepgrams_form(
+    start_server: StartServer, speech: bytes, native: list[Message]
+) -> None:
+    server = start_server(LIVE_ASR_WEBHOOK__ALLOW_PRIVATE="true", LIVE_ASR_WEBHOOK__SECRET=SECRET)
+    file = wav_of(np.frombuffer(speech, "<i2")[:, None])
+    async with receiving(taken(500), taken(200)) as receiver:
+        answer = await transcribed(server, file, punctuate=True, callback=receiver.url, tag="monday")
+        await receiver.received(2)  # the first try fails
+    assert set(answer) == {"request_id"}
+    first, second = receiver.requests
+    assert first.id == second.id and first.body == second.body
+    Webhook(SECRET).verify(second.body, second.headers)
+    told = json.loads(second.body)
+    assert (told["metadata"]["request_id"], told["metadata"]["tags"]) == (answer["request_id"], ["monday"])
+    assert "sha256" not in told["metadata"]
+    async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
+        session = (await http.get(f"/v1/sessions/{told['metadata']['sessions'][0]}")).text
+    assert "punctuate" in session and receiver.url not in session, "where it goes is nobody else's business"
+    (channel,) = told["results"]["channels"]
+    assert_same_words(channel["alternatives"][0]["words"], native)
+
+
+async def test_a_streams_result_goes_to_its_callback_when_it_is_over(
+    start_server: StartServer, speech: bytes, native: list[Message]
+) -> None:
+    server = start_server(LIVE_ASR_WEBHOOK__ALLOW_PRIVATE="true")
+    async with receiving(taken(200)) as receiver:
+        heard = await heard_live(server, at_once(speech), punctuate="true", callback=receiver.url)
+        await receiver.received(1)
+    told = json.loads(receiver.requests[0].body)
+    assert_same_words(words_of(heard), native)
+    assert_same_words(told["results"]["channels"][0]["alternatives"][0]["words"], native)
+    assert told["metadata"]["request_id"] == heard[-1]["request_id"]
+
+
+# Readers, and what else may happen ----------------------------------------------------------------------
+
+
+@pytest.mark.conforms("Deepgram, streams", "slow reader", sees="all results, when it reads them")
+async def test_who_reads_at_the_end_alone_gets_the_whole(
+    server: Server, speech: bytes, native: list[Message]
+) -> None:
+    before = newest_session(server.url)
+    query = urlencode({**RAW, "punctuate": "true"})
+    url = f"{server.url.replace('http', 'ws', 1)}/v1/listen?{query}"
+    async with connect(url, proxy=None, max_queue=1) as socket:
+        async for piece in at_once(speech):
+            await socket.send(piece)
+        await socket.send(json.dumps({"type": "CloseStream"}))
+        await is_written(server.url, before)
+        heard = [json.loads(frame) async for frame in socket]
+    assert_same_words(words_of(heard), native)
+    assert (heard[-1]["type"], socket.close_code) == ("Metadata", 1000)
+
+
+@pytest.mark.conforms("Deepgram, recordings", "slow reader", sees="the whole, when it reads it")
+async def test_a_recordings_answer_waits_for_its_reader(
+    server: Server, speech: bytes, native: list[Message]
+) -> None:
+    before = newest_session(server.url)
+    body = wav_of(np.frombuffer(speech, "<i2")[:, None])
+    reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(server.url).port)
+    head = "POST /v1/listen?punctuate=true HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    await writer.drain()
+    await is_written(server.url, before)
+    async with asyncio.timeout(PATIENCE):
+        answer = await reader.read()
+    writer.close()
+    told = json.loads(answer.split(b"\r\n\r\n", 1)[1])
+    assert_same_words(told["results"]["channels"][0]["alternatives"][0]["words"], native)
+
+
+@pytest.mark.conforms("Deepgram, recordings", "cut socket", sees="what was heard is under `/v1/sessions`")
+async def test_of_an_upload_that_breaks_off_what_came_is_written_down(server: Server, speech: bytes) -> None:
+    before = newest_session(server.url)
+    _, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(server.url).port)
+    query = urlencode(RAW)
+    writer.write(
+        f"POST /v1/listen?{query} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999999\r\n".encode()
+    )
+    writer.write(b"\r\n" + speech)
+    await writer.drain()
+    await eventually(lambda: newest_session(server.url).get("duration") == 5.0)
+    writer.transport.abort()
+    await is_written(server.url, before)
+
+
+@pytest.mark.conforms("Deepgram, recordings", "bad parameters", sees="400", judge="deepgram-sdk (Python)")
+async def test_what_a_recording_cannot_have_is_refused(server: Server) -> None:
+    with pytest.raises(ApiError) as refused:
+        await transcribed(server, b"RIFF", redact="pci")
+    assert refused.value.status_code == 400 and "redact" in refused.value.body["err_msg"]

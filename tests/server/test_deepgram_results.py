@@ -19,13 +19,14 @@ from live_asr.core.messages import (
     WireWord,
 )
 from live_asr.errors import ClientError
-from live_asr.inference.channel import Loaded
-from live_asr.inference.interfaces import RecognizerInfo
 from live_asr.server.dialects.deepgram.parameters import Asked, read_query
 from live_asr.server.dialects.deepgram.results import Channel, Request, bare
 
-LOADED = Loaded(RecognizerInfo("tiny.en", ("en",), "cpu", "int8"), "silero-vad")
 RAW = {"encoding": "linear16", "sample_rate": "16000"}
+
+
+def request() -> Request:
+    return Request("tiny.en")
 
 
 def asked(**query: str) -> Asked:
@@ -63,7 +64,10 @@ SAID = words(" It's", " Monday,", " Mr.", " Smith.")
 
 
 def test_words_are_bare_unless_punctuation_is_asked_for() -> None:
-    plain, written = Channel(Request(LOADED), asked()), Channel(Request(LOADED), asked(smart_format="true"))
+    plain, written = (
+        Channel(request(), asked()),
+        Channel(request(), asked(smart_format="true")),
+    )
     for channel, transcript in ((plain, "it's monday mr smith"), (written, "It's Monday, Mr. Smith.")):
         results = told(channel, commit(SAID), utterance(1.0, 2.9))
         assert " ".join(map(text, results)) == transcript
@@ -74,13 +78,13 @@ def test_words_are_bare_unless_punctuation_is_asked_for() -> None:
 
 
 def test_a_text_is_as_sure_as_its_words_on_average() -> None:
-    (result,) = told(Channel(Request(LOADED), asked()), commit(words(" a", " b")), utterance(1.0, 1.9))
+    (result,) = told(Channel(request(), asked()), commit(words(" a", " b")), utterance(1.0, 1.9))
     assert result["channel"]["alternatives"][0]["confidence"] == 0.55
     assert (result["start"], result["duration"], result["is_final"]) == (1.0, 0.9, True)
 
 
 def test_what_is_final_is_never_said_again_and_what_is_not_holds_all_the_rest() -> None:
-    channel = Channel(Request(LOADED), asked(punctuate="true", interim_results="true"))
+    channel = Channel(request(), asked(punctuate="true", interim_results="true"))
     said, more = words(" One.", " Two"), words(" three.", start=2.0)
     results = told(channel, Partial(" One. Two", said, 1.0, 1.9))
     results += told(channel, commit(said), Partial(" three.", more, 2.0, 2.4), commit(more))
@@ -100,7 +104,7 @@ def test_what_is_final_is_never_said_again_and_what_is_not_holds_all_the_rest() 
 
 def test_speech_is_final_where_silence_ended_it_and_only_there() -> None:
     for query, expected in ({}, [False, True]), ({"endpointing": "false"}, [False, False]):
-        channel = Channel(Request(LOADED), asked(**query))
+        channel = Channel(request(), asked(**query))
         results = told(channel, Speech("started", 0.9), commit(words(" a")), utterance(1.0, 1.4))
         results += told(channel, commit(words(" b", start=2.0), 1), Speech("ended", 2.6))
         results += told(channel, utterance(2.0, 2.4))
@@ -108,7 +112,7 @@ def test_speech_is_final_where_silence_ended_it_and_only_there() -> None:
 
 
 def test_finalize_marks_the_result_that_it_made_or_an_empty_one() -> None:
-    channel = Channel(Request(LOADED), asked())
+    channel = Channel(request(), asked())
     channel.finalize()
     results = told(channel, commit(words(" a")), utterance(1.0, 1.4), Label(3, 1.0, 1.4, "S1"))
     assert results == [], "whether it is the last one is not known yet"
@@ -125,7 +129,7 @@ def test_finalize_marks_the_result_that_it_made_or_an_empty_one() -> None:
 
 
 def test_speakers_are_numbers_and_words_wait_for_them() -> None:
-    channel = Channel(Request(LOADED), asked(diarize="true"))
+    channel = Channel(request(), asked(diarize="true"))
     said = words(" a", " b", " c")
     assert told(channel, commit(said)) == []
     results = told(channel, Label(2, 1.0, 1.9, "S2"), Label(3, 2.0, 2.4, "S1"), utterance(1.0, 2.4, "S2"))
@@ -137,7 +141,7 @@ def test_speakers_are_numbers_and_words_wait_for_them() -> None:
 
 
 def test_an_utterance_ends_once_no_word_has_come_for_long_enough() -> None:
-    channel = Channel(Request(LOADED), asked(interim_results="true", utterance_end_ms="1000"))
+    channel = Channel(request(), asked(interim_results="true", utterance_end_ms="1000"))
     ends = told(channel, commit(words(" a")), utterance(1.0, 1.4), Lag(2.2, 2.2, 0.0))
     assert not [end for end in ends if end["type"] == "UtteranceEnd"]
     ends = told(channel, Lag(2.5, 2.5, 0.0), Lag(3.5, 3.5, 0.0))
@@ -147,17 +151,33 @@ def test_an_utterance_ends_once_no_word_has_come_for_long_enough() -> None:
     assert [end["last_word_end"] for end in ends] == [4.4], "before the word that is later than that"
 
 
-def test_channels_have_numbers_and_speech_is_told_only_if_asked_for() -> None:
-    wanted = asked(channels="2", multichannel="true", vad_events="true")
-    assert [start.audio.channel for start in wanted.starts] == [0, 1]
-    channel = Channel(Request(LOADED), wanted, 1)
-    started, result = told(
-        channel, Speech("started", 0.9), Speech("ended", 1.8), commit(words(" a")), Stopped(4, 3.0, " a")
+def test_channels_have_numbers_and_hear_what_is_theirs() -> None:
+    wanted = asked(
+        channels="2", multichannel="true", vad_events="true", interim_results="true", diarize="true"
     )
+    assert wanted.start.channel_speakers and wanted.start.heard_channels == 2
+    assert not wanted.start.final_pass and "one speaker" in wanted.warnings[0]
+    left, right = (Channel(request(), wanted, index) for index in (0, 1))
+    hers, his = words(" a", speaker="S1"), words(" b", start=1.2, speaker="S2")
+    said = [
+        Speech("started", 0.9, 1),
+        Partial(" a b", (*hers, *his), 1.0, 1.6),
+        commit(hers),
+        utterance(1.0, 1.4, "S1"),
+        commit(his, 1),
+        Stopped(4, 3.0, " a b"),
+    ]
+    started, interim, result = told(right, *said)
     assert started == {"type": "SpeechStarted", "channel": [1], "timestamp": 0.9}
-    assert result["channel_index"] == [1, 2]
-    assert channel.duration == 3.0
-    assert told(Channel(Request(LOADED), asked()), Speech("started", 0.9)) == []
+    assert (interim["is_final"], interim["channel"]["alternatives"][0]["transcript"]) == (False, "b")
+    assert (result["is_final"], result["channel_index"]) == (True, [1, 2])
+    assert [word["speaker"] for word in result["channel"]["alternatives"][0]["words"]] == [0]
+    interim, result = told(left, *said)
+    assert [one["channel"]["alternatives"][0]["transcript"] for one in (interim, result)] == ["a", "a"]
+
+
+def test_speech_is_told_only_if_asked_for() -> None:
+    assert told(Channel(request(), asked()), Speech("started", 0.9)) == []
 
 
 @pytest.mark.parametrize(
@@ -234,7 +254,8 @@ def test_languages_are_hinted_at_or_detected() -> None:
         ({**RAW, "sample_rate": "fast"}, "fast"),
         ({**RAW, "channels": "3"}, "channels"),
         ({**RAW, "redact": "pci"}, "redact"),
-        ({**RAW, "callback": "https://example.org/"}, "callback"),
+        ({**RAW, "callback": "ftp://example.org/"}, "callback"),
+        ({**RAW, "callback": "https://example.org/", "callback_method": "put"}, "callback_method"),
         ({**RAW, "profanity_filter": "true"}, "profanity_filter"),
         ({**RAW, "utterance_end_ms": "1000"}, "interim_results"),
         ({**RAW, "interim_results": "true", "utterance_end_ms": "500"}, "utterance_end_ms"),

@@ -147,6 +147,20 @@ def test_objects_and_lists_are_read_in_each_spelling() -> None:
     assert [warning.split(":")[0] for warning in asked.warnings] == ["chunking_strategy"]
 
 
+@pytest.mark.parametrize("data", ["AAA", "é", "AA=A"])
+def test_a_reference_that_is_no_base64_is_refused(data: str) -> None:
+    form = [("model", "tiny.en"), ("response_format", "diarized_json"), ("known_speaker_names", "Anna")]
+    form.append(("known_speaker_references", f"data:audio/wav;base64,{data}"))
+    with pytest.raises(ClientError, match="base64"):
+        read(FormData(form), "tiny.en")
+
+
+def test_a_refusal_repeats_no_more_than_the_beginning_of_what_was_sent() -> None:
+    with pytest.raises(ClientError) as refused:
+        read(FormData([("model", "m" * 10_000)]), "tiny.en")
+    assert len(str(refused.value)) < 300
+
+
 # Names and first bytes ------------------------------------------------------------------------------------
 
 

@@ -19,7 +19,7 @@ import srt
 import webvtt
 from scripted_pass import ScriptedPass, found
 from serving import Served, serving
-from talking import PATIENCE, Caller, eventually, recite, wav
+from talking import PATIENCE, Caller, eventually, is_written, newest_session, recite, wav
 
 from tests.started import Server
 
@@ -75,6 +75,9 @@ async def post(url: str, path: str = "transcriptions", **parts: Any) -> httpx.Re
 # The formats --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.conforms("OpenAI, files", "at once", "final", judge="openai (Python)")
+@pytest.mark.conforms("OpenAI, files", "stream in real time", missing="a file is heard once it is here")
+@pytest.mark.conforms("OpenAI, files", "flush", missing="a file ends by itself")
 def test_json_and_text_are_the_native_words(client: openai.OpenAI, native: Caller, speech: bytes) -> None:
     answer = client.audio.transcriptions.create(
         file=("talk.wav", speech), model="gpt-4o-transcribe", include=["logprobs"], language="en"
@@ -129,6 +132,9 @@ def test_subtitles_can_be_read_by_others(client: openai.OpenAI, native: Caller, 
     assert " ".join(caption.text for caption in captions).split() == native.text.split()
 
 
+@pytest.mark.conforms(
+    "OpenAI, files", "interim", missing="deltas are words that stay", judge="openai (Python)"
+)
 def test_a_stream_only_adds_and_comes_to_the_same(
     client: openai.OpenAI, native: Caller, speech: bytes
 ) -> None:
@@ -143,6 +149,7 @@ def test_a_stream_only_adds_and_comes_to_the_same(
     assert sum(len(delta.logprobs) for delta in deltas) == len(done.logprobs) == len(words_of(native))
 
 
+@pytest.mark.conforms("OpenAI, files", "close", sees="`data: [DONE]`")
 async def test_a_stream_is_server_sent_events_with_an_end(server: Server, speech: bytes) -> None:
     answer = await post(server.url, data={"model": "tiny.en", "stream": "true"}, files={"file": speech})
     assert answer.headers["content-type"].startswith("text/event-stream")
@@ -199,6 +206,7 @@ async def test_without_a_stream_the_full_pass_says_who(server: Server, speech: b
 # Models, languages, what is unknown -----------------------------------------------------------------------
 
 
+@pytest.mark.conforms("OpenAI, files", "connect", judge="openai (Python)")
 def test_models_are_ours_and_the_names_that_clients_are_set_to(client: openai.OpenAI) -> None:
     names = [model.id for model in client.models.list()]
     assert names[0] == "tiny.en" and {"whisper-1", "gpt-4o-transcribe-diarize"} <= set(names)
@@ -225,6 +233,7 @@ async def test_what_has_no_effect_is_named_in_a_header(server: Server, speech: b
     assert session["start"]["vocabulary"] == ["Diane", "Sheila and New Jersey"]
 
 
+@pytest.mark.conforms("OpenAI, files", "bad parameters", sees="400; `param` names it")
 @pytest.mark.parametrize(
     ("form", "param", "status"),
     [
@@ -277,6 +286,7 @@ async def test_a_voice_that_is_too_short_is_refused(server: Server, speech: byte
     assert answer.status_code == 400 and "2 to 10 seconds" in answer.json()["error"]["message"]
 
 
+@pytest.mark.conforms("OpenAI, files", "wrong audio", sees="400, or an `error` event of a stream")
 @pytest.mark.parametrize("stream", ["false", "true"])
 async def test_what_is_no_audio_is_refused_and_nothing_is_kept(server: Server, stream: str) -> None:
     form = {"model": "whisper-1", "stream": stream}
@@ -302,6 +312,7 @@ async def test_an_english_model_translates_nothing_and_says_so(server: Server, s
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "task_unsupported")
 
 
+@pytest.mark.conforms("OpenAI, files", "final", judge="curl")
 def test_curl_gets_what_the_documents_promise(
     server: Server, native: Caller, speech: bytes, tmp_path: Path
 ) -> None:
@@ -326,6 +337,12 @@ async def guarded(models_dir: Path, tmp_path: Path) -> AsyncIterator[Served]:
         yield served
 
 
+@pytest.mark.conforms(
+    "OpenAI, files", "bad credentials", sees="401 `invalid_api_key`", judge="openai (Python)"
+)
+@pytest.mark.conforms(
+    "OpenAI, files", "overload", sees="429 `rate_limit_exceeded` with `Retry-After`", judge="openai (Python)"
+)
 async def test_tokens_room_and_sizes_are_minded(guarded: Served, speech: bytes) -> None:
     url = guarded.url
     with pytest.raises(openai.AuthenticationError) as wrong:
@@ -370,6 +387,7 @@ async def test_tokens_room_and_sizes_are_minded(guarded: Served, speech: bytes) 
         assert (await http.get(f"{url}/v1/sessions/{session}", headers=key)).json()["state"] == "done"
 
 
+@pytest.mark.conforms("OpenAI, files", "cut socket", sees="the work ends, and nothing of it is kept")
 async def test_a_client_that_leaves_takes_its_work_along(guarded: Served, speech: bytes) -> None:
     key = {"Authorization": "Bearer secret"}
     for stream in ("true", "false"):
@@ -388,3 +406,21 @@ async def test_a_client_that_leaves_takes_its_work_along(guarded: Served, speech
         await eventually(lambda: guarded.state.registry.has_room)
         listed = (await guarded.http.get("/v1/sessions", headers=key)).json()
         assert listed["sessions"] == []
+
+
+@pytest.mark.conforms("OpenAI, files", "slow reader", sees="all events, when it reads them")
+async def test_a_stream_waits_for_its_reader(server: Server, native: Caller, speech: bytes) -> None:
+    before = newest_session(server.url)
+    async with (
+        httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http,
+        http.stream(
+            "POST",
+            f"{server.url}/v1/audio/transcriptions",
+            data={"model": "whisper-1", "stream": "true"},
+            files={"file": speech},
+        ) as answer,
+    ):
+        await is_written(server.url, before)
+        lines = [line async for line in answer.aiter_lines() if line.startswith("data: ")]
+    assert lines.pop() == "data: [DONE]"
+    assert json.loads(lines[-1][6:])["text"] == native.text.strip()

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soxr
 from openai import AsyncOpenAI
-from talking import Caller, call, eventually
+from talking import Caller, call, eventually, is_written, newest_session, plain_words
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
@@ -92,6 +92,10 @@ def manual(**given: Any) -> Message:
     return {"type": "transcription", "audio": {"input": {"turn_detection": None, **given}}}
 
 
+@pytest.mark.conforms("OpenAI Realtime", "connect", "at once", "final", judge="openai (Python)")
+@pytest.mark.conforms(
+    "OpenAI Realtime", "interim", missing="deltas are words that stay", judge="openai (Python)"
+)
 async def test_turns_have_the_words_and_times_of_our_own_protocol_and_deltas_only_grow(
     server: Server, speech: bytes, native: Caller
 ) -> None:
@@ -119,6 +123,7 @@ async def test_turns_have_the_words_and_times_of_our_own_protocol_and_deltas_onl
     ]
 
 
+@pytest.mark.conforms("OpenAI Realtime", "flush", sees="`input_audio_buffer.commit`", judge="openai (Python)")
 async def test_what_the_client_commits_is_one_item_and_what_it_clears_is_none(
     server: Server, speech: bytes, native: Caller
 ) -> None:
@@ -144,6 +149,15 @@ async def test_what_the_client_commits_is_one_item_and_what_it_clears_is_none(
         assert refused["error"]["code"] == "session_has_audio"
 
 
+@pytest.mark.conforms(
+    "OpenAI Realtime",
+    "bad parameters",
+    sees="an `error` event; the connection stays",
+    judge="openai (Python)",
+)
+@pytest.mark.conforms(
+    "OpenAI Realtime", "wrong audio", sees="an `error` event; the connection stays", judge="openai (Python)"
+)
 async def test_what_is_said_wrongly_is_answered_by_an_error_and_ends_nothing(server: Server) -> None:
     async with talking(server) as talk:
         for kind, fields, param, code in (
@@ -209,6 +223,7 @@ async def test_an_event_may_hold_as_much_audio_as_the_api_takes(server: Server) 
         assert socket.close_code == 1009
 
 
+@pytest.mark.conforms("OpenAI Realtime", "cut socket", sees="what was heard is under `/v1/sessions`")
 async def test_what_was_heard_before_a_cut_is_brought_to_its_end(server: Server, speech: bytes) -> None:
     def newest() -> Message:
         return dict(httpx.get(f"{server.url}/v1/sessions?limit=1").json()["sessions"][0])
@@ -221,6 +236,15 @@ async def test_what_was_heard_before_a_cut_is_brought_to_its_end(server: Server,
     assert newest()["duration"] == pytest.approx(6.0, abs=0.01)
 
 
+@pytest.mark.conforms(
+    "OpenAI Realtime", "bad credentials", sees="the handshake fails with 401", judge="openai (Python)"
+)
+@pytest.mark.conforms(
+    "OpenAI Realtime",
+    "overload",
+    sees="the handshake fails with 429 and `Retry-After`",
+    judge="openai (Python)",
+)
 async def test_keys_and_places(start_server: StartServer) -> None:
     server = start_server(LIVE_ASR_SERVER__TOKEN="sesame", LIVE_ASR_SERVER__MAX_SESSIONS="1")
     url = server.url.replace("http", "ws", 1) + "/v1/realtime?intent=transcription"
@@ -260,3 +284,47 @@ async def test_keys_and_places(start_server: StartServer) -> None:
                 pass
     assert full.value.response.status_code == 429
     assert full.value.response.headers["Retry-After"] == "15"
+
+
+@pytest.mark.conforms("OpenAI Realtime", "stream in real time", judge="openai (Python)")
+@pytest.mark.conforms(
+    "OpenAI Realtime", "close", sees="the client closes; what was heard is under `/v1/sessions`"
+)
+async def test_speech_is_heard_while_it_is_spoken_and_kept_when_its_client_closes(
+    server: Server, speech: bytes, native: Caller
+) -> None:
+    before = newest_session(server.url)
+    loop = asyncio.get_running_loop()
+    async with talking(server) as talk:
+        began = loop.time()
+        for number, first in enumerate(range(0, len(speech), SECOND_BYTES // 5)):
+            # A microphone's clock, not a wait for something to happen.
+            await asyncio.sleep(max(0.0, began + number * 0.2 - loop.time()))
+            await talk.append(speech[first : first + SECOND_BYTES // 5])
+        await talk.until(f"{TRANSCRIPTION}.completed")
+        assert talk.all("input_audio_buffer.speech_started") and talk.all(f"{TRANSCRIPTION}.delta")
+    await is_written(server.url, before)
+    assert newest_session(server.url)["duration"] == pytest.approx(6.0, abs=0.01)
+
+
+@pytest.mark.conforms("OpenAI Realtime", "slow reader", sees="all events, when it reads them")
+async def test_who_reads_late_gets_all_that_was_said(server: Server, speech: bytes, native: Caller) -> None:
+    url = server.url.replace("http", "ws", 1) + "/v1/realtime?intent=transcription"
+    before = newest_session(server.url)
+    async with connect(url, proxy=None, max_queue=1) as socket:
+        audio = base64.b64encode(speech).decode()
+        await socket.send(json.dumps({"type": "input_audio_buffer.append", "audio": audio}))
+
+        def said() -> str:
+            newest = newest_session(server.url)
+            if newest.get("session") == before.get("session"):
+                return ""
+            return httpx.get(f"{server.url}/v1/sessions/{newest['session']}/transcript.txt").text
+
+        await eventually(lambda: native.words[-1] in plain_words(said()))
+        heard: list[str] = []
+        async with asyncio.timeout(PATIENCE):
+            while native.words[-1] not in plain_words(" ".join(heard)):
+                event = json.loads(await socket.recv())
+                heard += [event["transcript"]] if event["type"] == f"{TRANSCRIPTION}.completed" else []
+    assert plain_words(" ".join(heard)) == native.words

@@ -229,6 +229,10 @@ def test_what_cannot_be_had_is_shown_as_off_with_a_warning() -> None:
             "session.audio.input.turn_detection.type",
         ),
         ({"input_audio_format": "mp3"}, "session.input_audio_format"),
+        (
+            {"audio": {"input": {"transcription": {"keywords": [["a"]]}}}},
+            "session.audio.input.transcription.keywords",
+        ),
         ({"include": ["everything"]}, "session.include"),
     ],
 )

@@ -122,6 +122,9 @@ def ogg(audio: bytes) -> bytes:
 # WhisperLiveKit's own client --------------------------------------------------------------------------
 
 
+@pytest.mark.conforms(
+    "WhisperLiveKit", "connect", "at once", "final", "close", judge="whisperlivekit.test_client"
+)
 @pytest.mark.parametrize("mode", ["full", "diff"])
 async def test_a_file_sent_at_once_gives_the_native_words_and_times(
     server: Server, judge: ModuleType, native: Caller, speech: bytes, tmp_path: Path, mode: str
@@ -141,6 +144,7 @@ async def test_a_file_sent_at_once_gives_the_native_words_and_times(
         assert {word["speaker"] for word in said} <= {None, f"S{line['speaker']}"}
 
 
+@pytest.mark.conforms("WhisperLiveKit", "stream in real time", "interim", judge="whisperlivekit.test_client")
 @pytest.mark.parametrize("mode", ["full", "diff"])
 async def test_in_real_time_lines_are_added_and_never_changed(
     server: Server, judge: ModuleType, speech: bytes, tmp_path: Path, mode: str
@@ -211,6 +215,7 @@ async def test_without_speakers_all_lines_are_the_first_one_s(server: Server, sp
     assert texts(last["lines"]).split() == native.text.split()
 
 
+@pytest.mark.conforms("WhisperLiveKit", "flush", missing="no message says so; an empty frame ends the stream")
 async def test_silence_is_no_audio_and_an_empty_stream_is_none(server: Server) -> None:
     heard = await give(server.url, bytes(2 * SECOND_BYTES))
     assert states(heard)[-1]["status"] == "no_audio_detected"
@@ -254,6 +259,7 @@ async def test_files_sent_at_once_complete_and_pings_are_answered_meanwhile(
     assert seconds(states(first)[-1]["lines"][-1]["end"]) > 56
 
 
+@pytest.mark.conforms("WhisperLiveKit", "slow reader", sees="fewer updates, and all lines in the last one")
 async def test_a_client_that_reads_at_the_end_alone_gets_the_whole(
     server: Server, native: Caller, speech: bytes
 ) -> None:
@@ -263,6 +269,7 @@ async def test_a_client_that_reads_at_the_end_alone_gets_the_whole(
     assert texts(states(heard)[-1]["lines"]).split() == native.text.split()
 
 
+@pytest.mark.conforms("WhisperLiveKit", "cut socket", sees="what was heard is under `/v1/sessions`")
 async def test_a_client_that_is_cut_off_is_taken_to_have_stopped(server: Server, speech: bytes) -> None:
     async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=PATIENCE) as http:
         async with calling(server.url, "pace=realtime") as socket:
@@ -290,6 +297,7 @@ async def refused(url: str, query: str = "", *frames: bytes | str) -> tuple[Mess
         return heard[-1], socket.close_code
 
 
+@pytest.mark.conforms("WhisperLiveKit", "bad parameters", sees="`error`, close 4400")
 @pytest.mark.parametrize(
     ("query", "named"),
     [
@@ -306,6 +314,7 @@ async def test_what_cannot_be_had_is_told_as_there(server: Server, query: str, n
     assert code == 4400
 
 
+@pytest.mark.conforms("WhisperLiveKit", "wrong audio", sees="`status` is `error`, close 1003")
 async def test_a_text_frame_and_what_is_no_audio_are_told(server: Server) -> None:
     told, code = await refused(server.url, "", '{"type": "start"}')
     assert (told["type"], code) == ("error", 1003) and "binary" in told["error"]
@@ -321,6 +330,8 @@ async def guarded(models_dir: Path, tmp_path: Path) -> AsyncIterator[Served]:
         yield served
 
 
+@pytest.mark.conforms("WhisperLiveKit", "bad credentials", sees="the handshake fails with 403")
+@pytest.mark.conforms("WhisperLiveKit", "overload", sees="`error`, close 1013")
 async def test_the_token_is_asked_for_and_places_are_counted(guarded: Served, speech: bytes) -> None:
     for query in ("", "token=wrong"):
         with pytest.raises(InvalidStatus) as failed:

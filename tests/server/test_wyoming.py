@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from talking import call, eventually
+from talking import call, eventually, is_written, newest_session
 from wyoming.asr import Transcribe
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.client import AsyncClient
@@ -60,6 +60,7 @@ async def until(client: AsyncClient, kind: str) -> list[Event]:
     return events
 
 
+@pytest.mark.conforms("Wyoming", "connect", sees="`info`", judge="wyoming (AsyncClient)")
 async def test_the_server_says_what_it_is(server: Server) -> None:
     async with connected(server) as client:
         await client.write_event(Describe().event())
@@ -72,6 +73,10 @@ async def test_the_server_says_what_it_is(server: Server) -> None:
         assert pong.data == {"text": "hello"}
 
 
+@pytest.mark.conforms("Wyoming", "at once", "final", judge="wyoming (AsyncClient)")
+@pytest.mark.conforms("Wyoming", "close", sees="`transcript-stop`; the next one may follow")
+@pytest.mark.conforms("Wyoming", "interim", missing="chunks are words that stay")
+@pytest.mark.conforms("Wyoming", "flush", missing="`audio-stop` ends the transcript")
 async def test_a_transcript_streams_and_is_that_of_our_own_protocol_and_the_next_may_follow(
     server: Server, speech: bytes
 ) -> None:
@@ -90,6 +95,14 @@ async def test_a_transcript_streams_and_is_that_of_our_own_protocol_and_the_next
             assert events[-2].data["language"] == "en"
 
 
+@pytest.mark.conforms(
+    "Wyoming",
+    "bad parameters",
+    "wrong audio",
+    "overload",
+    sees="an `error` event; the connection stays",
+    judge="wyoming (AsyncClient)",
+)
 async def test_what_is_refused_is_told_and_the_connection_stays(server: Server, speech: bytes) -> None:
     async with connected(server) as client:
         await send(client, speech[:SECOND_BYTES], language="vi")
@@ -110,6 +123,7 @@ async def test_what_is_refused_is_told_and_the_connection_stays(server: Server, 
         assert events[1].data["text"] == ""
 
 
+@pytest.mark.conforms("Wyoming", "cut socket", sees="what was heard is under `/v1/sessions`")
 async def test_what_was_heard_before_a_cut_is_brought_to_its_end(server: Server, speech: bytes) -> None:
     _, writer = await asyncio.open_connection("127.0.0.1", server.wyoming_port)
     for first in range(0, len(speech), 3200):
@@ -140,5 +154,36 @@ async def test_what_is_no_event_closes_the_connection_and_nothing_else(server: S
         await until(client, "info")
 
 
+@pytest.mark.conforms(
+    "Wyoming", "bad credentials", missing="the protocol has no key; it is served only where a port is set"
+)
 async def test_without_the_setting_it_is_not_served(start_server: StartServer) -> None:
     assert "wyoming" not in start_server().log.read_text()
+
+
+@pytest.mark.conforms("Wyoming", "stream in real time", judge="wyoming (AsyncClient)")
+async def test_speech_is_heard_while_it_is_spoken(server: Server, speech: bytes) -> None:
+    loop = asyncio.get_running_loop()
+    async with connected(server) as client:
+        await client.write_event(Transcribe(language="en").event())
+        await client.write_event(AudioStart(**FORMAT).event())
+        began = loop.time()
+        for number, first in enumerate(range(0, len(speech), 3200)):
+            # A microphone's clock, not a wait for something to happen.
+            await asyncio.sleep(max(0.0, began + number * 0.1 - loop.time()))
+            await client.write_event(AudioChunk(audio=speech[first : first + 3200], **FORMAT).event())
+        await client.write_event(AudioStop().event())
+        events = await until(client, "transcript-stop")
+    chunks = [event.data["text"] for event in events if event.type == "transcript-chunk"]
+    assert len(chunks) > 1 and "Chicago" in "".join(chunks)
+    assert "".join(chunks) == events[-2].data["text"]
+
+
+@pytest.mark.conforms("Wyoming", "slow reader", sees="all events, when it reads them")
+async def test_who_reads_at_the_end_alone_gets_the_whole(server: Server, speech: bytes) -> None:
+    before = newest_session(server.url)
+    async with connected(server) as client:
+        await send(client, speech, language="en")
+        await is_written(server.url, before)
+        events = await until(client, "transcript-stop")
+    assert "Chicago" in events[-2].data["text"]

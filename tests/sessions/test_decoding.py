@@ -663,3 +663,64 @@ async def test_raw_audio_is_heard_within_150_ms(speech: Samples) -> None:
     assert len(await decoder.feed(raw(speech, audio)[: 2 * 1200])) > 0
     assert not decoder.has_more and decoder.skipped_packets == 0
     decoder.close()
+
+
+# Channels apart ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", ["pcm_s16le", "container"])
+@pytest.mark.parametrize("rate_hz", [16_000, 44_100])
+async def test_channels_are_heard_apart_whatever_the_chunking(
+    encoding: str, rate_hz: int, speech: Samples
+) -> None:
+    sides = np.stack((speech, speech[::-1]), axis=1)
+    raw = (sides * 32767).astype("<i2").tobytes()
+    data = wav_bytes(raw, 2, rate_hz) if encoding == "container" else raw
+    audio = AudioFormat(encoding, rate_hz, 2)
+    both = await decoded_apart(audio, data, 4096)
+    assert both.shape[0] == 2
+    for size in (1001, len(data)):
+        np.testing.assert_array_equal(await decoded_apart(audio, data, size), both)
+    for channel in (0, 1):
+        alone = await decode(data, audio=AudioFormat(encoding, rate_hz, 2, channel))
+        np.testing.assert_array_equal(both[channel], alone)
+
+
+async def test_of_a_file_with_one_channel_the_second_is_silent_and_the_client_told(speech: Samples) -> None:
+    decoder = open_decoder(CONTAINER, channels=2)
+    try:
+        found = [await decoder.feed(wav_bytes((speech * 32767).astype("<i2").tobytes(), 1, 16_000))]
+        while decoder.has_more:
+            found.append(await decoder.feed(b""))
+        found.append(await decoder.finish())
+        both = np.concatenate([piece.reshape(2, -1) for piece in found], axis=1)
+        assert both.shape == (2, len(speech)) and not both[1].any() and both[0].any()
+        assert [notice.code for notice in decoder.notices] == ["one_channel"]
+    finally:
+        decoder.close()
+
+
+def wav_bytes(raw: bytes, channels: int, rate_hz: int) -> bytes:
+    out = io.BytesIO()
+    with wave.open(out, "wb") as file:
+        file.setnchannels(channels)
+        file.setsampwidth(2)
+        file.setframerate(rate_hz)
+        file.writeframes(raw)
+    return out.getvalue()
+
+
+async def decoded_apart(audio: AudioFormat, data: bytes, size: int) -> Samples:
+    decoder = open_decoder(audio, channels=2)
+    found = []
+    try:
+        for start in range(0, len(data), size):
+            found.append(await decoder.feed(data[start : start + size]))
+            while decoder.has_more:
+                found.append(await decoder.feed(b""))
+        found.append(await decoder.finish())
+        while decoder.has_more:
+            found.append(await decoder.finish())
+    finally:
+        decoder.close()
+    return np.concatenate([piece.reshape(2, -1) for piece in found], axis=1)

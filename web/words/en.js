@@ -370,7 +370,7 @@ export default {
     none: "Nothing has been recorded yet.",
     notFound: "No session has all of these words in its title, its names or its text.",
     unreachable: "The server does not answer. Try again in a moment.",
-    unauthorized: "This server asks for a token. Open the address that the operator gave you: it ends in #token=…",
+    unauthorized: "This server requires a token. Open the address you were given: it ends in #token=…",
     gone: "There is no such session. It may have been erased.",
     readOnly: "These captions were made in another browser or program: here they can be read and saved, not changed.",
     goesOn: "This session is not over yet: it can be corrected once its final text is there.",

@@ -11,6 +11,7 @@ STATUS = {
     "unauthorized": 401,
     "origin_not_allowed": 403,
     "model_not_found": 404,
+    "too_large": 413,
     "upload_too_large": 413,
     "not_a_form": 415,
     "language_unsupported": 422,
@@ -41,13 +42,12 @@ def status_of(error: LiveAsrError) -> int:
     return 400 if isinstance(error, ClientError) or error.code == "not_audio" else 500
 
 
-def body_of(error: LiveAsrError) -> dict[str, object]:
-    """Return an error as the API's JSON."""
+def fault_of(error: LiveAsrError) -> dict[str, object]:
+    """Return an error as the API describes it."""
     status = status_of(error)
     kind = TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
-    param = error.param if isinstance(error, BadParameter) else None
-    code = CODES.get(error.code, error.code)
-    return {"error": {"message": str(error), "type": kind, "param": param, "code": code}}
+    param = getattr(error, "param", None)  # named by what was raised for a parameter
+    return {"message": str(error), "type": kind, "param": param, "code": CODES.get(error.code, error.code)}
 
 
 def response_of(error: LiveAsrError) -> Response:
@@ -57,5 +57,5 @@ def response_of(error: LiveAsrError) -> Response:
         headers["Retry-After"] = f"{error.retry_after:.0f}"
     if error.code == "unauthorized":
         headers["WWW-Authenticate"] = "Bearer"
-    body = orjson.dumps(body_of(error))
+    body = orjson.dumps({"error": fault_of(error)})
     return Response(body, status_of(error), headers, media_type="application/json")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -62,7 +61,7 @@ def read(form: FormData, model: str, *, task: str = "transcribe") -> Asked:
         raise BadParameter("model", "you must provide a model parameter", code="missing_required_parameter")
     if name not in (model, *ALIASES):
         raise BadParameter(
-            "model", f"The model '{name}' does not exist; there is '{model}'.", code="model_not_found"
+            "model", f"The model {name[:80]!a} does not exist; there is '{model}'.", code="model_not_found"
         )
     formats = FORMATS if task == "transcribe" else FORMATS[:-1]
     response_format = given.choice("response_format", formats)
@@ -215,7 +214,7 @@ def known_speakers(given: Given) -> Iterator[tuple[str, bytes]]:
             raise BadParameter("known_speaker_references", "A reference is a data URL in base64.")
         try:
             yield name, base64.b64decode(data, validate=True)
-        except binascii.Error:
+        except ValueError:  # also for characters beyond ASCII
             raise BadParameter("known_speaker_references", "A reference is not base64.") from None
 
 

@@ -16,7 +16,7 @@ from live_asr.errors import LiveAsrError
 from live_asr.inference.channel import Loaded
 from live_asr.server.dialects.files import FileSession, transcribed
 from live_asr.server.dialects.lines import Line, Lines
-from live_asr.server.dialects.openai_errors import BadParameter, body_of, response_of
+from live_asr.server.dialects.openai_errors import BadParameter, fault_of, response_of
 from live_asr.server.dialects.openai_formats import (
     DONE,
     data,
@@ -192,6 +192,6 @@ def _with_errors(beat: Heartbeat) -> Callable[[], Awaitable[bytes | None]]:
         try:
             return await beat.get()
         except LiveAsrError as error:
-            return data(body_of(error))
+            return data({"error": fault_of(error)})
 
     return get

@@ -84,11 +84,11 @@ async def voice_of(state: ServerState, name: str, file: bytes) -> FloatArray:
     try:
         audio = await _decoded(state, file)
     except LiveAsrError as error:
-        raise BadParameter("known_speaker_references", f"The reference of {name!a}: {error}") from None
+        raise BadParameter("known_speaker_references", f"The reference of {name[:80]!a}: {error}") from None
     if not samples(SHORTEST - TOLERANCE) <= audio.size <= samples(LONGEST + TOLERANCE):
         raise BadParameter(
             "known_speaker_references",
-            f"The reference of {name!a} must have {SHORTEST:g} to {LONGEST:g} seconds.",
+            f"The reference of {name[:80]!a} must have {SHORTEST:g} to {LONGEST:g} seconds.",
         )
     return await state.engine.embed(audio, FILE_BUDGET)
 

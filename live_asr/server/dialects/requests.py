@@ -39,7 +39,7 @@ def admit(request: Request, state: ServerState) -> None:
     if not is_token(given, state.settings.server):
         raise ClientError(
             "unauthorized",
-            "The token is wrong." if given else "This server asks for a token.",
+            "The token is wrong." if given else "This server requires a token.",
             "Send `Authorization: Bearer TOKEN`.",
         )
 

@@ -41,8 +41,9 @@ async def read_form(request: Request, folder: Path, most_bytes: int) -> FormData
     told = request.headers.get("content-length", "")
     if told.isdecimal() and int(told) > most_bytes:
         raise too_large(most_bytes)
+    parser = _Parser(request.headers, _bounded(request, folder, most_bytes), folder)
     try:
-        return await _Parser(request.headers, _bounded(request, folder, most_bytes), folder).parse()
+        return await parser.parse_whole()
     except MultiPartException as error:
         raise ClientError("bad_form", error.message, FORM) from None
     except OSError as error:
@@ -97,6 +98,18 @@ class _Parser(MultiPartParser):
             headers, stream, max_files=MOST_FILES, max_fields=MOST_FIELDS, max_part_size=FIELD_BYTES
         )
         self._folder = folder
+
+    async def parse_whole(self) -> FormData:
+        """Return the form; files that are not in it, since it breaks off or is none, are closed."""
+        kept: set[object] = set()
+        try:
+            form = await self.parse()
+            kept = {file.file for _, file in form.multi_items() if isinstance(file, UploadFile)}
+            return form
+        finally:
+            for file in self._files_to_close_on_error:
+                if file not in kept:
+                    file.close()
 
     def on_headers_finished(self) -> None:
         """Begin a part."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,9 +17,11 @@ from fastapi import APIRouter, WebSocket
 
 from live_asr.core.messages import Error, Lag, Notice, ServerMessage, Start, Stop, Stopped, client_from_dict
 from live_asr.errors import ClientError, LiveAsrError
-from live_asr.server.access import bearer_token, check_origin, is_token
+from live_asr.server.access import api_key, check_origin, is_token
 from live_asr.server.dialects.lines import Line, Lines, text_of
 from live_asr.server.dialects.link import Link, linked
+from live_asr.server.dialects.pacing import DECIDING, MOST_AHEAD
+from live_asr.server.dialects.serving import served
 from live_asr.server.rest import State
 from live_asr.server.sockets import GONE, SEND_PATIENCE, close, receive, send
 from live_asr.server.state import ServerState
@@ -28,16 +29,10 @@ from live_asr.sessions.admission import check_start
 from live_asr.sessions.media import is_container
 from live_asr.sessions.resumption import loading
 
-log = logging.getLogger(__name__)
-
-MOST_AHEAD = 7200.0
-"""Seconds of audio at 16 kHz, or as many bytes of a container, that may wait on disk for the recogniser. The
-socket of a client that is farther ahead is not read until there is room again."""
 BYTES_PER_SECOND = 32_000
+"""Of what `MOST_AHEAD` counts: audio at 16 kHz, or as many bytes of a container."""
 FIRST_AUDIO_PATIENCE = 120.0
 """Seconds that a client has for its first audio: a browser asks its user for the microphone in between."""
-DECIDING = 0.5
-"""Seconds after the first audio in which it is seen whether somebody speaks or a file is sent."""
 FILE_BYTES = 96_000
 """Three seconds of PCM: who has sent as much within `DECIDING` does not speak."""
 FILE_CONTAINER_BYTES = 256 * 1024
@@ -67,17 +62,11 @@ async def health(state: State) -> dict[str, object]:
 async def asr(socket: WebSocket) -> None:
     """Serve one client of WhisperLiveKit."""
     state: ServerState = socket.app.state.server
-    given = bearer_token(socket.headers.get("authorization"), []) or socket.query_params.get("token")
-    if not is_token(given or _token_scheme(socket), state.settings.server):
+    if not is_token(api_key(socket) or socket.query_params.get("token"), state.settings.server):
         state.metrics.refused.labels("unauthorized").inc()
         await socket.close(BAD_TOKEN)  # before it is accepted: the handshake fails with 403
         return
     await Conversation(socket, state).run()
-
-
-def _token_scheme(socket: WebSocket) -> str | None:
-    scheme, _, token = socket.headers.get("authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "token" else None
 
 
 class Conversation:
@@ -93,20 +82,13 @@ class Conversation:
     async def run(self) -> None:
         """Serve the connection. Never raises: a broken peer is nobody else's trouble."""
         try:
-            await self._socket.accept()
-            wanted = self._wanted()
-            await self._say(self._config(wanted))
-            frames = await self._first_audio(wanted)
-            if frames is not None:
-                await self._serve(wanted, frames)
-        except LiveAsrError as error:
-            self._state.metrics.refused.labels(error.code).inc()
-            await self._refuse(error)
-        except (TimeoutError, *GONE) as error:
-            log.debug("a client of /asr went away: %s", error)
-        except Exception:  # our fault; the client is told so rather than left with a closed socket
-            log.exception("a client of /asr could not be served")
-            await self._refuse(LiveAsrError("Something went wrong in the server."))
+            async with served(self._state, "/asr", self._refuse):
+                await self._socket.accept()
+                wanted = self._wanted()
+                await self._say(self._config(wanted))
+                frames = await self._first_audio(wanted)
+                if frames is not None:
+                    await self._serve(wanted, frames)
         finally:
             await close(self._socket, 1000)
 
@@ -115,20 +97,12 @@ class Conversation:
     def _wanted(self) -> dict[str, Any]:
         """Read the parameters, as fields of `start`. Raises LiveAsrError for what cannot be had."""
         check_origin(self._socket, self._state.settings.server)
-        query = self._socket.query_params
-        if query.get("target_language"):
-            raise _bad("`target_language` is not supported: lines are not translated here.")
-        wanted: dict[str, Any] = {"type": "start", "final_pass": False}
-        wanted["language"] = query.get("language") or None
-        wanted["diarize"] = _choice(query, "diarize", "true", "false") == "true"
-        wanted["mode"] = _choice(query, "mode", "full", "diff")
-        wanted["audio"] = _choice(query, "audio", "auto", "pcm", "container")
-        wanted["pace"] = _choice(query, "pace", "auto", "realtime", "fast")
+        wanted = read_query(self._socket.query_params)
         loaded = self._state.engine.loaded
         if loaded is None:
             raise loading("The models are still being loaded.")
         try:
-            check_start(_start(wanted, "pcm_s16le"), loaded.recognizer)
+            check_start(start_of(wanted, "pcm_s16le"), loaded.recognizer)
         except ClientError as error:
             raise _bad(str(error)) from None
         return wanted
@@ -188,7 +162,7 @@ class Conversation:
         """Open the session, and read, hear and send until it is over or the client is gone."""
         is_file = self._has_ended or sum(map(len, frames)) >= _file_bytes(wanted, frames)
         encoding = "container" if _is_container(wanted, frames) else "pcm_s16le"
-        start = _start(wanted, encoding, is_file=is_file)
+        start = start_of(wanted, encoding, is_file=is_file)
         most_ahead_bytes = round(MOST_AHEAD * BYTES_PER_SECOND)
         async with linked(self._state.registry, start, most_ahead_bytes=most_ahead_bytes) as link:
             waits = start.diarize and link.loaded.speaker_encoder_name is not None
@@ -383,7 +357,22 @@ def _file_bytes(wanted: Mapping[str, Any], frames: list[bytes]) -> int:
     return FILE_CONTAINER_BYTES if _is_container(wanted, frames) else FILE_BYTES
 
 
-def _start(wanted: Mapping[str, Any], encoding: str, *, is_file: bool = False) -> Start:
+def read_query(query: Mapping[str, str]) -> dict[str, Any]:
+    """Read the parameters of a request, as fields of `start` and some of our own. Raises ClientError."""
+    if query.get("target_language"):
+        raise _bad("`target_language` is not supported: lines are not translated here.")
+    return {
+        "type": "start",
+        "final_pass": False,
+        "language": query.get("language") or None,
+        "diarize": _choice(query, "diarize", "true", "false") == "true",
+        "mode": _choice(query, "mode", "full", "diff"),
+        "audio": _choice(query, "audio", "auto", "pcm", "container"),
+        "pace": _choice(query, "pace", "auto", "realtime", "fast"),
+    }
+
+
+def start_of(wanted: Mapping[str, Any], encoding: str, *, is_file: bool = False) -> Start:
     """Return what to open the session with. Raises ClientError for a language that is none."""
     own = {"mode", "audio", "pace"}
     pace = wanted["pace"] if wanted["pace"] != "auto" else "fast" if is_file else "realtime"

@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from live_asr import __version__
-from live_asr.core.fields import parse_json
+from live_asr.core.fields import describe, parse_json
 from live_asr.core.messages import Commit, Start, Stop, Stopped, UtteranceMessage, client_from_dict
 from live_asr.errors import ClientError, ConfigError, LiveAsrError
 from live_asr.server.dialects.link import Link, linked
@@ -125,24 +125,9 @@ class Conversation:
     # Events -----------------------------------------------------------------------------------------
 
     async def _event(self, patience: float) -> Event:
-        """Return the next event. Raises EOFError at the end, ValueError for what is none, TimeoutError."""
+        """Return the next event. Raises as `read_event` does, and TimeoutError."""
         async with asyncio.timeout(patience):
-            line = await self._reader.readuntil()
-            header = _object(line)
-            data = {**_object_or_none(header.get("data")), **await self._data(header)}
-            audio = await self._part(header.get("payload_length"))
-        return Event(str(header.get("type")), data, audio)
-
-    async def _data(self, header: Mapping[str, Any]) -> Mapping[str, Any]:
-        text = await self._part(header.get("data_length"))
-        return _object(text) if text else {}
-
-    async def _part(self, length: object) -> bytes:
-        if length is None:
-            return b""
-        if isinstance(length, bool) or not isinstance(length, int) or not 0 <= length <= LARGEST_PART_BYTES:
-            raise ValueError(f"a part of {length} bytes")
-        return await self._reader.readexactly(length)
+            return await read_event(self._reader)
 
     async def _say(self, kind: str, data: Mapping[str, Any] | None = None) -> None:
         header: dict[str, Any] = {"type": kind}
@@ -248,6 +233,22 @@ class Conversation:
                 await self._say("transcript-stop")
                 return
         raise link.failure or LiveAsrError("The session ended before its time.")
+
+
+async def read_event(reader: asyncio.StreamReader) -> Event:
+    """Read an event. Raises EOFError at the end, ValueError or asyncio.LimitOverrunError for what is none."""
+    header = _object(await reader.readuntil())
+    more = await _part(reader, header.get("data_length"))
+    data = {**_object_or_none(header.get("data")), **(_object(more) if more else {})}
+    return Event(str(header.get("type")), data, await _part(reader, header.get("payload_length")))
+
+
+async def _part(reader: asyncio.StreamReader, length: object) -> bytes:
+    if length is None:
+        return b""
+    if isinstance(length, bool) or not isinstance(length, int) or not 0 <= length <= LARGEST_PART_BYTES:
+        raise ValueError(f"a part of {describe(length)} bytes")
+    return await reader.readexactly(length)
 
 
 def start_of(wanted: Mapping[str, Any], audio: Mapping[str, Any]) -> Start:

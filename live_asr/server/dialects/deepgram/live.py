@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -22,16 +21,16 @@ from live_asr.core.fields import parse_json
 from live_asr.core.messages import Finalize, Stop, Stopped, Update, Updated, client_from_dict
 from live_asr.errors import ClientError, LiveAsrError
 from live_asr.server.access import api_key, check_key, check_origin
+from live_asr.server.dialects.deepgram.callbacks import with_callback
 from live_asr.server.dialects.deepgram.parameters import Asked, read_keyterms, read_query
 from live_asr.server.dialects.deepgram.refusals import close_of, refusal, told, warning_headers
 from live_asr.server.dialects.deepgram.results import Channel, Request
 from live_asr.server.dialects.link import Link, linked
 from live_asr.server.dialects.pacing import first_items, most_ahead_bytes, rate_of
+from live_asr.server.dialects.serving import served
 from live_asr.server.dialects.together import together
 from live_asr.server.sockets import GONE, close, receive, send
 from live_asr.server.state import ServerState
-
-log = logging.getLogger(__name__)
 
 IDLE_PATIENCE = 10.0
 """Seconds that a client may say nothing for while nothing is said to it; `KeepAlive` counts."""
@@ -47,29 +46,20 @@ class Conversation:
     def __init__(self, socket: WebSocket, state: ServerState) -> None:
         self._socket = socket
         self._state = state
-        self._links: list[Link] = []
+        self._request: Request | None = None
         self._channels: list[Channel] = []
         self._is_closing = False
         """Whether the client has said that no audio follows."""
-        self._stopped = 0
         self._moved = 0.0
         """When either side last said something."""
 
     async def run(self) -> None:
         """Serve the connection. Never raises: a broken peer is nobody else's trouble."""
-        request: Request | None = None
-        try:
+        async with served(self._state, "/v1/listen", self._refuse):
             asked, request = self._admitted()
+            self._request = request
             await self._accept(asked, request)
             await self._serve(asked, request)
-        except LiveAsrError as error:
-            self._state.metrics.refused.labels(error.code).inc()
-            await self._refuse(error, request)
-        except (TimeoutError, *GONE) as error:
-            log.debug("a client of /v1/listen went away: %s", error)
-        except Exception:  # our fault; the client is told so rather than left with a closed socket
-            log.exception("a client of /v1/listen could not be served")
-            await self._refuse(LiveAsrError("Something went wrong in the server."), request)
 
     # Before the first audio --------------------------------------------------------------------------
 
@@ -79,8 +69,9 @@ class Conversation:
         check_origin(self._socket, settings)
         check_key(api_key(self._socket), settings)
         asked = read_query(self._socket.query_params.multi_items(), is_live=True)
-        loaded = registry.admit(asked.start, asked.channels)
-        return asked, Request(loaded)
+        loaded = registry.admit(asked.start)
+        request = Request(loaded.recognizer.name)
+        return with_callback(asked, request, self._socket.url.query), request
 
     async def _accept(self, asked: Asked, request: Request) -> None:
         offered = self._socket.scope.get("subprotocols", [])
@@ -138,47 +129,36 @@ class Conversation:
             lambda frame: len(frame) / rate if isinstance(frame, bytes) else 0.0,
             lambda frame: not isinstance(frame, bytes) and frame["type"] == "CloseStream",
         )
-        most = most_ahead_bytes(asked.start.audio)
-        async with contextlib.AsyncExitStack() as stack:
-            for index, start in enumerate(asked.starts):
-                start = replace(start, pace="fast" if is_file else "realtime")
-                link = await stack.enter_async_context(
-                    linked(self._state.registry, start, most_ahead_bytes=most)
-                )
-                self._links.append(link)
-                self._channels.append(Channel(request, asked, index))
-            telling = [
-                self._tell(link, channel, asked, request)
-                for link, channel in zip(self._links, self._channels, strict=True)
-            ]
-            await together(telling, self._read_all(frames, request))
+        start = replace(asked.start, pace="fast" if is_file else "realtime")
+        opening = linked(self._state.registry, start, most_ahead_bytes=most_ahead_bytes(start.audio))
+        async with opening as link:
+            self._channels = [Channel(request, asked, index) for index in range(asked.channels)]
+            await together([self._tell(link, asked, request)], self._read_all(link, frames, request))
 
-    async def _read_all(self, frames: list[Frame], request: Request) -> None:
+    async def _read_all(self, link: Link, frames: list[Frame], request: Request) -> None:
         """Hand on what the client sends, until it is gone."""
         for frame in frames:
-            await self._take(frame, request)
+            await self._take(link, frame, request)
         while True:
-            await self._take(await self._frame(), request)
+            await self._take(link, await self._frame(), request)
 
-    async def _take(self, frame: Frame, request: Request) -> None:
+    async def _take(self, link: Link, frame: Frame, request: Request) -> None:
         if self._is_closing:
             return  # what comes behind `CloseStream` is not heard
         if isinstance(frame, bytes):
             request.digest.update(frame)
-            for link in self._links:
-                await link.send(frame)
+            await link.send(frame)
         elif frame["type"] == "CloseStream":
             self._is_closing = True
-            for link in self._links:
-                link.control(Stop())
+            link.control(Stop())
         elif frame["type"] == "Finalize":
-            for link, channel in zip(self._links, self._channels, strict=True):
+            for channel in self._channels:
                 channel.finalize()
-                link.control(Finalize())
+            link.control(Finalize())
         elif frame["type"] == "Configure":
-            await self._configure(frame, request)
+            await self._configure(link, frame, request)
 
-    async def _configure(self, message: Mapping[str, Any], request: Request) -> None:
+    async def _configure(self, link: Link, message: Mapping[str, Any], request: Request) -> None:
         try:
             update = client_from_dict({"type": "update", "vocabulary": read_keyterms(message)})
         except ClientError as error:
@@ -187,38 +167,35 @@ class Conversation:
             await self._say({**refused, "description": error.message})
             return
         assert isinstance(update, Update), "its type says so"
-        for link in self._links:
-            link.control(update)
+        link.control(update)
 
-    async def _tell(self, link: Link, channel: Channel, asked: Asked, request: Request) -> None:
-        """Say what one session says; the last one to stop says what was heard of all."""
+    async def _tell(self, link: Link, asked: Asked, request: Request) -> None:
+        """Say what the session says of each channel, then what was heard in all."""
         async for message in link.messages():
             self._touch()
-            for result in channel.apply(message):
-                await self._say(result)
-            if isinstance(message, Updated) and link is self._links[0]:
+            for channel in self._channels:
+                for result in channel.apply(message):
+                    await self._say(result)
+            if isinstance(message, Updated):
                 configured = {"type": "ConfigureSuccess", "request_id": request.id}
                 await self._say({**configured, "keyterms": list(message.vocabulary)})
             if isinstance(message, Stopped):
-                break
-        else:
-            raise link.failure or LiveAsrError("The session ended before its time.")
-        self._stopped += 1
-        if self._stopped == len(self._links):
-            metadata = request.metadata(max(c.duration for c in self._channels), asked.channels)
-            told_of = {"warnings": list(asked.warnings)} if asked.warnings else {}
-            await self._say({"type": "Metadata", **metadata, **told_of, "session": self._links[0].id})
-            await close(self._socket, 1000)
+                metadata = request.metadata(message.duration, asked.channels)
+                told_of = {"warnings": list(asked.warnings)} if asked.warnings else {}
+                await self._say({"type": "Metadata", **metadata, **told_of, "session": link.id})
+                await close(self._socket, 1000)
+                return
+        raise link.failure or LiveAsrError("The session ended before its time.")
 
     async def _say(self, message: Mapping[str, Any]) -> None:
         await send(self._socket, orjson.dumps(message))
 
-    async def _refuse(self, error: LiveAsrError, request: Request | None) -> None:
+    async def _refuse(self, error: LiveAsrError) -> None:
         with contextlib.suppress(TimeoutError, *GONE):
-            if request is None or self._socket.application_state is WebSocketState.CONNECTING:
+            if self._request is None or self._socket.application_state is WebSocketState.CONNECTING:
                 await self._socket.send_denial_response(refusal(error, str(uuid4())))
                 return
-            await self._say(told(error, request.id))
+            await self._say(told(error, self._request.id))
         await close(self._socket, *close_of(error))
 
 

@@ -7,7 +7,7 @@ warning where it would only be missed (`numerals`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from live_asr.core.messages import Start, client_from_dict
@@ -17,7 +17,7 @@ RAW = {"linear16": "pcm_s16le", "mulaw": "mulaw", "alaw": "alaw"}
 CONTAINED = ("flac", "ogg-opus", "amr-nb", "amr-wb")
 """Encodings that name themselves in their first bytes."""
 REFUSED = (
-    *("redact", "replace", "search", "profanity_filter", "detect_entities", "callback", "callback_method"),
+    *("redact", "replace", "search", "profanity_filter", "detect_entities"),
     *("summarize", "sentiment", "topics", "intents", "custom_topic", "custom_topic_mode"),
     *("custom_intent", "custom_intent_mode"),
 )
@@ -37,7 +37,7 @@ class Asked:
     """One request, read."""
 
     start: Start
-    """Of a session that hears all channels, as if somebody spoke."""
+    """Of the session, as if somebody spoke."""
     channels: int = 1
     """Results are made of so many, each alone."""
     is_punctuated: bool = False
@@ -52,17 +52,9 @@ class Asked:
     wants_utterances: bool = False
     tags: tuple[str, ...] = ()
     extra: Mapping[str, str] | None = None
+    callback: str | None = None
+    """Where the result is to be sent."""
     warnings: tuple[str, ...] = ()
-
-    @property
-    def starts(self) -> tuple[Start, ...]:
-        """The sessions to open: one for each channel."""
-        if self.channels == 1:
-            return (self.start,)
-        audio = self.start.audio
-        return tuple(
-            replace(self.start, audio=replace(audio, channel=channel)) for channel in range(self.channels)
-        )
 
 
 class Query:
@@ -86,7 +78,7 @@ class Query:
         """Take a parameter that is true or false."""
         value = (self.one(name) or "false").lower()
         if value not in ("true", "false", "1", "0"):
-            bad(f"`{name}` must be true or false, not {value!r}.")
+            bad(f"`{name}` must be true or false, not {value[:40]!r}.")
         return value in ("true", "1")
 
     def number(self, name: str, low: int, high: int) -> int | None:
@@ -132,7 +124,11 @@ def read_query(items: Iterable[tuple[str, str]], *, is_live: bool) -> Asked:
     diarize = query.flag("diarize")
     model = query.one("diarize_model")
     start["diarize"] = is_diarized = diarize or model not in (None, "")
-    start["final_pass"] = is_diarized and not is_live  # it tells voices apart far better, and takes its time
+    start["channel_speakers"] = is_apart = channels > 1
+    if is_diarized and is_apart:
+        query.warnings.append("`diarize`: with `multichannel` each channel is one speaker.")
+    # It tells voices apart far better, and takes its time.
+    start["final_pass"] = is_diarized and not is_live and not is_apart
     interim = query.flag("interim_results")
     start["interim"] = interim and is_live
     endpointing = query.one("endpointing")
@@ -144,9 +140,17 @@ def read_query(items: Iterable[tuple[str, str]], *, is_live: bool) -> Asked:
     formatted = query.flag("punctuate") | query.flag("smart_format")
     tags, extra = query.all("tag"), query.all("extra")
     events = query.flag("vad_events")
+    callback = query.one("callback")
+    if (query.one("callback_method") or "post").lower() != "post":
+        bad("`callback_method` must be post.")
+    if callback is not None:
+        start["webhook"] = {"url": callback}  # read below as any webhook's
     paragraphs, utterances = query.flag("paragraphs"), query.flag("utterances")
     query.refuse_and_warn()
-    read = client_from_dict(start)
+    try:
+        read = client_from_dict(start)
+    except ClientError as error:
+        bad(error.message.replace("webhook.url", "callback"))
     assert isinstance(read, Start), "its type says so"
     return Asked(
         start=read,
@@ -162,6 +166,7 @@ def read_query(items: Iterable[tuple[str, str]], *, is_live: bool) -> Asked:
         wants_utterances=utterances,
         tags=tags,
         extra={name: value for name, _, value in (given.partition(":") for given in extra)} or None,
+        callback=None if read.webhook is None else read.webhook.url,
         warnings=tuple(query.warnings),
     )
 

@@ -6,31 +6,31 @@ from typing import Any
 
 from starlette.responses import JSONResponse
 
-from live_asr.errors import ClientError, DiskFull, LiveAsrError, MediaError, StorageError, Unavailable
+from live_asr.errors import LiveAsrError, MediaError, Unavailable
+from live_asr.server.dialects.openai_errors import status_of
 
 LONGEST_REASON_BYTES = 123
 """Of a WebSocket's close."""
 UNDECODABLE, IDLE = "DATA-0000", "NET-0001"
 """Deepgram's names for audio that is none, and for a client that says nothing."""
-STATUS = {
-    "unauthorized": (401, "INVALID_AUTH"),
-    "origin_not_allowed": (403, "FORBIDDEN"),
-    "server_full": (429, "TOO_MANY_REQUESTS"),
-    "too_large": (413, "PAYLOAD_TOO_LARGE"),
-    "remote_content": (400, "REMOTE_CONTENT_ERROR"),
+CODES = {
+    401: "INVALID_AUTH",
+    403: "FORBIDDEN",
+    413: "PAYLOAD_TOO_LARGE",
+    429: "TOO_MANY_REQUESTS",
+    500: "INTERNAL_SERVER_ERROR",
+    503: "SERVICE_UNAVAILABLE",
 }
+"""Deepgram's names by status; all else is 400."""
 
 
 def refusal(error: LiveAsrError, request_id: str) -> JSONResponse:
     """Return the answer to a request that is refused."""
-    if error.code in STATUS:
-        status, code = STATUS[error.code]
-    elif isinstance(error, Unavailable | StorageError | DiskFull):
-        status, code = 503, "SERVICE_UNAVAILABLE"
-    elif isinstance(error, ClientError | MediaError):
-        status, code = 400, "Bad Request"
-    else:
-        status, code = 500, "INTERNAL_SERVER_ERROR"
+    status = status_of(error)
+    code = CODES.get(status, "Bad Request")
+    status = status if status in CODES else 400
+    if error.code == "remote_content":
+        code = "REMOTE_CONTENT_ERROR"
     headers = {"dg-request-id": request_id, "dg-error": _one_line(str(error))}
     if isinstance(error, Unavailable):
         headers["Retry-After"] = f"{error.retry_after:.0f}"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import NAMESPACE_URL, uuid4, uuid5
 
 from live_asr import __version__
+from live_asr.core.clock import utc_text
 from live_asr.core.messages import (
     Commit,
     Finalized,
@@ -23,7 +24,7 @@ from live_asr.core.messages import (
     UtteranceMessage,
     WireWord,
 )
-from live_asr.inference.channel import Loaded
+from live_asr.core.turns import live_label
 from live_asr.server.dialects.deepgram.parameters import Asked
 from live_asr.server.dialects.lines import Line, Lines
 
@@ -34,29 +35,30 @@ JsonObject = dict[str, Any]
 class Request:
     """One request: its number, when it came, what was heard."""
 
-    loaded: Loaded
+    model: str
+    """The name of the recogniser."""
     id: str = field(default_factory=lambda: str(uuid4()))
     created: datetime = field(default_factory=lambda: datetime.now(UTC))
     digest: Any = field(default_factory=hashlib.sha256)
-    """Of the audio as it came."""
+    """Of the audio as it came; None where that is not known any more."""
 
     @property
     def model_id(self) -> str:
         """The model's number: the same for the same model."""
-        return str(uuid5(NAMESPACE_URL, f"live-asr:{self.loaded.recognizer.name}"))
+        return str(uuid5(NAMESPACE_URL, f"live-asr:{self.model}"))
 
     @property
     def model_info(self) -> JsonObject:
         """What writes."""
-        return {"name": self.loaded.recognizer.name, "version": __version__, "arch": "whisper"}
+        return {"name": self.model, "version": __version__, "arch": "whisper"}
 
     def metadata(self, duration: float, channels: int) -> JsonObject:
         """Return what is told of a request once it is over."""
         return {
             "transaction_key": "deprecated",
             "request_id": self.id,
-            "sha256": self.digest.hexdigest(),
-            "created": self.created.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            **({"sha256": self.digest.hexdigest()} if self.digest is not None else {}),
+            "created": utc_text(self.created),
             "duration": duration,
             "channels": channels,
         }
@@ -66,8 +68,6 @@ class Channel:
     """The results of one channel, as they are made."""
 
     def __init__(self, request: Request, asked: Asked, index: int = 0) -> None:
-        self.duration = 0.0
-        """Seconds that were heard; known in the end."""
         self._request = request
         self._asked = asked
         self._index = index
@@ -87,7 +87,27 @@ class Channel:
         self._asked_to_finalize += 1
 
     def apply(self, message: ServerMessage) -> Iterator[JsonObject]:
-        """Take the next message of the session; yield what its client is told."""
+        """Take the session's next message, whichever channel it is about; yield what its client is told."""
+        own = message if self._asked.channels == 1 else self._own(message)
+        if own is not None:
+            yield from self._apply(own)
+
+    def _own(self, message: ServerMessage) -> ServerMessage | None:
+        """Return what of a message is about this channel; None where nothing is."""
+        label = live_label(self._index + 1)
+        match message:
+            case Commit(words=words) if words and words[0].speaker != label:
+                return None
+            case UtteranceMessage(speaker=speaker) if speaker != label:
+                return None
+            case Speech(channel=channel) if channel != self._index:
+                return None
+            case Partial(words=words):
+                own = tuple(word for word in words if word.speaker == label)
+                return replace(message, words=own, text="".join(word.text for word in own))
+        return message
+
+    def _apply(self, message: ServerMessage) -> Iterator[JsonObject]:
         settles = isinstance(message, Commit | Speech | Partial | UtteranceMessage | Stopped)
         if self._held is not None and settles:
             held, self._held = self._held, None
@@ -121,7 +141,6 @@ class Channel:
                 yield {**result, "from_finalize": True}
             case Stopped():
                 yield from map(self._final, lines)
-                self.duration = message.duration
                 yield from self._utterance_end(message.duration)
 
     def _utterance(self, lines: tuple[Line, ...], end: float) -> Iterator[JsonObject]:
@@ -199,8 +218,13 @@ def shown_word(word: WireWord, asked: Asked, speaker: str | None) -> JsonObject:
     if asked.is_punctuated:
         shown["punctuated_word"] = word.text.strip()
     if asked.is_diarized:
-        shown["speaker"] = number_of(speaker)
+        shown["speaker"] = speaker_of(asked, speaker)
     return shown
+
+
+def speaker_of(asked: Asked, speaker: str | None) -> int:
+    """Return who it is of those on their channel: where channels are heard apart there is one on each."""
+    return number_of(speaker) if asked.channels == 1 else 0
 
 
 def number_of(speaker: str | None) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import logging
 import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -24,15 +23,14 @@ from live_asr.core.messages import Finalize
 from live_asr.errors import ClientError, LiveAsrError
 from live_asr.server.access import api_key, check_key, check_origin
 from live_asr.server.dialects.link import Link, linked
+from live_asr.server.dialects.openai_errors import fault_of, response_of
 from live_asr.server.dialects.pacing import first_items, most_ahead_bytes, rate_of
-from live_asr.server.dialects.realtime.errors import fault, refusal
 from live_asr.server.dialects.realtime.items import Event, Items
 from live_asr.server.dialects.realtime.settings import BadRequest, SessionSettings
+from live_asr.server.dialects.serving import served
 from live_asr.server.dialects.together import together
 from live_asr.server.sockets import GONE, close, receive, send
 from live_asr.server.state import ServerState
-
-log = logging.getLogger(__name__)
 
 KEY_PROTOCOL = "openai-insecure-api-key."
 BETA_PROTOCOL = "openai-beta.realtime-v1"
@@ -62,20 +60,12 @@ class Conversation:
 
     async def run(self) -> None:
         """Serve the connection. Never raises: a broken peer is nobody else's trouble."""
-        try:
+        async with served(self._state, "/v1/realtime", self._refuse):
             self._admit()
             offered = self._socket.scope.get("subprotocols", [])
             await self._socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
             await self._say(self._session("created"))
             await self._serve()
-        except LiveAsrError as error:
-            self._state.metrics.refused.labels(error.code).inc()
-            await self._refuse(error)
-        except (TimeoutError, *GONE) as error:
-            log.debug("a client of /v1/realtime went away: %s", error)
-        except Exception:  # our fault; the client is told so rather than left with a closed socket
-            log.exception("a client of /v1/realtime could not be served")
-            await self._refuse(LiveAsrError("Something went wrong in the server."))
 
     def _admit(self) -> None:
         """Let in who may, where there is room. Raises LiveAsrError."""
@@ -223,13 +213,13 @@ class Conversation:
         await send(self._socket, orjson.dumps(numbered))
 
     async def _complain(self, error: LiveAsrError, event_id: object) -> None:
-        told = {**fault(error), "event_id": event_id if isinstance(event_id, str) else None}
+        told = {**fault_of(error), "event_id": event_id if isinstance(event_id, str) else None}
         await self._say({"type": "error", "error": told})
 
     async def _refuse(self, error: LiveAsrError) -> None:
         with contextlib.suppress(TimeoutError, *GONE):
             if self._socket.application_state is WebSocketState.CONNECTING:
-                await self._socket.send_denial_response(refusal(error))
+                await self._socket.send_denial_response(response_of(error))
                 return
             await self._say_all(self._items.fail())
             await self._complain(error, None)

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from live_asr.core.fields import describe, parse_json
 from live_asr.errors import ClientError, LiveAsrError
 from live_asr.server.access import api_key, check_key
-from live_asr.server.dialects.realtime.errors import refusal
+from live_asr.server.dialects.openai_errors import response_of
 from live_asr.server.dialects.realtime.settings import BadRequest, SessionSettings
 from live_asr.server.state import ServerState
 
@@ -36,7 +36,7 @@ async def answer(request: Request, state: ServerState, *, is_beta: bool = False)
         shown = {**settings.shown(session_id), "expires_at": expires_at}
         return JSONResponse({"value": key, "expires_at": expires_at, "session": shown})
     except LiveAsrError as error:
-        return refusal(error)
+        return response_of(error)
 
 
 async def _body(request: Request) -> Mapping[str, Any]:

@@ -222,7 +222,9 @@ def _transcription(given: object, param: str, warnings: list[str]) -> dict[str, 
         if not isinstance(read.get(name, ""), str):
             bad(f"{param}.{name}", "a string", read[name])
     for name in ("languages", "keywords"):
-        if not isinstance(read.get(name, []), Sequence) or isinstance(read.get(name), str):
+        values = read.get(name, [])
+        is_array = isinstance(values, Sequence) and not isinstance(values, str)
+        if not is_array or not all(isinstance(value, str) for value in values):
             bad(f"{param}.{name}", "an array of strings", read[name])
     if read.pop("delay", None) is not None:
         warnings.append("`delay` is not supported: words come once they are sure.")
