@@ -16,10 +16,10 @@ from fastapi import FastAPI
 
 from live_asr.config import Settings
 from live_asr.errors import ConfigError, LiveAsrError, WeightsError
-from live_asr.inference.bringing import Bringer, Brought, Pipeline, Voices
+from live_asr.inference.bringing import Bringer, Brought, Pipeline, Voices, full_pass_load
 from live_asr.inference.channel import Load, Loaded
 from live_asr.inference.device import AUTO, cpu_count, pick_compute_type, pick_device, why_not_gpu
-from live_asr.inference.full_pass import FullPass, FullPassLoad
+from live_asr.inference.full_pass import FullPass
 from live_asr.memory import return_freed_memory
 from live_asr.server.app import build_state, create_app, sessions_folder
 from live_asr.server.http import PatientHttp
@@ -36,7 +36,6 @@ CLOSE_PATIENCE = 5
 MOST_FILES = 65_536
 MOST_WORKERS = 8
 """More windows at once bring nothing on one machine's memory bus."""
-FULL_PASS_BEAM_SIZE = 2
 
 
 def run(settings: Settings, brought: Brought) -> None:
@@ -153,20 +152,6 @@ def load_of(settings: Settings, brought: Brought) -> Load:
         beam_size=settings.inference.beam_size,
         segmentation_file=voices.segmentation_file if voices else None,
         encoder_file=voices.encoder_file if voices else None,
-    )
-
-
-def full_pass_load(settings: Settings, brought: Brought) -> FullPassLoad:
-    """Return what the process of the full pass is to load."""
-    device = pick_device(settings.inference.device)
-    return FullPassLoad(
-        recognizer_name=brought.final_recognizer.name,
-        recognizer_folder=brought.final_recognizer.folder,
-        detector_file=brought.detector.model_file,
-        device=device,
-        compute_type=pick_compute_type(settings.inference.compute_type, device),
-        beam_size=FULL_PASS_BEAM_SIZE,
-        pipeline=None if isinstance(brought.pipeline, WeightsError) else brought.pipeline,
     )
 
 
