@@ -125,7 +125,9 @@ class ServerSettings(Section):
     drain_timeout: float = Field(
         default=30.0,
         ge=0,
-        description="Seconds that open sessions get to finish when the server is told to stop.",
+        description="Seconds that open sessions get to finish when the server is told to stop; jobs of "
+        "a worker, "
+        "where jobs.on_stop lets them.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="The least severity that is logged."
@@ -347,11 +349,6 @@ class JobsSettings(Section):
         default=None,
         description="AWS region. Unset: that of the queue's URL, else what boto3 finds by itself.",
     )
-    endpoint_url: OptionalUrl = Field(
-        default=None,
-        description="Address of another S3 and SQS than AWS's. Unset: what boto3 finds by itself, "
-        "AWS_ENDPOINT_URL among others.",
-    )
     bucket: OptionalText = Field(
         default=None, description="Bucket of recordings that are named by their key alone."
     )
@@ -382,19 +379,11 @@ class JobsSettings(Section):
         "the queue's "
         "redrive policy says so.",
     )
-    retry_delay: float = Field(
-        default=30.0, ge=0, le=43_200, description="Seconds after which a job that failed is tried again."
-    )
     on_stop: Literal["release", "finish"] = Field(
         default="release",
         description="What becomes of running jobs when the worker is told to stop. release: they are "
         "given back "
-        "to the queue at once. finish: they get jobs.drain_timeout first.",
-    )
-    drain_timeout: float = Field(
-        default=300.0,
-        ge=0,
-        description="Seconds that running jobs get to finish where jobs.on_stop lets them.",
+        "to the queue at once. finish: they get server.drain_timeout first.",
     )
     max_bytes: int = Field(default=4 * 1024**3, ge=1024, description="Largest recording that is downloaded.")
     download_timeout: float = Field(

@@ -102,7 +102,9 @@ async def _work(settings: Settings, brought: Brought) -> None:
     if settings.webhook.url is None:
         log.warning("webhook.url is not set: only jobs that name a webhookUrl are told of")
     with own_folder(settings.storage.data / FOLDER) as folder:
-        worker = Worker(jobs, queue, doing, passes, folder, metrics)
+        worker = Worker(
+            jobs, queue, doing, passes, folder, metrics, drain_timeout=settings.server.drain_timeout
+        )
         if jobs.metrics_port is not None:
             server, _ = start_http_server(jobs.metrics_port, settings.server.host, metrics.registry)
             log.info("metrics are served on port %d", server.server_port)

@@ -29,6 +29,7 @@ from live_asr.storage.jobs import JobDatabase, JobEnd, delivery_id_of
 log = logging.getLogger(__name__)
 
 RECORDING = "recording"
+AWS = ".amazonaws.com"
 LONGEST_BACKOFF = 60.0
 """Seconds between two tries to reach a database that does not answer."""
 PERMANENT = (ClientError, MediaError)
@@ -96,6 +97,8 @@ class Doing:
         """Download a job's recording into a folder. Raises as `locate` and `Downloader.bring` do."""
         jobs = self._settings.jobs
         endpoint = self._s3.meta.endpoint_url if self._s3 is not None else None
+        if endpoint is not None and AWS in endpoint:
+            endpoint = None  # whose hosts are known, with those that are presigned
         place = await asyncio.to_thread(
             locate,
             job.audio_url,

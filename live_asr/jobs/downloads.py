@@ -34,7 +34,7 @@ CHECK_BYTES = 32 * 1024 * 1024
 """After so much it is looked whether the disk has room for more."""
 CONNECT_PATIENCE, READ_PATIENCE = 10.0, 30.0
 """Seconds until a host answers, and between two pieces of its answer."""
-MOST_CUTS = 8
+MOST_CUTS = 5
 """So often in a row a line may be cut before anything has come over it."""
 LONGEST_PAUSE = 10.0
 MOST_REDIRECTS = 5

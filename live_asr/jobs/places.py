@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 from live_asr.errors import ClientError
 
 S3_HOST = re.compile(
-    r"(?:(?P<bucket>.+)\.)?s3(?:-fips)?(?:[.-](?:dualstack\.)?(?P<region>[a-z]{2}(?:-[a-z]+)+-\d+))?"
+    r"(?:(?P<bucket>.+)\.)?s3(?:-fips)?(?:[.-](?:dualstack\.)?[a-z]{2}(?:-[a-z]+)+-\d+)?"
     r"\.amazonaws\.com(?:\.cn)?"
 )
 """Path-style and virtual-hosted, with and without a region, and those of old: s3-eu-west-1.amazonaws.com."""
@@ -26,8 +26,6 @@ class Stored:
     bucket: str
     key: str
     version: str | None = None
-    region: str | None = None
-    """Where the URL says so."""
     presigned: str | None = field(default=None, repr=False)
     """The URL itself, where it is one that needs no other rights; it holds a secret."""
 
@@ -105,9 +103,9 @@ def locate(
     if found is not None and port in (None, 80, 443):
         presigned = url if parts.scheme == "https" and _is_presigned(parts) else None
         if found["bucket"] is not None:
-            return _stored(found["bucket"], parts.path, parts, found["region"], presigned)
+            return _stored(found["bucket"], parts.path, parts, presigned)
         name, _, key = parts.path.lstrip("/").partition("/")
-        return _stored(unquote(name), key, parts, found["region"], presigned)
+        return _stored(unquote(name), key, parts, presigned)
     if parts.scheme == "http" and not insecure:
         raise ClientError(
             "forbidden_target",
@@ -117,14 +115,12 @@ def locate(
     return OnTheWeb(url)
 
 
-def _stored(
-    bucket: str, path: str, parts: SplitResult, region: str | None = None, presigned: str | None = None
-) -> Stored:
+def _stored(bucket: str, path: str, parts: SplitResult, presigned: str | None = None) -> Stored:
     key = unquote(path.removeprefix("/"))
     if not bucket or not key:
         raise _unreadable("It names no bucket, or no key in it.")
     version = next(iter(parse_qs(parts.query).get("versionId", ())), None)
-    return Stored(bucket, key, version, region, presigned)
+    return Stored(bucket, key, version, presigned)
 
 
 def _on_disk(parts: SplitResult, files: Path | None) -> OnDisk:

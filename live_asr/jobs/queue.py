@@ -82,7 +82,6 @@ def clients(settings: JobsSettings) -> tuple[Any, Any]:
         ) from error
     region = settings.region or region_of(settings.queue_url or "")
     patient = {"connect_timeout": 10, "retries": {"mode": "standard", "max_attempts": 4}}
-    at = {"endpoint_url": settings.endpoint_url} if settings.endpoint_url else {}
     try:
         session = boto3.session.Session()
         region = region or session.region_name or DEFAULT_REGION
@@ -91,23 +90,17 @@ def clients(settings: JobsSettings) -> tuple[Any, Any]:
             "sqs",
             region_name=region,
             config=Config(read_timeout=settings.poll_wait + 15, max_pool_connections=connections, **patient),
-            **at,
         )
         # Another store than AWS's is seldom reached by a name of its own for each bucket.
-        style = (
-            {"addressing_style": "path"}
-            if sqs.meta.endpoint_url and "amazonaws" not in (sqs.meta.endpoint_url)
-            else {}
-        )
+        style = {} if ".amazonaws.com" in sqs.meta.endpoint_url else {"addressing_style": "path"}
         s3 = session.client(
             "s3",
             region_name=region,
             config=Config(read_timeout=30, max_pool_connections=connections, s3=style, **patient),
-            **at,
         )
     except (BotoCoreError, ValueError) as error:
         raise ConfigError(
-            f"boto3 refuses the settings: {error}", "Check jobs.region, jobs.endpoint_url."
+            f"boto3 refuses the settings: {error}", "Check jobs.region and AWS_ENDPOINT_URL."
         ) from error
     return sqs, s3
 

@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 LONGEST_BACKOFF = 30.0
 """Seconds between two tries to reach a queue that does not answer."""
+LONGEST_RETRY_DELAY = 30.0
+"""Seconds after which a job that failed is tried again."""
 DEPTH_INTERVAL = 60.0
 """Seconds between two looks at how many messages wait."""
 LOG_STEP = 0.1
@@ -38,7 +40,8 @@ TOO_OFTEN = "too_many_receives"
 class Worker:
     """Takes jobs from a queue in as many lanes as there are passes.
 
-    `folder` is its own; what is there is erased with it.
+    `folder` is its own; what is there is erased with it. `drain_timeout` is how many seconds running jobs get
+    where the settings let them finish.
     """
 
     def __init__(
@@ -49,8 +52,12 @@ class Worker:
         passes: Sequence[Pass],
         folder: Path,
         metrics: JobMetrics,
+        *,
+        drain_timeout: float,
     ) -> None:
         self._settings = settings
+        self._drain_timeout = drain_timeout
+        self._retry_delay = min(LONGEST_RETRY_DELAY, settings.visibility / 4)
         self._queue = queue
         self._doing = doing
         self._passes = passes
@@ -84,8 +91,8 @@ class Worker:
 
     async def _end_jobs(self) -> None:
         if self._working and self._settings.on_stop == "finish":
-            log.info("%d jobs get %.0f s to finish", len(self._working), self._settings.drain_timeout)
-            await asyncio.wait(self._working, timeout=self._settings.drain_timeout)
+            log.info("%d jobs get %.0f s to finish", len(self._working), self._drain_timeout)
+            await asyncio.wait(self._working, timeout=self._drain_timeout)
         if self._working:
             log.info("%d jobs are given back to the queue", len(self._working))
         for task in self._working:
@@ -117,7 +124,7 @@ class Worker:
             await asyncio.wait({task})
             if not task.cancelled() and task.exception() is not None:
                 log.error("message %s met a fault of ours", message.id, exc_info=task.exception())
-                await self._queue.release(message, self._settings.retry_delay)
+                await self._queue.release(message, self._retry_delay)
 
     # One message --------------------------------------------------------------------------------------
 
@@ -134,7 +141,7 @@ class Worker:
             raise
         except StorageError as error:
             log.error("message %s waits for the database: %s", message.id, error)
-            await self._queue.release(message, self._settings.retry_delay)
+            await self._queue.release(message, self._retry_delay)
         except QueueError as error:  # it comes again, and is known to be over by then
             log.warning("message %s is done, and the queue was not told: %s", message.id, error)
         finally:
@@ -224,7 +231,7 @@ class Worker:
         elif fault.is_final:
             await self._queue.put_aside(message, fault.code, fault.reason)
         else:
-            await self._queue.release(message, self._settings.retry_delay)
+            await self._queue.release(message, self._retry_delay)
 
     async def _look_at_depth(self) -> None:
         while True:

@@ -1,14 +1,15 @@
-"""What the tests of jobs share: a cloud, a receiver's key, and workers in processes of their own."""
+"""What the tests of jobs share: a cloud, a platform's API, and workers in processes of their own."""
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from uuid import uuid4
 import pytest
 
 from tests.jobs.aws import Aws, aws
+from tests.jobs.inbox import Inbox, inbox
 from tests.started import MODEL, ROOT
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
-PATIENCE = 300.0
+PATIENCE = 400.0
 """Seconds after which a test gives up: models are loaded on a busy machine."""
 
 
@@ -49,6 +51,13 @@ def dlq(cloud: Aws) -> str:
     return cloud.queue(f"dead-{uuid4().hex}")
 
 
+@pytest.fixture
+def platform() -> Iterator[Inbox]:
+    """A platform's API of one's own."""
+    with inbox(SECRET) as box:
+        yield box
+
+
 @dataclass
 class Working:
     """A worker that runs."""
@@ -72,30 +81,40 @@ class Working:
         """All that it has logged."""
         return self.log.read_text()
 
-    async def says(self, text: str) -> None:
+    def says(self, text: str) -> None:
         """Wait until it has logged something."""
-        await until(lambda: text in self.said, lambda: self.said, lambda: self.process.poll() is not None)
+        self.until(lambda: text in self.said)
+
+    def until(self, condition: Callable[[], Any]) -> None:
+        """Wait for what it brings about."""
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert self.process.poll() is None, f"the worker has ended:\n{self.said}"
+            assert time.monotonic() < deadline, f"it did not come about:\n{self.said}"
+            time.sleep(0.05)  # between two looks at another process
 
 
 StartWorker = Callable[..., Working]
 
 
-@pytest.fixture
-def start_worker(cloud: Aws, queue: str, models_dir: Path, tmp_path: Path) -> Iterator[StartWorker]:
-    """Start workers by the environment alone; all end with the test."""
+@contextmanager
+def workers(cloud: Aws, models_dir: Path, folder: Path) -> Iterator[StartWorker]:
+    """Start workers by the environment alone; all end with the block."""
     started: list[Working] = []
 
-    def start(data: Path | None = None, **environment: str) -> Working:
-        data = data or tmp_path / f"data-{len(started)}"
-        log = tmp_path / f"worker-{len(started)}.log"
-        usual = {
+    def start(queue: str, platform: Inbox | None = None, data: Path | None = None, **more: str) -> Working:
+        data = data or folder / f"data-{len(started)}"
+        log = folder / f"worker-{len(started)}.log"
+        environment = {
             **cloud.environment,
             "AWS_SQS_ASR_QUEUE_URL": queue,
             "WHISPER_MODEL": MODEL,
             "WHISPER_DEVICE": "cpu",
-            "LIVE_ASR_JOBS__POLL_WAIT": "1",
-            "LIVE_ASR_JOBS__RETRY_DELAY": "0",
+            "POLL_INTERVAL": "1",
+            "WEBHOOK_SECRET": SECRET,
             "LIVE_ASR_MODELS__DIR": str(models_dir),
+            **({"NODE_API_URL": platform.url} if platform is not None else {}),
+            **more,
         }
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -103,7 +122,7 @@ def start_worker(cloud: Aws, queue: str, models_dir: Path, tmp_path: Path) -> It
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=ROOT,
-                env={**os.environ, **usual, **environment},
+                env={**os.environ, **environment},
             )
         started.append(Working(process, data, log))
         return started[-1]
@@ -114,16 +133,8 @@ def start_worker(cloud: Aws, queue: str, models_dir: Path, tmp_path: Path) -> It
             worker.kill()
 
 
-async def until(
-    condition: Callable[[], Any],
-    explain: Callable[[], str] = lambda: "",
-    hopeless: Callable[[], Any] = lambda: False,
-) -> None:
-    """Wait for what another process brings about."""
-    try:
-        async with asyncio.timeout(PATIENCE):
-            while not await asyncio.to_thread(condition):
-                assert not hopeless(), explain()
-                await asyncio.sleep(0.1)  # between two looks at another process
-    except TimeoutError:
-        raise AssertionError(explain()) from None
+@pytest.fixture
+def start_worker(cloud: Aws, models_dir: Path, tmp_path: Path) -> Iterator[StartWorker]:
+    """Start workers for one test."""
+    with workers(cloud, models_dir, tmp_path) as start:
+        yield start
