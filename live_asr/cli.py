@@ -214,6 +214,64 @@ def replay(
     raise typer.Exit(run(files, options))
 
 
+@app.command()
+def transcribe(
+    places: Annotated[
+        list[Path], typer.Argument(metavar="FILE…|FOLDER…", help="Recordings, or folders of them.")
+    ],
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on with recordings that come later, until Ctrl-C.")
+    ] = False,
+    again: Annotated[bool, typer.Option("--again", help="Also those that are written down already.")] = False,
+    webhook: Annotated[str | None, typer.Option(help="Address that is told of each recording.")] = None,
+    lanes: Annotated[int | None, typer.Option(help="Recordings at once.")] = None,
+    language: Annotated[
+        str | None, typer.Option(help="Language spoken, e.g. en, pt-BR or german; without it, detected.")
+    ] = None,
+    vocabulary: Annotated[list[str] | None, typer.Option(metavar="WORD", help="A word to expect.")] = None,
+    speakers: Annotated[
+        int | None, typer.Option(min=1, max=MOST_SPEAKERS, help="How many people speak.")
+    ] = None,
+    min_speakers: Annotated[
+        int | None, typer.Option(min=1, max=MOST_SPEAKERS, help="The least number of people who speak.")
+    ] = None,
+    max_speakers: Annotated[
+        int | None, typer.Option(min=1, max=MOST_SPEAKERS, help="The most people who speak.")
+    ] = None,
+    no_diarize: Annotated[bool, typer.Option("--no-diarize", help="Do not tell speakers apart.")] = False,
+    model: ModelFlag = None,
+    device: DeviceFlag = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for the transcripts.")] = None,
+    data: DataFlag = None,
+    config: ConfigFlag = None,
+) -> None:
+    """Write recordings down as fast as it goes, and put .vtt, .srt, .txt, .json and .rttm beside them."""
+    flags = {
+        "jobs.lanes": lanes,
+        "webhook.url": webhook or "",  # that of the settings is for servers and workers
+        "jobs.diarize": False if no_diarize else None,
+    }
+    settings = _load(config, flags, data=data, model=model, device=device).settings
+    from live_asr.core.languages import code_of
+    from live_asr.replay import check_language, speaker_limits
+    from live_asr.transcribing import TranscribeOptions, run
+
+    check_language(language)
+    least, most = speaker_limits(speakers, min_speakers, max_speakers, diarize=not no_diarize)
+    options = TranscribeOptions(
+        language=code_of(language) if language else None,
+        vocabulary=tuple(vocabulary or ()),
+        diarize=settings.jobs.diarize,
+        min_speakers=least or settings.jobs.min_speakers,
+        max_speakers=most or settings.jobs.max_speakers,
+        output=output,
+        watch=watch,
+        again=again,
+        settings=settings,
+    )
+    raise typer.Exit(run(places, options, _bring(settings)))
+
+
 @app.command("config")
 def show_config(
     config: ConfigFlag = None,

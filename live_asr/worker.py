@@ -7,14 +7,13 @@ import contextlib
 import logging
 import logging.config
 import signal
-import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from prometheus_client import start_http_server
 
 from live_asr.config import Settings
-from live_asr.delivery.post import GuardedNetwork, tls_context
+from live_asr.delivery.post import GuardedNetwork
 from live_asr.delivery.signature import webhook_secret
 from live_asr.delivery.webhook import WebhookSender
 from live_asr.errors import ConfigError
@@ -23,7 +22,7 @@ from live_asr.inference.device import cpu_count, why_not_gpu
 from live_asr.inference.full_pass import FullPass
 from live_asr.jobs.delivering import Delivering
 from live_asr.jobs.doing import Doing
-from live_asr.jobs.downloads import Bounds, Downloader
+from live_asr.jobs.downloads import Bounds, Downloader, resolve
 from live_asr.jobs.metrics import JobMetrics, emf_stream
 from live_asr.jobs.queue import Queue, clients
 from live_asr.jobs.worker import Worker
@@ -85,7 +84,6 @@ async def _work(settings: Settings, brought: Brought) -> None:
     downloader = Downloader(
         Bounds(jobs.max_bytes, jobs.download_timeout),
         network=GuardedNetwork(resolve, allow_private=jobs.allow_private),
-        tls=await asyncio.to_thread(tls_context),
         s3=s3,
         threads=threads,
     )
@@ -127,12 +125,6 @@ async def _work(settings: Settings, brought: Brought) -> None:
                 threads.shutdown(wait=False, cancel_futures=True)
                 await asyncio.to_thread(database.close)
     log.info("stopped")
-
-
-async def resolve(host: str, port: int) -> list[str]:
-    """Return the addresses of a host, in numbers. Raises OSError where there are none."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(address[0]) for *_, address in found]
 
 
 @contextlib.contextmanager

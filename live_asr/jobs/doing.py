@@ -21,7 +21,7 @@ from live_asr.jobs.downloads import Downloader, Fetched, Unfetched
 from live_asr.jobs.messages import Job
 from live_asr.jobs.places import Stored, locate
 from live_asr.jobs.recognizing import OnProgress, Pass, Recognized, Recognizing
-from live_asr.jobs.results import Options, exports_of, format_of, start_of, write_session
+from live_asr.jobs.results import Options, Outcome, exports_of, format_of, start_of, write_session
 from live_asr.sessions.finalizer import reachable_links_of, speaker_dict
 from live_asr.storage.database import NewDelivery
 from live_asr.storage.jobs import JobDatabase, JobEnd, delivery_id_of
@@ -58,6 +58,7 @@ class Done:
     work_seconds: float
     is_new: bool
     """Whether its recording was recognised for it; else it was known."""
+    outcome: Outcome
 
 
 class Doing:
@@ -111,21 +112,30 @@ class Doing:
         try:
             return await self._downloader.bring(place, target)
         except ClientError as error:
-            if error.code != "denied" or not isinstance(place, Stored) or place.presigned is None:
+            if error.code != "denied" or not isinstance(place, Stored) or not place.is_presigned:
                 raise
             # What was presigned has expired, perhaps; the worker's own rights may do.
-            return await self._downloader.bring(replace(place, presigned=None), target)
+            return await self._downloader.bring(replace(place, url=None, is_presigned=False), target)
 
     async def do(
-        self, asked: Asked, recording: Fetched, full_pass: Pass, on_progress: OnProgress, *, began: float
+        self,
+        asked: Asked,
+        recording: Fetched,
+        full_pass: Pass,
+        on_progress: OnProgress,
+        *,
+        folder: Path,
+        began: float,
     ) -> Done:
         """Do a job whose recording is here, up to the outbox; `began` is by the monotonic clock.
+
+        In `folder` lies what is worked on.
 
         Raises MediaError, EngineError, StorageError and Unfetched; a cancelled call leaves nothing that a
         later one stumbles over.
         """
         options = self.options_of(asked.job)
-        found = await self._recognizing.result_of(recording, options, full_pass, on_progress)
+        found = await self._recognizing.result_of(recording, options, full_pass, on_progress, folder)
         if found.is_new:
             kept = await asyncio.to_thread(found.outcome.to_bytes)
             await self._database.call(
@@ -136,7 +146,7 @@ class Doing:
         await self._write_besides(asked, found)
         await self._conclude(asked, start, found, began)
         duration = found.outcome.result.final.duration
-        return Done(duration, found.seconds, found.is_new)
+        return Done(duration, found.seconds, found.is_new, found.outcome)
 
     async def fail(self, asked: Asked, error: LiveAsrError, *, began: float) -> None:
         """Keep that a job failed for good, and have its receiver told."""

@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import logging
 import re
+import socket
 import ssl
 import threading
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ from urllib.parse import urljoin
 
 import httpcore
 
-from live_asr.delivery.post import ForbiddenTarget, Target
+from live_asr.delivery.post import ForbiddenTarget, Target, tls_context
 from live_asr.errors import ClientError, LiveAsrError
 from live_asr.jobs.places import OnDisk, OnTheWeb, Place, Stored
 from live_asr.storage.files import check_room, storage_error
@@ -149,7 +150,7 @@ class Downloader:
     """Brings recordings from wherever they are.
 
     `s3` is boto3's client of S3, None where there is none; its calls block and run in `threads`. `network` is
-    guarded.
+    guarded; without `tls` the usual authorities are trusted.
     """
 
     def __init__(
@@ -157,7 +158,7 @@ class Downloader:
         bounds: Bounds,
         *,
         network: httpcore.AsyncNetworkBackend,
-        tls: ssl.SSLContext,
+        tls: ssl.SSLContext | None = None,
         s3: Any | None = None,
         threads: Executor | None = None,
         pause: float = 1.0,
@@ -194,7 +195,9 @@ class Downloader:
         if isinstance(place, OnDisk):
             await asyncio.to_thread(_copy, place.path, sink)
             return
-        cuts, source = 0, self._source_of(place)
+        if self._tls is None:
+            self._tls = await asyncio.to_thread(tls_context)
+        cuts, source = 0, self._source_of(place, self._tls)
         while True:
             before = sink.size_bytes
             try:
@@ -207,15 +210,15 @@ class Downloader:
                 log.info("%s was cut after %d bytes: %s", place.name, sink.size_bytes, error.message)
                 await asyncio.sleep(min(self._pause * 2 ** max(0, cuts - 1), LONGEST_PAUSE))
 
-    def _source_of(self, place: OnTheWeb | Stored) -> _Web | _S3:
+    def _source_of(self, place: OnTheWeb | Stored, tls: ssl.SSLContext) -> _Web | _S3:
         if isinstance(place, OnTheWeb):
-            return _Web(place.url, self._network, self._tls)
-        if place.presigned is not None:
-            return _Web(place.presigned, self._network, self._tls)
+            return _Web(place.url, self._network, tls)
+        if place.url is not None and (place.is_presigned or self._s3 is None):
+            return _Web(place.url, self._network, tls)
         if self._s3 is None:
             raise ClientError(
                 "forbidden_target",
-                "Nothing is read from S3 here.",
+                "Nothing is read from S3 by its name here.",
                 "Use an https URL, a presigned one perhaps.",
             )
         return _S3(place, self._s3, self._threads)
@@ -393,3 +396,9 @@ def _refused(fault: str, code: str = "remote_content") -> ClientError:
     return ClientError(
         code, f"The host of the recording {fault}.", "Give a URL that answers with the file itself."
     )
+
+
+async def resolve(host: str, port: int) -> list[str]:
+    """Return the addresses of a host, in numbers. Raises OSError where there are none."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(address[0]) for *_, address in found]

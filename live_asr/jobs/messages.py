@@ -68,12 +68,12 @@ def read_body(body: str) -> tuple[Job, ...]:
     """
     if len(body) > LARGEST_BODY_BYTES or len(body.encode("utf-8", "replace")) > LARGEST_BODY_BYTES:
         raise NotAJob("too_large", f"The message is larger than {LARGEST_BODY_BYTES} bytes.")
-    value = _parsed(body)
+    value = parsed(body)
     for _ in range(DEEPEST):
         inner = _enclosed(value)
         if inner is None:
             break
-        value = _parsed(inner)
+        value = parsed(inner)
     if not isinstance(value, Mapping):
         raise NotAJob("not_a_job", f"The message is {describe(value)}, not an object.", _HINT)
     if value.get("Event") == "s3:TestEvent":
@@ -169,7 +169,8 @@ def _ids_of(value: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _parsed(text: str) -> object:
+def parsed(text: str) -> object:
+    """Parse JSON. Raises NotAJob `not_json`."""
     try:
         value: object = json.loads(text, parse_constant=_refuse_constant)
     except RecursionError:

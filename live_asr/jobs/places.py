@@ -26,8 +26,10 @@ class Stored:
     bucket: str
     key: str
     version: str | None = None
-    presigned: str | None = field(default=None, repr=False)
-    """The URL itself, where it is one that needs no other rights; it holds a secret."""
+    url: str | None = field(default=None, repr=False)
+    """The URL itself, where it is one that can be fetched as any other; it may hold a secret."""
+    is_presigned: bool = False
+    """Whether that needs no other rights."""
 
     @property
     def name(self) -> str:
@@ -101,11 +103,11 @@ def locate(
                 return _stored(host.removesuffix(f".{own}"), parts.path, parts)
     found = S3_HOST.fullmatch(host)
     if found is not None and port in (None, 80, 443):
-        presigned = url if parts.scheme == "https" and _is_presigned(parts) else None
+        own_url = url if parts.scheme == "https" else None
         if found["bucket"] is not None:
-            return _stored(found["bucket"], parts.path, parts, presigned)
+            return _stored(found["bucket"], parts.path, parts, own_url)
         name, _, key = parts.path.lstrip("/").partition("/")
-        return _stored(unquote(name), key, parts, presigned)
+        return _stored(unquote(name), key, parts, own_url)
     if parts.scheme == "http" and not insecure:
         raise ClientError(
             "forbidden_target",
@@ -115,12 +117,12 @@ def locate(
     return OnTheWeb(url)
 
 
-def _stored(bucket: str, path: str, parts: SplitResult, presigned: str | None = None) -> Stored:
+def _stored(bucket: str, path: str, parts: SplitResult, url: str | None = None) -> Stored:
     key = unquote(path.removeprefix("/"))
     if not bucket or not key:
         raise _unreadable("It names no bucket, or no key in it.")
     version = next(iter(parse_qs(parts.query).get("versionId", ())), None)
-    return Stored(bucket, key, version, presigned)
+    return Stored(bucket, key, version, url, url is not None and _is_presigned(parts))
 
 
 def _on_disk(parts: SplitResult, files: Path | None) -> OnDisk:

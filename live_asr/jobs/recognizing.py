@@ -48,21 +48,28 @@ class Recognized:
 
 
 class Recognizing:
-    """Finds out what is said in recordings, each once."""
+    """Finds out what is said in recordings, each once where there is a database that remembers."""
 
-    def __init__(self, database: JobDatabase, *, max_hours: float) -> None:
+    def __init__(self, database: JobDatabase | None, *, max_hours: float) -> None:
         self._database = database
         self._longest_samples = samples(max_hours * 3600)
 
     async def result_of(
-        self, recording: Fetched, options: Options, full_pass: Pass, on_progress: OnProgress
+        self,
+        recording: Fetched,
+        options: Options,
+        full_pass: Pass,
+        on_progress: OnProgress,
+        folder: Path,
     ) -> Recognized:
-        """Return what was said in a recording; decoded audio lies beside it meanwhile.
+        """Return what was said in a recording; decoded audio lies in `folder` meanwhile.
 
         Raises MediaError for what is none or too long, EngineError where the models fail twice, StorageError.
         """
         key = options.key(recording.digest)
-        kept = await self._database.call(self._database.kept_result, key)
+        kept = None
+        if self._database is not None:
+            kept = await self._database.call(self._database.kept_result, key)
         if kept is not None:
             try:
                 outcome = await asyncio.to_thread(Outcome.from_bytes, kept)
@@ -71,7 +78,7 @@ class Recognizing:
             else:
                 return Recognized(outcome, key, 0.0, is_new=False)
         began = time.monotonic()
-        pcm = recording.path.with_name(DECODED)
+        pcm = folder / DECODED
         try:
             on_progress("decoding", 0.0)
             count, container = await self._decoded(recording.path, pcm)

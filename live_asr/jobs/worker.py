@@ -187,7 +187,7 @@ class Worker:
             recording = await self._doing.bring(job, folder)
             asked = Asked(job, session_id, message.sent_at)
             told = _Told(job, lane, self._metrics)
-            done = await self._doing.do(asked, recording, full_pass, told, began=began)
+            done = await self._doing.do(asked, recording, full_pass, told, folder=folder, began=began)
         except LiveAsrError as error:
             if is_passing(error) and message.receives < self._last_receive:
                 log.warning("job %s is tried again: %s", job.job_id, error)

@@ -25,9 +25,10 @@ from live_asr.server.app import build_state, create_app, sessions_folder
 from live_asr.server.http import PatientHttp
 from live_asr.server.logs import log_config
 from live_asr.server.websocket import MAX_FRAME_BYTES, StreamProtocol
-from live_asr.storage.database import Database, database_url
+from live_asr.storage.database import database_url
 from live_asr.storage.files import prepare
 from live_asr.storage.holding import held
+from live_asr.storage.jobs import JobDatabase
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ def run(settings: Settings, brought: Brought) -> None:
 def _serve(settings: Settings, brought: Brought) -> None:
     logging.config.dictConfig(log_config(settings.server.log_level, settings.server.log_format))
     prepare(sessions_folder(settings))
-    database = Database(database_url(settings.storage))
+    database = JobDatabase(database_url(settings.storage))
     database.prepare()
     database.hold()
     _raise_file_limit()

@@ -122,11 +122,11 @@ class JobDatabase(Database):
         with self._reading() as connection:
             return [Waiting(**row._mapping) for row in connection.execute(wanted)]
 
-    def begin_job(self, job_id: str) -> None:
-        """Count one more run of a job."""
+    def begin_job(self, job_id: str, *, by: int) -> None:
+        """Count one more run of a job, or by -1 take one back that was no fault of its own."""
         with self._writing() as connection:
             begun = jobs.update().where(jobs.c.id == job_id)
-            connection.execute(begun.values(attempts=jobs.c.attempts + 1))
+            connection.execute(begun.values(attempts=jobs.c.attempts + by))
 
 
 def delivery_id_of(job_id: str) -> str:
