@@ -104,7 +104,9 @@ async def one_job(job: str, request: Request, state: State) -> Response:
 def _info(status: JobStatus, request: Request) -> JobInfo:
     root_path = root_path_of(request.scope)
     links = links_of(status.id) if status.state == "done" else {}
-    progress = status.progress
+    progress = None
+    if status.progress is not None:
+        progress = FullPassProgress(stage=status.progress.stage, fraction=status.progress.fraction)
     return JobInfo(
         job=status.id,
         jobId=status.told.get("jobId"),
