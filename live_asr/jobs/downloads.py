@@ -305,14 +305,17 @@ class _Web:
         if length.isdecimal():
             sink.expect(begins + int(length))
         pieces, size_bytes = [], 0
-        async for piece in response.aiter_stream():
-            pieces.append(piece)
-            size_bytes += len(piece)
-            if size_bytes >= PIECE_BYTES:
-                await asyncio.to_thread(sink.write, b"".join(pieces))
-                pieces, size_bytes = [], 0
-        if pieces:
-            await asyncio.to_thread(sink.write, b"".join(pieces))
+        try:
+            async for piece in response.aiter_stream():
+                pieces.append(piece)
+                size_bytes += len(piece)
+                if size_bytes >= PIECE_BYTES:
+                    await asyncio.to_thread(sink.write, b"".join(pieces))
+                    pieces, size_bytes = [], 0
+        except CUTS:
+            await asyncio.to_thread(sink.write, b"".join(pieces))  # what has come need not come again
+            raise
+        await asyncio.to_thread(sink.write, b"".join(pieces))
         return None
 
 

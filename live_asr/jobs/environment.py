@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
-from live_asr.delivery.signature import PREFIX, is_secret
+from live_asr.delivery.signature import FEWEST_BYTES, MOST_BYTES, PREFIX, is_secret
 from live_asr.errors import ConfigError
 
 HUB_TOKEN = "HUGGINGFACE_TOKEN"
@@ -47,8 +48,15 @@ def _level(value: str) -> object:
 
 
 def _key(value: str) -> object:
-    """Return a secret as a key of Standard Webhooks: one that is none is taken by its bytes."""
-    return value if is_secret(value) else PREFIX + base64.b64encode(value.encode()).decode()
+    """Return a secret as a key of Standard Webhooks: what is none is taken by its bytes, of any number.
+
+    HMAC fills a short key with zeros and takes a long one's digest; doing so here changes no signature.
+    """
+    if is_secret(value):
+        return value
+    key = value.encode()
+    key = hashlib.sha256(key).digest() if len(key) > MOST_BYTES else key.ljust(FEWEST_BYTES, b"\0")
+    return PREFIX + base64.b64encode(key).decode()
 
 
 SETTINGS: Mapping[str, tuple[str, Callable[[str], object]]] = {
