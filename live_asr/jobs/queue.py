@@ -236,8 +236,6 @@ class Queue:
                 )
             }
             sent: dict[str, Any] = {"MessageBody": message.body, "MessageAttributes": attributes}
-            if self._dlq_url.endswith(".fifo"):
-                sent |= {"MessageGroupId": "live-asr", "MessageDeduplicationId": message.id}
             try:
                 await self._call(partial(self._sqs.send_message, QueueUrl=self._dlq_url, **sent))
             except QueueError as error:
