@@ -318,7 +318,8 @@ def position_of(engine: Engine, column: Column[str], part: str) -> Function[int]
 def insert_new(connection: Connection, table: Table, values: dict[str, Any]) -> bool:
     """Add a row; return False where one with its key is there, which stays as it is."""
     insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-    return connection.execute(insert(table).values(**values).on_conflict_do_nothing()).rowcount > 0
+    adding = insert(table).values(**values).on_conflict_do_nothing().returning(*table.primary_key)
+    return connection.execute(adding).first() is not None
 
 
 def empty_log(engine: Engine) -> None:

@@ -18,7 +18,11 @@ from tests.jobs.aws import BUCKET, Aws
 from tests.jobs.conftest import StartWorker, Working
 from tests.jobs.inbox import Inbox
 
-SOON = {"LIVE_ASR_JOBS__VISIBILITY": "2", "LIVE_ASR_JOBS__MAX_RECEIVES": "100"}
+SOON = {
+    "LIVE_ASR_JOBS__VISIBILITY": "2",
+    "LIVE_ASR_JOBS__MAX_RECEIVES": "100",
+    "DIARIZATION_ENABLED": "false",
+}
 """Another worker takes over after two seconds."""
 
 
@@ -85,7 +89,7 @@ def test_a_job_three_times_as_long_as_the_visibility_is_done_once(
 def test_a_worker_that_is_told_to_stop_gives_its_job_back_at_once(
     cloud: Aws, queue: str, platform: Inbox, start_worker: StartWorker, call: str
 ) -> None:
-    worker = start_worker(queue, platform, LIVE_ASR_JOBS__VISIBILITY="3600")
+    worker = start_worker(queue, platform, LIVE_ASR_JOBS__VISIBILITY="3600", DIARIZATION_ENABLED="false")
     cloud.send(queue, job())
     worker.says("job 7: recognition")
     assert cloud.counts(queue) == (0, 1)
@@ -103,6 +107,7 @@ def test_a_worker_that_may_finish_its_job_does_so_and_takes_no_other(
         LIVE_ASR_JOBS__ON_STOP="finish",
         LIVE_ASR_SERVER__DRAIN_TIMEOUT="400",
         LIVE_ASR_JOBS__VISIBILITY="3600",
+        DIARIZATION_ENABLED="false",
     )
     cloud.send(queue, job(7))
     worker.says("job 7 begins")
