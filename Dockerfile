@@ -15,7 +15,7 @@ WORKDIR /app
 COPY Makefile pyproject.toml constraints.txt README.md LICENSE ./
 COPY live_asr live_asr
 COPY web web
-RUN make install \
+RUN make install EXTRAS=server,jobs \
     && useradd --create-home --uid 10001 live-asr \
     && mkdir /data /models && chown live-asr /data /models
 USER live-asr
@@ -31,7 +31,7 @@ WORKDIR /app
 COPY Makefile pyproject.toml constraints.txt README.md LICENSE ./
 COPY live_asr live_asr
 COPY web web
-RUN make install EXTRAS=server,cuda \
+RUN make install EXTRAS=server,cuda,jobs \
     && useradd --create-home --uid 10001 live-asr \
     && mkdir /data /models && chown live-asr /data /models
 USER live-asr

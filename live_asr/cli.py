@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from live_asr.inference.bringing import Brought
     from live_asr.inference.sources import Progress
 
+UsualNames = Callable[[Mapping[str, str]], dict[str, tuple[Any, str]]]
 USAGE_ERROR = 2
 FAILURE = 1
 
@@ -123,6 +124,33 @@ def serve(
 
 
 @app.command()
+def worker(
+    data: DataFlag = None,
+    model: ModelFlag = None,
+    device: DeviceFlag = None,
+    config: ConfigFlag = None,
+    lanes: Annotated[int | None, typer.Option(help="Jobs at once.")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+) -> None:
+    """Take recordings from an SQS queue, and answer by webhook; see docs/worker.md.
+
+    The usual names of such a worker's environment are read, too: AWS_SQS_ASR_QUEUE_URL, NODE_API_URL and
+    others.
+    """
+    flags = {"jobs.lanes": lanes, "server.log_level": log_level}
+    settings = _load(
+        config, flags, data=data, model=model, device=device, usual_names=_usual_names()
+    ).settings
+    from live_asr.jobs.environment import HUB_TOKEN
+    from live_asr.worker import check, run
+
+    check(settings)
+    if os.environ.get(HUB_TOKEN):
+        os.environ.setdefault("HF_TOKEN", os.environ[HUB_TOKEN])
+    run(settings, _bring(settings, tell=False))  # its log tells
+
+
+@app.command()
 def replay(
     files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Audio or video files.")],
     url: Annotated[str | None, typer.Option(help="Server to stream to; without it, one is started.")] = None,
@@ -186,11 +214,75 @@ def replay(
     raise typer.Exit(run(files, options))
 
 
+@app.command()
+def transcribe(
+    places: Annotated[
+        list[Path], typer.Argument(metavar="FILE…|FOLDER…", help="Recordings, or folders of them.")
+    ],
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on with recordings that come later, until Ctrl-C.")
+    ] = False,
+    again: Annotated[bool, typer.Option("--again", help="Also those that are written down already.")] = False,
+    webhook: Annotated[str | None, typer.Option(help="Address that is told of each recording.")] = None,
+    lanes: Annotated[int | None, typer.Option(help="Recordings at once.")] = None,
+    language: Annotated[
+        str | None, typer.Option(help="Language spoken, e.g. en, pt-BR or german; without it, detected.")
+    ] = None,
+    vocabulary: Annotated[list[str] | None, typer.Option(metavar="WORD", help="A word to expect.")] = None,
+    speakers: Annotated[
+        int | None, typer.Option(min=1, max=MOST_SPEAKERS, help="How many people speak.")
+    ] = None,
+    min_speakers: Annotated[
+        int | None, typer.Option(min=1, max=MOST_SPEAKERS, help="The least number of people who speak.")
+    ] = None,
+    max_speakers: Annotated[
+        int | None, typer.Option(min=1, max=MOST_SPEAKERS, help="The most people who speak.")
+    ] = None,
+    no_diarize: Annotated[bool, typer.Option("--no-diarize", help="Do not tell speakers apart.")] = False,
+    model: ModelFlag = None,
+    device: DeviceFlag = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for the transcripts.")] = None,
+    data: DataFlag = None,
+    config: ConfigFlag = None,
+) -> None:
+    """Write recordings down as fast as it goes, and put .vtt, .srt, .txt, .json and .rttm beside them."""
+    flags = {
+        "jobs.lanes": lanes,
+        "webhook.url": webhook or "",  # that of the settings is for servers and workers
+        "jobs.diarize": False if no_diarize else None,
+    }
+    settings = _load(config, flags, data=data, model=model, device=device).settings
+    from live_asr.core.languages import code_of
+    from live_asr.replay import check_language, speaker_limits
+    from live_asr.transcribing import TranscribeOptions, run
+
+    check_language(language)
+    least, most = speaker_limits(speakers, min_speakers, max_speakers, diarize=not no_diarize)
+    options = TranscribeOptions(
+        language=code_of(language) if language else None,
+        vocabulary=tuple(vocabulary or ()),
+        diarize=settings.jobs.diarize,
+        min_speakers=least or settings.jobs.min_speakers,
+        max_speakers=most or settings.jobs.max_speakers,
+        output=output,
+        watch=watch,
+        again=again,
+        settings=settings,
+    )
+    raise typer.Exit(run(places, options, _bring(settings)))
+
+
 @app.command("config")
 def show_config(
     config: ConfigFlag = None,
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print the reference of all settings.")
+    ] = False,
+    worker: Annotated[
+        bool,
+        typer.Option(
+            "--worker", help="As `live-asr worker` sees them: by the usual names of its environment, too."
+        ),
     ] = False,
 ) -> None:
     """Print each setting's value and where it came from."""
@@ -199,7 +291,7 @@ def show_config(
 
         print(settings_as_markdown(), end="")
         return
-    rows = list(_load(config, {}).rows())
+    rows = list(_load(config, {}, usual_names=_usual_names() if worker else None).rows())
     key_width = max(len(key) for key, _, _ in rows)
     value_width = max(len(value) for _, value, _ in rows)
     for key, value, origin in rows:
@@ -307,6 +399,7 @@ def _load(
     data: Path | None = None,
     model: str | None = None,
     device: str | None = None,
+    usual_names: UsualNames | None = None,
 ) -> Loaded:
     from live_asr.config import load_settings
 
@@ -320,7 +413,14 @@ def _load(
             "inference.device": device,
             **flags,
         },
+        usual_names=usual_names or (lambda _: {}),
     )
+
+
+def _usual_names() -> UsualNames:
+    from live_asr.jobs.environment import read_usual_names
+
+    return read_usual_names
 
 
 def _bring(settings: Settings, *, tell: bool = True) -> Brought:

@@ -11,7 +11,7 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +29,7 @@ from live_asr.config_values import (
     OptionalLanguage,
     OptionalPort,
     OptionalSecret,
+    OptionalSpeakers,
     OptionalText,
     OptionalUrl,
     Proxies,
@@ -124,7 +125,9 @@ class ServerSettings(Section):
     drain_timeout: float = Field(
         default=30.0,
         ge=0,
-        description="Seconds that open sessions get to finish when the server is told to stop.",
+        description="Seconds that open sessions get to finish when the server is told to stop; jobs of "
+        "a worker, "
+        "where jobs.on_stop lets them.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="The least severity that is logged."
@@ -312,6 +315,11 @@ class WebhookSettings(Section):
         description="Key that deliveries are signed with (Standard Webhooks), whsec_ and base64. "
         "Unset: one is made at the first start and kept in the data folder.",
     )
+    bearer: OptionalSecret = Field(
+        default=None,
+        description="Token that deliveries to webhook.url, and to no other address, carry as "
+        "`Authorization: Bearer`, for receivers that do not check signatures.",
+    )
     max_bytes: OptionalBytes = Field(
         default=None,
         description="Size of a body above which a notice is sent in its place: the same without words, and "
@@ -321,6 +329,89 @@ class WebhookSettings(Section):
         default=False,
         description="Deliver to loopback, private and link-local addresses too: whoever may open a session "
         "can then have this server call hosts of your network.",
+    )
+
+
+class JobsSettings(Section):
+    """Recordings that come as jobs: from a queue, over HTTP or out of folders."""
+
+    queue_url: OptionalUrl = Field(
+        default=None,
+        description="SQS queue that `live-asr worker` takes jobs from, by its URL.",
+    )
+    dlq_url: OptionalUrl = Field(
+        default=None,
+        description="SQS queue that messages go to which are no jobs, or whose jobs failed for good, "
+        "each with "
+        "the reason as an attribute. Unset: what the queue's own redrive policy says.",
+    )
+    region: OptionalText = Field(
+        default=None,
+        description="AWS region. Unset: that of the queue's URL, else what boto3 finds by itself.",
+    )
+    bucket: OptionalText = Field(
+        default=None, description="Bucket of recordings that are named by their key alone."
+    )
+    result_prefix: OptionalText = Field(
+        default=None,
+        description="Where results are written as JSON and VTT besides, e.g. s3://bucket/transcripts/. "
+        "Unset: nowhere.",
+    )
+    lanes: int = Field(
+        default=1, ge=1, le=64, description="Jobs at once, each with models of its own in memory."
+    )
+    poll_wait: int = Field(
+        default=20, ge=0, le=20, description="Seconds that a request to the queue waits for a message."
+    )
+    visibility: int = Field(
+        default=120,
+        ge=2,
+        le=43_200,
+        description="Seconds for which a message is hidden from other workers. It is renewed for as "
+        "long as the "
+        "job runs, so it only says how soon another worker takes over from one that died.",
+    )
+    max_receives: int = Field(
+        default=3,
+        ge=1,
+        le=1000,
+        description="So many times a message is received before its job fails for good; fewer where "
+        "the queue's "
+        "redrive policy says so.",
+    )
+    on_stop: Literal["release", "finish"] = Field(
+        default="release",
+        description="What becomes of running jobs when the worker is told to stop. release: they are "
+        "given back "
+        "to the queue at once. finish: they get server.drain_timeout first.",
+    )
+    max_bytes: int = Field(default=4 * 1024**3, ge=1024, description="Largest recording that is downloaded.")
+    download_timeout: float = Field(
+        default=1800.0, gt=0, description="Seconds that the download of a recording takes at most."
+    )
+    max_hours: float = Field(default=12.0, gt=0, description="Longest recording, in hours.")
+    allow_private: bool = Field(
+        default=False,
+        description="Download from loopback, private and link-local addresses, and over http, too: "
+        "whoever may "
+        "write to the queue can then have the worker call hosts of your network.",
+    )
+    files: OptionalFolder = Field(
+        default=None,
+        description="Folder below which file:// may name recordings. Unset: file:// is refused.",
+    )
+    diarize: bool = Field(default=True, description="Tell speakers apart.")
+    min_speakers: OptionalSpeakers = Field(
+        default=None, description="Least number of speakers of jobs that say none."
+    )
+    max_speakers: OptionalSpeakers = Field(default=None, description="Most speakers of jobs that say none.")
+    metrics_port: OptionalPort = Field(
+        default=None,
+        description="TCP port on which the worker serves Prometheus metrics, on server.host. Unset: none.",
+    )
+    emf: bool = Field(
+        default=False,
+        description="Write metrics to stdout in CloudWatch's embedded metric format.",
     )
 
 
@@ -334,6 +425,7 @@ class Settings(Section):
     streaming: StreamingSettings = Field(default_factory=StreamingSettings)
     final: FinalSettings = Field(default_factory=FinalSettings)
     webhook: WebhookSettings = Field(default_factory=WebhookSettings)
+    jobs: JobsSettings = Field(default_factory=JobsSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,8 +464,13 @@ def load_settings(
     config_file: Path | None = None,
     flags: Mapping[str, Any] | None = None,
     environment: Mapping[str, str] | None = None,
+    *,
+    usual_names: Callable[[Mapping[str, str]], dict[str, tuple[Any, str]]] = lambda _: {},
 ) -> Loaded:
     """Read the settings: defaults, then the file, then the environment, then the flags.
+
+    `usual_names` reads variables that others have named: (value, name) by `section.key`. They come after
+    the file and before ours.
 
     The file is `config_file`, else the one that LIVE_ASR_CONFIG names, else `live-asr.toml` here if there
     is one. `flags` maps `section.key` to a value; None stands for a flag that was not given. Raises
@@ -384,6 +481,7 @@ def load_settings(
     origins = dict.fromkeys(known_keys(), "default")
     for layer in (
         _from_file(config_file, environment),
+        usual_names(environment),
         _from_environment(environment),
         _from_flags(flags or {}),
     ):

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from live_asr.core.fields import web_url
 from live_asr.core.languages import AUTO, as_spelt, code_of, hint_for
+from live_asr.core.messages import MOST_SPEAKERS
 from live_asr.errors import ClientError
 
 ANY_PROXY = "*"
@@ -81,6 +82,7 @@ OptionalFolder = Annotated[Path | None, BeforeValidator(_expand), BeforeValidato
 OptionalDays = Annotated[float | None, Field(gt=0), BeforeValidator(_none_if_empty)]
 OptionalBytes = Annotated[int | None, Field(ge=1024), BeforeValidator(_none_if_empty)]
 OptionalPort = Annotated[int | None, Field(ge=0, le=65535), BeforeValidator(_none_if_empty)]
+OptionalSpeakers = Annotated[int | None, Field(ge=1, le=MOST_SPEAKERS), BeforeValidator(_none_if_empty)]
 OptionalText = Annotated[str | None, BeforeValidator(_none_if_empty)]
 OptionalLanguage = Annotated[str | None, AfterValidator(_language), BeforeValidator(_none_if_empty)]
 OptionalUrl = Annotated[str | None, AfterValidator(_web_url), BeforeValidator(_none_if_empty)]

@@ -35,12 +35,17 @@ def webhook_body(
     turns: Sequence[Turn],
     error: tuple[str, str] | None,
     processing_time: float,
+    audio_format: str | None = None,
+    rest: Mapping[str, Any] | None = None,
 ) -> bytes:
     """Return the JSON that tells of a session's end, as UTF-8.
 
     `final` is the best record there is, of a failed session too; None where there is not a word. `turns`
     are the full pass's, without them the speakers' durations are those of `final`. `error` is (code,
     message) where the session failed. `processing_time` is the seconds from `stop` to the result.
+
+    Of a job, `audio_format` is what its file turned out to be, and `rest` goes back in `metadata`, but for
+    what has a name of ours there.
     """
     segments = final.segments if final is not None else ()
     body: dict[str, Any] = {
@@ -58,10 +63,11 @@ def webhook_body(
         "transcript": final.text.strip() if final is not None else "",
         "segments": [_segment(segment) for segment in segments],
         "diarization": _diarization(final, turns),
-        "metadata": {
+        "metadata": dict(rest or {})
+        | {
             "language": (final.language if final is not None else None) or start.language,
             "duration": round(final.duration, 3) if final is not None else 0.0,
-            "audioFormat": start.audio.encoding,
+            "audioFormat": audio_format or start.audio.encoding,
             "processingTime": round(processing_time, 3),
             "labels": final.labels if final is not None else None,
             "startedAt": final.started_at if final is not None else None,

@@ -75,7 +75,8 @@ class WebhookSender:
 
     `links` returns a session's transcripts by format, for a receiver to which its body is too large.
     `on_tried` is told of a delivery after each try, as it is then. The clock (Unix seconds), the dice
-    (0 to 1), the resolver, the trusted authorities, the delays and the patience can be passed in.
+    (0 to 1), the resolver, the trusted authorities, the delays and the patience can be passed in. Where
+    `trusts_own`, the address that the operator has set may be a private one, whatever the others may be.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class WebhookSender:
         tls: ssl.SSLContext | None = None,
         delays: Sequence[float] = DELAYS,
         patience: Patience | None = None,
+        trusts_own: bool = False,
     ) -> None:
         self._database = database
         self._secret = secret
@@ -104,7 +106,11 @@ class WebhookSender:
         self._patience = patience or Patience()
         # Threads of their own: a name server that hangs must not take those that write to the disk.
         self._resolvers = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="webhook names")
-        self._network = GuardedNetwork(resolve or self._look_up, allow_private=settings.allow_private)
+        resolve = resolve or self._look_up
+        self._network = GuardedNetwork(resolve, allow_private=settings.allow_private)
+        self._own = settings.url
+        self._own_network = GuardedNetwork(resolve, allow_private=settings.allow_private or trusts_own)
+        self._bearer = settings.bearer
         self._tries: dict[str, asyncio.Task[None]] = {}
         self._receivers: Counter[str] = Counter()
         self._wanted = asyncio.Event()
@@ -234,12 +240,15 @@ class WebhookSender:
         now = self._clock()
         headers = signed_headers(self._secret, delivery.id, delivery.body, now)
         headers["User-Agent"] = f"live-asr/{__version__}"
+        is_own = delivery.url == self._own
+        if is_own and self._bearer is not None:
+            headers["Authorization"] = f"Bearer {self._bearer.get_secret_value()}"
         try:
             answer = await post(
                 Target.of(delivery.url),
                 delivery.body,
                 headers,
-                network=self._network,
+                network=self._own_network if is_own else self._network,
                 tls=self._tls,
                 patience=self._patience,
             )

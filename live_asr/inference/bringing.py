@@ -16,6 +16,7 @@ from live_asr.errors import WeightsError
 from live_asr.inference.conversion import converted
 from live_asr.inference.device import pick_compute_type, pick_device
 from live_asr.inference.diarization import LocalPipeline, PretrainedPipeline
+from live_asr.inference.full_pass import FullPassLoad
 from live_asr.inference.manifest import load_manifest
 from live_asr.inference.sources import Progress
 from live_asr.inference.weights import AUTO, Weights, default_model, resolve, resolve_here
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 LOCAL = "local"
 PUBLISHED = "community-1"
+FULL_PASS_BEAM_SIZE = 2
 ENCODER = "campplus"
 """The local pipeline's voices, whatever tells them apart live: its threshold is measured for this one."""
 NOT_TO_BE_HAD = ("weights_unreachable", "weights_unwritable")
@@ -178,3 +180,24 @@ def _from_folder(weights: Weights) -> PretrainedPipeline:
 
 def _both(segmentation: Weights, encoder: Weights) -> str:
     return f"{segmentation.name} + {encoder.name}"
+
+
+def full_pass_load(settings: Settings, brought: Brought, *, cores: int = 0) -> FullPassLoad:
+    """Return what the process of the full pass is to load; `cores` are those it has for itself."""
+    device = pick_device(settings.inference.device)
+    return FullPassLoad(
+        recognizer_name=brought.final_recognizer.name,
+        recognizer_folder=brought.final_recognizer.folder,
+        detector_file=brought.detector.model_file,
+        device=device,
+        compute_type=pick_compute_type(settings.inference.compute_type, device),
+        beam_size=FULL_PASS_BEAM_SIZE,
+        pipeline=None if isinstance(brought.pipeline, WeightsError) else brought.pipeline,
+        cores=cores,
+    )
+
+
+def models_of(load: FullPassLoad) -> str:
+    """Name what the results of full passes hang on: the models and their arithmetic."""
+    speakers = load.pipeline.name if load.pipeline is not None else "nobody"
+    return f"{load.recognizer_name} {load.compute_type} {load.beam_size}, {speakers}"

@@ -1,7 +1,8 @@
 """The full pass over a whole recording, in a process of its own: what is asked, what comes back, who asks.
 
-The process is started when there is a job and ends when none waits, as torch's memory must not lie
-beside live sessions. It may be killed at any moment; whoever asked is told and may ask again.
+The process is started when there is a job and ends when none waits, as torch's memory must not lie beside
+live sessions; where there are none it stays. It may be killed at any moment; whoever asked is told and may
+ask again.
 """
 
 from __future__ import annotations
@@ -39,6 +40,10 @@ class FullPassLoad:
     beam_size: int
     pipeline: LocalPipeline | PretrainedPipeline | None
     """Who finds the speakers; None where its weights are not to be had: then no job is diarized."""
+    cores: int = 0
+    """CPU cores that the process has for itself: it takes its place among others then, finds speakers beside
+    recognition where there are two, and stays for the next job. 0 where live sessions go on beside it, which
+    come first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +157,7 @@ class FullPass:
             except BaseException:
                 await self._end()
                 raise
-            if not self._waiting_count:
+            if not self._waiting_count and not self._load.cores:
                 await self._end()
             return result
         finally:

@@ -16,9 +16,10 @@ import threading
 import time
 import warnings
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
@@ -47,7 +48,6 @@ def main(descriptor: int) -> None:
     # It is the server who decides when to end, whatever reaches the whole process group.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    step_back()
     return_freed_memory()
     # What pyannote has to say about its own insides is no news for whoever reads the server's log.
     warnings.simplefilter("ignore")
@@ -55,7 +55,10 @@ def main(descriptor: int) -> None:
     connection = socket.socket(fileno=descriptor)
     incoming: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threading.Thread(target=_read_forever, args=(connection, incoming), daemon=True).start()
-    worker = Worker(connection, incoming.get())
+    load: FullPassLoad = incoming.get()
+    if not load.cores:
+        step_back()
+    worker = Worker(connection, load)
     while True:
         worker.do(incoming.get())
 
@@ -77,6 +80,7 @@ class Worker:
     def __init__(self, connection: socket.socket, load: FullPassLoad) -> None:
         self._connection = connection
         self._load = load
+        self._sending = threading.Lock()
         self._diarizer: Diarizer | None = None
         self._recognizer: tuple[WhisperRecognizer, SpeechDetector] | None = None
 
@@ -93,13 +97,15 @@ class Worker:
         if job.channels > 1:
             return self._by_channel(job, pcm, meter)
         diarizes = job.diarize and self._load.pipeline is not None
+        name = self._load.pipeline.name if self._load.pipeline else ""
+        if diarizes and job.recognize and (self._load.cores > 1 or self._load.device != "cpu"):
+            return FullPassResult(*self._both(job, pcm, meter), name)
         ends = {True: DIARIZATION_SHARE if job.recognize else 1.0, False: LOADING_SHARE}[diarizes]
         turns = self._turns(job, pcm, meter, ends) if diarizes else None
         words, language = self._words(job, pcm, meter, ends) if job.recognize else (None, job.language)
-        name = self._load.pipeline.name if self._load.pipeline else ""
         return FullPassResult(turns, words, language, name)
 
-    def _by_channel(self, job: FullPassJob, pcm: Pcm, meter: _Meter) -> FullPassResult:
+    def _by_channel(self, job: FullPassJob, pcm: Pcm, meter: Meter) -> FullPassResult:
         """Recognise each channel by itself: whose words they are is known."""
         found: list[Word] = []
         spoken: Counter[str] = Counter()
@@ -117,7 +123,17 @@ class Worker:
         language = spoken.most_common(1)[0][0] if spoken else job.language
         return FullPassResult(None, tuple(found), language, "")
 
-    def _turns(self, job: FullPassJob, pcm: Pcm, meter: _Meter, ends: float) -> tuple[Turn, ...]:
+    def _both(
+        self, job: FullPassJob, pcm: Pcm, meter: _Meter
+    ) -> tuple[tuple[Turn, ...], tuple[Word, ...] | None, str | None]:
+        """Find the speakers beside recognition: neither needs the other, and both let go of Python's lock."""
+        beside = _Beside(meter, DIARIZATION_SHARE)
+        with ThreadPoolExecutor(1, "speakers") as threads:
+            finding = threads.submit(self._turns, job, pcm, beside.first, 1.0)
+            words, language = self._words(job, pcm, beside.second, 0.0)
+            return finding.result(), words, language
+
+    def _turns(self, job: FullPassJob, pcm: Pcm, meter: Meter, ends: float) -> tuple[Turn, ...]:
         if not pcm.size:
             return ()
         if self._diarizer is None:
@@ -132,7 +148,7 @@ class Worker:
         )
 
     def _words(
-        self, job: FullPassJob, pcm: Pcm, meter: _Meter, begins: float, ends: float = 1.0
+        self, job: FullPassJob, pcm: Pcm, meter: Meter, begins: float, ends: float = 1.0
     ) -> tuple[tuple[Word, ...] | None, str | None]:
         load = self._load
         if self._recognizer is None:
@@ -167,9 +183,47 @@ class Worker:
 
     def _send(self, message: object) -> None:
         try:
-            self._connection.sendall(pack(message))
+            with self._sending:
+                self._connection.sendall(pack(message))
         except OSError:
             os._exit(0)  # the server is gone
+
+
+class Meter(Protocol):
+    """Is told how far a piece of work is."""
+
+    def tell(self, stage: str, fraction: float) -> None:
+        """Take note of the stage, and of the share that is done, 0 to 1."""
+
+
+class _Beside:
+    """The meters of two pieces of work that go on beside each other: what is told is the share of both."""
+
+    def __init__(self, meter: _Meter, first_share: float) -> None:
+        self._meter = meter
+        self._done = [0.0, 0.0]
+        self._shares = [first_share, 1 - first_share]
+        self._lock = threading.Lock()
+        self.first, self.second = _Part(self, 0), _Part(self, 1)
+
+    def tell(self, index: int, fraction: float) -> None:
+        """Take note of how far one of them is."""
+        with self._lock:
+            self._done[index] = max(self._done[index], fraction)
+            both = sum(share * done for share, done in zip(self._shares, self._done, strict=True))
+            self._meter.tell("recognition", both)
+
+
+class _Part:
+    """The meter of one of them."""
+
+    def __init__(self, both: _Beside, index: int) -> None:
+        self._both = both
+        self._index = index
+
+    def tell(self, stage: str, fraction: float) -> None:
+        """Take note of how far it is; two stages at once are none to be told of."""
+        self._both.tell(self._index, fraction)
 
 
 class _Meter:

@@ -7,11 +7,10 @@ its own with its data in a temporary folder, and ends it afterwards.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,13 +20,14 @@ from rich.console import Console
 from live_asr.client import Pace, Reconnecting, Resumed, fetch_transcript, transcribe_file
 from live_asr.client.media import MediaFile
 from live_asr.config import Settings
-from live_asr.core.export import FORMATS, Record
+from live_asr.core.export import Record
 from live_asr.core.messages import Final, Notice, Ready
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import seconds
 from live_asr.errors import LiveAsrError, MediaError, StorageError
 from live_asr.replay.own_server import own_server
 from live_asr.replay.view import CaptionsView, TerminalView
+from live_asr.storage.transcripts import targets_of, write_transcripts
 
 OK, FAILED, INTERRUPTED = 0, 1, 130
 """Exit statuses: the last is what shells report for Ctrl-C."""
@@ -83,7 +83,7 @@ async def _run(files: Sequence[Path], options: ReplayOptions) -> int:
         # Files are looked at before a server is started: a misspelt name should not take ten seconds.
         media = [found for path in files if (found := await _probed(path, options, view))]
         failed = len(media) < len(files)
-        targets = _targets(media, options.output)
+        targets = targets_of([file.path for file in media], options.output)
         if media and not enough.is_set():
             try:
                 async with _server(options, view, enough) as url:
@@ -194,55 +194,12 @@ async def _probed(path: Path, options: ReplayOptions, view: CaptionsView) -> Med
     return None
 
 
-def _targets(media: Sequence[MediaFile], output: Path | None) -> dict[Path, Path]:
-    """Say where each file's transcripts go, as a path without extension.
-
-    That is the file's name without its own extension, where players look for subtitles; or with it, where
-    the name would clash with another file's transcripts, or overwrite what a replay has not written.
-    """
-    targets: dict[Path, Path] = {}
-    for file in media:
-        folder = output or file.path.parent
-        target = folder / file.path.stem
-        if target in targets.values() or not _may_overwrite(target, FORMATS):
-            target = folder / file.path.name
-        targets[file.path] = target
-    return targets
-
-
-def _may_overwrite(target: Path, extensions: Collection[str]) -> bool:
-    if not any(_with_extension(target, extension).exists() for extension in extensions):
-        return True
-    try:
-        content = json.loads(_with_extension(target, "json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(content, dict) and {"session", "revision", "segments"} <= content.keys()
-
-
-def _with_extension(target: Path, extension: str) -> Path:
-    return target.with_name(f"{target.name}.{extension}")
-
-
 def _write(record: Record, turns: str | None, target: Path, view: CaptionsView) -> bool:
     """Write the record in all formats, `turns` as its RTTM where the server has them."""
-    contents = {extension: rendering.render(record) for extension, rendering in FORMATS.items()}
-    if turns is not None:
-        contents["rttm"] = turns
-    paths = []
     try:
-        for extension, content in contents.items():
-            if extension == "rttm" and not content:
-                continue  # nobody was told apart
-            path = _with_extension(target, extension)
-            path.write_text(content, encoding="utf-8", newline="\n")
-            paths.append(path)
-    except OSError as error:
-        view.complain(
-            StorageError(
-                f"{error.filename or target} cannot be written: {error.strerror}.", "Try another --output."
-            )
-        )
+        paths = write_transcripts(record, turns, target)
+    except StorageError as error:
+        view.complain(error)
         return False
     view.say("Wrote " + ", ".join(map(str, paths)))
     return True

@@ -20,11 +20,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from live_asr import __version__
 from live_asr.config import Settings
+from live_asr.delivery.post import GuardedNetwork
 from live_asr.delivery.webhook import WebhookSender, webhook_secret
 from live_asr.errors import EngineError, LiveAsrError, StorageError
 from live_asr.inference.channel import Load, Loaded
 from live_asr.inference.engine import Engine
-from live_asr.server import audio, changing, events, rest
+from live_asr.jobs.doing import Doing
+from live_asr.jobs.downloads import Bounds, Downloader, resolve
+from live_asr.jobs.metrics import JobMetrics
+from live_asr.jobs.waiting import WaitingJobs
+from live_asr.server import audio, changing, events, jobs, rest
 from live_asr.server.dialects import aymurai, deepgram, openai_rest, realtime, whisperlivekit
 from live_asr.server.dialects.deepgram import callbacks
 from live_asr.server.dialects.wyoming import serving_wyoming
@@ -40,7 +45,7 @@ from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.registry import SessionRegistry
 from live_asr.sessions.retention import Retention
 from live_asr.sessions.viewers import MOST_VIEWERS, Viewers
-from live_asr.storage.database import Database
+from live_asr.storage.jobs import JobDatabase
 from live_asr.storage.spool import SpoolStore
 
 log = logging.getLogger(__name__)
@@ -61,6 +66,8 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "frame-ancestors 'none'",
     ]
 )
+JOBS_FOLDER = "jobs"
+"""Below the data folder: recordings that came with jobs."""
 VIEWER_POLICY = CONTENT_SECURITY_POLICY.replace(
     "script-src 'self'; style-src 'self'",
     "script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'",
@@ -90,7 +97,7 @@ def build_state(
     settings: Settings,
     load: Load,
     *,
-    database: Database,
+    database: JobDatabase,
     full_pass: FullPassRunner,
     warning: str = "",
     fallback: Callable[[str], Load] | None = None,
@@ -142,7 +149,31 @@ def build_state(
         retention=retention,
         metrics=metrics,
         client_secrets=ClientSecrets(),
+        jobs=_waiting_jobs(settings, load, database, full_pass, sender, metrics),
     )
+
+
+def _waiting_jobs(
+    settings: Settings,
+    load: Load,
+    database: JobDatabase,
+    full_pass: FullPassRunner,
+    sender: WebhookSender,
+    metrics: Metrics,
+) -> WaitingJobs:
+    """Put together what does jobs that come over HTTP; they are fetched as deliveries are sent, guarded."""
+    recognizer = settings.final.recognizer or load.recognizer_name
+    bounds = Bounds(settings.jobs.max_bytes, settings.jobs.download_timeout)
+    doing = Doing(
+        settings,
+        database,
+        Downloader(bounds, network=GuardedNetwork(resolve, allow_private=settings.jobs.allow_private)),
+        sessions_folder(settings),
+        models=f"{recognizer} {load.compute_type}, {settings.final.pipeline}",
+        wake=sender.wake,
+    )
+    folder = settings.storage.data / JOBS_FOLDER
+    return WaitingJobs(database, doing, full_pass, folder, JobMetrics(metrics.registry))
 
 
 @asynccontextmanager
@@ -167,6 +198,7 @@ async def at_work(
     await state.sender.start()
     await state.registry.recover()
     state.retention.start()
+    state.jobs.start()
     beside = [
         asyncio.create_task(come_up(), name="coming up"),
         asyncio.create_task(state.registry.watch_disk(), name="disk"),
@@ -177,6 +209,7 @@ async def at_work(
             yield
     finally:
         await state.retention.close()
+        await state.jobs.close()
         await state.registry.drain(state.settings.server.drain_timeout)
         await state.engine.close()
         await state.full_pass.close()
@@ -211,6 +244,7 @@ def create_app(
     app.include_router(rest.router)
     app.include_router(events.router)
     app.include_router(rest.sessions)
+    app.include_router(jobs.router)
     app.include_router(rest.transcripts)
     app.include_router(changing.changes)
     app.include_router(audio.router)

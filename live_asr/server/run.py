@@ -16,18 +16,19 @@ from fastapi import FastAPI
 
 from live_asr.config import Settings
 from live_asr.errors import ConfigError, LiveAsrError, WeightsError
-from live_asr.inference.bringing import Bringer, Brought, Pipeline, Voices
+from live_asr.inference.bringing import Bringer, Brought, Pipeline, Voices, full_pass_load
 from live_asr.inference.channel import Load, Loaded
 from live_asr.inference.device import AUTO, cpu_count, pick_compute_type, pick_device, why_not_gpu
-from live_asr.inference.full_pass import FullPass, FullPassLoad
+from live_asr.inference.full_pass import FullPass
 from live_asr.memory import return_freed_memory
 from live_asr.server.app import build_state, create_app, sessions_folder
 from live_asr.server.http import PatientHttp
 from live_asr.server.logs import log_config
 from live_asr.server.websocket import MAX_FRAME_BYTES, StreamProtocol
-from live_asr.storage.database import Database, database_url
+from live_asr.storage.database import database_url
 from live_asr.storage.files import prepare
 from live_asr.storage.holding import held
+from live_asr.storage.jobs import JobDatabase
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,6 @@ CLOSE_PATIENCE = 5
 MOST_FILES = 65_536
 MOST_WORKERS = 8
 """More windows at once bring nothing on one machine's memory bus."""
-FULL_PASS_BEAM_SIZE = 2
 
 
 def run(settings: Settings, brought: Brought) -> None:
@@ -53,7 +53,7 @@ def run(settings: Settings, brought: Brought) -> None:
 def _serve(settings: Settings, brought: Brought) -> None:
     logging.config.dictConfig(log_config(settings.server.log_level, settings.server.log_format))
     prepare(sessions_folder(settings))
-    database = Database(database_url(settings.storage))
+    database = JobDatabase(database_url(settings.storage))
     database.prepare()
     database.hold()
     _raise_file_limit()
@@ -153,20 +153,6 @@ def load_of(settings: Settings, brought: Brought) -> Load:
         beam_size=settings.inference.beam_size,
         segmentation_file=voices.segmentation_file if voices else None,
         encoder_file=voices.encoder_file if voices else None,
-    )
-
-
-def full_pass_load(settings: Settings, brought: Brought) -> FullPassLoad:
-    """Return what the process of the full pass is to load."""
-    device = pick_device(settings.inference.device)
-    return FullPassLoad(
-        recognizer_name=brought.final_recognizer.name,
-        recognizer_folder=brought.final_recognizer.folder,
-        detector_file=brought.detector.model_file,
-        device=device,
-        compute_type=pick_compute_type(settings.inference.compute_type, device),
-        beam_size=FULL_PASS_BEAM_SIZE,
-        pipeline=None if isinstance(brought.pipeline, WeightsError) else brought.pipeline,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from live_asr.config import Settings
 from live_asr.delivery.webhook import WebhookSender
 from live_asr.inference.engine import Engine
+from live_asr.jobs.waiting import WaitingJobs
 from live_asr.server.keys import ClientSecrets
 from live_asr.sessions.catalogue import Catalogue
 from live_asr.sessions.finalizer import FullPassRunner
@@ -34,3 +35,4 @@ class ServerState:
     retention: Retention
     metrics: Metrics
     client_secrets: ClientSecrets
+    jobs: WaitingJobs

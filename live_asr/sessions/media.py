@@ -114,6 +114,29 @@ class PeekableSource:
         return data
 
 
+class SeekableSource(PeekableSource):
+    """A file on the disk, in which whoever reads may go to and fro."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__(file)
+        self._file = file
+
+    def peek(self, start: int, end: int) -> bytes:
+        """Return bytes `start` to `end` of the file."""
+        self._file.seek(start)
+        found = self._file.read(end - start)
+        self._file.seek(0)
+        return found
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Go to a place in the file; return which one."""
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Return the place in the file."""
+        return self._file.tell()
+
+
 class MediaReader:
     """Decode one media stream to 16 kHz: mono, or so many `channels` apart.
 
@@ -129,12 +152,21 @@ class MediaReader:
         channel: int | None = None,
         channels: int = 1,
     ) -> None:
-        self._source = PeekableSource(source)
+        self._source: PeekableSource = PeekableSource(source)
         self._spool_directory = spool_directory
         self._mixer = Mixer(channel, channels)
         self._has_told = False
         self.skipped_packets = 0
         self.notices: deque[Notice] = deque()
+        self.format = ""
+        """What FFmpeg calls the container's format, once it is open."""
+
+    @classmethod
+    def of_file(cls, file: IO[bytes]) -> MediaReader:
+        """Decode a file that lies on the disk, from its beginning: nothing of it has to be kept elsewhere."""
+        reader = cls(file)
+        reader._source = SeekableSource(file)
+        return reader
 
     def samples(self) -> Iterator[Samples]:
         """Yield samples as they are decoded: float32, 16 kHz, shape (samples,) or (channels, samples).
@@ -147,7 +179,9 @@ class MediaReader:
         if not head:
             return
         refuse_strangers(head)
-        if (head[4:8] in BOXES and index_comes_last(self._source)) or table_comes_last(self._source):
+        if isinstance(self._source, SeekableSource):
+            yield from self._decoded(self._source, head)
+        elif (head[4:8] in BOXES and index_comes_last(self._source)) or table_comes_last(self._source):
             with spooled(self._source, self._spool_directory) as file:
                 yield from self._decoded(file, head)
         else:
@@ -155,6 +189,7 @@ class MediaReader:
 
     def _decoded(self, source: Any, head: bytes) -> Iterator[Samples]:
         with open_container(source, head) as container:
+            self.format = container.format.name
             if not container.streams.audio:
                 found = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
                 fault = f"The {container.format.long_name} stream has no audio track, only {found}."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,11 +15,14 @@ from live_asr.core.messages import AudioFormat
 from live_asr.core.types import SAMPLE_RATE_HZ
 from live_asr.errors import MediaError
 from live_asr.sessions.decoding import AudioDecoder, open_decoder
+from live_asr.sessions.media import MediaReader
 from live_asr.storage.files import FULL, check_room, storage_error
 
 log = logging.getLogger(__name__)
 
 SAMPLE_BYTES = 2
+ROOM_SAMPLES = 10 * SAMPLE_RATE_HZ
+"""After so much it is looked whether there is room for more; it takes 320 kB."""
 PIECE_BYTES = 256 * 1024
 """So much is decoded at a time: a few seconds of PCM, a minute of what browsers record."""
 
@@ -52,6 +56,36 @@ async def write_pcm(
     return pcm.count
 
 
+def write_file_pcm(
+    source: Path, target: Path, *, longest_samples: int, stopped: Callable[[], bool] = lambda: False
+) -> tuple[int, str]:
+    """Decode a file into `target`: raw pcm_s16le, 16 kHz, mono. Returns its samples and its format's name.
+
+    Nothing is copied: FFmpeg may go back in the file, and memory stays bounded, however long it is. Blocks;
+    `stopped` says that nobody wants it any more, then what is there counts. Raises MediaError `not_audio`, or
+    `too_long` beyond `longest_samples`, DiskFull when there is no room, StorageError when the disk refuses.
+    """
+    try:
+        with source.open("rb") as reading, target.open("wb") as writing:
+            pcm = _Pcm(writing, target.parent, 0, 1)
+            reader = MediaReader.of_file(reading)
+            for heard in reader.samples():
+                if pcm.count + heard.size > longest_samples:
+                    raise MediaError(
+                        f"The recording is longer than {longest_samples / SAMPLE_RATE_HZ / 3600:g} hours.",
+                        "Send it in parts; the operator can allow more by jobs.max_hours.",
+                        code="too_long",
+                    )
+                pcm.write(heard)
+                if stopped():
+                    break
+    except OSError as error:
+        raise storage_error(error) from error
+    if not pcm.count:
+        raise MediaError("The recording is empty.", "Send one that holds sound.")
+    return pcm.count, reader.format
+
+
 class _Pcm:
     """The recording as far as it is written; what is missing has to have room."""
 
@@ -62,11 +96,14 @@ class _Pcm:
         self._expected_samples = expected_samples
         self.count = 0
         """Samples so far."""
+        self._checked = 0
 
     def write(self, heard: Samples) -> None:
         """Add what was decoded. Blocks. Raises DiskFull and OSError."""
-        missing_samples = max(heard.shape[-1], self._expected_samples - self.count)
-        check_room(self.folder, SAMPLE_BYTES * self.channels * missing_samples)
+        if self.count >= self._checked:
+            missing_samples = max(heard.shape[-1], self._expected_samples - self.count)
+            check_room(self.folder, SAMPLE_BYTES * self.channels * missing_samples)
+            self._checked = self.count + ROOM_SAMPLES
         self._writing.write(_to_bytes(heard))
         self.count += heard.shape[-1]
 

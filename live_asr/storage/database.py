@@ -95,6 +95,8 @@ class NewDelivery:
 
     url: str = field(repr=False)
     body: bytes = field(repr=False)
+    id: str | None = None
+    """The `webhook-id`, where several servers may come to tell of the same; None makes one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +175,12 @@ class Database:
         with tables.sentences(self._engine):
             self._held = tables.hold(self._engine)
 
+    def try_hold(self) -> bool:
+        """Hold the database as a server does; return False where another one does."""
+        with tables.sentences(self._engine):
+            self._held, is_held = tables.try_hold(self._engine)
+        return is_held
+
     def is_prepared(self) -> bool:
         """Tell whether a server has made the tables, without making anything."""
         with tables.sentences(self._engine):
@@ -204,22 +212,8 @@ class Database:
 
         Its title is that of `start`, if it has one.
         """
-        title = " ".join(_storable(start.get("title") or "").split()) or None
         with self._writing() as connection:
-            if connection.scalar(select(sessions.c.id).where(sessions.c.id == session_id)) is None:
-                connection.execute(
-                    sessions.insert().values(
-                        id=session_id,
-                        state=OPEN,
-                        created_at=created_at,
-                        revision=0,
-                        start=dict(start),
-                        speakers=[],
-                        names={},
-                    )
-                )
-                if title is not None:
-                    _put_text(connection, session_id, title=title, heading=folded(title))
+            open_row(connection, session_id, start, created_at)
 
     def set_state(self, session_id: str, state: str) -> None:
         """Keep the state of a session; one that is over, or unknown, stays as it is."""
@@ -248,37 +242,22 @@ class Database:
         can do it again.
         """
         with self._writing() as connection:
-            ended = connection.execute(
-                sessions.update()
-                .where(_is_unfinished(session_id))
-                .values(
-                    state=state,
-                    ended_at=ended_at,
-                    duration=duration,
-                    language=language,
-                    revision=revision,
-                    labels=labels,
-                    speakers=[dict(speaker) for speaker in speakers],
-                    error=None if error is None else dict(error),
-                )
+            finish_row(
+                connection,
+                session_id,
+                {
+                    "state": state,
+                    "ended_at": ended_at,
+                    "duration": duration,
+                    "language": language,
+                    "revision": revision,
+                    "labels": labels,
+                    "speakers": [dict(speaker) for speaker in speakers],
+                    "error": None if error is None else dict(error),
+                },
+                delivery,
+                text,
             )
-            if text is not None and ended.rowcount:
-                _put_text(connection, session_id, text=_storable(text), folded=folded(text))
-            if delivery is not None and ended.rowcount:
-                connection.execute(
-                    deliveries.insert().values(
-                        id=_new_delivery_id(),
-                        session_id=session_id,
-                        url=delivery.url,
-                        receiver=receiver_of(delivery.url),
-                        body=delivery.body,
-                        state=PENDING,
-                        attempts=0,
-                        tries=0,
-                        next_at=ended_at,
-                        created_at=ended_at,
-                    )
-                )
 
     def session(self, session_id: str) -> StoredSession | None:
         """Return what is kept of a session; None when there is none."""
@@ -534,6 +513,57 @@ class Database:
     def _deliveries(self, wanted: Select[Any]) -> list[Delivery]:
         with self._reading() as connection:
             return [_delivery(row) for row in connection.execute(wanted)]
+
+
+def open_row(connection: Connection, session_id: str, start: Mapping[str, Any], created_at: float) -> None:
+    """Keep that a session was opened; one that is there, of another server too, stays as it is."""
+    title = " ".join(_storable(start.get("title") or "").split()) or None
+    opened = tables.insert_new(
+        connection,
+        sessions,
+        {
+            "id": session_id,
+            "state": OPEN,
+            "created_at": created_at,
+            "revision": 0,
+            "start": dict(start),
+            "speakers": [],
+            "names": {},
+        },
+    )
+    if opened and title is not None:
+        _put_text(connection, session_id, title=title, heading=folded(title))
+
+
+def finish_row(
+    connection: Connection,
+    session_id: str,
+    end: Mapping[str, Any],
+    delivery: NewDelivery | None,
+    text: str | None,
+) -> bool:
+    """Keep how a session ended and that somebody is to be told; return False where it was over already."""
+    ended = connection.execute(sessions.update().where(_is_unfinished(session_id)).values(**end))
+    if not ended.rowcount:
+        return False
+    if text is not None:
+        _put_text(connection, session_id, text=_storable(text), folded=folded(text))
+    if delivery is not None:
+        connection.execute(
+            deliveries.insert().values(
+                id=delivery.id or _new_delivery_id(),
+                session_id=session_id,
+                url=delivery.url,
+                receiver=receiver_of(delivery.url),
+                body=delivery.body,
+                state=PENDING,
+                attempts=0,
+                tries=0,
+                next_at=end["ended_at"],
+                created_at=end["ended_at"],
+            )
+        )
+    return True
 
 
 def _titled() -> Select[Any]:

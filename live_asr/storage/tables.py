@@ -36,6 +36,7 @@ from sqlalchemy import (
     select,
     text,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, SQLAlchemyError
 
 from live_asr.errors import ConfigError, StorageError
@@ -112,6 +113,28 @@ deliveries = Table(
     Column("last_status", Integer),
     Column("last_error", Text),
     Index("deliveries_by_time", "state", "next_at"),
+)
+
+
+kept_results = Table(  # of jobs: what the same bytes came to with the same options
+    "kept_results",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("session_id", Text, nullable=False),  # erased with that one
+    Column("result", LargeBinary, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Index("kept_results_by_session", "session_id"),
+)
+
+jobs = Table(  # those that came over HTTP, until they are over; each is a session of the same id then
+    "jobs",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("job", JSON, nullable=False),  # as it was asked for
+    Column("upload", Text),  # name of the file that came with it
+    Column("attempts", Integer, nullable=False, default=0),  # runs that began
+    Column("created_at", Double, nullable=False),
+    Index("jobs_by_age", "created_at", "id"),
 )
 
 
@@ -213,6 +236,17 @@ def hold(engine: Engine) -> Connection | None:
     return connection
 
 
+def try_hold(engine: Engine) -> tuple[Connection | None, bool]:
+    """Do the same without waiting; return the connection, if there has to be one, and whether it is held."""
+    if engine.dialect.name == "sqlite":
+        return None, True
+    connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+    if connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": SERVING}):
+        return connection, True
+    connection.close()
+    return None, False
+
+
 def is_prepared(engine: Engine) -> bool:
     """Tell whether the tables are there. Makes nothing, not even SQLite's file."""
     name = engine.url.database
@@ -279,6 +313,13 @@ def position_of(engine: Engine, column: Column[str], part: str) -> Function[int]
     """Return at which character of a column a text begins, counted from 1; 0 where it is not in it."""
     find = func.instr if engine.dialect.name == "sqlite" else func.strpos
     return find(column, part)
+
+
+def insert_new(connection: Connection, table: Table, values: dict[str, Any]) -> bool:
+    """Add a row; return False where one with its key is there, which stays as it is."""
+    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    adding = insert(table).values(**values).on_conflict_do_nothing().returning(*table.primary_key)
+    return connection.execute(adding).first() is not None
 
 
 def empty_log(engine: Engine) -> None:

@@ -19,7 +19,8 @@ from live_asr.inference.weights import resolve
 from live_asr.server.app import build_state, create_app
 from live_asr.server.run import listen, load_of, server_of
 from live_asr.server.state import ServerState
-from live_asr.storage.database import Database, database_url
+from live_asr.storage.database import database_url
+from live_asr.storage.jobs import JobDatabase
 
 MODEL = "tiny.en"
 NOBODY = WeightsError("Nobody is told apart here: captions are what these tests are about.")
@@ -62,7 +63,7 @@ async def serving(
     """Serve until the block ends; then the server is told to stop, as by a signal."""
     settings = settings_of(data, **flags)
     recognizer, detector = (resolve(name, models_dir=models_dir) for name in (MODEL, "silero-vad"))
-    database = Database(database_url(settings.storage))
+    database = JobDatabase(database_url(settings.storage))
     database.prepare()
     ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     state = build_state(

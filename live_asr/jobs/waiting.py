@@ -1,0 +1,237 @@
+"""Jobs that came over HTTP: kept until they are done, one after the other, whatever ends "
+"the server between."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+from uuid import uuid4
+
+from live_asr.core.messages import Progress
+from live_asr.errors import LiveAsrError, StorageError, Unavailable
+from live_asr.jobs.doing import Asked, Doing, is_passing
+from live_asr.jobs.downloads import Fetched
+from live_asr.jobs.folder import looked_at
+from live_asr.jobs.messages import Job, read_job
+from live_asr.jobs.metrics import JobMetrics
+from live_asr.jobs.recognizing import Pass
+from live_asr.jobs.results import session_id_of
+from live_asr.storage.database import StoredSession
+from live_asr.storage.files import storage_error, sync_folder
+from live_asr.storage.jobs import JobDatabase, Waiting
+
+log = logging.getLogger(__name__)
+
+SCOPE = "http"
+MOST_RUNS = 3
+"""So often a job is begun before it fails for good."""
+RETRY_DELAY = 30.0
+"""Seconds until a job that failed is begun again, where nothing else waits."""
+UPLOADS = "uploads"
+UPLOAD_URL = "upload:"
+"""Stands where a job came with its recording."""
+COPIED_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """A job as it is now."""
+
+    id: str
+    state: str
+    """`queued`, `running`, `done` or `failed`."""
+    told: Mapping[str, Any]
+    """`jobId` and `presentationId`."""
+    progress: Progress | None = None
+    error: Mapping[str, str] | None = None
+
+
+class WaitingJobs:
+    """Takes jobs and does them in their order, beside live sessions and after their full passes.
+
+    `folder` is where recordings that came with their jobs lie.
+    """
+
+    def __init__(
+        self, database: JobDatabase, doing: Doing, full_pass: Pass, folder: Path, metrics: JobMetrics
+    ) -> None:
+        self._database = database
+        self._doing = doing
+        self._full_pass = full_pass
+        self._folder = folder
+        self._metrics = metrics
+        self._wanted = asyncio.Event()
+        self._working: asyncio.Task[None] | None = None
+        self._running: str | None = None
+        self._progress: Progress | None = None
+        self._later: dict[str, float] = {}
+        """Jobs that failed, and when they are begun again, by the monotonic clock."""
+
+    def start(self) -> None:
+        """Go on with what an earlier run has left, and begin what comes."""
+        self._working = asyncio.create_task(self._work_forever(), name="jobs")
+
+    async def close(self) -> None:
+        """Leave what is not done to the next run. Idempotent."""
+        if self._working is not None:
+            self._working.cancel()
+            await asyncio.gather(self._working, return_exceptions=True)
+            self._working = None
+
+    async def submit(self, value: Mapping[str, Any], recording: tuple[str, IO[bytes]] | None) -> JobStatus:
+        """Take a job, with its recording and what that is called if it came with it; return what is known of
+        it.
+
+        The same `jobId` is the same job, unless it has failed. Raises NotAJob, StorageError, and Unavailable
+        where too many wait.
+        """
+        given = dict(value)
+        if recording is not None:
+            given["audioUrl"] = f"{UPLOAD_URL}{recording[0]}"
+        name = given.setdefault("jobId", uuid4().hex)
+        read_job(given)
+        job_id = session_id_of(SCOPE, name)
+        known = await self.status(job_id)
+        if known is not None and known.state == "failed":
+            job_id, known = session_id_of(SCOPE, name, uuid4().hex), None
+        if known is not None:
+            return known
+        upload = None
+        if recording is not None:
+            upload = job_id
+            await asyncio.to_thread(_keep, recording[1], self._folder / UPLOADS / upload)
+        kept = await self._database.call(
+            self._database.add_job, job_id, given, upload=upload, created_at=time.time()
+        )
+        if not kept and await self._database.call(self._database.waiting_job, job_id) is None:
+            if upload is not None:
+                (self._folder / UPLOADS / upload).unlink(missing_ok=True)
+            raise Unavailable("too_many_jobs", "Too many jobs wait.", "Come back later.", retry_after=60.0)
+        self._wanted.set()
+        return JobStatus(job_id, "queued", read_job(given).told)
+
+    async def status(self, job_id: str) -> JobStatus | None:
+        """Return what is known of a job; None where there is none. Raises StorageError."""
+        waiting = await self._database.call(self._database.waiting_job, job_id)
+        if waiting is not None:
+            told = read_job(waiting.job).told
+            if job_id == self._running:
+                return JobStatus(job_id, "running", told, self._progress)
+            return JobStatus(job_id, "queued", told)
+        stored = await self._database.call(self._database.session, job_id)
+        return None if stored is None else _ended(stored)
+
+    async def find(self, name: str) -> JobStatus | None:
+        """Return what is known of a job by its id, or by the `jobId` that it was given."""
+        return await self.status(name) or await self.status(session_id_of(SCOPE, name))
+
+    # The work -----------------------------------------------------------------------------------------
+
+    async def _work_forever(self) -> None:
+        while True:
+            self._wanted.clear()
+            try:
+                waiting = await self._database.call(self._database.waiting_jobs)
+                now = time.monotonic()
+                ready = [one for one in waiting if self._later.get(one.id, 0.0) <= now]
+                if ready:
+                    await self._run(ready[0])
+                    continue
+            except StorageError as error:
+                log.error("jobs wait for the disk or the database: %s", error)
+            except Exception:  # nobody awaits this task, and the next job may fare better
+                log.exception("a job met a fault of the server")
+            try:
+                async with asyncio.timeout(RETRY_DELAY):
+                    await self._wanted.wait()
+            except TimeoutError:
+                continue
+
+    async def _run(self, waiting: Waiting) -> None:
+        self._running, self._progress = waiting.id, None
+        self._metrics.running.inc()
+        began = time.monotonic()
+        # Counted at once: what takes the server down is not begun without end.
+        await self._database.call(self._database.begin_job, waiting.id, by=1)
+        job = read_job(waiting.job)
+        asked = Asked(job, waiting.id, waiting.created_at)
+        try:
+            if waiting.attempts >= MOST_RUNS:
+                raise LiveAsrError("The server ended while it was done, again and again.", code="interrupted")
+            with tempfile.TemporaryDirectory(dir=_made(self._folder), prefix=".job-") as name:
+                folder = Path(name)
+                recording = await self._recording(waiting, job, folder)
+                done = await self._doing.do(
+                    asked, recording, self._full_pass, self._tell, folder=folder, began=began
+                )
+            self._metrics.done(done.audio_seconds, done.work_seconds, is_new=done.is_new)
+        except asyncio.CancelledError:
+            await asyncio.shield(self._database.call(self._database.begin_job, waiting.id, by=-1))
+            raise
+        except LiveAsrError as error:
+            if is_passing(error) and waiting.attempts + 1 < MOST_RUNS:
+                log.warning("job %s is tried again: %s", job.job_id, error)
+                self._metrics.retried(error.code)
+                self._later[waiting.id] = time.monotonic() + RETRY_DELAY
+                return
+            log.error("job %s failed: %s", job.job_id, error)
+            self._metrics.failed(error.code)
+            await self._doing.fail(asked, error, began=began)
+        finally:
+            self._running, self._progress = None, None
+            self._metrics.running.dec()
+        self._later.pop(waiting.id, None)
+        if waiting.upload is not None:
+            await asyncio.to_thread((self._folder / UPLOADS / waiting.upload).unlink, missing_ok=True)
+
+    async def _recording(self, waiting: Waiting, job: Job, folder: Path) -> Fetched:
+        if waiting.upload is None:
+            return await self._doing.bring(job, folder)
+        try:
+            found = await asyncio.to_thread(looked_at, self._folder / UPLOADS / waiting.upload)
+        except OSError as error:
+            raise LiveAsrError(f"The upload is gone: {error.strerror or error}.", code="not_found") from error
+        return Fetched(found.path, job.audio_url.removeprefix(UPLOAD_URL), found.size_bytes, found.digest)
+
+    def _tell(self, stage: str, fraction: float) -> None:
+        self._progress = Progress(stage, round(min(max(fraction, 0.0), 1.0), 3))
+        self._metrics.progress(0, fraction)
+
+
+def _ended(stored: StoredSession) -> JobStatus:
+    told = {
+        name: value
+        for name, value in dict(stored.start.get("metadata") or {}).items()
+        if name in ("jobId", "presentationId")
+    }
+    return JobStatus(stored.id, stored.state, told, error=stored.error)
+
+
+def _keep(upload: IO[bytes], target: Path) -> None:
+    """Put an upload where the next run of the server finds it: all of it, or nothing. Raises StorageError."""
+    unfinished = target.with_name(f".{target.name}.{uuid4().hex}")
+    try:
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with unfinished.open("wb") as file:
+            upload.seek(0)
+            shutil.copyfileobj(upload, file, COPIED_BYTES)
+        unfinished.replace(target)
+        sync_folder(target.parent)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise storage_error(error) from error
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(error) from error
+    return folder

@@ -1,0 +1,139 @@
+"""The command `live-asr worker`: one worker, from settings and weights to the last job, until a signal."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import logging.config
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from prometheus_client import start_http_server
+
+from live_asr.config import Settings
+from live_asr.delivery.post import GuardedNetwork
+from live_asr.delivery.signature import webhook_secret
+from live_asr.delivery.webhook import WebhookSender
+from live_asr.errors import ConfigError
+from live_asr.inference.bringing import Brought, full_pass_load, models_of
+from live_asr.inference.device import cpu_count, why_not_gpu
+from live_asr.inference.full_pass import FullPass
+from live_asr.jobs.delivering import Delivering
+from live_asr.jobs.doing import Doing
+from live_asr.jobs.downloads import Bounds, Downloader, resolve
+from live_asr.jobs.metrics import JobMetrics, emf_stream
+from live_asr.jobs.queue import Queue, clients
+from live_asr.jobs.worker import Worker
+from live_asr.server.logs import log_config
+from live_asr.sessions.finalizer import reachable_links_of
+from live_asr.storage.database import database_url
+from live_asr.storage.files import prepare
+from live_asr.storage.holding import own_folder
+from live_asr.storage.jobs import JobDatabase
+
+log = logging.getLogger(__name__)
+
+FOLDER = "jobs"
+"""Below the data folder: a folder for each worker, with what it works on."""
+SESSIONS = "sessions"
+
+
+def check(settings: Settings) -> None:
+    """Refuse settings without which a worker has nothing to do. Raises ConfigError."""
+    if settings.jobs.queue_url is None:
+        raise ConfigError(
+            "The worker does not know its queue.",
+            "Set jobs.queue_url, LIVE_ASR_JOBS__QUEUE_URL or AWS_SQS_ASR_QUEUE_URL.",
+        )
+
+
+def run(settings: Settings, brought: Brought) -> None:
+    """Work until SIGINT or SIGTERM.
+
+    Raises ConfigError where boto3 is missing or wrongly set up, QueueError where the queue cannot be looked
+    at, StorageError where the data folder cannot be written or the database cannot be reached.
+    """
+    logging.config.dictConfig(log_config(settings.server.log_level, settings.server.log_format))
+    for lack in filter(None, [*brought.lacks(), why_not_gpu(settings.inference.device)]):
+        log.warning("%s", lack)
+    prepare(settings.storage.data / SESSIONS)
+    asyncio.run(_work(settings, brought))
+
+
+async def _work(settings: Settings, brought: Brought) -> None:
+    jobs = settings.jobs
+    sqs, s3 = await asyncio.to_thread(clients, jobs)
+    queue = Queue(sqs, jobs)
+    await queue.look()
+    database = JobDatabase(database_url(settings.storage))
+    await asyncio.to_thread(database.prepare)
+    metrics = JobMetrics(emf=emf_stream(jobs.emf), queue=queue.url.rpartition("/")[2])
+    load = full_pass_load(settings, brought, cores=max(1, cpu_count() // jobs.lanes))
+    passes = [FullPass(load) for _ in range(jobs.lanes)]
+    sender = WebhookSender(
+        database,
+        settings.webhook,
+        webhook_secret(settings.webhook, settings.storage.data),
+        links=lambda session_id: reachable_links_of(settings.server, session_id),
+        trusts_own=True,
+    )
+    delivering = Delivering(sender, database, settings.storage.data)
+    threads = ThreadPoolExecutor(2 * jobs.lanes, "s3")
+    downloader = Downloader(
+        Bounds(jobs.max_bytes, jobs.download_timeout),
+        network=GuardedNetwork(resolve, allow_private=jobs.allow_private),
+        s3=s3,
+        threads=threads,
+    )
+    doing = Doing(
+        settings,
+        database,
+        downloader,
+        settings.storage.data / SESSIONS,
+        models=models_of(load),
+        wake=sender.wake,
+        s3=s3,
+        threads=threads,
+    )
+    if settings.webhook.url is None:
+        log.warning("webhook.url is not set: only jobs that name a webhookUrl are told of")
+    with own_folder(settings.storage.data / FOLDER) as folder:
+        worker = Worker(
+            jobs, queue, doing, passes, folder, metrics, drain_timeout=settings.server.drain_timeout
+        )
+        if jobs.metrics_port is not None:
+            server, _ = start_http_server(jobs.metrics_port, settings.server.host, metrics.registry)
+            log.info("metrics are served on port %d", server.server_port)
+        with _signals(worker):
+            await delivering.start()
+            log.info(
+                "taking jobs from %s: %d at once, %s on %s",
+                queue.url,
+                jobs.lanes,
+                models_of(load),
+                load.device,
+            )
+            try:
+                await worker.run()
+            finally:
+                for one in passes:
+                    await one.close()
+                await delivering.close()
+                queue.close()
+                threads.shutdown(wait=False, cancel_futures=True)
+                await asyncio.to_thread(database.close)
+    log.info("stopped")
+
+
+@contextlib.contextmanager
+def _signals(worker: Worker) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, worker.stop)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)

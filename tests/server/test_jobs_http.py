@@ -1,0 +1,191 @@
+"""Jobs over HTTP: by a URL or as an upload, kept through restarts, one effect for one `jobId`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import httpx
+import pytest
+from scripted_pass import ScriptedPass, found
+from serving import Served, serving
+from talking import wav
+
+from live_asr.errors import EngineError
+from tests.jobs.conftest import SECRET
+from tests.jobs.inbox import inbox
+from tests.started import StartServer
+
+PATIENCE = 300.0
+FILE = ("talk.wav", wav(bytes(64_000)), "audio/wav")
+
+
+async def settled(served: Served, job: str, states: tuple[str, ...] = ("done", "failed")) -> dict[str, Any]:
+    """Wait until a job is in one of these states; return what is known of it."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            known: dict[str, Any] = (await served.http.get(f"/v1/jobs/{job}")).json()
+            if known["state"] in states:
+                return known
+            await asyncio.sleep(0.02)  # between two looks at the server
+
+
+async def test_an_upload_is_done_by_the_full_pass_and_becomes_a_session(
+    tmp_path: Path, models_dir: Path
+) -> None:
+    full_pass = ScriptedPass(found("won too three"), progress=(("recognition", 0.5),))
+    full_pass.may_end.clear()
+    with inbox(SECRET) as platform:
+        settings = {"webhook__secret": SECRET, "webhook__allow_private": True}
+        async with serving(tmp_path, models_dir, full_pass, **settings) as served:
+            form = {"jobId": "j-1", "minSpeakers": "2", "vocabulary": "won, too", "webhookUrl": platform.url}
+            posted = await served.http.post("/v1/jobs", files={"file": FILE}, data=form)
+            assert posted.status_code == 202, posted.text
+            job = posted.json()
+            assert (job["jobId"], job["state"], job["links"]) == ("j-1", "queued", {})
+            await full_pass.began.wait()
+            running = await settled(served, job["job"], ("running",))
+            assert running["progress"] == {"stage": "recognition", "fraction": 0.5}
+            full_pass.may_end.set()
+            done = await settled(served, "j-1")
+            assert done["job"] == job["job"]
+
+            text = (await served.http.get(done["links"]["txt"])).text
+            assert "won too" in text and "three" in text
+            session = (await served.http.get(f"/v1/sessions/{job['job']}")).json()
+            assert (session["state"], session["title"]) == ("done", "talk.wav")
+            asked = full_pass.jobs[0]
+            assert (asked.min_speakers, asked.vocabulary, asked.live) == (2, ("won", "too"), ())
+            assert full_pass.heard[0].size == 32_000
+            await asyncio.to_thread(platform.arrived.wait, PATIENCE)
+            (told,) = platform.told
+            assert told.body["jobId"] == "j-1"
+            assert told.body["sessionId"] == job["job"]
+            assert told.body["metadata"]["audioFormat"] == "wav"
+
+            again = await served.http.post("/v1/jobs", files={"file": FILE}, data=form)
+            assert (again.status_code, again.json()["state"]) == (200, "done")
+            assert len(full_pass.jobs) == 1
+    assert list((tmp_path / "jobs" / "uploads").iterdir()) == []
+
+
+async def test_a_job_by_its_url_and_one_that_fails(tmp_path: Path, models_dir: Path) -> None:
+    class Gives(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(FILE[1])))
+            self.end_headers()
+            self.wfile.write(FILE[1])
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    host = ThreadingHTTPServer(("127.0.0.1", 0), Gives)
+    Thread(target=host.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{host.server_address[1]}/talk.wav"
+    try:
+        async with serving(
+            tmp_path, models_dir, ScriptedPass(found("hello")), jobs__allow_private=True
+        ) as served:
+            posted = await served.http.post("/v1/jobs", json={"audioUrl": url, "more": {"a": [1]}})
+            assert posted.status_code == 202
+            assert (await settled(served, posted.json()["job"]))["state"] == "done"
+        async with serving(tmp_path, models_dir, ScriptedPass(found("hello"))) as served:
+            for refused, code in (
+                (url.replace("http", "https"), "forbidden_target"),
+                ("s3://b/k", "forbidden_target"),
+            ):
+                posted = await served.http.post("/v1/jobs", json={"jobId": 5, "audioUrl": refused})
+                failed = await settled(served, posted.json()["job"])
+                assert (failed["state"], failed["error"]["code"]) == ("failed", code)
+                assert posted.status_code == 202, "one that failed may be asked for again"
+    finally:
+        host.shutdown()
+        host.server_close()
+
+
+async def test_a_job_that_was_not_done_is_done_by_the_next_run_of_the_server(
+    tmp_path: Path, models_dir: Path
+) -> None:
+    hangs = ScriptedPass(found("first"))
+    hangs.may_end.clear()
+    async with serving(tmp_path, models_dir, hangs) as served:
+        job = (await served.http.post("/v1/jobs", files={"file": FILE})).json()["job"]
+        await hangs.began.wait()
+    assert hangs.cancelled == 1
+    async with serving(tmp_path, models_dir, ScriptedPass(found("second"))) as served:
+        done = await settled(served, job)
+        assert (await served.http.get(done["links"]["txt"])).text.endswith("second\n")
+
+
+async def test_a_job_whose_models_fail_is_told_why(
+    tmp_path: Path, models_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("live_asr.jobs.waiting.RETRY_DELAY", 0.0)
+    async with serving(tmp_path, models_dir, ScriptedPass(EngineError("It broke."))) as served:
+        job = (await served.http.post("/v1/jobs", files={"file": FILE})).json()["job"]
+        failed = await settled(served, job)
+        assert (failed["state"], failed["error"]["code"]) == ("failed", "engine")
+        assert len(served.full_pass.jobs) == 6, "three runs, each tried twice"
+
+
+@pytest.mark.parametrize(
+    ("request_of", "code"),
+    [
+        (lambda http: http.post("/v1/jobs", content=b"rubbish"), "not_json"),
+        (lambda http: http.post("/v1/jobs", json=[1]), "not_a_job"),
+        (lambda http: http.post("/v1/jobs", json={"jobId": 1}), "not_a_job"),
+        (lambda http: http.post("/v1/jobs", json={"audioUrl": 7}), "bad_job"),
+        (lambda http: http.post("/v1/jobs", content=b"[" * 2_000_000), "too_large"),
+        (lambda http: http.post("/v1/jobs", data={"jobId": "1"}, files={"other": FILE}), "no_file"),
+        (
+            lambda http: http.post("/v1/jobs", data={"minSpeakers": "-1"}, files={"file": FILE}),
+            "bad_job",
+        ),
+    ],
+)
+async def test_what_asks_for_nothing_is_refused_with_a_code(
+    tmp_path: Path, models_dir: Path, request_of: Callable[[httpx.AsyncClient], Any], code: str
+) -> None:
+    async with serving(tmp_path, models_dir, ScriptedPass(found("hello"))) as served:
+        answer = await request_of(served.http)
+        assert (answer.status_code, answer.json()["code"]) == (400, code)
+        assert (await served.http.get("/v1/jobs/none")).status_code == 404
+
+
+async def test_jobs_are_for_those_who_have_the_token(tmp_path: Path, models_dir: Path) -> None:
+    async with serving(tmp_path, models_dir, ScriptedPass(found("hello")), server__token="s3cret") as served:
+        for answer in (
+            await served.http.post("/v1/jobs", files={"file": FILE}),
+            await served.http.post("/v1/jobs", json={"audioUrl": "https://example.com/a.mp3"}),
+            await served.http.get("/v1/jobs/1"),
+        ):
+            assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
+        allowed = {"Authorization": "Bearer s3cret"}
+        posted = await served.http.post("/v1/jobs", files={"file": FILE}, headers=allowed)
+        assert posted.status_code == 202
+
+
+def test_a_real_server_writes_a_real_recording_down(start_server: StartServer, sample_wav: Path) -> None:
+    with inbox(SECRET) as platform:
+        server = start_server(LIVE_ASR_WEBHOOK__SECRET=SECRET, LIVE_ASR_WEBHOOK__ALLOW_PRIVATE="true")
+        with sample_wav.open("rb") as file:
+            posted = httpx.post(
+                f"{server.url}/v1/jobs",
+                files={"file": ("call.wav", file)},
+                data={"job": json.dumps({"jobId": 123, "presentationId": 456, "webhookUrl": platform.url})},
+            )
+        assert posted.status_code == 202, posted.text
+        assert platform.arrived.wait(PATIENCE), server.log.read_text()
+        body = platform.told[0].body
+        assert (body["jobId"], body["presentationId"], body["status"]) == (123, 456, "success")
+        assert "Sheila" in body["transcript"] and len(body["diarization"]) == 2
+        known = httpx.get(f"{server.url}/v1/jobs/123").json()
+        assert (known["state"], known["jobId"]) == ("done", 123)
+        assert "Sheila" in httpx.get(server.url + known["links"]["vtt"]).text
+        assert server.metric("live_asr_jobs_done_total") == 1
