@@ -34,7 +34,7 @@ from live_asr.core.messages import (
 )
 from live_asr.errors import ClientError, LiveAsrError
 from live_asr.server.access import bearer_token, check_origin, is_token
-from live_asr.server.sockets import GONE, SEND_PATIENCE, close, receive, send
+from live_asr.server.sockets import GONE, SEND_PATIENCE, close, receive, send, turn_away
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.outbox import Outbox
 from live_asr.sessions.registry import SessionRegistry
@@ -70,6 +70,13 @@ class Stream:
         """Serve the connection. Never raises: a broken peer is nobody else's trouble."""
         offered = self._socket.scope.get("subprotocols", [])
         try:
+            check_origin(self._socket, self._settings.server)
+            self._check_token()
+        except ClientError as error:
+            self._metrics.refused.labels(error.code).inc()
+            await turn_away(self._socket, error, SUBPROTOCOL)
+            return
+        try:
             await self._socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
             opened = await self._open()
         except LiveAsrError as error:
@@ -84,8 +91,6 @@ class Stream:
 
     async def _open(self) -> OpenSession:
         """Wait for `start`, and open the session or take it up again."""
-        check_origin(self._socket, self._settings.server)
-        self._check_token()
         patience = self._settings.server.start_timeout
         try:
             async with asyncio.timeout(patience):

@@ -12,6 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from talking import Message, call, eventually
 from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from tests.started import Server, StartServer
 
@@ -250,11 +251,21 @@ async def test_a_server_with_a_token_and_one_place(start_server: StartServer, sa
             (error,) = caller.heard
             return error
 
-    nothing = await refusal()
+    async def denial(**options: object) -> Message:
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(server.stream, proxy=None, **options)
+        assert refused.value.response.status_code == 401
+        assert refused.value.response.headers["www-authenticate"] == "Bearer"
+        return json.loads(refused.value.response.body)
+
+    nothing = await denial()
     assert (nothing["code"], nothing["message"]) == ("unauthorized", "This server requires a token.")
     for wrong in ("Bearer S3cret", "Bearer ", "Basic s3cret", "s3cret", "Bearer s3cret2", "Bearer é"):
-        assert (await refusal(additional_headers={"Authorization": wrong}))["code"] == "unauthorized"
-    assert (await refusal(subprotocols=["live-asr.v1", "bearer.wrong"]))["code"] == "unauthorized"
+        assert (await denial(additional_headers={"Authorization": wrong}))["code"] == "unauthorized"
+    assert (await denial(subprotocols=["live-asr.v1", "bearer.wrong"]))["code"] == "unauthorized"
+    # A browser, which is shown no status, is let in just so far that it can be told.
+    page = {"subprotocols": ["live-asr.v1", "bearer.wrong"], "origin": server.url}
+    assert (await refusal(**page))["code"] == "unauthorized"
     elsewhere = {**right, "Origin": "https://evil.example"}
     assert (await refusal(additional_headers=elsewhere))["code"] == "origin_not_allowed"
 
