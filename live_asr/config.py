@@ -76,6 +76,12 @@ class ServerSettings(Section):
         description="Origins whose pages may connect besides the server's own, e.g. https://example.org; "
         "separated by commas in the environment. * allows any.",
     )
+    allowed_hosts: Items = Field(
+        default=(),
+        description="Names by which this server may be asked for, besides its own and addresses in numbers, "
+        "where it has no token, e.g. captions.example.org; separated by commas in the environment. Any other "
+        "may be a page's that has its name lead here. * allows any.",
+    )
     root_path: RootPath = Field(
         default="",
         description="Path under which a reverse proxy serves this server, e.g. /captions, whether the proxy "

@@ -27,6 +27,7 @@ from live_asr.inference.engine import Engine
 from live_asr.server import audio, changing, events, rest
 from live_asr.server.dialects import aymurai, deepgram, openai_rest, realtime, whisperlivekit
 from live_asr.server.dialects.wyoming import serving_wyoming
+from live_asr.server.hosts import OwnHosts
 from live_asr.server.keys import ClientSecrets
 from live_asr.server.looptime import watch_loop
 from live_asr.server.proxies import TrustedProxies, route_of
@@ -235,6 +236,7 @@ def create_app(
     app.mount("/web", GZipMiddleware(StaticFiles(directory=web)), name="web")
     app.add_middleware(GuardHeaders)
     server = state.settings.server
+    app.add_middleware(OwnHosts, settings=server)
     app.add_middleware(TrustedProxies, trusted=server.trusted_proxies, root_path=server.root_path)
     return app
 

@@ -20,6 +20,8 @@ from live_asr.config_values import ANY_PROXY, PREFIX
 
 UNTRUSTED = "live_asr.untrusted_proxy"
 """Key of a scope: the address of a peer that speaks like a proxy and is not trusted."""
+BEFORE_PROXIES = "live_asr.host_before_proxies"
+"""Key of a scope: the header `Host` that a trusted proxy has replaced by what it told."""
 FORWARDED = ("x-forwarded-prefix", "x-forwarded-host", "x-forwarded-proto")
 HOST = re.compile(r"[A-Za-z0-9._~:\[\]-]{1,255}")
 
@@ -101,6 +103,7 @@ def _take_host(scope: Scope, headers: Headers) -> None:
     told = headers.get("x-forwarded-host", "").split(",")[0].strip()
     if HOST.fullmatch(told):
         others = [(name, value) for name, value in scope["headers"] if name != b"host"]
+        scope[BEFORE_PROXIES] = headers.get("host")
         scope["headers"] = [(b"host", told.encode()), *others]
 
 

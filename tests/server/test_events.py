@@ -189,7 +189,7 @@ async def test_a_viewer_who_reads_nothing_is_let_go_and_holds_nobody_up(
         with socket.socket() as stuck:
             stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             await asyncio.to_thread(stuck.connect, (address.hostname, address.port))
-            stuck.sendall(f"GET /v1/sessions/{session}/events HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            stuck.sendall(f"GET /v1/sessions/{session}/events HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             viewers = served.state.registry.audience_of(session)
             assert viewers is not None
             await eventually(lambda: len(viewers) == 1)
