@@ -112,9 +112,16 @@ def serve(
     config: ConfigFlag = None,
     workers: Annotated[int | None, typer.Option(help="Windows decoded at the same time.")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Ask nobody for a token, whoever can reach the address.")
+    ] = False,
 ) -> None:
     """Serve the page and the WebSocket, and print the address."""
-    flags = {"inference.workers": workers, "server.log_level": log_level}
+    flags = {
+        "inference.workers": workers,
+        "server.log_level": log_level,
+        "server.insecure": insecure or None,
+    }
     settings = _load(config, flags, host=host, port=port, data=data, model=model, device=device).settings
     from live_asr.server.run import run
 

@@ -30,6 +30,7 @@ from live_asr.config_values import (
     OptionalPort,
     OptionalSecret,
     OptionalText,
+    OptionalToken,
     OptionalUrl,
     Proxies,
     RootPath,
@@ -67,9 +68,16 @@ class ServerSettings(Section):
         description="TCP port for Wyoming, by which Home Assistant asks for transcripts; 0 takes a free one. "
         "It has no token and no encryption: for networks that are trusted. Unset: it is not served.",
     )
-    token: OptionalSecret = Field(
+    token: OptionalToken = Field(
         default=None,
-        description="Secret that clients must present as a bearer token. Unset: nobody is asked.",
+        description="Secret that clients must present as a bearer token: at least 8 letters, digits, - and _; "
+        "not base64's = and /, which browsers cannot send. Unset: nobody is asked on an address of this machine "
+        "alone; on any other a token is made at the first start, kept in the data folder and printed.",
+    )
+    insecure: bool = Field(
+        default=False,
+        description="Ask nobody for a token on an address that others reach, too: whoever reaches it may "
+        "caption, read and erase.",
     )
     allowed_origins: Items = Field(
         default=(),

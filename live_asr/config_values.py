@@ -16,6 +16,9 @@ from live_asr.errors import ClientError
 
 ANY_PROXY = "*"
 """Stands for any peer in a list of proxies."""
+SHORTEST_TOKEN = 8
+TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+"""What the name of a WebSocket's subprotocol may hold, by which browsers send a token."""
 PREFIX = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~@%+-]+)+")
 """A path before the server's own, as a URL has it, without a slash at its end."""
 
@@ -64,6 +67,20 @@ def _web_url(value: str | None) -> str | None:
         raise ValueError("it should be an absolute http or https URL of at most 2048 characters") from None
 
 
+def _token(value: SecretStr | None) -> SecretStr | None:
+    if value is None:
+        return None
+    token = value.get_secret_value()
+    if len(token) < SHORTEST_TOKEN:
+        raise ValueError(f"it should have at least {SHORTEST_TOKEN} characters")
+    if not TOKEN.fullmatch(token):
+        raise ValueError(
+            "it should be of letters, digits and !#$%&'*+-.^_`|~ alone, since browsers send it as the name of "
+            "a subprotocol; base64 has a variety for URLs, without = and /"
+        )
+    return value
+
+
 def _language(value: str | None) -> str | None:
     if value is None or as_spelt(value) == AUTO:
         return None
@@ -84,6 +101,7 @@ OptionalPort = Annotated[int | None, Field(ge=0, le=65535), BeforeValidator(_non
 OptionalText = Annotated[str | None, BeforeValidator(_none_if_empty)]
 OptionalLanguage = Annotated[str | None, AfterValidator(_language), BeforeValidator(_none_if_empty)]
 OptionalUrl = Annotated[str | None, AfterValidator(_web_url), BeforeValidator(_none_if_empty)]
+OptionalToken = Annotated[SecretStr | None, AfterValidator(_token), BeforeValidator(_none_if_empty)]
 OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_none_if_empty)]
 
 

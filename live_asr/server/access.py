@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import hmac
 import logging
+import secrets
+from ipaddress import ip_address
+from pathlib import Path
 
 from starlette.requests import HTTPConnection
 
 from live_asr.config import ServerSettings
-from live_asr.errors import ClientError
+from live_asr.errors import ClientError, StorageError
 from live_asr.server.origins import is_listed, is_same_host
 from live_asr.server.proxies import UNTRUSTED
+from live_asr.storage.secrets import kept_secret
 
 log = logging.getLogger(__name__)
 
 BEARER_PROTOCOL = "bearer."
+TOKEN_FILE = "server.token"
+TOKEN_BYTES = 24
 
 
 def check_origin(connection: HTTPConnection, settings: ServerSettings) -> None:
@@ -45,6 +51,31 @@ def _how_to_allow(connection: HTTPConnection, origin: str) -> str:
     # Its address is for the operator, not for whoever connects.
     log.warning("%s sends X-Forwarded headers and is not in server.trusted_proxies", peer)
     return f"A reverse proxy of this server must be named in server.trusted_proxies. {allowed}"
+
+
+def is_reached_by_others(host: str) -> bool:
+    """Tell whether other machines reach an address to listen on."""
+    if host == "localhost":
+        return False
+    try:
+        return not ip_address(host).is_loopback
+    except ValueError:
+        return True
+
+
+def made_token(data: Path) -> str:
+    """Return the token that this server has made for itself, now or at an earlier start.
+
+    Raises StorageError where it cannot be kept.
+    """
+    path = data / TOKEN_FILE
+    try:
+        return kept_secret(path, lambda: secrets.token_urlsafe(TOKEN_BYTES))
+    except OSError as error:
+        raise StorageError(
+            f"A token cannot be kept in {path}: {error.strerror or error}.",
+            "Use --data to name a folder that this user can write to, or set server.token.",
+        ) from error
 
 
 def is_token(given: str | None, settings: ServerSettings) -> bool:

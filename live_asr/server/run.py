@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import uvicorn
 from fastapi import FastAPI
+from pydantic import SecretStr
 
 from live_asr.config import Settings
 from live_asr.errors import ConfigError, LiveAsrError, WeightsError
@@ -21,6 +22,7 @@ from live_asr.inference.channel import Load, Loaded
 from live_asr.inference.device import AUTO, cpu_count, pick_compute_type, pick_device, why_not_gpu
 from live_asr.inference.full_pass import FullPass, FullPassLoad
 from live_asr.memory import return_freed_memory
+from live_asr.server.access import is_reached_by_others, made_token
 from live_asr.server.app import build_state, create_app, sessions_folder
 from live_asr.server.http import PatientHttp
 from live_asr.server.logs import log_config
@@ -50,7 +52,8 @@ def run(settings: Settings, brought: Brought) -> None:
         _serve(settings, brought)
 
 
-def _serve(settings: Settings, brought: Brought) -> None:
+def _serve(given: Settings, brought: Brought) -> None:
+    settings = with_token(given)
     logging.config.dictConfig(log_config(settings.server.log_level, settings.server.log_format))
     prepare(sessions_folder(settings))
     database = Database(database_url(settings.storage))
@@ -72,6 +75,9 @@ def _serve(settings: Settings, brought: Brought) -> None:
         gc.collect()
         gc.freeze()
         print(banner(settings, brought, loaded, address=address, workers=load.workers), flush=True)
+        token = settings.server.token
+        if token is not None and given.server.token is None:
+            print(f"  open it at       {address}/#token={token.get_secret_value()}", flush=True)
 
     def on_failed(error: LiveAsrError) -> None:
         if not server.should_exit:  # else it is because the server ends that they could not be loaded
@@ -94,6 +100,18 @@ def _serve(settings: Settings, brought: Brought) -> None:
         server.run(sockets=[listener])
     if failures:
         raise failures[0]
+
+
+def with_token(settings: Settings) -> Settings:
+    """Return the settings, with a token where others reach the address and none is set.
+
+    Raises StorageError where it cannot be kept.
+    """
+    server = settings.server
+    if server.token is not None or server.insecure or not is_reached_by_others(server.host):
+        return settings
+    token = SecretStr(made_token(settings.storage.data))
+    return settings.model_copy(update={"server": server.model_copy(update={"token": token})})
 
 
 def server_of(settings: Settings, app: FastAPI, told: list[int]) -> _Server:

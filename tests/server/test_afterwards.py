@@ -76,7 +76,7 @@ CHANGES = [
 ]
 
 
-@pytest.mark.parametrize("token", [None, "s3cret"])
+@pytest.mark.parametrize("token", [None, "s3cret-word"])
 async def test_who_has_the_audiences_link_changes_nothing(
     tmp_path: Path, models_dir: Path, sample_pcm: bytes, token: str | None
 ) -> None:

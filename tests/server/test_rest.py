@@ -239,11 +239,11 @@ def test_nothing_can_be_changed_over_http(client: httpx.Client, method: str) -> 
 
 async def test_a_server_with_a_token_and_one_place(start_server: StartServer, sample_pcm: bytes) -> None:
     server = start_server(
-        LIVE_ASR_SERVER__TOKEN="s3cret",
+        LIVE_ASR_SERVER__TOKEN="s3cret-word",
         LIVE_ASR_SERVER__MAX_SESSIONS="1",
         LIVE_ASR_SERVER__ALLOWED_ORIGINS="https://talks.example",
     )
-    right = {"Authorization": "Bearer s3cret"}
+    right = {"Authorization": "Bearer s3cret-word"}
 
     async def refusal(**options: object) -> Message:
         async with call(server.stream, **options) as caller:
@@ -260,7 +260,14 @@ async def test_a_server_with_a_token_and_one_place(start_server: StartServer, sa
 
     nothing = await denial()
     assert (nothing["code"], nothing["message"]) == ("unauthorized", "This server requires a token.")
-    for wrong in ("Bearer S3cret", "Bearer ", "Basic s3cret", "s3cret", "Bearer s3cret2", "Bearer é"):
+    for wrong in (
+        "Bearer S3cret-word",
+        "Bearer ",
+        "Basic s3cret-word",
+        "s3cret-word",
+        "Bearer s3cret-word2",
+        "Bearer é",
+    ):
         assert (await denial(additional_headers={"Authorization": wrong}))["code"] == "unauthorized"
     assert (await denial(subprotocols=["live-asr.v1", "bearer.wrong"]))["code"] == "unauthorized"
     # A browser, which is shown no status, is let in just so far that it can be told.
@@ -272,7 +279,7 @@ async def test_a_server_with_a_token_and_one_place(start_server: StartServer, sa
     with httpx.Client(base_url=server.url) as client:
         get = client.get
         assert get("/readyz").status_code == 200
-        browser = {"subprotocols": ["live-asr.v1", "bearer.s3cret"], "origin": "https://talks.example"}
+        browser = {"subprotocols": ["live-asr.v1", "bearer.s3cret-word"], "origin": "https://talks.example"}
         async with call(server.stream, **browser) as caller:
             assert caller.socket.subprotocol == "live-asr.v1"
             session = (await caller.start(pace="fast"))["session"]
