@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
-from live_asr import __version__, webhooks
+from live_asr import __version__, tokens, webhooks
 from live_asr.core.messages import MOST_SPEAKERS
 from live_asr.errors import ConfigError, LiveAsrError, WeightsError
 
@@ -35,6 +35,7 @@ app = typer.Typer(
 models = typer.Typer(help="List, fetch and verify models.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(models, name="models")
 app.add_typer(webhooks.app, name="webhooks")
+app.add_typer(tokens.app, name="tokens")
 
 ConfigFlag = Annotated[Path | None, typer.Option("--config", help="TOML file with settings.")]
 HostFlag = Annotated[str | None, typer.Option("--host", help="Address to listen on.")]

@@ -70,9 +70,9 @@ class ServerSettings(Section):
     )
     token: OptionalToken = Field(
         default=None,
-        description="Secret that clients must present as a bearer token: at least 8 letters, digits, - and _; "
-        "not base64's = and /, which browsers cannot send. Unset: nobody is asked on an address of this machine "
-        "alone; on any other a token is made at the first start, kept in the data folder and printed.",
+        description="Secret that clients must present as a bearer token: at least 8 letters, digits, - and "
+        "_; not base64's = and /, which browsers cannot send. Unset: nobody is asked on an address of this "
+        "machine alone; on others a token is made at the first start, kept in the data folder and printed.",
     )
     insecure: bool = Field(
         default=False,

@@ -75,8 +75,8 @@ def _token(value: SecretStr | None) -> SecretStr | None:
         raise ValueError(f"it should have at least {SHORTEST_TOKEN} characters")
     if not TOKEN.fullmatch(token):
         raise ValueError(
-            "it should be of letters, digits and !#$%&'*+-.^_`|~ alone, since browsers send it as the name of "
-            "a subprotocol; base64 has a variety for URLs, without = and /"
+            "it should be of letters, digits and !#$%&'*+-.^_`|~ alone, since browsers send it as the name "
+            "of a subprotocol; base64 has a variety for URLs, without = and /"
         )
     return value
 

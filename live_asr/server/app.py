@@ -24,12 +24,14 @@ from live_asr.delivery.webhook import WebhookSender, webhook_secret
 from live_asr.errors import EngineError, LiveAsrError, StorageError
 from live_asr.inference.channel import Load, Loaded
 from live_asr.inference.engine import Engine
-from live_asr.server import audio, changing, events, rest
+from live_asr.server import audio, changing, events, minting, rest
+from live_asr.server.access import Access
 from live_asr.server.dialects import aymurai, deepgram, openai_rest, realtime, whisperlivekit
 from live_asr.server.dialects.wyoming import serving_wyoming
 from live_asr.server.hosts import OwnHosts
 from live_asr.server.keys import ClientSecrets
 from live_asr.server.looptime import watch_loop
+from live_asr.server.operators import OperatorsOnly
 from live_asr.server.proxies import TrustedProxies, route_of
 from live_asr.server.state import ServerState
 from live_asr.server.stream import Stream
@@ -121,8 +123,10 @@ def build_state(
     catalogue = Catalogue(registry, finalizer, store, database)
     viewers = Viewers(registry.audience_of, store, database, most=MOST_VIEWERS, count=metrics.viewers.set)
     retention = Retention(settings.storage, registry, store, database, erased=viewers.forget)
+    access = Access(settings.server, database, settings.storage.data, on_failed=metrics.wrong_tokens.inc)
     return ServerState(
         settings=settings,
+        access=access,
         engine=engine,
         full_pass=full_pass,
         store=store,
@@ -155,6 +159,7 @@ async def at_work(
         on_ready(loaded)
         await watch_loop(state.metrics.loop_stall)
 
+    await state.access.start()
     await state.store.start()
     await state.sender.start()
     await state.registry.recover()
@@ -168,6 +173,7 @@ async def at_work(
         async with serving_wyoming(state, on_failed):
             yield
     finally:
+        await state.access.close()
         await state.retention.close()
         await state.registry.drain(state.settings.server.drain_timeout)
         await state.engine.close()
@@ -202,8 +208,8 @@ def create_app(
     app.state.server = state
     app.include_router(rest.router)
     app.include_router(events.router)
+    app.include_router(minting.router)
     app.include_router(rest.sessions)
-    app.include_router(rest.transcripts)
     app.include_router(changing.changes)
     app.include_router(audio.router)
     app.include_router(whisperlivekit.router)
@@ -216,7 +222,13 @@ def create_app(
 
     @app.websocket("/v1/stream")
     async def stream(socket: WebSocket) -> None:
-        await Stream(socket, settings=state.settings, registry=state.registry, metrics=state.metrics).run()
+        await Stream(
+            socket,
+            settings=state.settings,
+            access=state.access,
+            registry=state.registry,
+            metrics=state.metrics,
+        ).run()
 
     web = web_folder()
 
@@ -236,6 +248,7 @@ def create_app(
     app.mount("/web", GZipMiddleware(StaticFiles(directory=web)), name="web")
     app.add_middleware(GuardHeaders)
     server = state.settings.server
+    app.add_middleware(OperatorsOnly, access=state.access)
     app.add_middleware(OwnHosts, settings=server)
     app.add_middleware(TrustedProxies, trusted=server.trusted_proxies, root_path=server.root_path)
     return app

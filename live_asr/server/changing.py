@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from live_asr.core.editing import EditError
 from live_asr.core.messages import LONGEST_TITLE
+from live_asr.server.access import token_in
 from live_asr.server.permission import may_change, refusal
 from live_asr.server.replies import (
     LARGEST_EDITS_BYTES,
@@ -35,11 +36,11 @@ async def allowed(session_id: SessionId, request: Request, state: State) -> None
     try:
         is_allowed = await may_change(session_id, request, state)
     except KeyError:
-        if state.settings.server.token is None:
+        if not state.access.asks or state.access.granted(token_in(request)) is not None:
             raise unknown_session(session_id) from None
         is_allowed = False
     if not is_allowed:
-        raise refusal(session_id, request, state)
+        raise await refusal(session_id, request, state)
 
 
 changes = APIRouter(

@@ -9,8 +9,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request, Response
 
 from live_asr.errors import Unavailable
-from live_asr.server.access import bearer_token
-from live_asr.server.permission import may_read
+from live_asr.server.access import Grant, token_in
+from live_asr.server.permission import check_read
 from live_asr.server.replies import Problem
 from live_asr.server.rest import SessionId, State, unknown_session
 from live_asr.server.sse import EventStream
@@ -23,7 +23,7 @@ MOST_SEQ_DIGITS = 12
 router = APIRouter(tags=["sessions"])
 
 
-def may_watch(
+async def may_watch(
     session_id: SessionId,
     request: Request,
     state: State,
@@ -31,26 +31,20 @@ def may_watch(
         str | None,
         Query(max_length=1024, description="In place of the header, which `EventSource` cannot set"),
     ] = None,
-) -> None:
-    """Let a request pass that presents the server's token, or that of this session's viewers."""
-    given = bearer_token(request.headers.get("authorization"), []) or token
-    if not may_read(session_id, given, state):
-        raise HTTPException(
-            401,
-            "Send `Authorization: Bearer TOKEN`, or ?token=TOKEN.",
-            headers={"WWW-Authenticate": "Bearer"},
-        )
+) -> Grant | None:
+    """Let a request pass that presents a token for watching, or that of this session's viewers."""
+    return await check_read(session_id, token_in(request) or token, request, state, is_watching=True)
 
 
 @router.get(
     "/v1/sessions/{session_id}/events",
     summary="Watch a session",
-    dependencies=[Depends(may_watch)],
     response_class=Response,
     responses={
         200: {"content": {"text/event-stream": {}}, "description": "Messages of the protocol, as they come."},
         204: {"description": "The session is over, and everything came before `Last-Event-ID`."},
         401: {"model": Problem, "description": "The token is missing or wrong."},
+        403: {"model": Problem, "description": "The token does not allow this."},
         404: {"model": Problem, "description": "There is no such session."},
         503: {"model": Problem, "description": "All places for viewers are taken, or the disk is behind."},
     },
@@ -58,6 +52,7 @@ def may_watch(
 async def events(
     session_id: SessionId,
     state: State,
+    grant: Annotated[Grant | None, Depends(may_watch)],
     last_event_id: Annotated[
         str | None, Header(description="`id` of the last event that was seen; without it all are sent")
     ] = None,
@@ -81,7 +76,12 @@ async def events(
     if viewer is None:
         return Response(status_code=204)
     retry = b"retry: %d\n\n" % RETRY_MS
-    return EventStream(viewer.get, first=retry, during=_seated(viewer, state.viewers))
+    return EventStream(
+        viewer.get,
+        first=retry,
+        during=_seated(viewer, state.viewers),
+        is_allowed=lambda: grant is None or not state.access.is_revoked(grant.token),
+    )
 
 
 def _seq(text: str | None) -> int | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from live_asr.config import Settings
 from live_asr.delivery.webhook import WebhookSender
 from live_asr.inference.engine import Engine
+from live_asr.server.access import Access
 from live_asr.server.keys import ClientSecrets
 from live_asr.sessions.catalogue import Catalogue
 from live_asr.sessions.finalizer import FullPassRunner
@@ -23,6 +24,7 @@ class ServerState:
     """The parts that start and end with it, and that routes and sockets reach for."""
 
     settings: Settings
+    access: Access
     engine: Engine
     full_pass: FullPassRunner
     store: SpoolStore

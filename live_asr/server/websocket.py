@@ -101,6 +101,8 @@ class StreamProtocol(WebSocketsSansIOProtocol):
         """Pass on what the application sends."""
         await super().send(message)
         self._is_answered = self._is_answered or message["type"] == "websocket.send"
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            self.handshake_complete = True  # as refused: without this, uvicorn logs that nobody answered
         if message["type"] == "websocket.close" and self.close_sent and not self._is_heard:
             self._linger()  # it was turned away, and is not read
 

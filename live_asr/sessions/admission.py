@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from live_asr.core.languages import check_known
 from live_asr.core.messages import Start
 from live_asr.errors import ClientError, Unavailable
@@ -9,6 +11,19 @@ from live_asr.inference.interfaces import RecognizerInfo
 
 RETRY_AFTER = 15.0
 """Seconds after which a refused client may try again: talks end at any time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who opens a session."""
+
+    owner: str | None = None
+    """The id of the token that they presented; None for the server's own, and where nobody is asked."""
+    address: str | None = None
+    """Where they come from, as far as that is known."""
+
+
+SOMEBODY = Client()
 
 
 def check_start(start: Start, recognizer: RecognizerInfo) -> None:

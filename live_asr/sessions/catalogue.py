@@ -60,15 +60,15 @@ class Catalogue:
         """Changes results by hand."""
 
     async def page(
-        self, limit: int, before: str | None, words: Sequence[str] = ()
+        self, limit: int, before: str | None, words: Sequence[str] = (), owner: str | None = None
     ) -> tuple[list[Status], str | None]:
         """Return the newest sessions opened before the one with the id `before`, newest first.
 
         Where `words` are given, only those sessions that have all of them in title, names or text. With them
-        comes the id to go on from; None where these were the last ones.
+        comes the id to go on from; None where these were the last ones. `owner` is as in `Database.sessions`.
         """
         call, database = self._database.call, self._database
-        found = await call(database.sessions, limit=limit + 1, before=before, words=words)
+        found = await call(database.sessions, limit=limit + 1, before=before, words=words, owner=owner)
         shown = found[:limit]
         ids = [stored.id for stored in shown]
         excerpts = await call(database.excerpts, ids, words[0] if words else None)
@@ -80,6 +80,10 @@ class Catalogue:
         stored = await self._stored(session_id)
         deliveries = await self._database.call(self._database.deliveries, session_id=session_id, limit=1)
         return self._status(stored, next(iter(deliveries), None))
+
+    async def owner(self, session_id: str) -> str | None:
+        """Return the token that opened a session, None where it was nobody's. Raises KeyError."""
+        return await self._database.call(self._database.owner, session_id)
 
     async def set_names(self, session_id: str, names: Mapping[str, str]) -> None:
         """Replace the names of a session's speakers. Raises KeyError when there is no such session."""

@@ -24,7 +24,7 @@ from live_asr.core.snapshot import Snapshot
 from live_asr.errors import ClientError, DiskFull, LiveAsrError, MediaError, StorageError
 from live_asr.inference.channel import Loaded
 from live_asr.inference.engine import Engine
-from live_asr.sessions.admission import check_start, server_full
+from live_asr.sessions.admission import SOMEBODY, Client, check_start, server_full
 from live_asr.sessions.cadence import Cadence
 from live_asr.sessions.decoding import open_decoder
 from live_asr.sessions.finalizer import Drained, Finalizer, Postponed
@@ -103,8 +103,8 @@ class SessionRegistry:
         """Tell whether the disk has room for a session. Raises StorageError when that is not known."""
         return await self._room.look()
 
-    async def open(self, start: Start) -> OpenSession:
-        """Admit a session and begin to work for it.
+    async def open(self, start: Start, client: Client = SOMEBODY) -> OpenSession:
+        """Admit a session of a client, and begin to work for it.
 
         Raises Unavailable when the server is full, shutting down or has no models at this moment,
         ClientError when it cannot do what `start` asks for, StorageError when the disk refuses.
@@ -125,7 +125,7 @@ class SessionRegistry:
             outbox = runner.outbox
             assert outbox is not None, "nobody has had it yet"
             try:
-                await self._keep_opening(runner, to_dict(start), token)
+                await self._keep_opening(runner, to_dict(start), token, client.owner)
             except BaseException:
                 runner.close()
                 raise
@@ -392,7 +392,9 @@ class SessionRegistry:
             models=models_of(loaded),
         )
 
-    async def _keep_opening(self, runner: SessionRunner, start: dict[str, Any], token: str) -> None:
+    async def _keep_opening(
+        self, runner: SessionRunner, start: dict[str, Any], token: str, owner: str | None
+    ) -> None:
         """Put on disk, then in the database, that there is such a session. Raises StorageError."""
         session_id = runner.session.id
         about = {"session": session_id, "start": start, "token": digest_of(token)}
@@ -400,7 +402,9 @@ class SessionRegistry:
         spool = await self._store.open(session_id, about, runner.acknowledge, refused, runner.release)
         runner.attach_spool(spool)
         try:
-            await self._database.call(self._database.add_session, session_id, start, created_at=time.time())
+            await self._database.call(
+                self._database.add_session, session_id, start, created_at=time.time(), owner=owner
+            )
         except BaseException:
             await self._store.finish(spool, keep_audio=True)
             await asyncio.to_thread(self._store.condemn, session_id)

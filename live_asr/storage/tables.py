@@ -95,6 +95,25 @@ editions = Table(  # what people made of a transcript by hand
     Column("turns", JSON(none_as_null=True)),
 )
 
+tokens = Table(  # whom the server lets in besides who has its own token
+    "tokens",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("digest", Text, nullable=False, unique=True),  # of the secret, which is kept nowhere
+    Column("scopes", JSON, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double),
+    Column("revoked_at", Double),
+)
+
+owners = Table(  # by which token sessions were opened; those of nobody have no row
+    "owners",
+    metadata,
+    Column("session_id", Text, ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True),
+    Column("owner", Text, nullable=False, index=True),
+)
+
 deliveries = Table(
     "deliveries",
     metadata,

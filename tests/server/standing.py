@@ -12,10 +12,12 @@ import httpx
 from scripted_pass import ScriptedPass, found
 from serving import settings_of
 
+from live_asr.core.messages import Start, to_dict
 from live_asr.inference.channel import Load
 from live_asr.server.app import build_state, create_app
 from live_asr.server.run import listen, server_of
 from live_asr.server.state import ServerState
+from live_asr.sessions.resumption import digest_of, new_token
 from live_asr.storage.database import Database, database_url
 
 NO_MODELS = Load(
@@ -45,6 +47,17 @@ class Standing:
         """The address of its WebSocket."""
         return self.url.replace("http", "ws", 1) + "/v1/stream"
 
+    async def keep_session(self, session_id: str, owner: str | None = None) -> str:
+        """Keep a session that heard nothing, as if this token had opened it; return its key."""
+        state, key = self.state, new_token()
+        about = {"session": session_id, "start": to_dict(Start()), "token": digest_of(key)}
+        spool = await state.store.open(session_id, about, lambda _: None, lambda _: None)
+        await state.store.finish(spool, keep_audio=False)
+        await state.database.call(
+            state.database.add_session, session_id, to_dict(Start()), created_at=1e9, owner=owner
+        )
+        return key
+
 
 @asynccontextmanager
 async def standing(data: Path, **flags: object) -> AsyncIterator[Standing]:
@@ -58,6 +71,7 @@ async def standing(data: Path, **flags: object) -> AsyncIterator[Standing]:
     listener = listen("127.0.0.1", 0)
     listener.listen()  # whoever comes before the server does waits
     running = asyncio.create_task(server.serve(sockets=[listener]))
+    await state.access.start()
     await state.store.start()
     try:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -66,5 +80,6 @@ async def standing(data: Path, **flags: object) -> AsyncIterator[Standing]:
     finally:
         server.should_exit = True
         await running
+        await state.access.close()
         await state.store.close()
         database.close()

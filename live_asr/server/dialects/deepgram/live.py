@@ -21,7 +21,7 @@ from starlette.websockets import WebSocketState
 from live_asr.core.fields import parse_json
 from live_asr.core.messages import Finalize, Stop, Stopped, Update, Updated, client_from_dict
 from live_asr.errors import ClientError, LiveAsrError
-from live_asr.server.access import api_key, check_key, check_origin
+from live_asr.server.access import api_key
 from live_asr.server.dialects.deepgram.parameters import Asked, read_keyterms, read_query
 from live_asr.server.dialects.deepgram.refusals import close_of, refusal, told, warning_headers
 from live_asr.server.dialects.deepgram.results import Channel, Request
@@ -30,6 +30,7 @@ from live_asr.server.dialects.pacing import first_items, most_ahead_bytes, rate_
 from live_asr.server.dialects.together import together
 from live_asr.server.sockets import GONE, close, receive, send
 from live_asr.server.state import ServerState
+from live_asr.sessions.admission import SOMEBODY
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class Conversation:
     def __init__(self, socket: WebSocket, state: ServerState) -> None:
         self._socket = socket
         self._state = state
+        self._client = SOMEBODY
         self._links: list[Link] = []
         self._channels: list[Channel] = []
         self._is_closing = False
@@ -59,7 +61,7 @@ class Conversation:
         """Serve the connection. Never raises: a broken peer is nobody else's trouble."""
         request: Request | None = None
         try:
-            asked, request = self._admitted()
+            asked, request = await self._admitted()
             await self._accept(asked, request)
             await self._serve(asked, request)
         except LiveAsrError as error:
@@ -73,11 +75,11 @@ class Conversation:
 
     # Before the first audio --------------------------------------------------------------------------
 
-    def _admitted(self) -> tuple[Asked, Request]:
+    async def _admitted(self) -> tuple[Asked, Request]:
         """Read what is asked for. Raises LiveAsrError for what cannot be had, or not now."""
-        settings, registry = self._state.settings.server, self._state.registry
-        check_origin(self._socket, settings)
-        check_key(api_key(self._socket), settings)
+        access, registry = self._state.access, self._state.registry
+        access.check_origin(self._socket)
+        self._client = (await access.admit(self._socket, api_key(self._socket), "caption")).client
         asked = read_query(self._socket.query_params.multi_items(), is_live=True)
         loaded = registry.admit(asked.start, asked.channels)
         return asked, Request(loaded)
@@ -143,7 +145,7 @@ class Conversation:
             for index, start in enumerate(asked.starts):
                 start = replace(start, pace="fast" if is_file else "realtime")
                 link = await stack.enter_async_context(
-                    linked(self._state.registry, start, most_ahead_bytes=most)
+                    linked(self._state.registry, start, self._client, most_ahead_bytes=most)
                 )
                 self._links.append(link)
                 self._channels.append(Channel(request, asked, index))

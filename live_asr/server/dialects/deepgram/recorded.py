@@ -24,7 +24,7 @@ from live_asr.core.messages import Final, FinalSegment, Stop, WireWord
 from live_asr.core.passages import ends_sentence
 from live_asr.delivery.post import ForbiddenTarget
 from live_asr.errors import ClientError, LiveAsrError, MediaError
-from live_asr.server.access import api_key, check_key
+from live_asr.server.access import api_key
 from live_asr.server.dialects.deepgram.parameters import Asked, bad, read_query
 from live_asr.server.dialects.deepgram.refusals import refusal, warning_headers
 from live_asr.server.dialects.deepgram.results import (
@@ -38,6 +38,7 @@ from live_asr.server.dialects.deepgram.results import (
 from live_asr.server.dialects.link import Link, linked
 from live_asr.server.dialects.together import together
 from live_asr.server.state import ServerState
+from live_asr.sessions.admission import Client
 
 log = logging.getLogger(__name__)
 
@@ -58,11 +59,11 @@ async def answer(http: HttpRequest, state: ServerState) -> Response:
     """Transcribe what is sent, or what the URL that is sent leads to."""
     number = str(uuid4())
     try:
-        check_key(api_key(http), state.settings.server)
+        client = (await state.access.admit(http, api_key(http), "caption")).client
         asked = read_query(http.query_params.multi_items(), is_live=False)
         request = Request(state.registry.admit(asked.start, asked.channels), number)
         async with _body(http, state) as pieces:
-            heard = await _transcribe(pieces, asked, request, state)
+            heard = await _transcribe(pieces, asked, request, state, client)
         body = await asyncio.to_thread(_response, heard, asked, request)
         return JSONResponse(body, headers=warning_headers(number, asked.warnings))
     except LiveAsrError as error:
@@ -106,13 +107,13 @@ async def _bounded(pieces: AsyncIterator[bytes], most_bytes: int) -> AsyncIterat
 
 
 async def _transcribe(
-    pieces: AsyncIterator[bytes], asked: Asked, request: Request, state: ServerState
+    pieces: AsyncIterator[bytes], asked: Asked, request: Request, state: ServerState, client: Client
 ) -> list[Heard]:
     """Have all channels recognised at once, each by a session of its own."""
     async with contextlib.AsyncExitStack() as stack:
         links = []
         for start in asked.starts:
-            opening = linked(state.registry, replace(start, pace="fast"))
+            opening = linked(state.registry, replace(start, pace="fast"), client)
             links.append(await stack.enter_async_context(opening))
         return await together([_final(link) for link in links], _send_all(pieces, links, request))
     raise AssertionError("the stack lets all exceptions pass")

@@ -22,7 +22,7 @@ from starlette.websockets import WebSocketState
 from live_asr.core.fields import parse_json
 from live_asr.core.messages import Finalize
 from live_asr.errors import ClientError, LiveAsrError
-from live_asr.server.access import api_key, check_key, check_origin
+from live_asr.server.access import address_of, api_key
 from live_asr.server.dialects.link import Link, linked
 from live_asr.server.dialects.pacing import first_items, most_ahead_bytes, rate_of
 from live_asr.server.dialects.realtime.errors import fault, refusal
@@ -31,6 +31,7 @@ from live_asr.server.dialects.realtime.settings import BadRequest, SessionSettin
 from live_asr.server.dialects.together import together
 from live_asr.server.sockets import GONE, close, receive, send
 from live_asr.server.state import ServerState
+from live_asr.sessions.admission import SOMEBODY, Client
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ class Conversation:
         self._socket = socket
         self._state = state
         self._id = f"sess_{secrets.token_hex(12)}"
+        self._client = SOMEBODY
         self._settings = SessionSettings()
         offered = socket.scope.get("subprotocols", [])
         self._is_beta = BETA_PROTOCOL in offered or "openai-beta" in socket.headers
@@ -63,7 +65,7 @@ class Conversation:
     async def run(self) -> None:
         """Serve the connection. Never raises: a broken peer is nobody else's trouble."""
         try:
-            self._admit()
+            await self._admit()
             offered = self._socket.scope.get("subprotocols", [])
             await self._socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
             await self._say(self._session("created"))
@@ -77,16 +79,16 @@ class Conversation:
             log.exception("a client of /v1/realtime could not be served")
             await self._refuse(LiveAsrError("Something went wrong in the server."))
 
-    def _admit(self) -> None:
+    async def _admit(self) -> None:
         """Let in who may, where there is room. Raises LiveAsrError."""
-        settings = self._state.settings.server
-        check_origin(self._socket, settings)
-        key = self._key()
-        session = self._state.client_secrets.session_of(key)
-        if session is None:
-            check_key(key, settings)
+        access, key = self._state.access, self._key()
+        access.check_origin(self._socket)
+        made = self._state.client_secrets.made(key)
+        if made is None or not access.is_good(made.owner):
+            self._client = (await access.admit(self._socket, key, "caption")).client
         else:
-            self._settings = SessionSettings().changed(session)
+            self._client = Client(made.owner, address_of(self._socket))
+            self._settings = SessionSettings().changed(made.session)
         intent = self._socket.query_params.get("intent", "transcription")
         if intent != "transcription":
             raise BadRequest("This server transcribes only: connect with `?intent=transcription`.", "intent")
@@ -112,7 +114,9 @@ class Conversation:
         )
         start = replace(self._settings.start(), pace="fast" if is_file else "realtime")
         self._items = Items(self._settings, is_beta=self._is_beta)
-        opening = linked(self._state.registry, start, most_ahead_bytes=most_ahead_bytes(start.audio))
+        opening = linked(
+            self._state.registry, start, self._client, most_ahead_bytes=most_ahead_bytes(start.audio)
+        )
         async with opening as self._link:
             await together([self._tell(self._link)], self._answer_all(events))
 

@@ -8,14 +8,22 @@ from starlette.responses import JSONResponse
 
 from live_asr.errors import ClientError, LiveAsrError, MediaError, StorageError, Unavailable
 
-STATUS = {"unauthorized": 401, "origin_not_allowed": 403, "too_large": 413, "server_full": 429}
+STATUS = {
+    "unauthorized": 401,
+    "origin_not_allowed": 403,
+    "forbidden": 403,
+    "too_large": 413,
+    "server_full": 429,
+    "too_many_tries": 429,
+    "too_many_sessions": 429,
+}
 
 
 def fault(error: LiveAsrError) -> dict[str, Any]:
     """Return an error as the API describes it."""
     if error.code == "unauthorized":
         kind, code = "invalid_request_error", "invalid_api_key"
-    elif error.code == "server_full":
+    elif STATUS.get(error.code) == 429:
         kind, code = "rate_limit_error", "rate_limit_exceeded"
     elif isinstance(error, ClientError | MediaError):
         kind, code = "invalid_request_error", error.code
