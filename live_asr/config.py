@@ -24,6 +24,7 @@ from live_asr.config_values import (
     Folder,
     Items,
     OptionalBytes,
+    OptionalCount,
     OptionalDays,
     OptionalFolder,
     OptionalLanguage,
@@ -103,12 +104,22 @@ class ServerSettings(Section):
     trusted_proxies: Proxies = Field(
         default=("127.0.0.1", "::1"),
         description="Addresses and networks of reverse proxies, e.g. 10.0.0.0/8, whose X-Forwarded-Prefix, "
-        "-Host and -Proto are believed; separated by commas in the environment. * believes anybody.",
+        "-Host, -Proto and -For are believed; separated by commas in the environment. * believes anybody.",
     )
     max_sessions: int = Field(
         default=8,
         ge=1,
         description="Sessions at once; the next one is refused. Set it to what the machine carries.",
+    )
+    max_sessions_per_client: OptionalCount = Field(
+        default=None,
+        description="Of them, those of one address at most, and those of one token. Unset: three quarters; "
+        "for this machine itself, and server.token, all.",
+    )
+    max_connections_per_address: OptionalCount = Field(
+        default=None,
+        description="Connections at once of one address, of any kind; those of trusted proxies, this machine "
+        "among them, are not counted. Unset: 500.",
     )
     start_timeout: float = Field(default=10.0, gt=0, description="Seconds that a client has for its `start`.")
     resume_window: float = Field(
@@ -117,6 +128,12 @@ class ServerSettings(Section):
         le=86_400,
         description="Seconds for which a session whose connection is lost keeps its place and waits for its "
         "client. After that it ends as if stopped. 0: at once.",
+    )
+    idle_timeout: float = Field(
+        default=300.0,
+        ge=0,
+        description="Seconds after which a session ends whose client sends nothing: no audio (silence is "
+        "audio), no `keepalive`. A minute before, it is told so. In a pause it is an hour. 0: never.",
     )
     max_unacked_bytes: int = Field(
         default=1_048_576,

@@ -335,7 +335,8 @@ def address_of(connection: HTTPConnection) -> str | None:
         if isinstance(address, IPv6Address):
             if address.ipv4_mapped is not None:
                 return str(address.ipv4_mapped)
-            return str(IPv6Address(int(address) >> 64 << 64)) + "/64"
+            if not address.is_loopback:
+                return str(IPv6Address(int(address) >> 64 << 64)) + "/64"
         return str(address)
     return None
 

@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import uvicorn
 from fastapi import FastAPI
@@ -24,6 +25,7 @@ from live_asr.inference.full_pass import FullPass, FullPassLoad
 from live_asr.memory import return_freed_memory
 from live_asr.server.access import is_reached_by_others, made_token
 from live_asr.server.app import build_state, create_app, sessions_folder
+from live_asr.server.connections import Connections
 from live_asr.server.http import PatientHttp
 from live_asr.server.logs import log_config
 from live_asr.server.websocket import MAX_FRAME_BYTES, StreamProtocol
@@ -116,12 +118,14 @@ def with_token(settings: Settings) -> Settings:
 
 def server_of(settings: Settings, app: FastAPI, told: list[int]) -> _Server:
     """Build the server; `told` fills with the signals that came before it could take them itself."""
+    limits = settings.server
+    connections = Connections(limits.max_connections_per_address, limits.trusted_proxies)
     return _Server(
         uvicorn.Config(
             app,
             # One implementation of WebSockets everywhere; compression would cost more CPU than a caption.
-            http=PatientHttp,
-            ws=StreamProtocol,
+            http=partial(PatientHttp, all_connections=connections),  # type: ignore[arg-type]
+            ws=partial(StreamProtocol, all_connections=connections),  # type: ignore[arg-type]
             ws_max_size=MAX_FRAME_BYTES,
             ws_per_message_deflate=False,
             loop="uvloop" if sys.platform != "win32" else "asyncio",

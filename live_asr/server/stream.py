@@ -18,6 +18,7 @@ from live_asr.config import Settings
 from live_asr.core.messages import (
     ClientMessage,
     Finalize,
+    Keepalive,
     Models,
     Pause,
     Ready,
@@ -137,6 +138,7 @@ class Stream:
             ),
             server=ServerInfo("live-asr", __version__),
             started_at=opened.started_at,
+            idle_timeout=server.idle_timeout or None,
         )
 
     async def _serve(self, opened: OpenSession, grant: Grant) -> None:
@@ -177,7 +179,7 @@ class Stream:
                     return
                 if isinstance(message, bytes):
                     runner.receive_audio(message)
-                elif isinstance(message, Update | Time | Finalize | Pause | Stop):
+                elif isinstance(message, Update | Time | Finalize | Pause | Keepalive | Stop):
                     runner.receive(message)
                 else:
                     raise ClientError(

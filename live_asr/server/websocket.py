@@ -16,6 +16,7 @@ from websockets.http11 import Request
 
 from live_asr.core.messages import encode, error_message
 from live_asr.errors import ClientError, LiveAsrError
+from live_asr.server.connections import Connections
 from live_asr.sessions.resumption import shutting_down
 
 MAX_FRAME_BYTES = 1024 * 1024
@@ -57,9 +58,16 @@ class StreamProtocol(WebSocketsSansIOProtocol):
     _loss: tuple[Exception | None] | tuple[()] = ()
     """Why the connection is gone, while something that came before is not read yet."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, all_connections: Connections | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._unread = bytearray()
+        self._all_connections = all_connections or Connections()
+        self._counted_as: str | None = ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take a connection over that was counted before."""
+        super().connection_made(transport)
+        self._counted_as = self._all_connections.enter(self.transport)
 
     def handle_connect(self, event: Request) -> None:
         """Take a request for a WebSocket, whose path says how large a frame may be."""
@@ -173,6 +181,7 @@ class StreamProtocol(WebSocketsSansIOProtocol):
         for timer in (self._abort_timer, self._quiet_timer):
             if timer is not None:
                 timer.cancel()
+        self._all_connections.leave(self._counted_as or "")
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:

@@ -37,11 +37,12 @@ def check_start(start: Start, recognizer: RecognizerInfo) -> None:
         )
 
 
-def server_full(places: int) -> Unavailable:
-    """Return the refusal of a server whose places are taken."""
+def server_full(places: int, whose: str = "") -> Unavailable:
+    """Return the refusal of a server whose places are taken, or those that `whose` may have."""
+    of_it = f" that one {whose} may have" if whose else ""
     return Unavailable(
         "server_full",
-        f"All {places} places are taken." if places > 1 else "The only place is taken.",
+        f"All {places} places{of_it} are taken." if places > 1 else f"The only place{of_it} is taken.",
         f"Try again in {RETRY_AFTER:.0f} seconds.",
         retry_after=RETRY_AFTER,
     )

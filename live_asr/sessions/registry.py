@@ -29,6 +29,7 @@ from live_asr.sessions.cadence import Cadence
 from live_asr.sessions.decoding import open_decoder
 from live_asr.sessions.finalizer import Drained, Finalizer, Postponed
 from live_asr.sessions.metrics import Metrics
+from live_asr.sessions.places import Places
 from live_asr.sessions.policy import caption_options, models_of, options_of, speaker_options_of
 from live_asr.sessions.questions import window_bytes
 from live_asr.sessions.resumption import (
@@ -87,6 +88,8 @@ class SessionRegistry:
         self._erased: set[str] = set()
         """Those whose end is nobody's business any more."""
         self._completing = asyncio.Semaphore(MOST_COMPLETED)
+        server = settings.server
+        self._places = Places(server.max_sessions, server.max_sessions_per_client)
         self._opening = 0
         self._draining = False
 
@@ -111,6 +114,7 @@ class SessionRegistry:
         """
         loaded = self.admit(start)
         session_id, token = secrets.token_hex(12), new_token()
+        self._places.take(session_id, client)
         self._opening += 1
         try:
             if not await self.has_disk():
@@ -129,6 +133,9 @@ class SessionRegistry:
             except BaseException:
                 runner.close()
                 raise
+        except BaseException:
+            self._places.give_back(session_id)
+            raise
         finally:
             self._opening -= 1
         self._metrics.sessions_total.inc()
@@ -352,8 +359,11 @@ class SessionRegistry:
 
     # A new session -----------------------------------------------------------------------------------
 
-    def admit(self, start: Start, places: int = 1) -> Loaded:
-        """Return the models that so many sessions would have that were opened now. Raises as `open` does."""
+    def admit(self, start: Start, places: int = 1, client: Client = SOMEBODY) -> Loaded:
+        """Return the models that so many sessions of a client would have that were opened now.
+
+        Raises as `open` does.
+        """
         if self._draining:
             raise shutting_down(
                 "Open the session again in a moment, here or on another server.", close_code=1013
@@ -361,6 +371,7 @@ class SessionRegistry:
         loaded = self.check(start)
         if self._free < places:
             raise server_full(self._settings.server.max_sessions)
+        self._places.check(client, places)
         return loaded
 
     def check(self, start: Start) -> Loaded:
@@ -389,6 +400,7 @@ class SessionRegistry:
             max_unacked_bytes=window_bytes(session.start, self._settings.server.max_unacked_bytes),
             finalize=self._finalize,
             resume_window=self._settings.server.resume_window,
+            idle_timeout=self._settings.server.idle_timeout,
             models=models_of(loaded),
         )
 
@@ -474,5 +486,6 @@ class SessionRegistry:
             self._refused(runner, error)
 
     def _give_place_back(self, runner: SessionRunner) -> None:
+        self._places.give_back(runner.session.id)
         if self._live.pop(runner.session.id, None) is not None:
             self._metrics.sessions.dec()

@@ -24,6 +24,7 @@ from live_asr.core.messages import (
     Final,
     Finalize,
     Finalized,
+    Keepalive,
     Notice,
     Pause,
     Paused,
@@ -46,6 +47,7 @@ from live_asr.sessions.decoding import AudioDecoder
 from live_asr.sessions.detecting import SpeechWatch
 from live_asr.sessions.following import SpeakerFollower
 from live_asr.sessions.hearing import Hearing
+from live_asr.sessions.idleness import Idleness
 from live_asr.sessions.inbox import Control, Inbox, Shelved
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.outbox import Outbox
@@ -73,7 +75,8 @@ class SessionRunner:
     `finalize` is called once the live transcript is complete and on disk; it hands in the result with
     `finish`, unless the server ends before there is one. A session whose client is lost waits for it for
     `resume_window` seconds, in its place, then ends as if stopped. While it is paused it waits for
-    `pause_window` seconds, where that is longer.
+    `pause_window` seconds, where that is longer. A client that says nothing for `idle_timeout` seconds, of a
+    paused session for as long as that waits, is let go; 0: never.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class SessionRunner:
         max_unacked_bytes: int,
         finalize: Callable[[SessionRunner], Awaitable[None]],
         resume_window: float = 0.0,
+        idle_timeout: float = 0.0,
         pause_window: float = PAUSE_WINDOW,
         models: Models | None = None,
     ) -> None:
@@ -110,21 +114,14 @@ class SessionRunner:
         self._drained = asyncio.Event()
         self._watch = SpeechWatch(session, engine, self._next_move, self._advanced)
         self._speakers = SpeakerFollower(session, engine, self._next_move, self._advanced)
-        self._recognition = Recognition(
-            session,
-            engine,
-            self._speakers,
-            self._next_move,
-            self._advanced,
-            cadence=cadence,
-            metrics=metrics,
-            tell=self.tell,
-        )
+        self._recognition = self._recognition_at(cadence)
         self._finishing = False
         self._is_paused = session.transcript.is_paused
         """Whether its client has paused, as it has said and the captions may not have come to yet."""
         self._windows = resume_window, max(resume_window, pause_window)
-        self._presence = Presence(self._window, lambda: not self._stop_asked, self._end_as_if_stopped)
+        self._patiences = idle_timeout, max(idle_timeout, pause_window) if idle_timeout else 0.0
+        self._presence = Presence(self._window, self._is_awaited, self._end_as_if_stopped)
+        self._idleness = Idleness(self._patience, self._is_at_work, self._warn_idle, self._end_idle)
         self._stop_asked = False
         self._given_up = False
         """Whether it was ended because its client did not come back."""
@@ -147,6 +144,18 @@ class SessionRunner:
             most_backlog_samples=LIVE_BACKLOG_SAMPLES if self._live else FILE_BACKLOG_SAMPLES,
         )
         self._ended = asyncio.Event()
+
+    def _recognition_at(self, cadence: Cadence) -> Recognition:
+        return Recognition(
+            self.session,
+            self._engine,
+            self._speakers,
+            self._next_move,
+            self._advanced,
+            cadence=cadence,
+            metrics=self._metrics,
+            tell=self.tell,
+        )
 
     # What the socket hands in ------------------------------------------------------------------------
 
@@ -173,6 +182,7 @@ class SessionRunner:
             return
         if self._stop_asked:
             raise after_stop("audio")
+        self._idleness.touch()
         if self._is_paused and data:
             self.receive(Pause(paused=False))
         self._audio_since_lag = True
@@ -185,8 +195,11 @@ class SessionRunner:
         self._inbox.put_audio(data, self.received_bytes)
         self.received_bytes += len(data)
 
-    def receive(self, message: Update | Time | Finalize | Pause | Stop) -> None:
+    def receive(self, message: Update | Time | Finalize | Pause | Keepalive | Stop) -> None:
         """Take a control message, in order with the audio. Raises ClientError `overrun` for a flood."""
+        self._idleness.touch()
+        if isinstance(message, Keepalive):
+            return
         is_finalize = isinstance(message, Finalize)
         if self._stop_asked:
             if self.outbox is not None and self.outbox.is_resumed:
@@ -234,6 +247,7 @@ class SessionRunner:
         """
         self._send_all()
         outbox = self._presence.attach(self.spool.kept_count)
+        self._idleness.touch()
         self._questions.forget()
         self._tell(Ack(self._acked_bytes))
         return outbox
@@ -255,9 +269,36 @@ class SessionRunner:
         if not self.is_over and not self._presence.is_other(outbox):
             self._presence.lose()
 
+    def _is_awaited(self) -> bool:
+        """Tell whether there is anything to come back to: who sent no audio has lost none."""
+        has_audio = self.received_bytes > 0 or self._kept_audio is not None
+        return has_audio and not self._stop_asked
+
     def _window(self) -> float:
         """Return for how many seconds a client is waited for that is lost now."""
         return self._windows[self._is_paused]
+
+    def _patience(self) -> float:
+        return self._patiences[self._is_paused]
+
+    def _is_at_work(self) -> bool:
+        """Tell whether it is not the client's turn: it waits for what it sent, has stopped, or is gone."""
+        return self._stop_asked or self.outbox is None or self.received_bytes > self._acked_bytes
+
+    def _warn_idle(self, left: float) -> None:
+        text = f"Nothing has come for a while: the session ends in {left:.0f} seconds without a message."
+        self._tell(Notice("idle", f"{text} Send audio, or `keepalive`."))
+
+    def _end_idle(self) -> None:
+        """Let the client go, and end the session as if it had stopped."""
+        self.dismiss(
+            ClientError(
+                "idle",
+                f"Nothing came for {self._patience():.0f} seconds.",
+                "Send audio, or `keepalive` once a minute, for as long as the session is wanted.",
+            )
+        )
+        self._presence.give_up()
 
     def _end_as_if_stopped(self) -> None:
         self._given_up = self._given_up or not self._stop_asked
@@ -336,6 +377,7 @@ class SessionRunner:
     async def run(self) -> None:
         """Work until the session is over. Never raises: what goes wrong ends this session and no other."""
         self._advanced()
+        self._idleness.touch()
         work = [
             asyncio.create_task(self._ingest(), name=f"{self.session.id} ingest"),
             asyncio.create_task(self._watch.run(), name=f"{self.session.id} detect"),
@@ -356,6 +398,7 @@ class SessionRunner:
             await asyncio.gather(*work, ended, return_exceptions=True)
             self._hearing.close()
             self._silence.close()
+            self._idleness.close()
             self.audience.close()
             self._presence.close()
             if self.outbox is not None:

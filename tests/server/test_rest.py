@@ -150,6 +150,7 @@ def test_the_openapi_description_names_every_route(client: httpx.Client) -> None
         "/v1/sessions",
         "/v1/sessions/{session_id}",
         "/v1/sessions/{session_id}/audio",
+        "/v1/tokens",
         "/v1/sessions/{session_id}/corrections",
         "/v1/sessions/{session_id}/events",
         "/v1/sessions/{session_id}/names",

@@ -11,7 +11,17 @@ import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from live_asr.core.messages import Ack, Finalize, Ready, ServerMessage, Start, Stop, Update, decode_server
+from live_asr.core.messages import (
+    Ack,
+    Finalize,
+    Keepalive,
+    Ready,
+    ServerMessage,
+    Start,
+    Stop,
+    Update,
+    decode_server,
+)
 from live_asr.errors import ClientError, LiveAsrError
 from live_asr.sessions.admission import Client
 from live_asr.sessions.registry import SessionRegistry
@@ -73,7 +83,7 @@ class Link:
             piece, view = view[:room], view[room:]
             self._runner.receive_audio(bytes(piece))
 
-    def control(self, message: Update | Finalize | Stop) -> None:
+    def control(self, message: Update | Finalize | Keepalive | Stop) -> None:
         """Send a control message, in order with the audio. Raises ClientError as the native socket does."""
         self._is_stopped = self._is_stopped or isinstance(message, Stop)
         self._runner.receive(message)

@@ -19,7 +19,7 @@ from fastapi import WebSocket
 from starlette.websockets import WebSocketState
 
 from live_asr.core.fields import parse_json
-from live_asr.core.messages import Finalize, Stop, Stopped, Update, Updated, client_from_dict
+from live_asr.core.messages import Finalize, Keepalive, Stop, Stopped, Update, Updated, client_from_dict
 from live_asr.errors import ClientError, LiveAsrError
 from live_asr.server.access import api_key
 from live_asr.server.dialects.deepgram.parameters import Asked, read_keyterms, read_query
@@ -81,7 +81,7 @@ class Conversation:
         access.check_origin(self._socket)
         self._client = (await access.admit(self._socket, api_key(self._socket), "caption")).client
         asked = read_query(self._socket.query_params.multi_items(), is_live=True)
-        loaded = registry.admit(asked.start, asked.channels)
+        loaded = registry.admit(asked.start, asked.channels, self._client)
         return asked, Request(loaded)
 
     async def _accept(self, asked: Asked, request: Request) -> None:
@@ -173,6 +173,9 @@ class Conversation:
             self._is_closing = True
             for link in self._links:
                 link.control(Stop())
+        elif frame["type"] == "KeepAlive":
+            for link in self._links:
+                link.control(Keepalive())
         elif frame["type"] == "Finalize":
             for link, channel in zip(self._links, self._channels, strict=True):
                 channel.finalize()

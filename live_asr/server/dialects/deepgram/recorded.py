@@ -61,7 +61,7 @@ async def answer(http: HttpRequest, state: ServerState) -> Response:
     try:
         client = (await state.access.admit(http, api_key(http), "caption")).client
         asked = read_query(http.query_params.multi_items(), is_live=False)
-        request = Request(state.registry.admit(asked.start, asked.channels), number)
+        request = Request(state.registry.admit(asked.start, asked.channels, client), number)
         async with _body(http, state) as pieces:
             heard = await _transcribe(pieces, asked, request, state, client)
         body = await asyncio.to_thread(_response, heard, asked, request)

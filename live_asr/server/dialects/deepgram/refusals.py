@@ -17,7 +17,6 @@ STATUS = {
     "origin_not_allowed": (403, "FORBIDDEN"),
     "forbidden": (403, "FORBIDDEN"),
     "too_many_tries": (429, "TOO_MANY_REQUESTS"),
-    "too_many_sessions": (429, "TOO_MANY_REQUESTS"),
     "server_full": (429, "TOO_MANY_REQUESTS"),
     "too_large": (413, "PAYLOAD_TOO_LARGE"),
     "remote_content": (400, "REMOTE_CONTENT_ERROR"),

@@ -92,7 +92,7 @@ class Conversation:
         intent = self._socket.query_params.get("intent", "transcription")
         if intent != "transcription":
             raise BadRequest("This server transcribes only: connect with `?intent=transcription`.", "intent")
-        self._state.registry.admit(self._settings.start())
+        self._state.registry.admit(self._settings.start(), client=self._client)
 
     def _key(self) -> str | None:
         for name in self._socket.scope.get("subprotocols", []):

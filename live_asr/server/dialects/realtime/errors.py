@@ -15,7 +15,6 @@ STATUS = {
     "too_large": 413,
     "server_full": 429,
     "too_many_tries": 429,
-    "too_many_sessions": 429,
 }
 
 
