@@ -27,6 +27,7 @@ from live_asr.config_values import (
     OptionalCount,
     OptionalDays,
     OptionalFolder,
+    OptionalHours,
     OptionalLanguage,
     OptionalPort,
     OptionalSecret,
@@ -115,6 +116,19 @@ class ServerSettings(Section):
         default=None,
         description="Of them, those of one address at most, and those of one token. Unset: three quarters; "
         "for this machine itself, and server.token, all.",
+    )
+    max_session_hours: float = Field(
+        default=12.0, gt=0, description="Hours of audio in a session; then it ends as if stopped."
+    )
+    max_session_bytes: int = Field(
+        default=8 * 1024**3,
+        ge=65_536,
+        description="Bytes of audio that a session may send, and take on disk; then it ends as if stopped.",
+    )
+    token_hours_per_day: OptionalHours = Field(
+        default=None,
+        description="Hours of audio in 24 hours of one token, with those made with it; the server's own has "
+        "no bound. Unset: any number.",
     )
     max_connections_per_address: OptionalCount = Field(
         default=None,
@@ -327,6 +341,12 @@ class FinalSettings(Section):
     )
     recognizer: OptionalText = Field(
         default=None, description="Name or folder of the recogniser for that. Unset: the live one."
+    )
+    max_waiting: int = Field(
+        default=100,
+        ge=1,
+        description="Sessions of one token or address that may wait for their full pass. Beyond that the "
+        "live captions are the result. Clients take turns, however many each has waiting.",
     )
 
 

@@ -59,6 +59,7 @@ MaybeText: TypeAlias = Annotated[str | None, optional(string())]
 MaybeSilence: TypeAlias = Annotated[float | None, optional(number(0.2, 5.0))]
 MaybeThreshold: TypeAlias = Annotated[float | None, optional(number(0.1, 0.9))]
 MaybePatience: TypeAlias = Annotated[float | None, optional(number(0.0))]
+MaybeCount: TypeAlias = Annotated[int | None, optional(integer(0))]
 MaybeSpeakers: TypeAlias = Annotated[int | None, optional(integer(1, MOST_SPEAKERS))]
 Metadata: TypeAlias = Annotated[Mapping[str, Scalar], flat_object(LARGEST_METADATA_BYTES)]
 
@@ -389,6 +390,8 @@ class Progress:
     type: ClassVar[str] = "progress"
     stage: Text
     fraction: Fraction
+    position: MaybeCount = None
+    """How many other sessions' passes come before; None where it is not waiting, or nobody knows."""
 
 
 @dataclass(frozen=True, slots=True)

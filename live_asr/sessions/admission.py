@@ -37,6 +37,17 @@ def check_start(start: Start, recognizer: RecognizerInfo) -> None:
         )
 
 
+def quota_reached(hours: float) -> Unavailable:
+    """Return the refusal of a token that has had its day's audio."""
+    return Unavailable(
+        "quota_reached",
+        f"This token has had its {hours:g} hours of audio in 24 hours.",
+        "Come back later, or ask the operator for more.",
+        retry_after=3600.0,
+        close_code=1008,
+    )
+
+
 def server_full(places: int, whose: str = "") -> Unavailable:
     """Return the refusal of a server whose places are taken, or those that `whose` may have."""
     of_it = f" that one {whose} may have" if whose else ""

@@ -49,10 +49,20 @@ def _keys(client: Client) -> list[tuple[str, str, bool]]:
     if client.address is not None:
         keys.append((f"address {client.address}", "address", not _is_this_machine(client.address)))
     if client.owner is not None:
-        is_made = client.owner.startswith(OF_THE_SERVER)
-        owner = client.owner if is_made else client.owner.partition(".")[0]
-        keys.append((f"token {owner}", "token", True))
+        keys.append((f"token {root_of(client.owner)}", "token", True))
     return keys
+
+
+def root_of(owner: str | None) -> str | None:
+    """Return the token that another one was made with; itself where the operator made it."""
+    if owner is None or owner.startswith(OF_THE_SERVER):
+        return owner
+    return owner.partition(".")[0]
+
+
+def key_of(client: Client) -> str:
+    """Return by what a client takes turns with others: its token, else its address."""
+    return root_of(client.owner) or client.address or ""
 
 
 def _is_this_machine(address: str) -> bool:

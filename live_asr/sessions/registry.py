@@ -21,15 +21,17 @@ from live_asr.core.clock import utc_text
 from live_asr.core.messages import Notice, Resume, Start, to_dict
 from live_asr.core.session import Session
 from live_asr.core.snapshot import Snapshot
+from live_asr.core.types import SAMPLE_RATE_HZ
 from live_asr.errors import ClientError, DiskFull, LiveAsrError, MediaError, StorageError
 from live_asr.inference.channel import Loaded
 from live_asr.inference.engine import Engine
-from live_asr.sessions.admission import SOMEBODY, Client, check_start, server_full
+from live_asr.sessions.admission import SOMEBODY, Client, check_start, quota_reached, server_full
 from live_asr.sessions.cadence import Cadence
 from live_asr.sessions.decoding import open_decoder
 from live_asr.sessions.finalizer import Drained, Finalizer, Postponed
+from live_asr.sessions.limits import NO_LIMITS, Limits
 from live_asr.sessions.metrics import Metrics
-from live_asr.sessions.places import Places
+from live_asr.sessions.places import Places, key_of, root_of
 from live_asr.sessions.policy import caption_options, models_of, options_of, speaker_options_of
 from live_asr.sessions.questions import window_bytes
 from live_asr.sessions.resumption import (
@@ -54,6 +56,7 @@ log = logging.getLogger(__name__)
 
 TRY_AGAIN_AFTER = 30.0
 """Seconds until a session is taken up again that disk or database did not let be taken up."""
+HOUR = 3600.0
 MOST_COMPLETED = 8
 """Stopped sessions of an earlier run that are taken up at once; their transcripts are held in memory."""
 
@@ -85,6 +88,8 @@ class SessionRegistry:
         """Those that have said `stopped`."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
         """What is done for each of them, and for those of an earlier run that are taken up."""
+        self._whose: dict[str, Client] = {}
+        """Who opened those that are worked for, as far as that is known."""
         self._erased: set[str] = set()
         """Those whose end is nobody's business any more."""
         self._completing = asyncio.Semaphore(MOST_COMPLETED)
@@ -119,13 +124,14 @@ class SessionRegistry:
         try:
             if not await self.has_disk():
                 raise disk_full()
+            limits = await self._limits_of(client)
             session = Session(
                 session_id,
                 self._in_language(start),
                 options_of(self._options, start),
                 speakers=speaker_options_of(loaded),
             )
-            runner = self._runner_of(session, loaded)
+            runner = self._runner_of(session, loaded, limits)
             outbox = runner.outbox
             assert outbox is not None, "nobody has had it yet"
             try:
@@ -139,6 +145,7 @@ class SessionRegistry:
         finally:
             self._opening -= 1
         self._metrics.sessions_total.inc()
+        self._whose[session_id] = client
         self._begin(runner)
         if self._engine.warning:
             runner.tell(
@@ -280,6 +287,7 @@ class SessionRegistry:
             if stored is None:
                 return False
             start = self._in_language(start_of(stored))
+            self._whose[session_id] = Client(stored.owner)
             if not (await asyncio.to_thread(read_transcript, self._store, session_id)).is_stopped:
                 return await self._go_on(session_id, start, place)
             place.close()
@@ -390,7 +398,26 @@ class SessionRegistry:
         names_some = start.language is not None or bool(start.languages)
         return start if names_some or given is None else replace(start, language=given)
 
-    def _runner_of(self, session: Session, loaded: Loaded | None) -> SessionRunner:
+    async def _limits_of(self, client: Client) -> Limits:
+        """Return how much a client's session may be. Raises Unavailable `quota_reached`."""
+        server = self._settings.server
+        seconds = server.max_session_hours * HOUR
+        quota, owner = server.token_hours_per_day, root_of(client.owner)
+        if quota is not None and owner is not None:
+            spent = await self._database.call(self._database.spent, owner, after=time.time() - 24 * HOUR)
+            spent += sum(
+                runner.session.heard_sample / SAMPLE_RATE_HZ
+                for session_id, runner in self._live.items()
+                if root_of(self._whose.get(session_id, SOMEBODY).owner) == owner
+            )
+            if spent >= quota * HOUR:
+                raise quota_reached(quota)
+            seconds = min(seconds, quota * HOUR - spent)
+        return Limits(seconds, server.max_session_bytes)
+
+    def _runner_of(
+        self, session: Session, loaded: Loaded | None, limits: Limits = NO_LIMITS
+    ) -> SessionRunner:
         return SessionRunner(
             session,
             decoder=open_decoder(session.start.audio, self._store.folder),
@@ -402,6 +429,7 @@ class SessionRegistry:
             resume_window=self._settings.server.resume_window,
             idle_timeout=self._settings.server.idle_timeout,
             models=models_of(loaded),
+            limits=limits,
         )
 
     async def _keep_opening(
@@ -461,6 +489,7 @@ class SessionRegistry:
         finally:
             self._give_place_back(runner)
             self._finalizing.pop(session_id, None)
+            self._whose.pop(session_id, None)
         return runner.is_left and session_id not in self._erased
 
     async def _finalize(self, runner: SessionRunner) -> None:
@@ -477,6 +506,7 @@ class SessionRegistry:
             runner.heard_speech,
             runner.tell,
             session.started_at,
+            key_of(self._whose.get(session.id, SOMEBODY)),
         )
         try:
             with contextlib.suppress(Postponed):

@@ -49,10 +49,11 @@ from live_asr.sessions.following import SpeakerFollower
 from live_asr.sessions.hearing import Hearing
 from live_asr.sessions.idleness import Idleness
 from live_asr.sessions.inbox import Control, Inbox, Shelved
+from live_asr.sessions.limits import NO_LIMITS, Limits, RealTime, too_long
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.outbox import Outbox
 from live_asr.sessions.presence import PAUSE_WINDOW, Presence
-from live_asr.sessions.questions import Questions, after_stop, check_window
+from live_asr.sessions.questions import Questions, after_stop, check_window, rate_of
 from live_asr.sessions.recognizing import Recognition
 from live_asr.sessions.silence import BACK_WITHIN, Silence
 from live_asr.sessions.viewers import Audience
@@ -76,7 +77,8 @@ class SessionRunner:
     `finish`, unless the server ends before there is one. A session whose client is lost waits for it for
     `resume_window` seconds, in its place, then ends as if stopped. While it is paused it waits for
     `pause_window` seconds, where that is longer. A client that says nothing for `idle_timeout` seconds, of a
-    paused session for as long as that waits, is let go; 0: never.
+    paused session for as long as that waits, is let go; 0: never. A session that reaches one of its `limits`
+    ends as if stopped.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class SessionRunner:
         idle_timeout: float = 0.0,
         pause_window: float = PAUSE_WINDOW,
         models: Models | None = None,
+        limits: Limits = NO_LIMITS,
     ) -> None:
         self.session = session
         self.audience = Audience(session.transcript.last_seq)
@@ -134,6 +137,9 @@ class SessionRunner:
         """Audio taken so far, counted from the session's first byte."""
         self._acked_bytes = 0
         self._live = session.start.pace == "realtime"
+        self._bytes_per_second = rate_of(session.start.audio)
+        self._limits, self._ack_pace = limits, RealTime()
+        self._heard_pace: RealTime | None = None
         self._silence = Silence(lambda: self._inbox.put("silence"))
         self._audio_since_lag = False
         self._hearing = Hearing(
@@ -142,6 +148,7 @@ class SessionRunner:
             self._next_move,
             self._heard,
             most_backlog_samples=LIVE_BACKLOG_SAMPLES if self._live else FILE_BACKLOG_SAMPLES,
+            pace=self._ahead,
         )
         self._ended = asyncio.Event()
 
@@ -182,6 +189,9 @@ class SessionRunner:
             return
         if self._stop_asked:
             raise after_stop("audio")
+        if self._limits.is_too_much(self.received_bytes + len(data)):
+            self._end_for(too_long(f"A session may send {self._limits.bytes} bytes."))
+            return
         self._idleness.touch()
         if self._is_paused and data:
             self.receive(Pause(paused=False))
@@ -290,15 +300,28 @@ class SessionRunner:
         self._tell(Notice("idle", f"{text} Send audio, or `keepalive`."))
 
     def _end_idle(self) -> None:
-        """Let the client go, and end the session as if it had stopped."""
-        self.dismiss(
+        """End a session whose client says nothing."""
+        self._end_for(
             ClientError(
                 "idle",
                 f"Nothing came for {self._patience():.0f} seconds.",
                 "Send audio, or `keepalive` once a minute, for as long as the session is wanted.",
             )
         )
+
+    def _end_for(self, reason: LiveAsrError) -> None:
+        """Let the client go, and end the session as if it had stopped."""
+        self.dismiss(reason)
         self._presence.give_up()
+
+    def _ahead(self) -> float:
+        """Return for how many seconds to wait with live audio that came faster than anybody speaks.
+
+        Of raw audio that is told by its bytes, which are not acknowledged so fast.
+        """
+        if self._heard_pace is None or self._stop_asked:
+            return 0.0
+        return self._heard_pace.wait_for(self.session.heard_sample / samples(1.0))
 
     def _end_as_if_stopped(self) -> None:
         self._given_up = self._given_up or not self._stop_asked
@@ -325,9 +348,23 @@ class SessionRunner:
     def acknowledge(self, safe_bytes: int) -> None:
         """Tell the client what is on disk; a file's client, what was worked off as well."""
         position = safe_bytes if self._live else min(safe_bytes, self._hearing.heard_bytes)
+        if self._live and position > self._acked_bytes and self._is_held_back(position):
+            return
         if position > self._acked_bytes:
             self._acked_bytes = position
             self._tell(Ack(position))
+
+    def _is_held_back(self, position_bytes: int) -> bool:
+        """Tell whether live audio up to here came too fast; it is acknowledged once its time has come."""
+        seconds = position_bytes / self._bytes_per_second if self._bytes_per_second else 0.0
+        wait = 0.0 if self._stop_asked else self._ack_pace.wait_for(seconds)
+        if wait and not self.is_over:
+            asyncio.get_running_loop().call_later(wait, self._acknowledge_safe)
+        return wait > 0
+
+    def _acknowledge_safe(self) -> None:
+        if not self.is_over:
+            self.acknowledge(self.spool.safe_bytes)
 
     def release(self, count: int) -> None:
         """Let the client, and who watches, hear of the kept messages that are on disk."""
@@ -416,6 +453,7 @@ class SessionRunner:
     async def _ingest(self) -> None:
         """Work off what arrived: keep it, decode it, hand it to the session."""
         await self._hear_kept_audio()
+        self._heard_pace = RealTime() if self._live and not self._bytes_per_second else None
         while not self.is_over:
             item = await self._inbox.get()
             await self._hearing.room()
@@ -480,7 +518,8 @@ class SessionRunner:
             self.acknowledge(self.spool.safe_bytes)
 
     def _heard(self, audio: FloatArray) -> None:
-        """Give decoded audio to the session, and have it looked at."""
+        """Give decoded audio to the session, and have it looked at. Raises TooLong."""
+        audio = audio[: self._limits.room(self.session.heard_sample)]
         self.session.receive_audio(audio)
         self._audio_since_lag = True
         self._metrics.audio_seconds.inc(audio.size / samples(1.0))

@@ -304,6 +304,17 @@ class Database:
             raise KeyError(session_id)
         return _session(row).owner
 
+    def spent(self, owner: str, *, after: float) -> float:
+        """Return how many seconds of audio a token had that ended after a time, with those made with it."""
+        theirs = or_(owners.c.owner == owner, owners.c.owner.startswith(f"{owner}.", autoescape=True))
+        wanted = (
+            select(func.sum(sessions.c.duration))
+            .join(owners, owners.c.session_id == sessions.c.id)
+            .where(theirs, sessions.c.ended_at > after)
+        )
+        with self._reading() as connection:
+            return float(connection.scalar(wanted) or 0.0)
+
     def sessions(
         self,
         *,

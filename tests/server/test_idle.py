@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from websockets.asyncio.client import connect as connect_socket
 from websockets.exceptions import InvalidStatus
 
 from live_asr.client import connect
+from live_asr.storage import tokens
 
 QUIET = 3.0
 """Seconds without a frame that the server allows here."""
@@ -144,3 +146,29 @@ async def accepted(url: str) -> ClientConnection:
     while True:
         with suppress(InvalidStatus):
             return await connect_socket(url, proxy=None)
+
+
+async def test_a_token_has_so_much_audio_a_day(tmp_path: Path, models_dir: Path, sample_pcm: bytes) -> None:
+    flags = {"server__token_hours_per_day": 2 / 3600}
+    async with serving(tmp_path, models_dir, ScriptedPass(found()), **flags) as served:
+        token, secret = tokens.new_token("Anna", ["caption"], now=time.time())
+        await asyncio.to_thread(tokens.add, served.state.database, token)
+        await served.state.access.refresh()
+        headers = {"Authorization": f"Bearer {secret}"}
+        async with call(served.stream, additional_headers=headers) as caller:
+            await caller.start()
+            await caller.send(sample_pcm[: 3 * 32_000])
+            assert await caller.closed() == 1008
+            assert caller.heard[-1]["code"] == "too_long"
+        session = caller.heard[0]["session"]
+
+        async def state() -> str:
+            answer = await served.http.get(f"/v1/sessions/{session}", headers=headers)
+            return str(answer.json()["state"])
+
+        async with asyncio.timeout(60):
+            while await state() != "done":
+                pass
+        async with call(served.stream, additional_headers=headers) as caller:
+            refused = await caller.start()
+            assert (refused["code"], refused["retry_after"]) == ("quota_reached", 3600)
