@@ -35,6 +35,7 @@ from live_asr.config_values import (
     OptionalToken,
     OptionalUrl,
     Proxies,
+    Receivers,
     RootPath,
     shown,
 )
@@ -134,6 +135,17 @@ class ServerSettings(Section):
         default=None,
         description="Connections at once of one address, of any kind; those of trusted proxies, this machine "
         "among them, are not counted. Unset: 500.",
+    )
+    max_viewers: int = Field(
+        default=1000,
+        ge=1,
+        description="Viewers at once. Three quarters of them may watch one session, and half come from one "
+        "address, unless that is this machine's.",
+    )
+    watch_link_days: float = Field(
+        default=30.0,
+        gt=0,
+        description="Days for which a link for an audience counts, where there are tokens.",
     )
     start_timeout: float = Field(default=10.0, gt=0, description="Seconds that a client has for its `start`.")
     resume_window: float = Field(
@@ -368,10 +380,22 @@ class WebhookSettings(Section):
         description="Size of a body above which a notice is sent in its place: the same without words, and "
         "with links to them. One that is answered with 413 is replaced likewise. Unset: no bound.",
     )
+    client_urls: Literal["auto", "off", "allowlist", "any"] = Field(
+        default="auto",
+        description="Whether clients may name receivers: off, allowlist (those of webhook.allowed) or any. "
+        "auto: any for who presents a token with the scope webhook, or where allow_private is set; "
+        "else off.",
+    )
+    allowed: Receivers = Field(
+        default=(),
+        description="Hosts and networks that may be called though they are private or on other ports than 80 "
+        "and 443, e.g. hooks.example.org:8443, 10.1.0.0/16; separated by commas in the environment. Metadata "
+        "services of clouds never are.",
+    )
     allow_private: bool = Field(
         default=False,
-        description="Deliver to loopback, private and link-local addresses too: whoever may open a session "
-        "can then have this server call hosts of your network.",
+        description="Deliver to loopback, private and link-local addresses and to any port: whoever may name "
+        "receivers can then have this server call hosts of your network. Better: webhook.allowed.",
     )
 
 

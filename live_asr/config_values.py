@@ -16,6 +16,8 @@ from live_asr.errors import ClientError
 
 ANY_PROXY = "*"
 """Stands for any peer in a list of proxies."""
+RECEIVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?|[0-9A-Fa-f:.]+(/\d{1,3})?")
+"""A host with a port or without, or a network."""
 SHORTEST_TOKEN = 8
 TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 """What the name of a WebSocket's subprotocol may hold, by which browsers send a token."""
@@ -60,6 +62,13 @@ def _proxies(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _receivers(value: tuple[str, ...]) -> tuple[str, ...]:
+    for entry in value:
+        if not RECEIVER.fullmatch(entry):
+            raise ValueError(f"{entry!r} should be a host or a network, with a port or without")
+    return value
+
+
 def _web_url(value: str | None) -> str | None:
     try:
         return None if value is None else str(web_url(value, "url"))
@@ -99,6 +108,7 @@ OptionalHours = Annotated[float | None, Field(gt=0), BeforeValidator(_none_if_em
 OptionalDays = Annotated[float | None, Field(gt=0), BeforeValidator(_none_if_empty)]
 OptionalBytes = Annotated[int | None, Field(ge=1024), BeforeValidator(_none_if_empty)]
 OptionalCount = Annotated[int | None, Field(ge=1), BeforeValidator(_none_if_empty)]
+Receivers = Annotated[tuple[str, ...], AfterValidator(_receivers), BeforeValidator(_split)]
 OptionalPort = Annotated[int | None, Field(ge=0, le=65535), BeforeValidator(_none_if_empty)]
 OptionalText = Annotated[str | None, BeforeValidator(_none_if_empty)]
 OptionalLanguage = Annotated[str | None, AfterValidator(_language), BeforeValidator(_none_if_empty)]

@@ -32,6 +32,7 @@ class Scope(StrEnum):
     """What a token may be for."""
 
     caption = "caption"
+    webhook = "webhook"
     watch = "watch"
     read = "read"
     admin = "admin"
@@ -44,8 +45,9 @@ def create(
         list[Scope] | None,
         typer.Option(
             "--scope",
-            help="What it may: caption opens sessions and has its own; watch reads along in all; read lists "
-            "and reads all; admin may everything. Several may be given; without any, caption.",
+            help="What it may: caption opens sessions and has its own; webhook names who is told of them; "
+            "watch reads along in all; read lists and reads all; admin may everything. Several may be "
+            "given; without any, caption.",
         ),
     ] = None,
     expires: Annotated[

@@ -50,6 +50,30 @@ _GLOBAL_UNICAST = IPv6Network("2000::/3")
 """All of IPv6 that is assigned to hosts of the internet."""
 
 
+_METADATA = tuple(
+    ip_network(network)
+    for network in (
+        "168.63.129.16/32",  # Azure
+        "169.254.169.254/32",  # most of them
+        "169.254.170.0/24",  # Amazon's containers
+        "100.100.100.200/32",  # Alibaba
+        "192.0.0.192/32",  # Oracle
+        "fd00:ec2::/32",  # Amazon
+        "fd20:ce::254/128",  # Google
+    )
+)
+
+
+def is_metadata(address: str) -> bool:
+    """Tell whether an address is that of a cloud's metadata service, which nobody has to call ever."""
+    found = ip_address(address.partition("%")[0])
+    if isinstance(found, IPv6Address):
+        inside = _embedded(found)
+        if inside is not None:
+            return is_metadata(str(inside))
+    return any(found in network for network in _METADATA)
+
+
 def why_refused(address: str) -> str | None:
     """Return what kind of address it is that may not be called, e.g. "private"; None where it may.
 

@@ -185,11 +185,14 @@ class Access:
             return None
         own = self._settings.token
         if own is not None and hmac.compare_digest(given.encode(), own.get_secret_value().encode()):
-            return Grant(frozenset(tokens.SCOPES), Client(None, address), "server.token")
+            return Grant(frozenset(tokens.SCOPES), Client(None, address, is_known=True), "server.token")
         token = self._kept.by_digest.get(tokens.digest_of(given))
         if token is None or not self.is_good(token.id):
             return None
-        return Grant(frozenset(token.scopes), Client(token.id, address), token.name)
+        scopes = frozenset(token.scopes)
+        may_name = not scopes.isdisjoint(("webhook", "admin"))
+        client = Client(token.id, address, is_known=True, may_name_receivers=may_name)
+        return Grant(scopes, client, token.name)
 
     def is_good(self, token_id: str | None) -> bool:
         """Tell whether a token may be used now; with it those that it was made with. None: the server's."""

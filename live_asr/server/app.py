@@ -30,6 +30,7 @@ from live_asr.server.dialects import aymurai, deepgram, openai_rest, realtime, w
 from live_asr.server.dialects.wyoming import serving_wyoming
 from live_asr.server.hosts import OwnHosts
 from live_asr.server.keys import ClientSecrets
+from live_asr.server.links import Links
 from live_asr.server.looptime import watch_loop
 from live_asr.server.operators import OperatorsOnly
 from live_asr.server.proxies import TrustedProxies, route_of
@@ -41,7 +42,7 @@ from live_asr.sessions.findable import make_findable
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.registry import SessionRegistry
 from live_asr.sessions.retention import Retention
-from live_asr.sessions.viewers import MOST_VIEWERS, Viewers
+from live_asr.sessions.viewers import Viewers
 from live_asr.storage.database import Database
 from live_asr.storage.spool import SpoolStore
 
@@ -119,14 +120,19 @@ def build_state(
         on_tried=lambda delivery: metrics.webhook_tries.labels(delivery.state).inc(),
     )
     finalizer = Finalizer(settings, store, database, full_pass, wake=sender.wake, metrics=metrics)
-    registry = SessionRegistry(settings, engine, store, database, finalizer, metrics)
+    registry = SessionRegistry(
+        settings, engine, store, database, finalizer, metrics, check_receiver=sender.check
+    )
     catalogue = Catalogue(registry, finalizer, store, database)
-    viewers = Viewers(registry.audience_of, store, database, most=MOST_VIEWERS, count=metrics.viewers.set)
+    viewers = Viewers(
+        registry.audience_of, store, database, most=settings.server.max_viewers, count=metrics.viewers.set
+    )
     retention = Retention(settings.storage, registry, store, database, erased=viewers.forget)
     access = Access(settings.server, database, settings.storage.data, on_failed=metrics.wrong_tokens.inc)
     return ServerState(
         settings=settings,
         access=access,
+        links=Links(access, database, days=settings.server.watch_link_days),
         engine=engine,
         full_pass=full_pass,
         store=store,

@@ -95,6 +95,18 @@ async def erase(session_id: SessionId, state: State) -> None:
         raise unknown_session(session_id)
 
 
+@changes.delete("/{session_id}/links", summary="Revoke the links for its audience", status_code=204)
+async def revoke_links(session_id: SessionId, state: State) -> None:
+    """Have no link for the audience count that was made so far, and let go of those who watch by one. The
+    session has another one from then on."""
+    if not state.access.asks:
+        raise HTTPException(409, "This server asks nobody for a token: its links hold nothing to revoke.")
+    try:
+        await state.links.revoke(session_id)
+    except KeyError:
+        raise unknown_session(session_id) from None
+
+
 @changes.patch(
     "/{session_id}",
     summary="Give a session a title",

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request, Response
 
 from live_asr.errors import Unavailable
-from live_asr.server.access import Grant, token_in
+from live_asr.server.access import Grant, address_of, token_in
 from live_asr.server.permission import check_read
 from live_asr.server.replies import Problem
 from live_asr.server.rest import SessionId, State, unknown_session
 from live_asr.server.sse import EventStream
-from live_asr.sessions.viewers import Viewer, Viewers
+from live_asr.sessions.viewers import Viewer
 
 RETRY_MS = 2_000
 """After so long a browser comes back, with the id of the last event it has."""
@@ -51,6 +51,7 @@ async def may_watch(
 )
 async def events(
     session_id: SessionId,
+    request: Request,
     state: State,
     grant: Annotated[Grant | None, Depends(may_watch)],
     last_event_id: Annotated[
@@ -67,20 +68,30 @@ async def events(
     says that the line is alive.
     """
     after_seq = _seq(last_event_id) or _seq(from_query) or 0
-    try:
-        viewer = await state.viewers.watch(session_id, after_seq)
-    except KeyError:
-        raise unknown_session(session_id) from None
-    except Unavailable as error:
-        raise _come_back(error) from None
-    if viewer is None:
-        return Response(status_code=204)
+    revoked_before = state.links.revoked_count(session_id)
+    with ExitStack() as place:  # kept free until the stream begins, however many ask at once
+        try:
+            place.enter_context(state.viewers.seat(session_id, address_of(request)))
+            viewer = await state.viewers.watch(session_id, after_seq)
+        except KeyError:
+            raise unknown_session(session_id) from None
+        except Unavailable as error:
+            raise _come_back(error) from None
+        if viewer is None:
+            return Response(status_code=204)
+        seat = place.pop_all()
+
+    def is_allowed() -> bool:
+        if grant is not None:
+            return not state.access.is_revoked(grant.token)
+        return state.links.revoked_count(session_id) == revoked_before
+
     retry = b"retry: %d\n\n" % RETRY_MS
     return EventStream(
         viewer.get,
         first=retry,
-        during=_seated(viewer, state.viewers),
-        is_allowed=lambda: grant is None or not state.access.is_revoked(grant.token),
+        during=_seated(viewer, seat),
+        is_allowed=is_allowed,
     )
 
 
@@ -96,8 +107,8 @@ def _come_back(error: Unavailable) -> HTTPException:
 
 
 @asynccontextmanager
-async def _seated(viewer: Viewer, viewers: Viewers) -> AsyncIterator[None]:
-    with viewers.seat():
+async def _seated(viewer: Viewer, seat: ExitStack) -> AsyncIterator[None]:
+    with seat:
         try:
             yield
         finally:

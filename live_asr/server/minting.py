@@ -25,8 +25,8 @@ class TokenRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     name: str = Field(default="client", min_length=1, max_length=80)
-    scopes: list[Literal["caption", "watch", "read", "admin"]] = Field(
-        default=["caption"], min_length=1, max_length=4, description="Some of those of the token that asks."
+    scopes: list[Literal["caption", "webhook", "watch", "read", "admin"]] = Field(
+        default=["caption"], min_length=1, max_length=5, description="Some of those of the token that asks."
     )
     expires_in: float = Field(
         default=DEFAULT_SECONDS, ge=1, le=LONGEST_SECONDS, description="Seconds, from 1 to 86400."

@@ -7,7 +7,6 @@ audience only reads.
 from __future__ import annotations
 
 import asyncio
-import hmac
 from ipaddress import IPv6Address, ip_address
 
 from fastapi import HTTPException, Request
@@ -15,7 +14,7 @@ from starlette.requests import HTTPConnection
 
 from live_asr.errors import ClientError, LiveAsrError, Unavailable
 from live_asr.server.access import Grant, forbidden, token_in
-from live_asr.server.sharing import listen_token, watch_path, watch_token
+from live_asr.server.sharing import listen_token, watch_path
 from live_asr.server.state import ServerState
 from live_asr.sessions.listening import KeptAudio, kept_audio
 from live_asr.storage.database import OVER, StoredSession
@@ -62,7 +61,7 @@ async def check_read(
     """
     access = state.access
     if access.asks and given is not None:
-        if is_watching and await is_watch_token(session_id, given, state):
+        if is_watching and await state.links.check(session_id, given):
             return None
         if access.granted(given) is None and await _has_key(session_id, given, state):
             return None
@@ -83,16 +82,9 @@ async def check_read(
     return grant
 
 
-async def is_watch_token(session_id: str, given: str, state: ServerState) -> bool:
-    """Tell whether this is what a link for the audience of a session holds."""
-    secret = await asyncio.to_thread(state.access.links_secret)
-    return hmac.compare_digest(given.encode(), watch_token(secret, session_id).encode())
-
-
 async def watch_link(session_id: str, root_path: str, state: ServerState) -> str:
     """Return the path of the page for the audience of a session, with what lets them watch it."""
-    secret = await asyncio.to_thread(state.access.links_secret) if state.access.asks else None
-    return watch_path(secret, session_id, root_path)
+    return watch_path(await state.links.token(session_id), session_id, root_path)
 
 
 def is_from_here(request: Request) -> bool:
@@ -133,7 +125,7 @@ async def refusal(session_id: str, request: Request, state: ServerState) -> HTTP
     given = token_in(request)
     if not state.access.asks:
         return HTTPException(403, NO_KEY)
-    if given is not None and await is_watch_token(session_id, given, state):
+    if given is not None and await state.links.check(session_id, given):
         return HTTPException(403, READ_ONLY)
     try:
         await state.access.admit(request, given)

@@ -12,28 +12,19 @@ QUIET_ZONE = 2
 """Light modules around the code; the page shows it on white."""
 
 
-def watch_token(secret: str, session_id: str) -> str:
-    """Return the secret that lets its holder watch one session and do nothing else.
-
-    It is derived, so that nothing has to be kept: a link for an audience must not hold the server's token.
-    """
-    digest = hmac.digest(secret.encode(), f"watch {session_id}".encode(), "sha256")
-    return urlsafe_b64encode(digest[:18]).decode()
-
-
 def listen_token(secret: str, session_id: str) -> str:
     """Return what lets its holder hear the audio of one session, for players that send no header."""
     digest = hmac.digest(secret.encode(), f"listen {session_id}".encode(), "sha256")
     return urlsafe_b64encode(digest[:18]).decode()
 
 
-def watch_path(secret: str | None, session_id: str, root_path: str = "") -> str:
+def watch_path(token: str | None, session_id: str, root_path: str = "") -> str:
     """Return the path of the page for the audience of a session, with what lets them watch it.
 
-    `secret` is None where nobody is asked for a token.
+    `token` is None where nobody is asked for one.
     """
     path = f"{root_path}/watch/{session_id}"
-    return path if secret is None else f"{path}#token={watch_token(secret, session_id)}"
+    return path if token is None else f"{path}#token={token}"
 
 
 def qr_svg(text: str) -> bytes:

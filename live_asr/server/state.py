@@ -9,6 +9,7 @@ from live_asr.delivery.webhook import WebhookSender
 from live_asr.inference.engine import Engine
 from live_asr.server.access import Access
 from live_asr.server.keys import ClientSecrets
+from live_asr.server.links import Links
 from live_asr.sessions.catalogue import Catalogue
 from live_asr.sessions.finalizer import FullPassRunner
 from live_asr.sessions.metrics import Metrics
@@ -25,6 +26,7 @@ class ServerState:
 
     settings: Settings
     access: Access
+    links: Links
     engine: Engine
     full_pass: FullPassRunner
     store: SpoolStore

@@ -21,6 +21,10 @@ class Client:
     """The id of the token that they presented; None for the server's own, and where nobody is asked."""
     address: str | None = None
     """Where they come from, as far as that is known."""
+    is_known: bool = False
+    """Whether they presented a token."""
+    may_name_receivers: bool = True
+    """Whether that one is for webhooks, too."""
 
 
 SOMEBODY = Client()

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from live_asr.config import Settings
 from live_asr.core.clock import utc_text
@@ -61,6 +61,13 @@ MOST_COMPLETED = 8
 """Stopped sessions of an earlier run that are taken up at once; their transcripts are held in memory."""
 
 
+class CheckReceiver(Protocol):
+    """Refuses receivers that clients may not name; see `WebhookSender.check`."""
+
+    async def __call__(self, url: str, *, is_known: bool, may_name: bool) -> None:
+        """Raise ClientError for one that is refused."""
+
+
 class SessionRegistry:
     """Open sessions within the bounds of the server, and bring all of them to their end."""
 
@@ -72,6 +79,7 @@ class SessionRegistry:
         database: Database,
         finalizer: Finalizer,
         metrics: Metrics,
+        check_receiver: CheckReceiver | None = None,
     ) -> None:
         self._settings = settings
         self._engine = engine
@@ -79,6 +87,7 @@ class SessionRegistry:
         self._database = database
         self._finalizer = finalizer
         self._metrics = metrics
+        self._check_receiver = check_receiver
         self._options = caption_options(settings)
         self._room = Room(store)
         self._resumption = Resumption(store, database, self.runner_of)
@@ -125,6 +134,10 @@ class SessionRegistry:
             if not await self.has_disk():
                 raise disk_full()
             limits = await self._limits_of(client)
+            if start.webhook is not None and self._check_receiver is not None:
+                await self._check_receiver(
+                    start.webhook.url, is_known=client.is_known, may_name=client.may_name_receivers
+                )
             session = Session(
                 session_id,
                 self._in_language(start),

@@ -24,7 +24,7 @@ from live_asr.config import StorageSettings
 from live_asr.core.text import folded
 from live_asr.core.urls import receiver_of
 from live_asr.storage import tables
-from live_asr.storage.tables import deliveries, editions, owners, sessions, texts
+from live_asr.storage.tables import deliveries, editions, links, owners, sessions, texts
 
 FILE = "live-asr.db"
 """SQLite's file in the data folder."""
@@ -304,6 +304,25 @@ class Database:
             raise KeyError(session_id)
         return _session(row).owner
 
+    def links_revoked(self, session_id: str) -> int:
+        """Return how often the links for a session's audience were revoked."""
+        with self._reading() as connection:
+            wanted = select(links.c.revoked).where(links.c.session_id == session_id)
+            return connection.scalar(wanted) or 0
+
+    def revoke_links(self, session_id: str) -> int:
+        """Revoke the links for a session's audience; return how often that was done. Raises KeyError."""
+        with self._writing() as connection:
+            if connection.scalar(select(sessions.c.id).where(sessions.c.id == session_id)) is None:
+                raise KeyError(session_id)
+            before = connection.scalar(select(links.c.revoked).where(links.c.session_id == session_id))
+            if before is None:
+                connection.execute(links.insert().values(session_id=session_id, revoked=1))
+            else:
+                its = links.update().where(links.c.session_id == session_id)
+                connection.execute(its.values(revoked=before + 1))
+            return (before or 0) + 1
+
     def spent(self, owner: str, *, after: float) -> float:
         """Return how many seconds of audio a token had that ended after a time, with those made with it."""
         theirs = or_(owners.c.owner == owner, owners.c.owner.startswith(f"{owner}.", autoescape=True))
@@ -491,12 +510,19 @@ class Database:
         return self._deliveries(wanted)
 
     def due(
-        self, now: float, *, limit: int, without: Collection[str] = (), receivers: Collection[str] = ()
+        self,
+        now: float,
+        *,
+        limit: int,
+        without: Collection[str] = (),
+        receivers: Collection[str] = (),
+        is_first: bool = False,
     ) -> list[Delivery]:
         """Return the pending deliveries whose time has come, the longest due first.
 
         A first try is due at once, whatever its time: the clock may have been ahead when that was written.
         `without` names deliveries, and `receivers` receivers, that have enough of attention already.
+        With `is_first`, only those that nobody has tried yet.
         """
         at = deliveries.c.next_at
         wanted = (
@@ -507,6 +533,8 @@ class Database:
             .order_by(at)
             .limit(limit)
         )
+        if is_first:
+            wanted = wanted.where(deliveries.c.tries == 0)
         return self._deliveries(wanted)
 
     def record_try(

@@ -114,6 +114,13 @@ owners = Table(  # by which token sessions were opened; those of nobody have no 
     Column("owner", Text, nullable=False, index=True),
 )
 
+links = Table(  # how often the links for an audience were revoked; of most sessions never
+    "links",
+    metadata,
+    Column("session_id", Text, ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True),
+    Column("revoked", Integer, nullable=False),
+)
+
 deliveries = Table(
     "deliveries",
     metadata,

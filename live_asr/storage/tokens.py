@@ -18,7 +18,7 @@ from live_asr.errors import ConfigError
 from live_asr.storage.database import Database
 from live_asr.storage.tables import tokens
 
-SCOPES = ("caption", "watch", "read", "admin")
+SCOPES = ("caption", "webhook", "watch", "read", "admin")
 PREFIX = "la_"
 SECRET_BYTES = 24
 ID_BYTES = 5

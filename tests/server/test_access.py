@@ -20,6 +20,7 @@ from websockets.exceptions import InvalidStatus
 
 from live_asr.server.access import FREE_TRIES, MOST_DELAYED
 from live_asr.server.app import build_state, create_app
+from live_asr.server.links import Links
 from live_asr.server.permission import watch_link
 from live_asr.storage import tokens
 from live_asr.storage.database import Database, sqlite_url
@@ -77,6 +78,7 @@ ROWS = [
     Row("PUT", "/v1/sessions/{session_id}/names", OWNERS),
     Row("POST", "/v1/sessions/{session_id}/corrections", OWNERS),
     Row("DELETE", "/v1/sessions/{session_id}/corrections", OWNERS),
+    Row("DELETE", "/v1/sessions/{session_id}/links", OWNERS),
     Row("GET", "/v1/sessions/{session_id}/audio", OWNERS),
     Row("DELETE", "/v1/sessions/{session_id}", OWNERS),
     Row("POST", "/v1/tokens", TOKENS),
@@ -105,6 +107,7 @@ class Guarded:
         await self.server.state.registry.erase(OWN)
         owner = self.ids["caption"]
         self.given["key"] = await self.server.keep_session(OWN, owner)
+        self.given["link"] = (await watch_link(OWN, "", self.server.state)).partition("#token=")[2]
 
     ids: dict[str, str]
 
@@ -128,7 +131,6 @@ async def guarded(tmp_path: Path) -> AsyncIterator[Guarded]:
         ids["expired"], given["expired"] = await made(server, "expired", ["admin"], seconds=-1.0)
         await asyncio.to_thread(tokens.revoke, server.state.database, "revoked", now=time.time())
         await server.state.access.refresh()
-        given["link"] = (await watch_link(OWN, "", server.state)).partition("#token=")[2]
         await server.keep_session(OTHER, ids["other caption"])
         guarded = Guarded(server, given, ids)
         await guarded.restore()
@@ -303,6 +305,35 @@ async def test_once_a_token_was_made_the_server_asks_even_when_that_is_revoked(t
         for sent in ({}, headers):
             assert (await server.http.get("/v1/sessions", headers=sent)).status_code == 401
         assert secret not in (tmp_path / "live-asr.db").read_bytes().decode("latin-1")
+
+
+# Links for an audience -------------------------------------------------------------------------------
+
+
+async def test_a_link_opens_one_session_until_it_expires_or_is_revoked(guarded: Guarded) -> None:
+    http, state = guarded.server.http, guarded.server.state
+    link = {"Authorization": f"Bearer {guarded.given['link']}"}
+    owner = {"Authorization": f"Bearer {guarded.given['caption']}"}
+    path = f"/v1/sessions/{OWN}/transcript.txt"
+    assert (await http.get(path, headers=link)).status_code == 200
+    assert (await http.get(path.replace(OWN, OTHER), headers=link)).status_code == 401
+    until = int(guarded.given["link"].partition(".")[0], 36)
+    assert 30 * 86_400 <= until - time.time() <= 31 * 86_400
+    longer = guarded.given["link"].replace(guarded.given["link"].partition(".")[0], "zzzzzz")
+    assert (await http.get(path, headers={"Authorization": f"Bearer {longer}"})).status_code == 401
+    later = Links(state.access, state.database, days=30, clock=lambda: until + 1.0)
+    assert not await later.check(OWN, guarded.given["link"])
+    assert await Links(state.access, state.database, days=30, clock=lambda: until - 1.0).check(
+        OWN, guarded.given["link"]
+    )
+
+    assert (await http.delete(f"/v1/sessions/{OWN}/links", headers=link)).status_code == 403
+    assert (await http.delete(f"/v1/sessions/{OWN}/links", headers=owner)).status_code == 204
+    state.access.forgive()
+    assert (await http.get(path, headers=link)).status_code == 401
+    watch = (await http.get(f"/v1/sessions/{OWN}", headers=owner)).json()["watch"]
+    again = {"Authorization": f"Bearer {watch.partition('#token=')[2]}"}
+    assert (await http.get(path, headers=again)).status_code == 200
 
 
 # Wrong ones ------------------------------------------------------------------------------------------
