@@ -28,6 +28,7 @@ from live_asr.server import audio, changing, events, minting, rest
 from live_asr.server.access import Access
 from live_asr.server.dialects import aymurai, deepgram, openai_rest, realtime, whisperlivekit
 from live_asr.server.dialects.wyoming import serving_wyoming
+from live_asr.server.exports import Exports
 from live_asr.server.hosts import OwnHosts
 from live_asr.server.keys import ClientSecrets
 from live_asr.server.links import Links
@@ -123,11 +124,17 @@ def build_state(
     registry = SessionRegistry(
         settings, engine, store, database, finalizer, metrics, check_receiver=sender.check
     )
-    catalogue = Catalogue(registry, finalizer, store, database)
+    exports = Exports()
+    catalogue = Catalogue(registry, finalizer, store, database, call=exports.call)
     viewers = Viewers(
         registry.audience_of, store, database, most=settings.server.max_viewers, count=metrics.viewers.set
     )
-    retention = Retention(settings.storage, registry, store, database, erased=viewers.forget)
+
+    def forget(session_id: str) -> None:
+        viewers.forget(session_id)
+        exports.forget(session_id)
+
+    retention = Retention(settings.storage, registry, store, database, erased=forget)
     access = Access(settings.server, database, settings.storage.data, on_failed=metrics.wrong_tokens.inc)
     return ServerState(
         settings=settings,
@@ -140,6 +147,7 @@ def build_state(
         sender=sender,
         registry=registry,
         catalogue=catalogue,
+        exports=exports,
         viewers=viewers,
         retention=retention,
         metrics=metrics,
@@ -186,6 +194,7 @@ async def at_work(
         await state.full_pass.close()
         await state.sender.close()
         await state.store.close()
+        state.exports.close()
         await asyncio.to_thread(state.database.close)
         for task in beside:
             task.cancel()

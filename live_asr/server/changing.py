@@ -91,6 +91,7 @@ async def erase(session_id: SessionId, state: State) -> None:
     # Not left half done where the client does not wait for it.
     erased = await asyncio.shield(state.registry.erase(session_id))
     state.viewers.forget(session_id)
+    state.exports.forget(session_id)
     if not erased:
         raise unknown_session(session_id)
 
@@ -229,7 +230,8 @@ def tag_in(if_match: str | None) -> str:
     if if_match is None:
         detail = "Send `If-Match` with the `ETag` that came with the transcript: others may change it, too."
         raise HTTPException(428, detail)
-    return if_match.strip().removeprefix("W/").strip('"')
+    tag = if_match.strip().removeprefix("W/").strip('"')
+    return "-".join(tag.split("-")[:2])  # what follows stands for the names, which are no part of it
 
 
 def answer(best: Best, session_id: str, response: Response, state: State) -> Corrected:

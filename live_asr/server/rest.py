@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
+from contextlib import ExitStack
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from live_asr.core.export import FORMATS
-from live_asr.errors import StorageError
-from live_asr.server.access import Grant, token_in
+from live_asr.errors import StorageError, Unavailable
+from live_asr.server.access import Grant, address_of, token_in
 from live_asr.server.document import MEDIA_TYPE, to_docx
+from live_asr.server.exports import Sent
 from live_asr.server.origins import is_same_host
 from live_asr.server.permission import admitted, audio_path, check_read, may_change, watch_link
 from live_asr.server.proxies import root_path_of
@@ -231,9 +232,14 @@ async def qr_code(
 async def transcript(
     session_id: SessionId,
     extension: str,
+    request: Request,
     state: State,
     revision: Annotated[
         int | None, Query(ge=0, description="0 for the live transcript, 1 for the result before corrections")
+    ] = None,
+    if_none_match: Annotated[
+        str | None,
+        Header(max_length=300, description="`ETag` of what is here already: 304 if it still holds"),
     ] = None,
 ) -> Response:
     """Answer what was said so far, as `json`, `vtt`, `srt`, `txt`, `rttm` or `docx`.
@@ -244,28 +250,54 @@ async def transcript(
     if extension not in (*FORMATS, DOCUMENT):
         known = ", ".join((*FORMATS, DOCUMENT))
         raise HTTPException(404, f"There is no format {extension!r}; there are: {known}.")
-    try:
+    headers = {"Content-Disposition": f'inline; filename="{session_id}.{extension}"'}
+    headers["Cache-Control"] = "no-store"
+    with ExitStack() as place:
+        try:
+            place.enter_context(state.exports.place(address_of(request)))
+            settled = await state.catalogue.tag(session_id) if revision is None else None
+            if settled is not None:
+                headers["ETag"] = f'"{settled}"'
+                if if_none_match is not None and settled in _tags_in(if_none_match):
+                    return Response(status_code=304, headers=headers)
+            body, tag = await _rendered(session_id, extension, revision, settled, state)
+        except KeyError:
+            raise unknown_session(session_id) from None
+        except NoRevision as error:
+            raise HTTPException(404, f"There is no revision {revision}; the best is {error.best}.") from None
+        except Unavailable as error:
+            raise HTTPException(
+                503, str(error), headers={"Retry-After": f"{error.retry_after:.0f}"}
+            ) from None
+        headers.setdefault("ETag", f'"{tag}"')
+        media_type = MEDIA_TYPE if extension == DOCUMENT else FORMATS[extension].media_type
+        return Sent(body, place.pop_all(), media_type=media_type, headers=headers)
+
+
+async def _rendered(
+    session_id: str, extension: str, revision: int | None, settled: str | None, state: ServerState
+) -> tuple[bytes, str]:
+    """Return a transcript as a file, and the name of the state that it is in.
+
+    `settled` is that name where it stays as it is: then it is rendered once for all who ask.
+    """
+    tag = settled or ""
+
+    async def make() -> bytes:
+        nonlocal tag
         record, tag = await state.catalogue.tagged_record(session_id, revision)
-        if extension == DOCUMENT:
-            stored = (await state.catalogue.status(session_id)).stored
-            render = partial(to_docx, title=stored.title, created_at=stored.created_at)
-            body, media_type = await asyncio.to_thread(render, record), MEDIA_TYPE
-        else:
-            body = (await asyncio.to_thread(FORMATS[extension].render, record)).encode()
-            media_type = FORMATS[extension].media_type
-    except KeyError:
-        raise unknown_session(session_id) from None
-    except NoRevision as error:
-        raise HTTPException(404, f"There is no revision {revision}; the best is {error.best}.") from None
-    return Response(
-        body,
-        media_type=media_type,
-        headers={
-            "Content-Disposition": f'inline; filename="{session_id}.{extension}"',
-            "Cache-Control": "no-store",
-            "ETag": f'"{tag}"',
-        },
-    )
+        if extension != DOCUMENT:
+            return (await state.exports.call(FORMATS[extension].render, record)).encode()
+        stored = (await state.catalogue.status(session_id)).stored
+        render = partial(to_docx, title=stored.title, created_at=stored.created_at)
+        return await state.exports.call(render, record)
+
+    body = await state.exports.made((session_id, extension, settled) if settled else None, make)
+    return body, tag
+
+
+def _tags_in(if_none_match: str) -> list[str]:
+    return [tag.strip().removeprefix("W/").strip('"') for tag in if_none_match.split(",")]
 
 
 async def tell_what_is_wrong(_: Request, error: Exception) -> Response:

@@ -8,6 +8,7 @@ from live_asr.config import Settings
 from live_asr.delivery.webhook import WebhookSender
 from live_asr.inference.engine import Engine
 from live_asr.server.access import Access
+from live_asr.server.exports import Exports
 from live_asr.server.keys import ClientSecrets
 from live_asr.server.links import Links
 from live_asr.sessions.catalogue import Catalogue
@@ -34,6 +35,7 @@ class ServerState:
     sender: WebhookSender
     registry: SessionRegistry
     catalogue: Catalogue
+    exports: Exports
     viewers: Viewers
     retention: Retention
     metrics: Metrics

@@ -150,6 +150,7 @@ def test_the_openapi_description_names_every_route(client: httpx.Client) -> None
         "/v1/sessions",
         "/v1/sessions/{session_id}",
         "/v1/sessions/{session_id}/audio",
+        "/v1/sessions/{session_id}/links",
         "/v1/tokens",
         "/v1/sessions/{session_id}/corrections",
         "/v1/sessions/{session_id}/events",
@@ -167,7 +168,7 @@ def test_the_openapi_description_names_every_route(client: httpx.Client) -> None
     for path in description["paths"].values():
         for operation in path.values():
             assert operation["summary"]
-            assert {"200", "204"} & set(operation["responses"])
+            assert {"200", "201", "204"} & set(operation["responses"])
     references = json.dumps(description)
     for name in description["components"]["schemas"]:
         assert f"#/components/schemas/{name}" in references
