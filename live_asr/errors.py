@@ -4,6 +4,7 @@ LiveAsrError
 ├── ClientError      a peer did something wrong; it is told `code`, `message` and `hint`
 ├── Unavailable      the server cannot take the work now; the peer may come back
 ├── MediaError       bytes that should be audio and are not
+│   └── TooLong      a session has as much audio as it may
 ├── ConfigError      a setting is wrong
 ├── WeightsError     a model's files are missing, unknown or not what they should be
 ├── EngineError      the inference process failed at a piece of work
@@ -67,6 +68,13 @@ class MediaError(LiveAsrError):
 
     code = "not_audio"
     close_code = 1003
+
+
+class TooLong(MediaError):
+    """A session has become as long as it may; what was heard is kept."""
+
+    code = "too_long"
+    close_code = 1008
 
 
 class ConfigError(LiveAsrError):

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from live_asr import __version__
 from live_asr.config import Settings
+from live_asr.delivery.addresses import guard
 from live_asr.delivery.post import GuardedNetwork
 from live_asr.delivery.webhook import WebhookSender, webhook_secret
 from live_asr.errors import EngineError, LiveAsrError, StorageError
@@ -29,12 +30,17 @@ from live_asr.jobs.doing import Doing
 from live_asr.jobs.downloads import Bounds, Downloader, resolve
 from live_asr.jobs.metrics import JobMetrics
 from live_asr.jobs.waiting import WaitingJobs
-from live_asr.server import audio, changing, events, jobs, rest
+from live_asr.server import audio, changing, events, jobs, minting, rest
+from live_asr.server.access import Access
 from live_asr.server.dialects import aymurai, deepgram, openai_rest, realtime, whisperlivekit
 from live_asr.server.dialects.deepgram import callbacks
 from live_asr.server.dialects.wyoming import serving_wyoming
+from live_asr.server.exports import Exports
+from live_asr.server.hosts import OwnHosts
 from live_asr.server.keys import ClientSecrets
+from live_asr.server.links import Links
 from live_asr.server.looptime import watch_loop
+from live_asr.server.operators import OperatorsOnly
 from live_asr.server.proxies import TrustedProxies, route_of
 from live_asr.server.state import ServerState
 from live_asr.server.stream import Stream
@@ -44,7 +50,7 @@ from live_asr.sessions.findable import make_findable
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.registry import SessionRegistry
 from live_asr.sessions.retention import Retention
-from live_asr.sessions.viewers import MOST_VIEWERS, Viewers
+from live_asr.sessions.viewers import Viewers
 from live_asr.storage.jobs import JobDatabase
 from live_asr.storage.spool import SpoolStore
 
@@ -132,12 +138,25 @@ def build_state(
         metrics=metrics,
         forms={callbacks.FORM: callbacks.body_of},
     )
-    registry = SessionRegistry(settings, engine, store, database, finalizer, metrics)
-    catalogue = Catalogue(registry, finalizer, store, database)
-    viewers = Viewers(registry.audience_of, store, database, most=MOST_VIEWERS, count=metrics.viewers.set)
-    retention = Retention(settings.storage, registry, store, database, erased=viewers.forget)
+    registry = SessionRegistry(
+        settings, engine, store, database, finalizer, metrics, check_receiver=sender.check
+    )
+    exports = Exports()
+    catalogue = Catalogue(registry, finalizer, store, database, call=exports.call)
+    viewers = Viewers(
+        registry.audience_of, store, database, most=settings.server.max_viewers, count=metrics.viewers.set
+    )
+
+    def forget(session_id: str) -> None:
+        viewers.forget(session_id)
+        exports.forget(session_id)
+
+    retention = Retention(settings.storage, registry, store, database, erased=forget)
+    access = Access(settings.server, database, settings.storage.data, on_failed=metrics.wrong_tokens.inc)
     return ServerState(
         settings=settings,
+        access=access,
+        links=Links(access, database, days=settings.server.watch_link_days),
         engine=engine,
         full_pass=full_pass,
         store=store,
@@ -145,6 +164,7 @@ def build_state(
         sender=sender,
         registry=registry,
         catalogue=catalogue,
+        exports=exports,
         viewers=viewers,
         retention=retention,
         metrics=metrics,
@@ -164,16 +184,19 @@ def _waiting_jobs(
     """Put together what does jobs that come over HTTP; they are fetched as deliveries are sent, guarded."""
     recognizer = settings.final.recognizer or load.recognizer_name
     bounds = Bounds(settings.jobs.max_bytes, settings.jobs.download_timeout)
+    network = GuardedNetwork(resolve, why_not=guard(allow_private=settings.jobs.allow_private))
     doing = Doing(
         settings,
         database,
-        Downloader(bounds, network=GuardedNetwork(resolve, allow_private=settings.jobs.allow_private)),
+        Downloader(bounds, network=network),
         sessions_folder(settings),
         models=f"{recognizer} {load.compute_type}, {settings.final.pipeline}",
         wake=sender.wake,
     )
     folder = settings.storage.data / JOBS_FOLDER
-    return WaitingJobs(database, doing, full_pass, folder, JobMetrics(metrics.registry))
+    return WaitingJobs(
+        database, doing, full_pass, folder, JobMetrics(metrics.registry), check_receiver=sender.check
+    )
 
 
 @asynccontextmanager
@@ -194,6 +217,7 @@ async def at_work(
         on_ready(loaded)
         await watch_loop(state.metrics.loop_stall)
 
+    await state.access.start()
     await state.store.start()
     await state.sender.start()
     await state.registry.recover()
@@ -208,6 +232,7 @@ async def at_work(
         async with serving_wyoming(state, on_failed):
             yield
     finally:
+        await state.access.close()
         await state.retention.close()
         await state.jobs.close()
         await state.registry.drain(state.settings.server.drain_timeout)
@@ -215,6 +240,7 @@ async def at_work(
         await state.full_pass.close()
         await state.sender.close()
         await state.store.close()
+        state.exports.close()
         await asyncio.to_thread(state.database.close)
         for task in beside:
             task.cancel()
@@ -243,9 +269,9 @@ def create_app(
     app.state.server = state
     app.include_router(rest.router)
     app.include_router(events.router)
+    app.include_router(minting.router)
     app.include_router(rest.sessions)
     app.include_router(jobs.router)
-    app.include_router(rest.transcripts)
     app.include_router(changing.changes)
     app.include_router(audio.router)
     app.include_router(whisperlivekit.router)
@@ -258,7 +284,13 @@ def create_app(
 
     @app.websocket("/v1/stream")
     async def stream(socket: WebSocket) -> None:
-        await Stream(socket, settings=state.settings, registry=state.registry, metrics=state.metrics).run()
+        await Stream(
+            socket,
+            settings=state.settings,
+            access=state.access,
+            registry=state.registry,
+            metrics=state.metrics,
+        ).run()
 
     web = web_folder()
 
@@ -278,6 +310,8 @@ def create_app(
     app.mount("/web", GZipMiddleware(StaticFiles(directory=web)), name="web")
     app.add_middleware(GuardHeaders)
     server = state.settings.server
+    app.add_middleware(OperatorsOnly, access=state.access)
+    app.add_middleware(OwnHosts, settings=server)
     app.add_middleware(TrustedProxies, trusted=server.trusted_proxies, root_path=server.root_path)
     return app
 

@@ -7,8 +7,12 @@ a limit, a handful of idle connections from one careless peer would keep everybo
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from live_asr.server.connections import Connections
 
 REQUEST_PATIENCE = 10.0
 """Seconds that a peer has for the head of a request."""
@@ -20,14 +24,28 @@ class PatientHttp(H11Protocol):
     """One connection, closed when it brings no whole request in time."""
 
     _request_timer: asyncio.TimerHandle | None = None
+    _counted_as: str | None = ""
+    """What it is counted as among all connections; None where it was refused."""
+
+    def __init__(self, *args: Any, all_connections: Connections | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._all_connections = all_connections or Connections()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take note of a new connection."""
+        """Take note of a new connection, unless its address has too many."""
         super().connection_made(transport)
+        self._counted_as = self._all_connections.enter(transport)
         self._watch()
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Hand the connection over; the other protocol counts it from here on."""
+        self._uncount()
+        super().handle_websocket_upgrade(event)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes of a request."""
+        if self._counted_as is None:
+            return
         super().data_received(data)
         if self.scope is not None:  # the application begins in a later turn of the loop
             self.scope.setdefault("extensions", {})[ABORT] = {"abort": self._abort}
@@ -36,7 +54,13 @@ class PatientHttp(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Take note that the connection is gone."""
         self._forget()
+        self._uncount()
         super().connection_lost(exc)
+
+    def _uncount(self) -> None:
+        if self._counted_as:
+            self._all_connections.leave(self._counted_as)
+            self._counted_as = ""
 
     def _abort(self) -> None:
         """Break the connection, with what still waits to be sent: a polite close would wait for a peer

@@ -10,9 +10,11 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import uvicorn
 from fastapi import FastAPI
+from pydantic import SecretStr
 
 from live_asr.config import Settings
 from live_asr.errors import ConfigError, LiveAsrError, WeightsError
@@ -21,7 +23,9 @@ from live_asr.inference.channel import Load, Loaded
 from live_asr.inference.device import AUTO, cpu_count, pick_compute_type, pick_device, why_not_gpu
 from live_asr.inference.full_pass import FullPass
 from live_asr.memory import return_freed_memory
+from live_asr.server.access import is_reached_by_others, made_token
 from live_asr.server.app import build_state, create_app, sessions_folder
+from live_asr.server.connections import Connections
 from live_asr.server.http import PatientHttp
 from live_asr.server.logs import log_config
 from live_asr.server.websocket import MAX_FRAME_BYTES, StreamProtocol
@@ -50,7 +54,8 @@ def run(settings: Settings, brought: Brought) -> None:
         _serve(settings, brought)
 
 
-def _serve(settings: Settings, brought: Brought) -> None:
+def _serve(given: Settings, brought: Brought) -> None:
+    settings = with_token(given)
     logging.config.dictConfig(log_config(settings.server.log_level, settings.server.log_format))
     prepare(sessions_folder(settings))
     database = JobDatabase(database_url(settings.storage))
@@ -72,6 +77,9 @@ def _serve(settings: Settings, brought: Brought) -> None:
         gc.collect()
         gc.freeze()
         print(banner(settings, brought, loaded, address=address, workers=load.workers), flush=True)
+        token = settings.server.token
+        if token is not None and given.server.token is None:
+            print(f"  open it at       {address}/#token={token.get_secret_value()}", flush=True)
 
     def on_failed(error: LiveAsrError) -> None:
         if not server.should_exit:  # else it is because the server ends that they could not be loaded
@@ -96,14 +104,28 @@ def _serve(settings: Settings, brought: Brought) -> None:
         raise failures[0]
 
 
+def with_token(settings: Settings) -> Settings:
+    """Return the settings, with a token where others reach the address and none is set.
+
+    Raises StorageError where it cannot be kept.
+    """
+    server = settings.server
+    if server.token is not None or server.insecure or not is_reached_by_others(server.host):
+        return settings
+    token = SecretStr(made_token(settings.storage.data))
+    return settings.model_copy(update={"server": server.model_copy(update={"token": token})})
+
+
 def server_of(settings: Settings, app: FastAPI, told: list[int]) -> _Server:
     """Build the server; `told` fills with the signals that came before it could take them itself."""
+    limits = settings.server
+    connections = Connections(limits.max_connections_per_address, limits.trusted_proxies)
     return _Server(
         uvicorn.Config(
             app,
             # One implementation of WebSockets everywhere; compression would cost more CPU than a caption.
-            http=PatientHttp,
-            ws=StreamProtocol,
+            http=partial(PatientHttp, all_connections=connections),  # type: ignore[arg-type]
+            ws=partial(StreamProtocol, all_connections=connections),  # type: ignore[arg-type]
             ws_max_size=MAX_FRAME_BYTES,
             ws_per_message_deflate=False,
             loop="uvloop" if sys.platform != "win32" else "asyncio",

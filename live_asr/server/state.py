@@ -8,7 +8,10 @@ from live_asr.config import Settings
 from live_asr.delivery.webhook import WebhookSender
 from live_asr.inference.engine import Engine
 from live_asr.jobs.waiting import WaitingJobs
+from live_asr.server.access import Access
+from live_asr.server.exports import Exports
 from live_asr.server.keys import ClientSecrets
+from live_asr.server.links import Links
 from live_asr.sessions.catalogue import Catalogue
 from live_asr.sessions.finalizer import FullPassRunner
 from live_asr.sessions.metrics import Metrics
@@ -24,6 +27,8 @@ class ServerState:
     """The parts that start and end with it, and that routes and sockets reach for."""
 
     settings: Settings
+    access: Access
+    links: Links
     engine: Engine
     full_pass: FullPassRunner
     store: SpoolStore
@@ -31,6 +36,7 @@ class ServerState:
     sender: WebhookSender
     registry: SessionRegistry
     catalogue: Catalogue
+    exports: Exports
     viewers: Viewers
     retention: Retention
     metrics: Metrics

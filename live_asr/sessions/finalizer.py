@@ -28,6 +28,7 @@ from live_asr.inference.full_pass import FullPassJob, FullPassResult
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.progress import PacedProgress
 from live_asr.sessions.recording import write_pcm
+from live_asr.sessions.turns import TooManyWait, Turns
 from live_asr.storage.database import Database, NewDelivery
 from live_asr.storage.files import AUDIO_FILE, DECODED_FILE, LIVE_TURNS_FILE, write_turns
 from live_asr.storage.spool import Spool, SpoolStore
@@ -85,6 +86,8 @@ class Drained:
     """Takes what its client may like to know meanwhile."""
     started_at: str | None = None
     """When its first audio came: ISO 8601, UTC; None where that is not known."""
+    whose: str = ""
+    """By what its client takes turns with others: token or address; empty where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,7 @@ class Finalizer:
         self._full_pass = full_pass
         self._wake = wake
         self._metrics = metrics
-        self._prepared = asyncio.Semaphore(MOST_PREPARED)
+        self._turns = Turns(MOST_PREPARED, settings.final.max_waiting)
         self._passes: set[asyncio.Task[FullPassResult | None]] = set()
         self._postponing = False
         self._progress: dict[str, Progress] = {}
@@ -284,8 +287,11 @@ class Finalizer:
         is_told = False
         while True:
             try:
-                async with self._prepared:
+                async with self._turns.turn(session.whose, on_progress.wait):
                     return await self._try_pass(session, on_progress)
+            except TooManyWait:
+                log.warning("session %s: too many full passes wait already", session.session_id)
+                return None
             except DiskFull as error:
                 if not is_told:
                     log.warning("session %s: its full pass waits for room: %s", session.session_id, error)

@@ -12,7 +12,7 @@ import base64
 import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from live_asr.config import StorageSettings
 from live_asr.core.text import folded
 from live_asr.core.urls import receiver_of
 from live_asr.storage import tables
-from live_asr.storage.tables import deliveries, editions, sessions, texts
+from live_asr.storage.tables import deliveries, editions, links, owners, sessions, texts
 
 FILE = "live-asr.db"
 """SQLite's file in the data folder."""
@@ -75,6 +75,8 @@ class StoredSession:
     """Names that people typed in, by speaker label."""
     title: str | None
     """What people call it; None where nobody has."""
+    owner: str | None = None
+    """The id of the token that opened it; None where it was the server's own, or nobody was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +196,10 @@ class Database:
             self._held = None
         self._engine.dispose()
 
+    def transaction(self, *, writes: bool) -> AbstractContextManager[Connection]:
+        """Return one transaction, for tables that are not about sessions."""
+        return self._writing() if writes else self._reading()
+
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
         with tables.sentences(self._engine), self._engine.begin() as connection:
@@ -207,13 +213,15 @@ class Database:
 
     # Sessions ---------------------------------------------------------------------------------------
 
-    def add_session(self, session_id: str, start: Mapping[str, Any], *, created_at: float) -> None:
+    def add_session(
+        self, session_id: str, start: Mapping[str, Any], *, created_at: float, owner: str | None = None
+    ) -> None:
         """Keep that a session was opened, in state `open`; one that is there stays as it is.
 
-        Its title is that of `start`, if it has one.
+        Its title is that of `start`, if it has one; `owner` is the token that opened it.
         """
         with self._writing() as connection:
-            open_row(connection, session_id, start, created_at)
+            open_row(connection, session_id, start, created_at, owner)
 
     def set_state(self, session_id: str, state: str) -> None:
         """Keep the state of a session; one that is over, or unknown, stays as it is."""
@@ -265,14 +273,58 @@ class Database:
             row = connection.execute(_titled().where(sessions.c.id == session_id)).first()
         return None if row is None else _session(row)
 
+    def owner(self, session_id: str) -> str | None:
+        """Return the token that opened a session; None where it was nobody's. Raises KeyError."""
+        with self._reading() as connection:
+            row = connection.execute(_titled().where(sessions.c.id == session_id)).first()
+        if row is None:
+            raise KeyError(session_id)
+        return _session(row).owner
+
+    def links_revoked(self, session_id: str) -> int:
+        """Return how often the links for a session's audience were revoked."""
+        with self._reading() as connection:
+            wanted = select(links.c.revoked).where(links.c.session_id == session_id)
+            return connection.scalar(wanted) or 0
+
+    def revoke_links(self, session_id: str) -> int:
+        """Revoke the links for a session's audience; return how often that was done. Raises KeyError."""
+        with self._writing() as connection:
+            if connection.scalar(select(sessions.c.id).where(sessions.c.id == session_id)) is None:
+                raise KeyError(session_id)
+            before = connection.scalar(select(links.c.revoked).where(links.c.session_id == session_id))
+            if before is None:
+                connection.execute(links.insert().values(session_id=session_id, revoked=1))
+            else:
+                its = links.update().where(links.c.session_id == session_id)
+                connection.execute(its.values(revoked=before + 1))
+            return (before or 0) + 1
+
+    def spent(self, owner: str, *, after: float) -> float:
+        """Return how many seconds of audio a token had that ended after a time, with those made with it."""
+        theirs = or_(owners.c.owner == owner, owners.c.owner.startswith(f"{owner}.", autoescape=True))
+        wanted = (
+            select(func.sum(sessions.c.duration))
+            .join(owners, owners.c.session_id == sessions.c.id)
+            .where(theirs, sessions.c.ended_at > after)
+        )
+        with self._reading() as connection:
+            return float(connection.scalar(wanted) or 0.0)
+
     def sessions(
-        self, *, limit: int = 50, before: str | None = None, words: Sequence[str] = ()
+        self,
+        *,
+        limit: int = 50,
+        before: str | None = None,
+        words: Sequence[str] = (),
+        owner: str | None = None,
     ) -> list[StoredSession]:
         """Return the newest sessions, newest first; those opened before `before`, the id of the last one
         seen, where it is given. Nothing follows an id that there is not.
 
         Where `words` are given, only those sessions that have each of them in their title, in a speaker's
-        name or, once they are over, in what was said.
+        name or, once they are over, in what was said. Where `owner` is given, only that token's, and those of
+        tokens that were made with it.
         """
         wanted = _titled().order_by(sessions.c.created_at.desc(), sessions.c.id.desc()).limit(limit)
         if words:
@@ -285,6 +337,10 @@ class Database:
                     )
                 )
             wanted = wanted.where(sessions.c.id.in_(found))
+        if owner is not None:
+            wanted = wanted.where(
+                or_(owners.c.owner == owner, owners.c.owner.startswith(f"{owner}.", autoescape=True))
+            )
         with self._reading() as connection:
             if before is not None:
                 seen = select(sessions.c.created_at).where(sessions.c.id == before)
@@ -431,12 +487,19 @@ class Database:
         return self._deliveries(wanted)
 
     def due(
-        self, now: float, *, limit: int, without: Collection[str] = (), receivers: Collection[str] = ()
+        self,
+        now: float,
+        *,
+        limit: int,
+        without: Collection[str] = (),
+        receivers: Collection[str] = (),
+        is_first: bool = False,
     ) -> list[Delivery]:
         """Return the pending deliveries whose time has come, the longest due first.
 
         A first try is due at once, whatever its time: the clock may have been ahead when that was written.
         `without` names deliveries, and `receivers` receivers, that have enough of attention already.
+        With `is_first`, only those that nobody has tried yet.
         """
         at = deliveries.c.next_at
         wanted = (
@@ -447,6 +510,8 @@ class Database:
             .order_by(at)
             .limit(limit)
         )
+        if is_first:
+            wanted = wanted.where(deliveries.c.tries == 0)
         return self._deliveries(wanted)
 
     def record_try(
@@ -515,7 +580,13 @@ class Database:
             return [_delivery(row) for row in connection.execute(wanted)]
 
 
-def open_row(connection: Connection, session_id: str, start: Mapping[str, Any], created_at: float) -> None:
+def open_row(
+    connection: Connection,
+    session_id: str,
+    start: Mapping[str, Any],
+    created_at: float,
+    owner: str | None = None,
+) -> None:
     """Keep that a session was opened; one that is there, of another server too, stays as it is."""
     title = " ".join(_storable(start.get("title") or "").split()) or None
     opened = tables.insert_new(
@@ -531,7 +602,11 @@ def open_row(connection: Connection, session_id: str, start: Mapping[str, Any], 
             "names": {},
         },
     )
-    if opened and title is not None:
+    if not opened:
+        return
+    if owner is not None:
+        connection.execute(owners.insert().values(session_id=session_id, owner=owner))
+    if title is not None:
         _put_text(connection, session_id, title=title, heading=folded(title))
 
 
@@ -567,8 +642,12 @@ def finish_row(
 
 
 def _titled() -> Select[Any]:
-    """Select sessions with their titles."""
-    return select(sessions, texts.c.title).outerjoin(texts, texts.c.session_id == sessions.c.id)
+    """Select sessions with their titles and owners."""
+    return (
+        select(sessions, texts.c.title, owners.c.owner)
+        .outerjoin(texts, texts.c.session_id == sessions.c.id)
+        .outerjoin(owners, owners.c.session_id == sessions.c.id)
+    )
 
 
 def _heading(title: str | None, names: Mapping[str, str]) -> str:

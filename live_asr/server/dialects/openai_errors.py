@@ -10,6 +10,7 @@ from live_asr.errors import ClientError, LiveAsrError, StorageError, Unavailable
 STATUS = {
     "unauthorized": 401,
     "origin_not_allowed": 403,
+    "forbidden": 403,
     "model_not_found": 404,
     "too_large": 413,
     "upload_too_large": 413,
@@ -17,9 +18,14 @@ STATUS = {
     "language_unsupported": 422,
     "task_unsupported": 422,
     "server_full": 429,
+    "too_many_tries": 429,
 }
 """HTTP status by our code; what is not here is 400 for what the client did, else 503 or 500."""
-CODES = {"unauthorized": "invalid_api_key", "server_full": "rate_limit_exceeded"}
+CODES = {
+    "unauthorized": "invalid_api_key",
+    "server_full": "rate_limit_exceeded",
+    "too_many_tries": "rate_limit_exceeded",
+}
 """OpenAI's code where it has one for the same; else ours."""
 TYPES = {401: "invalid_request_error", 429: "rate_limit_error"}
 

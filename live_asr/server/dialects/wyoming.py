@@ -25,6 +25,7 @@ from live_asr.server.dialects.pacing import first_items, most_ahead_bytes, rate_
 from live_asr.server.dialects.together import together
 from live_asr.server.sockets import SEND_PATIENCE
 from live_asr.server.state import ServerState
+from live_asr.sessions.admission import Client
 from live_asr.sessions.resumption import loading
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ async def serving_wyoming(
     if port is None:
         yield
         return
-    if state.settings.server.token is not None:
+    if state.access.asks:
         log.warning("Wyoming has no token: whoever reaches port %d may have speech transcribed", port)
     serving: set[asyncio.Task[None]] = set()
 
@@ -192,7 +193,12 @@ class Conversation:
             first,
         )
         start = replace(start, pace="fast" if is_file else "realtime")
-        opening = linked(self._state.registry, start, most_ahead_bytes=most_ahead_bytes(start.audio))
+        opening = linked(
+            self._state.registry,
+            start,
+            Client(address=self._writer.get_extra_info("peername")[0]),
+            most_ahead_bytes=most_ahead_bytes(start.audio),
+        )
         async with opening as link:
             await together([self._tell(link), self._send_all(link, events)])
 
