@@ -23,7 +23,7 @@ from live_asr.core.speech_settings import whole_recording
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import SAMPLE_RATE_HZ, Turn, samples, seconds
 from live_asr.delivery.webhook import notice_of, webhook_body
-from live_asr.errors import DiskFull, EngineError, LiveAsrError, StorageError
+from live_asr.errors import DiskFull, EngineError, LiveAsrError, StorageError, told
 from live_asr.inference.full_pass import FullPassJob, FullPassResult
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.progress import PacedProgress
@@ -367,7 +367,7 @@ class Finalizer:
                 start=start,
                 final=final,
                 turns=turns,
-                error=None if error is None else (error.code, error.message),
+                error=None if error is None else (error.code, told(error).message),
                 processing_time=round(time.monotonic() - began, 3),
             )
             most_bytes = self._settings.webhook.max_bytes
@@ -387,7 +387,7 @@ class Finalizer:
                 revision=final.revision,
                 labels=final.labels,
                 speakers=[speaker_dict(speaker) for speaker in final.speakers],
-                error=None if error is None else {"code": error.code, "message": error.message},
+                error=None if error is None else {"code": error.code, "message": told(error).message},
                 delivery=delivery,
                 text=final.text.strip(),
             )

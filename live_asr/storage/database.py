@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Row, Select, and_, case, func, or_, select
+from sqlalchemy.exc import SQLAlchemyError
 
 from live_asr.config import StorageSettings
 from live_asr.core.text import folded
 from live_asr.core.urls import receiver_of
+from live_asr.errors import StorageError
 from live_asr.storage import tables
 from live_asr.storage.tables import deliveries, editions, links, owners, sessions, texts
 
@@ -153,6 +155,9 @@ class Database:
         self._engine = tables.open_engine(url)
         self._writer = self._engine.execution_options(writes=True)
         self._held: Connection | None = None
+        self._probe: asyncio.Future[None] | None = None
+        self.log_holds_erased = False
+        """Whether SQLite's log still has text that was erased."""
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="database")
 
     async def call(self, method: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -174,6 +179,39 @@ class Database:
         """Hold the database for this server alone until `close`. Raises StorageError where another does."""
         with tables.sentences(self._engine):
             self._held = tables.hold(self._engine)
+
+    def keep_hold(self) -> None:
+        """See that the database is still held, and hold it again where its server began anew meanwhile.
+
+        Raises StorageError with the code `database_taken` where another server holds it by now, and any
+        other where that is not known.
+        """
+        if self._held is None:
+            return
+        try:
+            if tables.is_held(self._held):
+                return
+        except SQLAlchemyError:
+            pass  # the connection is gone, and the lock with it
+        self._held.invalidate()
+        self._held.close()
+        with tables.sentences(self._engine):
+            try:
+                self._held = tables.hold(self._engine)
+            except StorageError as error:
+                raise StorageError(error.message, error.hint, code="database_taken") from None
+
+    async def answers(self, patience: float) -> bool:
+        """Tell whether the database takes a transaction within so many seconds; asked by one at a time."""
+        if self._probe is None or self._probe.done():
+            self._probe = asyncio.ensure_future(self.call(self._try_writing))
+            self._probe.add_done_callback(_retrieve)
+        done, _ = await asyncio.wait({self._probe}, timeout=patience)
+        return bool(done) and self._probe.exception() is None
+
+    def _try_writing(self) -> None:
+        with self._writing() as connection:
+            connection.execute(select(tables.schema.c.version))
 
     def is_prepared(self) -> bool:
         """Tell whether a server has made the tables, without making anything."""
@@ -380,6 +418,12 @@ class Database:
         with self._reading() as connection:
             return [_session(row) for row in connection.execute(wanted.order_by(sessions.c.created_at))]
 
+    def newest(self) -> float | None:
+        """Return the Unix time at which the newest session was opened; None where there is none."""
+        with self._reading() as connection:
+            newest: float | None = connection.scalar(select(func.max(sessions.c.created_at)))
+        return newest
+
     def ended(
         self, *, before: float, after: tuple[float, str] | None = None, limit: int = 100
     ) -> list[tuple[str, float]]:
@@ -492,9 +536,13 @@ class Database:
         """Erase a session and its delivery, a pending one too; return False when there is none."""
         with self._writing() as connection:
             found = connection.execute(sessions.delete().where(sessions.c.id == session_id)).rowcount > 0
-        with tables.sentences(self._engine):
-            tables.empty_log(self._engine)
+        self.empty_log()
         return found
+
+    def empty_log(self) -> None:
+        """Take erased text out of SQLite's log; `log_holds_erased` tells whether that has to be repeated."""
+        with tables.sentences(self._engine):
+            self.log_holds_erased = not tables.empty_log(self._engine)
 
     # The outbox -------------------------------------------------------------------------------------
 
@@ -601,6 +649,12 @@ class Database:
     def _deliveries(self, wanted: Select[Any]) -> list[Delivery]:
         with self._reading() as connection:
             return [_delivery(row) for row in connection.execute(wanted)]
+
+
+def _retrieve(probe: asyncio.Future[None]) -> None:
+    """Look at what became of a probe, which nobody may be waiting for any more."""
+    if not probe.cancelled():
+        probe.exception()
 
 
 def _titled() -> Select[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 from fastapi import Response
 
-from live_asr.errors import ClientError, LiveAsrError, StorageError, Unavailable
+from live_asr.errors import ClientError, LiveAsrError, StorageError, Unavailable, told
 
 STATUS = {
     "unauthorized": 401,
@@ -52,7 +52,7 @@ def body_of(error: LiveAsrError) -> dict[str, object]:
     kind = TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
     param = error.param if isinstance(error, BadParameter) else None
     code = CODES.get(error.code, error.code)
-    return {"error": {"message": str(error), "type": kind, "param": param, "code": code}}
+    return {"error": {"message": str(told(error)), "type": kind, "param": param, "code": code}}
 
 
 def response_of(error: LiveAsrError) -> Response:

@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse
 
-from live_asr.errors import ClientError, LiveAsrError, MediaError, StorageError, Unavailable
+from live_asr.errors import ClientError, LiveAsrError, MediaError, StorageError, Unavailable, told
 
 STATUS = {
     "unauthorized": 401,
@@ -28,7 +28,7 @@ def fault(error: LiveAsrError) -> dict[str, Any]:
         kind, code = "invalid_request_error", error.code
     else:
         kind, code = "server_error", error.code
-    return {"type": kind, "code": code, "message": str(error), "param": getattr(error, "param", None)}
+    return {"type": kind, "code": code, "message": str(told(error)), "param": getattr(error, "param", None)}
 
 
 def refusal(error: LiveAsrError) -> JSONResponse:
