@@ -103,3 +103,14 @@ class StorageError(LiveAsrError):
 
 class DiskFull(StorageError):
     """The disk has no room for what was to be kept; where it can wait, it may be tried again."""
+
+
+def told(error: LiveAsrError) -> LiveAsrError:
+    """Return what a peer may be told of an error: paths and addresses are for the operator's log."""
+    if isinstance(error, StorageError | ConfigError | WeightsError | EngineError):
+        return LiveAsrError(
+            "The server cannot do this now.",
+            "Try again later; its operator's log says why.",
+            code=error.code,
+        )
+    return error

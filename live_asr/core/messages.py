@@ -35,7 +35,7 @@ from live_asr.core.fields import (
     web_url,
 )
 from live_asr.core.types import Word, seconds
-from live_asr.errors import ClientError, LiveAsrError, Unavailable
+from live_asr.errors import ClientError, LiveAsrError, Unavailable, told
 
 ENCODINGS = ("pcm_s16le", "pcm_f32le", "mulaw", "alaw", "container")
 INSIDE_AUDIO = {name: f"audio.{name}" for name in ("encoding", "sample_rate", "channels", "channel")}
@@ -601,4 +601,5 @@ def wire_word(word: Word) -> WireWord:
 def error_message(error: LiveAsrError) -> Error:
     """Return the message that tells a peer about `error`."""
     retry_after = error.retry_after if isinstance(error, Unavailable) else None
-    return Error(error.code, error.message, error.hint, retry_after)
+    public = told(error)
+    return Error(public.code, public.message, public.hint, retry_after)

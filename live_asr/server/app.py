@@ -16,6 +16,7 @@ from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
 from starlette.datastructures import MutableHeaders
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from live_asr import __version__
@@ -51,11 +52,14 @@ from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.registry import SessionRegistry
 from live_asr.sessions.retention import Retention
 from live_asr.sessions.viewers import Viewers
+from live_asr.storage.database import Database
 from live_asr.storage.jobs import JobDatabase
 from live_asr.storage.spool import SpoolStore
 
 log = logging.getLogger(__name__)
 
+WATCH_INTERVAL = 5.0
+"""Seconds between two looks whether the database is still this server's."""
 CONTENT_SECURITY_POLICY = "; ".join(
     [
         "default-src 'none'",
@@ -227,6 +231,7 @@ async def at_work(
         asyncio.create_task(come_up(), name="coming up"),
         asyncio.create_task(state.registry.watch_disk(), name="disk"),
         asyncio.create_task(make_findable(state.store, state.database), name="search"),
+        asyncio.create_task(watch_database(state.database, on_failed), name="database"),
     ]
     try:
         async with serving_wyoming(state, on_failed):
@@ -245,6 +250,29 @@ async def at_work(
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
+
+
+async def watch_database(database: Database, on_failed: Callable[[LiveAsrError], None]) -> None:
+    """See to it, until cancelled, that nobody else takes the database, and that what was erased is gone.
+
+    Where another server has taken it while it was away, `on_failed` ends this one.
+    """
+    is_reported = False
+    while True:
+        await asyncio.sleep(WATCH_INTERVAL)
+        try:
+            await database.call(database.keep_hold)
+            if database.log_holds_erased:
+                await database.call(database.empty_log)
+            is_reported = False
+        except StorageError as error:
+            if error.code == "database_taken":
+                log.error("the database was lost: %s", error)
+                on_failed(error)
+                return
+            if not is_reported:
+                log.error("the database cannot be watched: %s", error)
+            is_reported = True
 
 
 def create_app(
@@ -281,6 +309,7 @@ def create_app(
     app.include_router(realtime.router)
     app.add_exception_handler(RequestValidationError, rest.tell_what_is_wrong)
     app.add_exception_handler(StorageError, rest.tell_what_fails)
+    app.add_exception_handler(ClientDisconnect, rest.tell_nobody)
 
     @app.websocket("/v1/stream")
     async def stream(socket: WebSocket) -> None:

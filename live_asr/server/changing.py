@@ -64,6 +64,8 @@ CONFLICTS: dict[int | str, dict[str, Any]] = {
     413: {"model": Problem, "description": "These are more changes than are made at once."},
     428: {"model": Problem, "description": "`If-Match` is missing."},
 }
+BODY_PATIENCE = 30.0
+"""Seconds that a peer has for what is to be changed."""
 IfMatch = Annotated[
     str | None, Header(max_length=100, description="`ETag` of the transcript that is to be changed")
 ]
@@ -72,10 +74,14 @@ IfMatch = Annotated[
 async def read_body(request: Request, most_bytes: int, complaint: str) -> bytes:
     """Read the body of a request; one that is longer gets 413 and is read no further."""
     body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > most_bytes:
-            raise HTTPException(413, complaint)
+    try:
+        async with asyncio.timeout(BODY_PATIENCE):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > most_bytes:
+                    raise HTTPException(413, complaint)
+    except TimeoutError:
+        raise HTTPException(408, f"The request was not complete within {BODY_PATIENCE:g} seconds.") from None
     return body
 
 

@@ -16,6 +16,8 @@ from live_asr.server.connections import Connections
 
 REQUEST_PATIENCE = 10.0
 """Seconds that a peer has for the head of a request."""
+BODY_PATIENCE = 30.0
+"""Seconds without a byte of a body that is not complete."""
 ABORT = "live_asr.abort"
 """The ASGI extension by which the application breaks a connection."""
 
@@ -24,6 +26,7 @@ class PatientHttp(H11Protocol):
     """One connection, closed when it brings no whole request in time."""
 
     _request_timer: asyncio.TimerHandle | None = None
+    _body_timer: asyncio.TimerHandle | None = None
     _counted_as: str | None = ""
     """What it is counted as among all connections; None where it was refused."""
 
@@ -50,10 +53,13 @@ class PatientHttp(H11Protocol):
         if self.scope is not None:  # the application begins in a later turn of the loop
             self.scope.setdefault("extensions", {})[ABORT] = {"abort": self._abort}
         self._watch()
+        self._watch_body()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Take note that the connection is gone."""
         self._forget()
+        if self._body_timer is not None:
+            self._body_timer.cancel()
         self._uncount()
         super().connection_lost(exc)
 
@@ -70,6 +76,21 @@ class PatientHttp(H11Protocol):
     @property
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
+
+    def _watch_body(self) -> None:
+        """Let a peer go that has begun to send something, and sends no more of it."""
+        if self._body_timer is not None:
+            self._body_timer.cancel()
+            self._body_timer = None
+        if self._is_answering and self.cycle.more_body:
+            self._body_timer = self.loop.call_later(BODY_PATIENCE, self._give_up_body)
+
+    def _give_up_body(self) -> None:
+        self._body_timer = None
+        if self.flow.read_paused:  # it is the application that takes no more now
+            self._watch_body()
+        elif self._is_answering and self.cycle.more_body:
+            self.transport.close()
 
     def _watch(self) -> None:
         if self._is_answering or self not in self.connections:  # the latter: it is a WebSocket now

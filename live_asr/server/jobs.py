@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.datastructures import FormData, UploadFile
 
-from live_asr.errors import ClientError, LiveAsrError, Unavailable
+from live_asr.errors import ClientError, LiveAsrError, Unavailable, told
 from live_asr.jobs.messages import LARGEST_BODY_BYTES, NotAJob, parsed
 from live_asr.jobs.waiting import JobStatus
 from live_asr.server.access import forbidden
@@ -171,4 +171,4 @@ def _refused(error: LiveAsrError) -> Response:
     headers = {"Retry-After": f"{error.retry_after:.0f}"} if isinstance(error, Unavailable) else {}
     if error.code == "unauthorized":
         headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse({"detail": str(error), "code": error.code}, status_of(error), headers)
+    return JSONResponse({"detail": str(told(error)), "code": error.code}, status_of(error), headers)

@@ -36,6 +36,10 @@ from live_asr.storage.spool import is_session_id
 
 log = logging.getLogger(__name__)
 
+GONE = 499
+"""Status for the log: the client has gone."""
+DATABASE_PATIENCE = 2.0
+"""Seconds after which a database that says nothing counts as gone."""
 MOST_LISTED = 200
 LONGEST_QUERY = 200
 MOST_WORDS = 10
@@ -115,6 +119,8 @@ async def readyz(state: State, response: Response) -> dict[str, object]:
         reason = "no room for another session"
     elif not await _has_disk(state):
         reason = "the disk is full"
+    elif not await state.database.answers(DATABASE_PATIENCE):
+        reason = "the database does not answer"
     else:
         ready: dict[str, object] = {
             "status": "ready",
@@ -305,6 +311,12 @@ async def tell_what_is_wrong(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     finding = error.errors()[0]
     return JSONResponse({"detail": sentence_of({**finding, "loc": finding["loc"][-1:]})}, status_code=422)
+
+
+async def tell_nobody(request: Request, _: Exception) -> Response:
+    """Note that a client went away before its request was complete, in a line."""
+    log.debug("a client went away during %s %s", request.method, request.url.path)
+    return Response(status_code=GONE)
 
 
 async def tell_what_fails(_: Request, error: Exception) -> Response:

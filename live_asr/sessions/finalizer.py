@@ -23,7 +23,7 @@ from live_asr.core.speech_settings import whole_recording
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import SAMPLE_RATE_HZ, Turn, samples, seconds
 from live_asr.delivery.webhook import notice_of, webhook_body
-from live_asr.errors import DiskFull, EngineError, LiveAsrError, StorageError
+from live_asr.errors import DiskFull, EngineError, LiveAsrError, StorageError, told
 from live_asr.inference.full_pass import FullPassJob, FullPassResult
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.progress import PacedProgress
@@ -373,7 +373,7 @@ class Finalizer:
         url = start.webhook.url if start.webhook is not None else self._settings.webhook.url
         delivery: NewDelivery | None = None
         if url is not None:
-            fault = None if error is None else (error.code, error.message)
+            fault = None if error is None else (error.code, told(error).message)
             make = self._forms.get(start.webhook.form or "") if start.webhook is not None else None
             if make is not None:
                 body = await asyncio.to_thread(make, session_id, start, final, fault)
@@ -404,7 +404,7 @@ class Finalizer:
                 revision=final.revision,
                 labels=final.labels,
                 speakers=[speaker_dict(speaker) for speaker in final.speakers],
-                error=None if error is None else {"code": error.code, "message": error.message},
+                error=None if error is None else {"code": error.code, "message": told(error).message},
                 delivery=delivery,
                 text=final.text.strip(),
             )

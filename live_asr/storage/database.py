@@ -13,28 +13,51 @@ import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Row, Select, and_, case, func, or_, select
+from sqlalchemy.exc import SQLAlchemyError
 
 from live_asr.config import StorageSettings
 from live_asr.core.text import folded
 from live_asr.core.urls import receiver_of
+from live_asr.errors import StorageError
 from live_asr.storage import tables
+from live_asr.storage.records import (
+    DEAD,
+    DELIVERED,
+    DELIVERY_STATES,
+    OPEN,
+    OVER,
+    PENDING,
+    Delivery,
+    Edition,
+    NewDelivery,
+    StoredSession,
+)
 from live_asr.storage.tables import deliveries, editions, links, owners, sessions, texts
+
+__all__ = [
+    "DEAD",
+    "DELIVERED",
+    "DELIVERY_STATES",
+    "OVER",
+    "PENDING",
+    "Database",
+    "Delivery",
+    "Edition",
+    "NewDelivery",
+    "StoredSession",
+    "database_url",
+    "sqlite_url",
+]
 
 FILE = "live-asr.db"
 """SQLite's file in the data folder."""
 THREADS = 4
 """Calls of the event loop at once; as many connections stay open."""
-OPEN = "open"
-OVER = ("done", "failed")
-"""The states that a session does not leave."""
-PENDING, DELIVERED, DEAD = "pending", "delivered", "dead"
-DELIVERY_STATES = (PENDING, DELIVERED, DEAD)
 LONGEST_WAIT = 1.2 * 24 * 3600.0
 """Seconds: no try is put off by more, so what lies further ahead was put off by a clock that was wrong."""
 
@@ -45,91 +68,6 @@ BEFORE_CHARACTERS = 60
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class StoredSession:
-    """What is kept of a session besides its audio and messages."""
-
-    id: str
-    state: str
-    """`open`, `streaming`, `draining`, `finalizing`, `done` or `failed`."""
-    created_at: float
-    """Unix time in seconds."""
-    ended_at: float | None
-    """Unix time in seconds; None while it is not over."""
-    duration: float | None
-    """Seconds of audio; None while it is not over."""
-    language: str | None
-    revision: int
-    """1 for the result; 0 for the live record of a session that goes on, or failed."""
-    labels: str | None
-    """Where the speakers come from: `full`, `live` or None."""
-    speakers: Sequence[Mapping[str, Any]]
-    """As in the message `final`."""
-    error: Mapping[str, str] | None
-    """`code` and `message` of a failed session."""
-    start: Mapping[str, Any] = field(repr=False)
-    """The client's message `start`. Its webhook's URL may hold a secret."""
-    names: Mapping[str, str]
-    """Names that people typed in, by speaker label."""
-    title: str | None
-    """What people call it; None where nobody has."""
-    owner: str | None = None
-    """The id of the token that opened it; None where it was the server's own, or nobody was asked."""
-
-
-@dataclass(frozen=True, slots=True)
-class Edition:
-    """What people made of a session's result by hand."""
-
-    number: int
-    """1 after the first change, raised by each; also by taking all of them back."""
-    final: bytes | None
-    """The result as they left it, as the message `final`; None where they took all back."""
-    turns: Sequence[Mapping[str, Any]] | None
-    """Who speaks when: `start` and `end` in seconds, and `speaker`."""
-
-
-@dataclass(frozen=True, slots=True)
-class NewDelivery:
-    """What is to be told, and to whom."""
-
-    url: str = field(repr=False)
-    body: bytes = field(repr=False)
-    id: str | None = None
-    """The `webhook-id`, where several servers may come to tell of the same; None makes one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """One row of the outbox."""
-
-    id: str
-    """The `webhook-id`: made once, the same on every try."""
-    session_id: str
-    url: str = field(repr=False)
-    """May hold a secret; `receiver` is what may be shown."""
-    body: bytes = field(repr=False)
-    state: str
-    """`pending`, `delivered` or `dead`."""
-    attempts: int
-    """Tries so far, ever."""
-    tries: int
-    """Tries so far in this round; `retry` begins a new one."""
-    next_at: float
-    """Unix time in seconds of the next try, where it is pending; else of the last change."""
-    created_at: float
-    """Unix time in seconds."""
-    last_status: int | None
-    """HTTP status of the last answer; None where there was none."""
-    last_error: str | None
-    """Why the last try failed, as a sentence; None where it did not."""
-
-    @property
-    def receiver(self) -> str:
-        """Scheme, host and port of the URL: what may be logged of it."""
-        return receiver_of(self.url)
 
 
 def database_url(settings: StorageSettings) -> str:
@@ -155,6 +93,9 @@ class Database:
         self._engine = tables.open_engine(url)
         self._writer = self._engine.execution_options(writes=True)
         self._held: Connection | None = None
+        self._probe: asyncio.Future[None] | None = None
+        self.log_holds_erased = False
+        """Whether SQLite's log still has text that was erased."""
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="database")
 
     async def call(self, method: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -182,6 +123,39 @@ class Database:
         with tables.sentences(self._engine):
             self._held, is_held = tables.try_hold(self._engine)
         return is_held
+
+    def keep_hold(self) -> None:
+        """See that the database is still held, and hold it again where its server began anew meanwhile.
+
+        Raises StorageError with the code `database_taken` where another server holds it by now, and any
+        other where that is not known.
+        """
+        if self._held is None:
+            return
+        try:
+            if tables.is_held(self._held):
+                return
+        except SQLAlchemyError:
+            pass  # the connection is gone, and the lock with it
+        self._held.invalidate()
+        self._held.close()
+        with tables.sentences(self._engine):
+            try:
+                self._held = tables.hold(self._engine)
+            except StorageError as error:
+                raise StorageError(error.message, error.hint, code="database_taken") from None
+
+    async def answers(self, patience: float) -> bool:
+        """Tell whether the database takes a transaction within so many seconds; asked by one at a time."""
+        if self._probe is None or self._probe.done():
+            self._probe = asyncio.ensure_future(self.call(self._try_writing))
+            self._probe.add_done_callback(_retrieve)
+        done, _ = await asyncio.wait({self._probe}, timeout=patience)
+        return bool(done) and self._probe.exception() is None
+
+    def _try_writing(self) -> None:
+        with self._writing() as connection:
+            connection.execute(select(tables.schema.c.version))
 
     def is_prepared(self) -> bool:
         """Tell whether a server has made the tables, without making anything."""
@@ -357,6 +331,12 @@ class Database:
         with self._reading() as connection:
             return [_session(row) for row in connection.execute(wanted.order_by(sessions.c.created_at))]
 
+    def newest(self) -> float | None:
+        """Return the Unix time at which the newest session was opened; None where there is none."""
+        with self._reading() as connection:
+            newest: float | None = connection.scalar(select(func.max(sessions.c.created_at)))
+        return newest
+
     def ended(
         self, *, before: float, after: tuple[float, str] | None = None, limit: int = 100
     ) -> list[tuple[str, float]]:
@@ -469,9 +449,13 @@ class Database:
         """Erase a session and its delivery, a pending one too; return False when there is none."""
         with self._writing() as connection:
             found = connection.execute(sessions.delete().where(sessions.c.id == session_id)).rowcount > 0
-        with tables.sentences(self._engine):
-            tables.empty_log(self._engine)
+        self.empty_log()
         return found
+
+    def empty_log(self) -> None:
+        """Take erased text out of SQLite's log; `log_holds_erased` tells whether that has to be repeated."""
+        with tables.sentences(self._engine):
+            self.log_holds_erased = not tables.empty_log(self._engine)
 
     # The outbox -------------------------------------------------------------------------------------
 
@@ -639,6 +623,12 @@ def finish_row(
             )
         )
     return True
+
+
+def _retrieve(probe: asyncio.Future[None]) -> None:
+    """Look at what became of a probe, which nobody may be waiting for any more."""
+    if not probe.cancelled():
+        probe.exception()
 
 
 def _titled() -> Select[Any]:

@@ -349,17 +349,28 @@ def insert_new(connection: Connection, table: Table, values: dict[str, Any]) -> 
     return connection.execute(adding).first() is not None
 
 
-def empty_log(engine: Engine) -> None:
+def empty_log(engine: Engine) -> bool:
     """Take out of SQLite's log what the database has by now: text that was erased is still written there.
 
-    Where somebody reads at this moment it stays until the next time.
+    Returns False where somebody reads at this moment: then it stays, and has to be tried again.
     """
-    if engine.dialect.name == "sqlite":
-        connection = engine.raw_connection()
-        try:
-            connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        finally:
-            connection.close()
+    if engine.dialect.name != "sqlite":
+        return True
+    connection = engine.raw_connection()
+    try:
+        ((is_busy, _, _),) = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    finally:
+        connection.close()
+    return not is_busy
+
+
+def is_held(connection: Connection) -> bool:
+    """Tell whether a connection still holds its database for one server. Raises SQLAlchemyError."""
+    held = text(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid() "
+        "AND granted AND ((classid::bigint << 32) | objid::bigint) = :key"
+    )
+    return bool(connection.scalar(held, {"key": SERVING}))
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -23,7 +23,8 @@ from live_asr.server.app import build_state, create_app
 from live_asr.server.links import Links
 from live_asr.server.permission import watch_link
 from live_asr.storage import tokens
-from live_asr.storage.database import Database, sqlite_url
+from live_asr.storage.database import sqlite_url
+from live_asr.storage.jobs import JobDatabase
 
 ROOT = Path(__file__).parent.parent.parent
 SERVER_TOKEN = "the-server-s-own"
@@ -171,7 +172,7 @@ async def test_each_route_lets_pass_whom_the_table_says(guarded: Guarded, row: R
 
 
 def test_the_table_has_every_route_that_there_is(tmp_path: Path) -> None:
-    database = Database(sqlite_url(tmp_path / "unused.db"))
+    database = JobDatabase(sqlite_url(tmp_path / "unused.db"))
     state = build_state(settings_of(tmp_path), NO_MODELS, database=database, full_pass=ScriptedPass(found()))
     there = set()
     for route in each_route(create_app(state).routes):

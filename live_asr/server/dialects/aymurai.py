@@ -18,7 +18,7 @@ from live_asr.core.messages import AudioFormat, Commit, Lag, Start
 from live_asr.core.passages import passages
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import Segment, seconds
-from live_asr.errors import LiveAsrError, StorageError, Unavailable
+from live_asr.errors import LiveAsrError, StorageError, Unavailable, told
 from live_asr.server.dialects.files import FileSession, transcribed
 from live_asr.server.dialects.openai_errors import status_of
 from live_asr.server.dialects.requests import NOBODY, form_with, received, unless_gone
@@ -184,7 +184,7 @@ async def _events(
     except LiveAsrError as error:
         is_ours = isinstance(error, StorageError) or error.code == LiveAsrError.code
         code = "INTERNAL_ERROR" if is_ours else "UPSTREAM_SERVICE_ERROR"
-        yield event("error", {"code": code, "detail": str(error)})
+        yield event("error", {"code": code, "detail": str(told(error))})
 
 
 async def _whole(state: ServerState, session: FileSession, document_id: uuid.UUID) -> dict[str, Any]:
@@ -242,5 +242,5 @@ async def _kept(state: ServerState, document_id: uuid.UUID, client: Client) -> d
 def _refused(state: ServerState, error: LiveAsrError) -> Response:
     state.metrics.refused.labels(error.code).inc()
     headers = {"Retry-After": f"{error.retry_after:.0f}"} if isinstance(error, Unavailable) else {}
-    body = orjson.dumps({"detail": str(error)})
+    body = orjson.dumps({"detail": str(told(error))})
     return Response(body, status_of(error), headers, media_type="application/json")

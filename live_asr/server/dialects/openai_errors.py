@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 from fastapi import Response
 
-from live_asr.errors import ClientError, LiveAsrError, StorageError, Unavailable
+from live_asr.errors import ClientError, LiveAsrError, StorageError, Unavailable, told
 
 STATUS = {
     "unauthorized": 401,
@@ -53,7 +53,8 @@ def fault_of(error: LiveAsrError) -> dict[str, object]:
     status = status_of(error)
     kind = TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
     param = getattr(error, "param", None)  # named by what was raised for a parameter
-    return {"message": str(error), "type": kind, "param": param, "code": CODES.get(error.code, error.code)}
+    code = CODES.get(error.code, error.code)
+    return {"message": str(told(error)), "type": kind, "param": param, "code": code}
 
 
 def response_of(error: LiveAsrError) -> Response:

@@ -16,7 +16,7 @@ import orjson
 from fastapi import APIRouter, WebSocket
 
 from live_asr.core.messages import Error, Lag, Notice, ServerMessage, Start, Stop, Stopped, client_from_dict
-from live_asr.errors import ClientError, LiveAsrError
+from live_asr.errors import ClientError, LiveAsrError, told
 from live_asr.server.access import api_key
 from live_asr.server.dialects.lines import Line, Lines, text_of
 from live_asr.server.dialects.link import Link, linked
@@ -240,7 +240,7 @@ class Conversation:
 
     async def _refuse(self, error: LiveAsrError) -> None:
         with contextlib.suppress(TimeoutError, *GONE):
-            await self._say({"type": "error", "error": str(error)})
+            await self._say({"type": "error", "error": str(told(error))})
         await close(self._socket, error.close_code)
 
 

@@ -19,7 +19,7 @@ import orjson
 from live_asr import __version__
 from live_asr.core.fields import describe, parse_json
 from live_asr.core.messages import Commit, Start, Stop, Stopped, UtteranceMessage, client_from_dict
-from live_asr.errors import ClientError, ConfigError, LiveAsrError
+from live_asr.errors import ClientError, ConfigError, LiveAsrError, told
 from live_asr.server.dialects.link import Link, linked
 from live_asr.server.dialects.pacing import first_items, most_ahead_bytes, rate_of
 from live_asr.server.dialects.together import together
@@ -117,7 +117,7 @@ class Conversation:
                 except LiveAsrError as error:
                     self._state.metrics.refused.labels(error.code).inc()
                     self._is_refused = True
-                    await self._say("error", {"text": str(error), "code": error.code})
+                    await self._say("error", {"text": str(told(error)), "code": error.code})
         except (TimeoutError, ConnectionError, EOFError, ValueError, asyncio.LimitOverrunError) as error:
             log.debug("a client of Wyoming went away: %s", error)
         except Exception:
