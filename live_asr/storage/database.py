@@ -26,7 +26,7 @@ from live_asr.core.text import folded
 from live_asr.core.urls import receiver_of
 from live_asr.errors import StorageError
 from live_asr.storage import tables
-from live_asr.storage.tables import deliveries, editions, links, owners, sessions, texts
+from live_asr.storage.tables import deliveries, editions, owners, sessions, texts
 
 FILE = "live-asr.db"
 """SQLite's file in the data folder."""
@@ -333,44 +333,6 @@ class Database:
         with self._reading() as connection:
             row = connection.execute(_titled().where(sessions.c.id == session_id)).first()
         return None if row is None else _session(row)
-
-    def owner(self, session_id: str) -> str | None:
-        """Return the token that opened a session; None where it was nobody's. Raises KeyError."""
-        with self._reading() as connection:
-            row = connection.execute(_titled().where(sessions.c.id == session_id)).first()
-        if row is None:
-            raise KeyError(session_id)
-        return _session(row).owner
-
-    def links_revoked(self, session_id: str) -> int:
-        """Return how often the links for a session's audience were revoked."""
-        with self._reading() as connection:
-            wanted = select(links.c.revoked).where(links.c.session_id == session_id)
-            return connection.scalar(wanted) or 0
-
-    def revoke_links(self, session_id: str) -> int:
-        """Revoke the links for a session's audience; return how often that was done. Raises KeyError."""
-        with self._writing() as connection:
-            if connection.scalar(select(sessions.c.id).where(sessions.c.id == session_id)) is None:
-                raise KeyError(session_id)
-            before = connection.scalar(select(links.c.revoked).where(links.c.session_id == session_id))
-            if before is None:
-                connection.execute(links.insert().values(session_id=session_id, revoked=1))
-            else:
-                its = links.update().where(links.c.session_id == session_id)
-                connection.execute(its.values(revoked=before + 1))
-            return (before or 0) + 1
-
-    def spent(self, owner: str, *, after: float) -> float:
-        """Return how many seconds of audio a token had that ended after a time, with those made with it."""
-        theirs = or_(owners.c.owner == owner, owners.c.owner.startswith(f"{owner}.", autoescape=True))
-        wanted = (
-            select(func.sum(sessions.c.duration))
-            .join(owners, owners.c.session_id == sessions.c.id)
-            .where(theirs, sessions.c.ended_at > after)
-        )
-        with self._reading() as connection:
-            return float(connection.scalar(wanted) or 0.0)
 
     def sessions(
         self,
