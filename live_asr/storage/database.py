@@ -12,7 +12,7 @@ import base64
 import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -155,6 +155,7 @@ class Database:
         self._engine = tables.open_engine(url)
         self._writer = self._engine.execution_options(writes=True)
         self._held: Connection | None = None
+        self._is_to_be_held = False
         self._probe: asyncio.Future[None] | None = None
         self.log_holds_erased = False
         """Whether SQLite's log still has text that was erased."""
@@ -179,6 +180,7 @@ class Database:
         """Hold the database for this server alone until `close`. Raises StorageError where another does."""
         with tables.sentences(self._engine):
             self._held = tables.hold(self._engine)
+        self._is_to_be_held = self._held is not None
 
     def keep_hold(self) -> None:
         """See that the database is still held, and hold it again where its server began anew meanwhile.
@@ -186,15 +188,16 @@ class Database:
         Raises StorageError with the code `database_taken` where another server holds it by now, and any
         other where that is not known.
         """
-        if self._held is None:
+        if not self._is_to_be_held:
             return
-        try:
-            if tables.is_held(self._held):
+        with suppress(SQLAlchemyError):  # the connection is gone, and the lock with it
+            if self._held is not None and tables.is_held(self._held):
                 return
-        except SQLAlchemyError:
-            pass  # the connection is gone, and the lock with it
-        self._held.invalidate()
-        self._held.close()
+        held, self._held = self._held, None
+        if held is not None:
+            with suppress(SQLAlchemyError):
+                held.invalidate()
+                held.close()
         with tables.sentences(self._engine):
             try:
                 self._held = tables.hold(self._engine)

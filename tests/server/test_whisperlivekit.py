@@ -337,7 +337,7 @@ async def test_the_token_is_asked_for_and_places_are_counted(guarded: Served, sp
         while not states([json.loads(await socket.recv())]):
             pass
         told, code = await refused(guarded.url, "token=top-secret&pace=realtime", speech)
-        assert told["type"] == "error" and "places are taken" in told["error"]
+        assert told["type"] == "error" and "place is taken" in told["error"]
         assert code == 1013
         await socket.send(b"")
         assert (await hear(socket))[-1] == {"type": "ready_to_stop"}
