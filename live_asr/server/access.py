@@ -248,16 +248,18 @@ class Access:
     async def admit(self, connection: HTTPConnection, given: str | None, *scopes: str) -> Grant:
         """Let in who presents a token with one of these scopes; any token where none are named.
 
-        A wrong one is logged, counted, and answered later the more there were. Raises ClientError
-        `unauthorized` and `forbidden`, Unavailable `too_many_tries`.
+        A wrong one is logged, counted, and answered later the more there were; one that has expired or was
+        revoked is not. Raises ClientError `unauthorized` and `forbidden`, Unavailable `too_many_tries`.
         """
         address = address_of(connection)
         tries = self._tries.get(address or "")
-        if tries is not None and tries.delayed >= MOST_DELAYED:
+        # Those that were made here nobody guesses: they are let pass, or refused, and count for nothing.
+        is_made_here = given is not None and tokens.digest_of(given) in self._kept.by_digest
+        if tries is not None and tries.delayed >= MOST_DELAYED and not is_made_here:
             raise too_many_tries(self._delay(tries))
         grant = self.granted(given, address)
         if grant is None:
-            if given is not None:
+            if given is not None and not is_made_here:
                 await self._slow_down(address or "")
             raise unauthorized(given)
         connection.scope[GRANT] = grant

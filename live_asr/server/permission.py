@@ -13,7 +13,7 @@ from fastapi import HTTPException, Request
 from starlette.requests import HTTPConnection
 
 from live_asr.errors import ClientError, LiveAsrError, Unavailable
-from live_asr.server.access import Grant, forbidden, token_in
+from live_asr.server.access import Grant, forbidden, token_in, unauthorized
 from live_asr.server.sharing import listen_token, watch_path
 from live_asr.server.state import ServerState
 from live_asr.sessions.listening import KeptAudio, kept_audio
@@ -65,6 +65,8 @@ async def check_read(
             return None
         if access.granted(given) is None and await _has_key(session_id, given, state):
             return None
+        if await state.links.was_good(session_id, given):
+            raise refused(unauthorized(given))  # a hall full of those shall not look like guessing
     try:
         grant = await access.admit(request, given)
         if grant.may("read", *(["watch"] if is_watching else [])):
