@@ -314,13 +314,17 @@ def doctor(
     model: ModelFlag = None,
     device: DeviceFlag = None,
     config: ConfigFlag = None,
+    security: Annotated[
+        bool, typer.Option("--security", help="Say instead what of docs/security.md this server does.")
+    ] = False,
 ) -> None:
     """Check Python, packages, device, weights, disk and port, and decode one second."""
     settings = _load(config, {}, host=host, port=port, data=data, model=model, device=device).settings
     from live_asr.doctor import examine
+    from live_asr.doctor_security import examine_security
 
     failed = False
-    for finding in examine(settings):
+    for finding in examine_security(settings) if security else examine(settings):
         print(f"{finding.state:<4}  {finding.subject}: {finding.found}", flush=True)
         if finding.advice:
             print(f"      {finding.advice}")

@@ -26,6 +26,7 @@ from live_asr.config_values import (
     OptionalBytes,
     OptionalCount,
     OptionalDays,
+    OptionalFile,
     OptionalFolder,
     OptionalHours,
     OptionalLanguage,
@@ -148,6 +149,23 @@ class ServerSettings(Section):
         gt=0,
         description="Days for which a link for an audience counts, where there are tokens.",
     )
+    requests_per_minute: int = Field(
+        default=600,
+        ge=1,
+        description="Requests a minute below /v1 of one address, unless it is this machine's, and of one "
+        "token; as many at once. More get 429.",
+    )
+    audit_log: OptionalText = Field(
+        default=None,
+        description="File for a line of JSON for each session that is opened, read, renamed, exported or "
+        "erased, and each wrong token; - for the output. Never a word of what was said. Unset: none.",
+    )
+    tls_cert: OptionalFile = Field(
+        default=None,
+        description="File with the certificate, and those between it and an authority (PEM): the server then "
+        "speaks HTTPS itself. Both files are read again when they change.",
+    )
+    tls_key: OptionalFile = Field(default=None, description="File with the certificate's key (PEM).")
     start_timeout: float = Field(default=10.0, gt=0, description="Seconds that a client has for its `start`.")
     resume_window: float = Field(
         default=120.0,

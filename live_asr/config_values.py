@@ -105,6 +105,7 @@ Proxies = Annotated[tuple[str, ...], AfterValidator(_proxies), BeforeValidator(_
 RootPath = Annotated[str, AfterValidator(_root_path)]
 Folder = Annotated[Path, BeforeValidator(_expand)]
 OptionalFolder = Annotated[Path | None, BeforeValidator(_expand), BeforeValidator(_none_if_empty)]
+OptionalFile = Annotated[Path | None, BeforeValidator(_expand), BeforeValidator(_none_if_empty)]
 OptionalHours = Annotated[float | None, Field(gt=0), BeforeValidator(_none_if_empty)]
 OptionalDays = Annotated[float | None, Field(gt=0), BeforeValidator(_none_if_empty)]
 OptionalBytes = Annotated[int | None, Field(ge=1024), BeforeValidator(_none_if_empty)]

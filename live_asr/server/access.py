@@ -33,6 +33,8 @@ from live_asr.storage.tokens import Token
 
 log = logging.getLogger(__name__)
 
+GRANT = "live_asr.grant"
+"""Key of a scope: what the token of a request allows, once that is known."""
 BEARER_PROTOCOL = "bearer."
 TOKEN_FILE = "server.token"
 LINKS_FILE = "links.key"
@@ -105,7 +107,8 @@ class _Kept:
 class Access:
     """The tokens of one server, and who tried wrong ones.
 
-    `on_failed` is called for each wrong token; `clock` gives Unix time in seconds.
+    `on_failed` is called for each wrong token with the address it came from, `rate` with each token's id at
+    each request, and raises Unavailable for too many; `clock` gives Unix time in seconds.
     """
 
     def __init__(
@@ -114,13 +117,15 @@ class Access:
         database: Database,
         data: Path,
         *,
-        on_failed: Callable[[], None] = lambda: None,
+        on_failed: Callable[[str], None] = lambda _: None,
+        rate: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
         self._database = database
         self._data = data
         self._on_failed = on_failed
+        self._rate = rate
         self._clock = clock
         self._kept = _Kept()
         self._tries: OrderedDict[str, _Tries] = OrderedDict()
@@ -243,18 +248,23 @@ class Access:
     async def admit(self, connection: HTTPConnection, given: str | None, *scopes: str) -> Grant:
         """Let in who presents a token with one of these scopes; any token where none are named.
 
-        A wrong one is logged, counted, and answered later the more there were. Raises ClientError
-        `unauthorized` and `forbidden`, Unavailable `too_many_tries`.
+        A wrong one is logged, counted, and answered later the more there were; one that has expired or was
+        revoked is not. Raises ClientError `unauthorized` and `forbidden`, Unavailable `too_many_tries`.
         """
         address = address_of(connection)
         tries = self._tries.get(address or "")
-        if tries is not None and tries.delayed >= MOST_DELAYED:
+        # Those that were made here nobody guesses: they are let pass, or refused, and count for nothing.
+        is_made_here = given is not None and tokens.digest_of(given) in self._kept.by_digest
+        if tries is not None and tries.delayed >= MOST_DELAYED and not is_made_here:
             raise too_many_tries(self._delay(tries))
         grant = self.granted(given, address)
         if grant is None:
-            if given is not None:
+            if given is not None and not is_made_here:
                 await self._slow_down(address or "")
             raise unauthorized(given)
+        connection.scope[GRANT] = grant
+        if grant.token is not None:
+            self._rate(grant.token)
         if scopes and not grant.may(*scopes):
             raise forbidden(f"This token may {_spoken(grant)}; this asks for {' or '.join(scopes)}.")
         return grant
@@ -269,7 +279,7 @@ class Access:
         self._tries[address] = tries
         if len(self._tries) > MOST_ADDRESSES:
             self._tries.popitem(last=False)
-        self._on_failed()
+        self._on_failed(address)
         log.warning("a wrong token from %s, number %d", address or "an unknown address", tries.count)
         delay = self._delay(tries)
         if delay:
@@ -372,16 +382,6 @@ def _how_to_allow(connection: HTTPConnection, origin: str) -> str:
     # Its address is for the operator, not for whoever connects.
     log.warning("%s sends X-Forwarded headers and is not in server.trusted_proxies", peer)
     return f"A reverse proxy of this server must be named in server.trusted_proxies. {allowed}"
-
-
-def is_reached_by_others(host: str) -> bool:
-    """Tell whether other machines reach an address to listen on."""
-    if host == "localhost":
-        return False
-    try:
-        return not ip_address(host).is_loopback
-    except ValueError:
-        return True
 
 
 def made_token(data: Path) -> str:

@@ -33,6 +33,8 @@ from live_asr.jobs.metrics import JobMetrics
 from live_asr.jobs.waiting import WaitingJobs
 from live_asr.server import audio, changing, events, jobs, minting, rest
 from live_asr.server.access import Access
+from live_asr.server.audit import Audit, Audited
+from live_asr.server.crossing import AllowedOrigins
 from live_asr.server.dialects import aymurai, deepgram, openai_rest, realtime, whisperlivekit
 from live_asr.server.dialects.deepgram import callbacks
 from live_asr.server.dialects.wyoming import serving_wyoming
@@ -43,6 +45,7 @@ from live_asr.server.links import Links
 from live_asr.server.looptime import watch_loop
 from live_asr.server.operators import OperatorsOnly
 from live_asr.server.proxies import TrustedProxies, route_of
+from live_asr.server.rates import BoundedRate, Rate, too_many_requests
 from live_asr.server.state import ServerState
 from live_asr.server.stream import Stream
 from live_asr.sessions.catalogue import Catalogue
@@ -117,7 +120,7 @@ def build_state(
     `warning` says why the models are not on the GPU that there is; `fallback` is the engine's.
     Raises ConfigError and StorageError for the key of the webhooks, as `webhook_secret` does.
     """
-    metrics = Metrics()
+    metrics, audit = Metrics(), Audit(settings.server.audit_log)
     engine = Engine(
         load,
         timeout=settings.inference.decode_timeout,
@@ -143,23 +146,28 @@ def build_state(
         forms={callbacks.FORM: callbacks.body_of},
     )
     registry = SessionRegistry(
-        settings, engine, store, database, finalizer, metrics, check_receiver=sender.check
+        settings,
+        engine,
+        store,
+        database,
+        finalizer,
+        metrics,
+        check_receiver=sender.check,
+        on_opened=audit.opened,
     )
     exports = Exports()
     catalogue = Catalogue(registry, finalizer, store, database, call=exports.call)
     viewers = Viewers(
         registry.audience_of, store, database, most=settings.server.max_viewers, count=metrics.viewers.set
     )
-
-    def forget(session_id: str) -> None:
-        viewers.forget(session_id)
-        exports.forget(session_id)
-
-    retention = Retention(settings.storage, registry, store, database, erased=forget)
-    access = Access(settings.server, database, settings.storage.data, on_failed=metrics.wrong_tokens.inc)
+    erased = partial(_forget, viewers, exports)
+    retention = Retention(settings.storage, registry, store, database, erased=erased)
+    access, rate = _access(settings, database, metrics, audit)
     return ServerState(
         settings=settings,
         access=access,
+        audit=audit,
+        rate=rate,
         links=Links(access, database, days=settings.server.watch_link_days),
         engine=engine,
         full_pass=full_pass,
@@ -201,6 +209,28 @@ def _waiting_jobs(
     return WaitingJobs(
         database, doing, full_pass, folder, JobMetrics(metrics.registry), check_receiver=sender.check
     )
+
+
+def _forget(viewers: Viewers, exports: Exports, session_id: str) -> None:
+    viewers.forget(session_id)
+    exports.forget(session_id)
+
+
+def _access(settings: Settings, database: Database, metrics: Metrics, audit: Audit) -> tuple[Access, Rate]:
+    """Put together who may do what, and how often; wrong tokens are counted and noted."""
+    rate = Rate(settings.server.requests_per_minute)
+
+    def on_failed(address: str) -> None:
+        metrics.wrong_tokens.inc()
+        audit.write("wrong_token", address=address or None)
+
+    def on_request(token: str) -> None:
+        wait = rate.take(f"token {token}")
+        if wait:
+            raise too_many_requests(wait)
+
+    data = settings.storage.data
+    return Access(settings.server, database, data, on_failed=on_failed, rate=on_request), rate
 
 
 @asynccontextmanager
@@ -247,6 +277,7 @@ async def at_work(
         await state.store.close()
         state.exports.close()
         await asyncio.to_thread(state.database.close)
+        state.audit.close()
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
@@ -337,12 +368,21 @@ def create_app(
         return FileResponse(web / "watch.html")
 
     app.mount("/web", GZipMiddleware(StaticFiles(directory=web)), name="web")
-    app.add_middleware(GuardHeaders)
+    _add_guards(app, state)
+    return app
+
+
+def _add_guards(app: FastAPI, state: ServerState) -> None:
+    """Put before all routes what each request passes: from the last one here to the first."""
     server = state.settings.server
+    app.add_middleware(GuardHeaders)
     app.add_middleware(OperatorsOnly, access=state.access)
+    app.add_middleware(BoundedRate, rate=state.rate)
+    if server.allowed_origins:
+        app.add_middleware(AllowedOrigins, allowed=server.allowed_origins)
+    app.add_middleware(Audited, audit=state.audit)
     app.add_middleware(OwnHosts, settings=server)
     app.add_middleware(TrustedProxies, trusted=server.trusted_proxies, root_path=server.root_path)
-    return app
 
 
 class GuardHeaders:

@@ -10,6 +10,7 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable
 
 from live_asr.server.access import Access
+from live_asr.storage import ownership
 from live_asr.storage.database import Database
 
 DAY = 86_400.0
@@ -54,9 +55,22 @@ class Links:
         wanted = await self._made(session_id, expires_at)
         return hmac.compare_digest(given.encode(), wanted.encode())
 
+    async def was_good(self, session_id: str, given: str) -> bool:
+        """Tell whether this is what a link of a session held once: who has it guesses nothing."""
+        try:
+            expires_at = int(given.partition(".")[0], 36)
+        except ValueError:
+            return False
+        secret = await asyncio.to_thread(self._access.links_secret)
+        count = await self._database.call(ownership.links_revoked, self._database, session_id)
+        made = [
+            _made(secret, session_id, before, expires_at) for before in range(max(0, count - 99), count + 1)
+        ]
+        return any(hmac.compare_digest(given.encode(), one.encode()) for one in made)
+
     async def revoke(self, session_id: str) -> None:
         """Have no link of a session count that was made so far; who watches by one is let go."""
-        count = await self._database.call(self._database.revoke_links, session_id)
+        count = await self._database.call(ownership.revoke_links, self._database, session_id)
         self._revoked[session_id] = count
 
     def revoked_count(self, session_id: str) -> int:
@@ -65,10 +79,14 @@ class Links:
 
     async def _made(self, session_id: str, expires_at: int) -> str:
         secret = await asyncio.to_thread(self._access.links_secret)
-        count = await self._database.call(self._database.links_revoked, session_id)
-        said = f"watch {session_id} {count} {expires_at}"
-        digest = hmac.digest(secret.encode(), said.encode(), "sha256")
-        return f"{_base36(expires_at)}.{urlsafe_b64encode(digest[:SIGNATURE_BYTES]).decode()}"
+        count = await self._database.call(ownership.links_revoked, self._database, session_id)
+        return _made(secret, session_id, count, expires_at)
+
+
+def _made(secret: str, session_id: str, count: int, expires_at: int) -> str:
+    said = f"watch {session_id} {count} {expires_at}"
+    digest = hmac.digest(secret.encode(), said.encode(), "sha256")
+    return f"{_base36(expires_at)}.{urlsafe_b64encode(digest[:SIGNATURE_BYTES]).decode()}"
 
 
 def _base36(number: int) -> str:

@@ -13,7 +13,7 @@ from fastapi import HTTPException, Request
 from starlette.requests import HTTPConnection
 
 from live_asr.errors import ClientError, LiveAsrError, Unavailable
-from live_asr.server.access import Grant, forbidden, token_in
+from live_asr.server.access import Grant, forbidden, token_in, unauthorized
 from live_asr.server.sharing import listen_token, watch_path
 from live_asr.server.state import ServerState
 from live_asr.sessions.listening import KeptAudio, kept_audio
@@ -31,7 +31,7 @@ NO_KEY = (
 NOT_YOURS = (
     "This session was opened with another token: send its key (`token` of `ready`), or ask the operator."
 )
-STATUS = {"unauthorized": 401, "forbidden": 403, "too_many_tries": 429}
+STATUS = {"unauthorized": 401, "forbidden": 403, "too_many_tries": 429, "too_many_requests": 429}
 
 
 def refused(error: LiveAsrError) -> HTTPException:
@@ -65,6 +65,8 @@ async def check_read(
             return None
         if access.granted(given) is None and await _has_key(session_id, given, state):
             return None
+        if await state.links.was_good(session_id, given):
+            raise refused(unauthorized(given))  # a hall full of those shall not look like guessing
     try:
         grant = await access.admit(request, given)
         if grant.may("read", *(["watch"] if is_watching else [])):

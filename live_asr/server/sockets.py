@@ -14,7 +14,7 @@ from live_asr.errors import LiveAsrError, Unavailable
 
 SEND_PATIENCE = 30.0
 """Seconds that one message may take to leave: a client that reads nothing for so long is let go."""
-STATUS = {"unauthorized": 401, "too_many_tries": 429, "too_many_connections": 429, "host_not_allowed": 421}
+STATUS = {"unauthorized": 401, "too_many_tries": 429, "too_many_requests": 429, "host_not_allowed": 421}
 """HTTP status of a handshake that is refused, by the error's code; of others it is 403."""
 GONE = (WebSocketDisconnect, ConnectionError, RuntimeError)
 """What sending to a client raises that is gone; RuntimeError for a socket that was closed meanwhile."""

@@ -17,6 +17,7 @@ from live_asr.sessions.corrections import Corrections, tag_of
 from live_asr.sessions.finalizer import Finalizer
 from live_asr.sessions.registry import SessionRegistry
 from live_asr.sessions.resumption import is_token, read_transcript
+from live_asr.storage import ownership
 from live_asr.storage.database import OVER, Database, Delivery, StoredSession
 from live_asr.storage.files import LIVE_TURNS_FILE
 from live_asr.storage.spool import SpoolStore
@@ -95,7 +96,7 @@ class Catalogue:
 
     async def owner(self, session_id: str) -> str | None:
         """Return the token that opened a session, None where it was nobody's. Raises KeyError."""
-        return await self._database.call(self._database.owner, session_id)
+        return await self._database.call(ownership.owner_of, self._database, session_id)
 
     async def set_names(self, session_id: str, names: Mapping[str, str]) -> None:
         """Replace the names of a session's speakers. Raises KeyError when there is no such session."""

@@ -47,7 +47,7 @@ def _keys(client: Client) -> list[tuple[str, str, bool]]:
     """Return by what a client is counted: a key, what that is, and whether it is bounded by itself."""
     keys = []
     if client.address is not None:
-        keys.append((f"address {client.address}", "address", not _is_this_machine(client.address)))
+        keys.append((f"address {client.address}", "address", not is_this_machine(client.address)))
     if client.owner is not None:
         keys.append((f"token {root_of(client.owner)}", "token", True))
     return keys
@@ -65,5 +65,6 @@ def key_of(client: Client) -> str:
     return root_of(client.owner) or client.address or ""
 
 
-def _is_this_machine(address: str) -> bool:
+def is_this_machine(address: str) -> bool:
+    """Tell whether an address is that of the server's own machine."""
     return address in ("127.0.0.1", "::1")

@@ -48,6 +48,7 @@ from live_asr.sessions.resumption import (
 from live_asr.sessions.room import Room, disk_full
 from live_asr.sessions.runner import SessionRunner
 from live_asr.sessions.viewers import Audience
+from live_asr.storage import ownership
 from live_asr.storage.database import Database, StoredSession
 from live_asr.storage.files import AUDIO_FILE
 from live_asr.storage.spool import SpoolStore
@@ -80,6 +81,7 @@ class SessionRegistry:
         finalizer: Finalizer,
         metrics: Metrics,
         check_receiver: CheckReceiver | None = None,
+        on_opened: Callable[[str, Client], None] = lambda _, __: None,
     ) -> None:
         self._settings = settings
         self._engine = engine
@@ -88,6 +90,7 @@ class SessionRegistry:
         self._finalizer = finalizer
         self._metrics = metrics
         self._check_receiver = check_receiver
+        self._on_opened = on_opened
         self._options = caption_options(settings)
         self._room = Room(store)
         self._resumption = Resumption(store, database, self.runner_of)
@@ -159,6 +162,7 @@ class SessionRegistry:
             self._opening -= 1
         self._metrics.sessions_total.inc()
         self._whose[session_id] = client
+        self._on_opened(session_id, client)
         self._begin(runner)
         if self._engine.warning:
             runner.tell(
@@ -414,7 +418,9 @@ class SessionRegistry:
         seconds = server.max_session_hours * HOUR
         quota, owner = server.token_hours_per_day, root_of(client.owner)
         if quota is not None and owner is not None:
-            spent = await self._database.call(self._database.spent, owner, after=time.time() - 24 * HOUR)
+            spent = await self._database.call(
+                ownership.spent, self._database, owner, after=time.time() - 24 * HOUR
+            )
             spent += sum(
                 runner.session.heard_sample / SAMPLE_RATE_HZ
                 for session_id, runner in self._live.items()

@@ -12,7 +12,7 @@ import base64
 import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -37,7 +37,7 @@ from live_asr.storage.records import (
     NewDelivery,
     StoredSession,
 )
-from live_asr.storage.tables import deliveries, editions, links, owners, sessions, texts
+from live_asr.storage.tables import deliveries, editions, owners, sessions, texts
 
 __all__ = [
     "DEAD",
@@ -93,6 +93,7 @@ class Database:
         self._engine = tables.open_engine(url)
         self._writer = self._engine.execution_options(writes=True)
         self._held: Connection | None = None
+        self._is_to_be_held = False
         self._probe: asyncio.Future[None] | None = None
         self.log_holds_erased = False
         """Whether SQLite's log still has text that was erased."""
@@ -117,6 +118,7 @@ class Database:
         """Hold the database for this server alone until `close`. Raises StorageError where another does."""
         with tables.sentences(self._engine):
             self._held = tables.hold(self._engine)
+        self._is_to_be_held = self._held is not None
 
     def try_hold(self) -> bool:
         """Hold the database as a server does; return False where another one does."""
@@ -130,15 +132,16 @@ class Database:
         Raises StorageError with the code `database_taken` where another server holds it by now, and any
         other where that is not known.
         """
-        if self._held is None:
+        if not self._is_to_be_held:
             return
-        try:
-            if tables.is_held(self._held):
+        with suppress(SQLAlchemyError):  # the connection is gone, and the lock with it
+            if self._held is not None and tables.is_held(self._held):
                 return
-        except SQLAlchemyError:
-            pass  # the connection is gone, and the lock with it
-        self._held.invalidate()
-        self._held.close()
+        held, self._held = self._held, None
+        if held is not None:
+            with suppress(SQLAlchemyError):
+                held.invalidate()
+                held.close()
         with tables.sentences(self._engine):
             try:
                 self._held = tables.hold(self._engine)
@@ -246,44 +249,6 @@ class Database:
         with self._reading() as connection:
             row = connection.execute(_titled().where(sessions.c.id == session_id)).first()
         return None if row is None else _session(row)
-
-    def owner(self, session_id: str) -> str | None:
-        """Return the token that opened a session; None where it was nobody's. Raises KeyError."""
-        with self._reading() as connection:
-            row = connection.execute(_titled().where(sessions.c.id == session_id)).first()
-        if row is None:
-            raise KeyError(session_id)
-        return _session(row).owner
-
-    def links_revoked(self, session_id: str) -> int:
-        """Return how often the links for a session's audience were revoked."""
-        with self._reading() as connection:
-            wanted = select(links.c.revoked).where(links.c.session_id == session_id)
-            return connection.scalar(wanted) or 0
-
-    def revoke_links(self, session_id: str) -> int:
-        """Revoke the links for a session's audience; return how often that was done. Raises KeyError."""
-        with self._writing() as connection:
-            if connection.scalar(select(sessions.c.id).where(sessions.c.id == session_id)) is None:
-                raise KeyError(session_id)
-            before = connection.scalar(select(links.c.revoked).where(links.c.session_id == session_id))
-            if before is None:
-                connection.execute(links.insert().values(session_id=session_id, revoked=1))
-            else:
-                its = links.update().where(links.c.session_id == session_id)
-                connection.execute(its.values(revoked=before + 1))
-            return (before or 0) + 1
-
-    def spent(self, owner: str, *, after: float) -> float:
-        """Return how many seconds of audio a token had that ended after a time, with those made with it."""
-        theirs = or_(owners.c.owner == owner, owners.c.owner.startswith(f"{owner}.", autoescape=True))
-        wanted = (
-            select(func.sum(sessions.c.duration))
-            .join(owners, owners.c.session_id == sessions.c.id)
-            .where(theirs, sessions.c.ended_at > after)
-        )
-        with self._reading() as connection:
-            return float(connection.scalar(wanted) or 0.0)
 
     def sessions(
         self,

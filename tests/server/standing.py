@@ -18,7 +18,8 @@ from live_asr.server.app import build_state, create_app
 from live_asr.server.run import listen, server_of
 from live_asr.server.state import ServerState
 from live_asr.sessions.resumption import digest_of, new_token
-from live_asr.storage.database import Database, database_url
+from live_asr.storage.database import database_url
+from live_asr.storage.jobs import JobDatabase
 
 NO_MODELS = Load(
     recognizer_name="none",
@@ -63,7 +64,7 @@ class Standing:
 async def standing(data: Path, **flags: object) -> AsyncIterator[Standing]:
     """Serve until the block ends; flags are `section__key`."""
     settings = settings_of(data, **flags)
-    database = Database(database_url(settings.storage))
+    database = JobDatabase(database_url(settings.storage))
     database.prepare()
     state = build_state(settings, NO_MODELS, database=database, full_pass=ScriptedPass(found()))
     server = server_of(settings, create_app(state), [])

@@ -378,4 +378,18 @@ async def test_a_refused_try_says_when_to_come_back_and_other_addresses_are_not_
     with pytest.raises(InvalidStatus) as refused:
         await connect(guarded.server.stream, proxy=None, additional_headers=right)
     assert json.loads(refused.value.response.body)["code"] == "too_many_tries"
+    own = {"Authorization": f"Bearer {guarded.given['caption']}"}
+    assert (await http.get("/v1/sessions", headers=own)).status_code == 200, "nobody guesses such a one"
     await asyncio.gather(*held)
+
+
+async def test_what_has_expired_or_was_revoked_is_no_guess(guarded: Guarded) -> None:
+    http, state = guarded.server.http, guarded.server.state
+    state.access.forgive()
+    await state.links.revoke(OWN)
+    for credential in ("link", "expired", "revoked"):
+        headers = {"Authorization": f"Bearer {guarded.given[credential]}"}
+        for _ in range(3 * FREE_TRIES):
+            answer = await http.get(f"/v1/sessions/{OWN}/transcript.txt", headers=headers)
+            assert answer.status_code == 401
+    assert state.metrics.registry.get_sample_value("live_asr_wrong_tokens_total") == 0

@@ -9,7 +9,8 @@ import pytest
 from serving import settings_of
 from talking import call
 
-from live_asr.server.access import TOKEN_FILE, is_reached_by_others
+from live_asr.core.urls import is_reached_by_others
+from live_asr.server.access import TOKEN_FILE
 from live_asr.server.run import with_token
 from tests.started import StartServer
 

@@ -104,5 +104,12 @@ def test_where_another_server_was_faster_the_first_one_hears_of_it(
     with pytest.raises(StorageError) as lost:
         first.keep_hold()
     assert lost.value.code == "database_taken"
-    first.close()
+    with pytest.raises(StorageError, match="Another live-asr uses"):
+        first.keep_hold()
     second.close()
+    first.keep_hold()
+    third = Database(postgres_url)
+    with pytest.raises(StorageError, match="Another live-asr uses"):
+        third.hold()
+    third.close()
+    first.close()
