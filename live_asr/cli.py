@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
-from live_asr import __version__, webhooks
+from live_asr import __version__, tokens, webhooks
 from live_asr.core.messages import MOST_SPEAKERS
 from live_asr.errors import ConfigError, LiveAsrError, WeightsError
 
@@ -36,6 +36,7 @@ app = typer.Typer(
 models = typer.Typer(help="List, fetch and verify models.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(models, name="models")
 app.add_typer(webhooks.app, name="webhooks")
+app.add_typer(tokens.app, name="tokens")
 
 ConfigFlag = Annotated[Path | None, typer.Option("--config", help="TOML file with settings.")]
 HostFlag = Annotated[str | None, typer.Option("--host", help="Address to listen on.")]
@@ -113,9 +114,16 @@ def serve(
     config: ConfigFlag = None,
     workers: Annotated[int | None, typer.Option(help="Windows decoded at the same time.")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error.")] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Ask nobody for a token, whoever can reach the address.")
+    ] = False,
 ) -> None:
     """Serve the page and the WebSocket, and print the address."""
-    flags = {"inference.workers": workers, "server.log_level": log_level}
+    flags = {
+        "inference.workers": workers,
+        "server.log_level": log_level,
+        "server.insecure": insecure or None,
+    }
     settings = _load(config, flags, host=host, port=port, data=data, model=model, device=device).settings
     from live_asr.server.run import run
 
@@ -306,13 +314,17 @@ def doctor(
     model: ModelFlag = None,
     device: DeviceFlag = None,
     config: ConfigFlag = None,
+    security: Annotated[
+        bool, typer.Option("--security", help="Say instead what of docs/security.md this server does.")
+    ] = False,
 ) -> None:
     """Check Python, packages, device, weights, disk and port, and decode one second."""
     settings = _load(config, {}, host=host, port=port, data=data, model=model, device=device).settings
     from live_asr.doctor import examine
+    from live_asr.doctor_security import examine_security
 
     failed = False
-    for finding in examine(settings):
+    for finding in examine_security(settings) if security else examine(settings):
         print(f"{finding.state:<4}  {finding.subject}: {finding.found}", flush=True)
         if finding.advice:
             print(f"      {finding.advice}")

@@ -24,15 +24,20 @@ from live_asr.config_values import (
     Folder,
     Items,
     OptionalBytes,
+    OptionalCount,
     OptionalDays,
+    OptionalFile,
     OptionalFolder,
+    OptionalHours,
     OptionalLanguage,
     OptionalPort,
     OptionalSecret,
     OptionalSpeakers,
     OptionalText,
+    OptionalToken,
     OptionalUrl,
     Proxies,
+    Receivers,
     RootPath,
     shown,
 )
@@ -68,14 +73,27 @@ class ServerSettings(Section):
         description="TCP port for Wyoming, by which Home Assistant asks for transcripts; 0 takes a free one. "
         "It has no token and no encryption: for networks that are trusted. Unset: it is not served.",
     )
-    token: OptionalSecret = Field(
+    token: OptionalToken = Field(
         default=None,
-        description="Secret that clients must present as a bearer token. Unset: nobody is asked.",
+        description="Secret that clients must present as a bearer token: at least 8 letters, digits, - and "
+        "_; not base64's = and /, which browsers cannot send. Unset: nobody is asked on an address of this "
+        "machine alone; on others a token is made at the first start, kept in the data folder and printed.",
+    )
+    insecure: bool = Field(
+        default=False,
+        description="Ask nobody for a token on an address that others reach, too: whoever reaches it may "
+        "caption, read and erase.",
     )
     allowed_origins: Items = Field(
         default=(),
         description="Origins whose pages may connect besides the server's own, e.g. https://example.org; "
         "separated by commas in the environment. * allows any.",
+    )
+    allowed_hosts: Items = Field(
+        default=(),
+        description="Names by which this server may be asked for, besides its own and addresses in numbers, "
+        "where it has no token, e.g. captions.example.org; separated by commas in the environment. Any other "
+        "may be a page's that has its name lead here. * allows any.",
     )
     root_path: RootPath = Field(
         default="",
@@ -90,13 +108,64 @@ class ServerSettings(Section):
     trusted_proxies: Proxies = Field(
         default=("127.0.0.1", "::1"),
         description="Addresses and networks of reverse proxies, e.g. 10.0.0.0/8, whose X-Forwarded-Prefix, "
-        "-Host and -Proto are believed; separated by commas in the environment. * believes anybody.",
+        "-Host, -Proto and -For are believed; separated by commas in the environment. * believes anybody.",
     )
     max_sessions: int = Field(
         default=8,
         ge=1,
         description="Sessions at once; the next one is refused. Set it to what the machine carries.",
     )
+    max_sessions_per_client: OptionalCount = Field(
+        default=None,
+        description="Of them, those of one address at most, and those of one token. Unset: three quarters; "
+        "for this machine itself, and server.token, all.",
+    )
+    max_session_hours: float = Field(
+        default=12.0, gt=0, description="Hours of audio in a session; then it ends as if stopped."
+    )
+    max_session_bytes: int = Field(
+        default=8 * 1024**3,
+        ge=65_536,
+        description="Bytes of audio that a session may send, and take on disk; then it ends as if stopped.",
+    )
+    token_hours_per_day: OptionalHours = Field(
+        default=None,
+        description="Hours of audio in 24 hours of one token, with those made with it; the server's own has "
+        "no bound. Unset: any number.",
+    )
+    max_connections_per_address: OptionalCount = Field(
+        default=None,
+        description="Connections at once of one address, of any kind; those of trusted proxies, this machine "
+        "among them, are not counted. Unset: 500.",
+    )
+    max_viewers: int = Field(
+        default=1000,
+        ge=1,
+        description="Viewers at once. Three quarters of them may watch one session, and half come from one "
+        "address, unless that is this machine's.",
+    )
+    watch_link_days: float = Field(
+        default=30.0,
+        gt=0,
+        description="Days for which a link for an audience counts, where there are tokens.",
+    )
+    requests_per_minute: int = Field(
+        default=600,
+        ge=1,
+        description="Requests a minute below /v1 of one address, unless it is this machine's, and of one "
+        "token; as many at once. More get 429.",
+    )
+    audit_log: OptionalText = Field(
+        default=None,
+        description="File for a line of JSON for each session that is opened, read, renamed, exported or "
+        "erased, and each wrong token; - for the output. Never a word of what was said. Unset: none.",
+    )
+    tls_cert: OptionalFile = Field(
+        default=None,
+        description="File with the certificate, and those between it and an authority (PEM): the server then "
+        "speaks HTTPS itself. Both files are read again when they change.",
+    )
+    tls_key: OptionalFile = Field(default=None, description="File with the certificate's key (PEM).")
     start_timeout: float = Field(default=10.0, gt=0, description="Seconds that a client has for its `start`.")
     resume_window: float = Field(
         default=120.0,
@@ -104,6 +173,12 @@ class ServerSettings(Section):
         le=86_400,
         description="Seconds for which a session whose connection is lost keeps its place and waits for its "
         "client. After that it ends as if stopped. 0: at once.",
+    )
+    idle_timeout: float = Field(
+        default=300.0,
+        ge=0,
+        description="Seconds after which a session ends whose client sends nothing: no audio (silence is "
+        "audio), no `keepalive`. A minute before, it is told so. In a pause it is an hour. 0: never.",
     )
     max_unacked_bytes: int = Field(
         default=1_048_576,
@@ -300,6 +375,12 @@ class FinalSettings(Section):
     recognizer: OptionalText = Field(
         default=None, description="Name or folder of the recogniser for that. Unset: the live one."
     )
+    max_waiting: int = Field(
+        default=100,
+        ge=1,
+        description="Sessions of one token or address that may wait for their full pass. Beyond that the "
+        "live captions are the result. Clients take turns, however many each has waiting.",
+    )
 
 
 class WebhookSettings(Section):
@@ -325,10 +406,22 @@ class WebhookSettings(Section):
         description="Size of a body above which a notice is sent in its place: the same without words, and "
         "with links to them. One that is answered with 413 is replaced likewise. Unset: no bound.",
     )
+    client_urls: Literal["auto", "off", "allowlist", "any"] = Field(
+        default="auto",
+        description="Whether clients may name receivers: off, allowlist (those of webhook.allowed) or any. "
+        "auto: any for who presents a token with the scope webhook, or where allow_private is set; "
+        "else off.",
+    )
+    allowed: Receivers = Field(
+        default=(),
+        description="Hosts and networks that may be called though they are private or on other ports than 80 "
+        "and 443, e.g. hooks.example.org:8443, 10.1.0.0/16; separated by commas in the environment. Metadata "
+        "services of clouds never are.",
+    )
     allow_private: bool = Field(
         default=False,
-        description="Deliver to loopback, private and link-local addresses too: whoever may open a session "
-        "can then have this server call hosts of your network.",
+        description="Deliver to loopback, private and link-local addresses and to any port: whoever may name "
+        "receivers can then have this server call hosts of your network. Better: webhook.allowed.",
     )
 
 

@@ -17,6 +17,11 @@ from live_asr.errors import ClientError
 
 ANY_PROXY = "*"
 """Stands for any peer in a list of proxies."""
+RECEIVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?|[0-9A-Fa-f:.]+(/\d{1,3})?")
+"""A host with a port or without, or a network."""
+SHORTEST_TOKEN = 8
+TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+"""What the name of a WebSocket's subprotocol may hold, by which browsers send a token."""
 PREFIX = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._~@%+-]+)+")
 """A path before the server's own, as a URL has it, without a slash at its end."""
 
@@ -58,11 +63,32 @@ def _proxies(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _receivers(value: tuple[str, ...]) -> tuple[str, ...]:
+    for entry in value:
+        if not RECEIVER.fullmatch(entry):
+            raise ValueError(f"{entry!r} should be a host or a network, with a port or without")
+    return value
+
+
 def _web_url(value: str | None) -> str | None:
     try:
         return None if value is None else str(web_url(value, "url"))
     except ClientError:  # whose sentence repeats the value, and the path of one is often a secret
         raise ValueError("it should be an absolute http or https URL of at most 2048 characters") from None
+
+
+def _token(value: SecretStr | None) -> SecretStr | None:
+    if value is None:
+        return None
+    token = value.get_secret_value()
+    if len(token) < SHORTEST_TOKEN:
+        raise ValueError(f"it should have at least {SHORTEST_TOKEN} characters")
+    if not TOKEN.fullmatch(token):
+        raise ValueError(
+            "it should be of letters, digits and !#$%&'*+-.^_`|~ alone, since browsers send it as the name "
+            "of a subprotocol; base64 has a variety for URLs, without = and /"
+        )
+    return value
 
 
 def _language(value: str | None) -> str | None:
@@ -79,13 +105,18 @@ Proxies = Annotated[tuple[str, ...], AfterValidator(_proxies), BeforeValidator(_
 RootPath = Annotated[str, AfterValidator(_root_path)]
 Folder = Annotated[Path, BeforeValidator(_expand)]
 OptionalFolder = Annotated[Path | None, BeforeValidator(_expand), BeforeValidator(_none_if_empty)]
+OptionalFile = Annotated[Path | None, BeforeValidator(_expand), BeforeValidator(_none_if_empty)]
+OptionalHours = Annotated[float | None, Field(gt=0), BeforeValidator(_none_if_empty)]
 OptionalDays = Annotated[float | None, Field(gt=0), BeforeValidator(_none_if_empty)]
 OptionalBytes = Annotated[int | None, Field(ge=1024), BeforeValidator(_none_if_empty)]
+OptionalCount = Annotated[int | None, Field(ge=1), BeforeValidator(_none_if_empty)]
+Receivers = Annotated[tuple[str, ...], AfterValidator(_receivers), BeforeValidator(_split)]
 OptionalPort = Annotated[int | None, Field(ge=0, le=65535), BeforeValidator(_none_if_empty)]
 OptionalSpeakers = Annotated[int | None, Field(ge=1, le=MOST_SPEAKERS), BeforeValidator(_none_if_empty)]
 OptionalText = Annotated[str | None, BeforeValidator(_none_if_empty)]
 OptionalLanguage = Annotated[str | None, AfterValidator(_language), BeforeValidator(_none_if_empty)]
 OptionalUrl = Annotated[str | None, AfterValidator(_web_url), BeforeValidator(_none_if_empty)]
+OptionalToken = Annotated[SecretStr | None, AfterValidator(_token), BeforeValidator(_none_if_empty)]
 OptionalSecret = Annotated[SecretStr | None, BeforeValidator(_none_if_empty)]
 
 

@@ -4,6 +4,7 @@ LiveAsrError
 ├── ClientError      a peer did something wrong; it is told `code`, `message` and `hint`
 ├── Unavailable      the server cannot take the work now; the peer may come back
 ├── MediaError       bytes that should be audio and are not
+│   └── TooLong      a session has as much audio as it may
 ├── ConfigError      a setting is wrong
 ├── WeightsError     a model's files are missing, unknown or not what they should be
 ├── EngineError      the inference process failed at a piece of work
@@ -69,6 +70,13 @@ class MediaError(LiveAsrError):
     close_code = 1003
 
 
+class TooLong(MediaError):
+    """A session has become as long as it may; what was heard is kept."""
+
+    code = "too_long"
+    close_code = 1008
+
+
 class ConfigError(LiveAsrError):
     """A setting is unknown or has a value that it cannot have."""
 
@@ -95,3 +103,14 @@ class StorageError(LiveAsrError):
 
 class DiskFull(StorageError):
     """The disk has no room for what was to be kept; where it can wait, it may be tried again."""
+
+
+def told(error: LiveAsrError) -> LiveAsrError:
+    """Return what a peer may be told of an error: paths and addresses are for the operator's log."""
+    if isinstance(error, StorageError | ConfigError | WeightsError | EngineError):
+        return LiveAsrError(
+            "The server cannot do this now.",
+            "Try again later; its operator's log says why.",
+            code=error.code,
+        )
+    return error

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from live_asr.config import Settings
 from live_asr.core.export import FORMATS
+from live_asr.delivery.addresses import guard
 from live_asr.delivery.post import GuardedNetwork
 from live_asr.delivery.signature import webhook_secret
 from live_asr.delivery.webhook import WebhookSender
@@ -251,7 +252,7 @@ class _Teller:
         stack.push_async_callback(delivering.close)
         downloader = Downloader(
             Bounds(settings.jobs.max_bytes, settings.jobs.download_timeout),
-            network=GuardedNetwork(resolve, allow_private=False),
+            network=GuardedNetwork(resolve, why_not=guard(allow_private=False)),
         )
         doing = Doing(settings, database, downloader, data / SESSIONS, models=models, wake=sender.wake)
         return cls(settings, database, doing)

@@ -52,7 +52,7 @@ def list_deliveries(
     config: ConfigFlag = None,
 ) -> None:
     """List deliveries, the newest first, and how many there are in each state."""
-    with _database(config, data) as database:
+    with opened_database(config, data) as database:
         found = database.deliveries(state=state, session_id=session, limit=limit)
         counts = database.count_deliveries()
     if found:
@@ -63,7 +63,7 @@ def list_deliveries(
 @app.command("dead")
 def list_dead(limit: LimitFlag = MOST_SHOWN, data: DataFlag = None, config: ConfigFlag = None) -> None:
     """List the deliveries that were given up, and why."""
-    with _database(config, data) as database:
+    with opened_database(config, data) as database:
         found = database.deliveries(state=State.dead, limit=limit)
     if not found:
         print("No deliveries have been given up.")
@@ -86,7 +86,7 @@ def retry(
         raise ConfigError(
             "Name the deliveries to try again, or give --all-dead.", "`webhooks dead` lists them."
         )
-    with _database(config, data) as database:
+    with opened_database(config, data) as database:
         if all_dead:
             count = database.retry_dead(now=time.time())
             print(f"{count} due now" if count else "No deliveries have been given up.")
@@ -102,15 +102,16 @@ def retry(
 
 
 @contextmanager
-def _database(config: Path | None, data: Path | None) -> Iterator[Database]:
-    """Open the settings' database. Raises ConfigError where no server has made one yet."""
+def opened_database(config: Path | None, data: Path | None, *, is_made: bool = False) -> Iterator[Database]:
+    """Open the settings' database. Raises ConfigError where no server has made one yet; with `is_made` that
+    is done now."""
     from live_asr.config import load_settings
     from live_asr.storage.database import Database, database_url
 
     settings = load_settings(config, {"storage.data": data}).settings
     database = Database(database_url(settings.storage))
     try:
-        if not database.is_prepared():
+        if not is_made and not database.is_prepared():
             raise ConfigError(
                 f"There is no database yet for {settings.storage.data}.",
                 "The server creates it when it starts; name its folder with --data.",

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from prometheus_client import start_http_server
 
 from live_asr.config import Settings
+from live_asr.delivery.addresses import guard
 from live_asr.delivery.post import GuardedNetwork
 from live_asr.delivery.signature import webhook_secret
 from live_asr.delivery.webhook import WebhookSender
@@ -83,7 +84,7 @@ async def _work(settings: Settings, brought: Brought) -> None:
     threads = ThreadPoolExecutor(2 * jobs.lanes, "s3")
     downloader = Downloader(
         Bounds(jobs.max_bytes, jobs.download_timeout),
-        network=GuardedNetwork(resolve, allow_private=jobs.allow_private),
+        network=GuardedNetwork(resolve, why_not=guard(allow_private=jobs.allow_private)),
         s3=s3,
         threads=threads,
     )

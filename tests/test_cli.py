@@ -73,7 +73,7 @@ def test_an_error_is_a_sentence_and_not_a_traceback(
 
 def test_config_shows_values_with_origins(tmp_path: Path) -> None:
     (tmp_path / "live-asr.toml").write_text("[server]\nport = 9000\n")
-    result = run(tmp_path, "config", LIVE_ASR_SERVER__TOKEN="hunter2")
+    result = run(tmp_path, "config", LIVE_ASR_SERVER__TOKEN="hunter-2-and-3")
     rows = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
     assert rows["server.port"].split() == ["9000", "live-asr.toml"]
     assert rows["server.token"].split() == ["********", "LIVE_ASR_SERVER__TOKEN"]

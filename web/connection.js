@@ -16,6 +16,8 @@ const SILENCE_MS = 15_000;
 /** The same for a file, which is acknowledged as it is worked off, and for a full pass that waits for another's turn. */
 const LONG_SILENCE_MS = 60_000;
 const LOOK_MS = 2_000;
+/** So often somebody says that they are here, in the time after which the server would let them go. */
+const KEEPALIVES = 3;
 /** A socket that is lost sooner was as good as none: the pauses go on growing. */
 const STABLE_MS = 5_000;
 /** After an error with one of these codes the session goes on over another socket. As `live_asr/client/resuming.py`. */
@@ -76,6 +78,9 @@ export class Connection {
   /** What the session goes on with, once it was changed. @type {Record<string, unknown> | null} */
   #settings = null;
   #settingsSent = false;
+  /** When the server was last told that somebody is here, and how often it wants to hear that. */
+  #stayedAt = 0;
+  #keepalive_ms = Infinity;
   /** Whether the talk is to be paused, where the server has not said so yet. @type {boolean | null} */
   #pauseWanted = null;
   #pauseSent = false;
@@ -235,8 +240,17 @@ export class Connection {
     const isWaiting = !this.#hasEnded && this.#sent_bytes > this.#acked_bytes;
     const isDueSoon = isOpening || (isWaiting && this.#start.pace !== "fast");
     const isDue = isDueSoon || isWaiting || this.#stopSent || this.#hasEnded;
+    if (!isOpening && !this.#hasEnded) this.#stay(this.#socket);
     const silence_ms = performance.now() - this.#heardAt;
     if (isDue && silence_ms > (isDueSoon ? SILENCE_MS : LONG_SILENCE_MS)) this.#lost(1006);
+  }
+
+  /** Say that somebody is here, where the server would otherwise end a talk that is paused. @param {WebSocket} socket */
+  #stay(socket) {
+    const now = performance.now();
+    if (now - this.#stayedAt < this.#keepalive_ms || socket.readyState !== WebSocket.OPEN) return;
+    this.#stayedAt = now;
+    socket.send(JSON.stringify({ type: "keepalive" }));
   }
 
   /** @param {string} text */
@@ -281,7 +295,8 @@ export class Connection {
     const isResumed = this.#isKnown;
     this.#isKnown = true;
     this.#session = { session: message.session, token: message.token };
-    this.#readyAt = performance.now();
+    this.#readyAt = this.#stayedAt = performance.now();
+    this.#keepalive_ms = message.idle_timeout ? (1000 * message.idle_timeout) / KEEPALIVES : Infinity;
     this.#trouble = null;
     this.#greeting = message;
     this.#stopSent = false;

@@ -37,6 +37,7 @@ from live_asr.core.messages import (
     Final,
     Finalize,
     Finalized,
+    Keepalive,
     Notice,
     Pause,
     Paused,
@@ -63,6 +64,8 @@ FRAME_BYTES = 64 * 1024
 """Largest frame sent: the protocol allows 1 MiB, and small ones keep captions flowing on slow lines."""
 ENDED = "unexpected_message"
 """What `send` says, as the server would, where the session has ended and this side has not asked for it."""
+KEEPALIVES = 3
+"""So often it says that it is here, in the time after which the server would let it go."""
 _READY_TIMEOUT = 30.0
 _LIVE_PATIENCE = 0.1
 """Seconds that the network may keep somebody waiting who speaks; then audio is held, and goes as it can."""
@@ -425,6 +428,7 @@ class LiveSession:
         beside = [
             asyncio.create_task(self._write(self._socket)),
             asyncio.create_task(self._watch(self._socket)),
+            asyncio.create_task(self._stay(self._socket)),
         ]
         try:
             with suppress(ConnectionClosed):  # what the server said before it closed is still to be read
@@ -452,6 +456,18 @@ class LiveSession:
                 await asyncio.gather(*beside, return_exceptions=True)
             finally:
                 await close_socket(self._socket)
+
+    async def _stay(self, socket: ClientConnection) -> None:
+        """Say that somebody is here, where the server would otherwise end a session that sends no audio."""
+        with suppress(ConnectionClosed):  # who reads knows why
+            while True:
+                patience = self._ready.idle_timeout if self._ready is not None and self._takes_audio else None
+                if patience is None:
+                    await self._change()
+                    continue
+                await asyncio.sleep(patience / KEEPALIVES)
+                if self._takes_audio:
+                    await socket.send(encode(Keepalive()).decode())
 
     async def _watch(self, socket: ClientConnection) -> None:
         """Give a connection up over which nothing comes although something must."""

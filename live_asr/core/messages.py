@@ -35,7 +35,7 @@ from live_asr.core.fields import (
     web_url,
 )
 from live_asr.core.types import Word, seconds
-from live_asr.errors import ClientError, LiveAsrError, Unavailable
+from live_asr.errors import ClientError, LiveAsrError, Unavailable, told
 
 ENCODINGS = ("pcm_s16le", "pcm_f32le", "mulaw", "alaw", "container")
 INSIDE_AUDIO = {name: f"audio.{name}" for name in ("encoding", "sample_rate", "channels", "channel")}
@@ -60,6 +60,8 @@ UtcTime: TypeAlias = Annotated[str, utc_time]
 MaybeText: TypeAlias = Annotated[str | None, optional(string())]
 MaybeSilence: TypeAlias = Annotated[float | None, optional(number(0.2, 5.0))]
 MaybeThreshold: TypeAlias = Annotated[float | None, optional(number(0.1, 0.9))]
+MaybePatience: TypeAlias = Annotated[float | None, optional(number(0.0))]
+MaybeCount: TypeAlias = Annotated[int | None, optional(integer(0))]
 MaybeSpeakers: TypeAlias = Annotated[int | None, optional(integer(1, MOST_SPEAKERS))]
 Metadata: TypeAlias = Annotated[Mapping[str, Scalar], flat_object(LARGEST_METADATA_BYTES)]
 
@@ -184,6 +186,13 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
+class Keepalive:
+    """The client is there, though it sends no audio."""
+
+    type: ClassVar[str] = "keepalive"
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """No more audio follows."""
 
@@ -253,6 +262,8 @@ class Ready:
     server: Annotated[ServerInfo, record(ServerInfo)]
     started_at: MaybeText = None
     """When the server saw the first audio, or, of a new session, opened it: ISO 8601, UTC."""
+    idle_timeout: MaybePatience = None
+    """Seconds without a frame of the client's after which the session ends; None: never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -392,6 +403,8 @@ class Progress:
     type: ClassVar[str] = "progress"
     stage: Text
     fraction: Fraction
+    position: MaybeCount = None
+    """How many other sessions' passes come before; None where it is not waiting, or nobody knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -465,7 +478,7 @@ class Error:
     retry_after: Annotated[float | None, optional(number(0.0))] = None
 
 
-ClientMessage: TypeAlias = Start | Update | Time | Finalize | Pause | Stop
+ClientMessage: TypeAlias = Start | Update | Time | Finalize | Pause | Keepalive | Stop
 KeptMessage: TypeAlias = Commit | Label | UtteranceMessage | Updated | Timed | Paused | Stopped | Final
 ServerMessage: TypeAlias = (
     Ready | Ack | Speech | Partial | Lag | Finalized | Progress | Notice | Error | KeptMessage
@@ -476,7 +489,7 @@ KEPT = (Commit, Label, UtteranceMessage, Updated, Timed, Paused, Stopped, Final)
 """The messages that change the record: they carry `seq` and are never dropped."""
 EPHEMERAL = (Ready, Ack, Speech, Partial, Lag, Finalized, Progress, Notice, Error)
 CLIENT_TYPES: Mapping[str, type[Any]] = {
-    cls.type: cls for cls in (Start, Update, Time, Finalize, Pause, Stop)
+    cls.type: cls for cls in (Start, Update, Time, Finalize, Pause, Keepalive, Stop)
 }
 SERVER_TYPES: Mapping[str, type[Any]] = {cls.type: cls for cls in (*EPHEMERAL, *KEPT)}
 
@@ -588,4 +601,5 @@ def wire_word(word: Word) -> WireWord:
 def error_message(error: LiveAsrError) -> Error:
     """Return the message that tells a peer about `error`."""
     retry_after = error.retry_after if isinstance(error, Unavailable) else None
-    return Error(error.code, error.message, error.hint, retry_after)
+    public = told(error)
+    return Error(public.code, public.message, public.hint, retry_after)

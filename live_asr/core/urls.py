@@ -1,7 +1,8 @@
-"""What may be shown of a URL that others were given to call."""
+"""What may be shown of a URL that others were given to call, and who reaches an address."""
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 
@@ -14,3 +15,13 @@ def receiver_of(url: str) -> str:
         return ""
     host = parts.hostname or ""
     return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}"
+
+
+def is_reached_by_others(host: str) -> bool:
+    """Tell whether other machines reach an address to listen on."""
+    if host == "localhost":
+        return False
+    try:
+        return not ip_address(host).is_loopback
+    except ValueError:
+        return True

@@ -7,6 +7,7 @@ A host name says nothing about that; only the address that is connected to does.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 
 _REFUSED = tuple(
@@ -48,6 +49,46 @@ _REFUSED = tuple(
 _NAT64 = IPv6Network("64:ff9b::/96")
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 """All of IPv6 that is assigned to hosts of the internet."""
+
+
+METADATA = "a cloud's metadata service"
+"""What `why_not` says of an address that nobody has to call ever."""
+_METADATA = tuple(
+    ip_network(network)
+    for network in (
+        "168.63.129.16/32",  # Azure
+        "169.254.169.254/32",  # most of them
+        "169.254.170.0/24",  # Amazon's containers
+        "100.100.100.200/32",  # Alibaba
+        "192.0.0.192/32",  # Oracle
+        "fd00:ec2::/32",  # Amazon
+        "fd20:ce::254/128",  # Google
+    )
+)
+
+
+def is_metadata(address: str) -> bool:
+    """Tell whether an address is that of a cloud's metadata service, which nobody has to call ever."""
+    found = ip_address(address.partition("%")[0])
+    if isinstance(found, IPv6Address):
+        inside = _embedded(found)
+        if inside is not None:
+            return is_metadata(str(inside))
+    return any(found in network for network in _METADATA)
+
+
+def guard(*, allow_private: bool) -> Callable[[str, str], str | None]:
+    """Return what says of a host and one of its addresses why that may not be called; None where it may.
+
+    With `allow_private` all may be but the metadata services of clouds.
+    """
+
+    def why_not(_: str, address: str) -> str | None:
+        if is_metadata(address):
+            return METADATA
+        return None if allow_private else why_refused(address)
+
+    return why_not
 
 
 def why_refused(address: str) -> str | None:

@@ -17,7 +17,6 @@ from urllib.parse import quote, unquote, urlsplit
 import certifi
 import httpcore
 
-from live_asr.delivery.addresses import why_refused
 from live_asr.errors import LiveAsrError
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
@@ -91,13 +90,20 @@ class Answer:
 
 
 class GuardedNetwork(httpcore.AsyncNetworkBackend):
-    """Connects to addresses that may be called, and to no others."""
+    """Connects to addresses that may be called, and to no others.
+
+    `why_not` says of a host and one of its addresses of what kind it is, where it may not be called.
+    """
 
     def __init__(
-        self, resolve: Resolve, *, allow_private: bool, network: httpcore.AsyncNetworkBackend | None = None
+        self,
+        resolve: Resolve,
+        *,
+        why_not: Callable[[str, str], str | None],
+        network: httpcore.AsyncNetworkBackend | None = None,
     ) -> None:
         self._resolve = resolve
-        self._allow_private = allow_private
+        self._why_not = why_not
         self._network = network or httpcore.AnyIOBackend()
 
     async def connect_tcp(
@@ -119,7 +125,7 @@ class GuardedNetwork(httpcore.AsyncNetworkBackend):
             raise httpcore.ConnectTimeout("its name was not resolved in time") from None
         except OSError as error:
             raise httpcore.ConnectError(f"its name is not known: {error.strerror or error}") from error
-        refused = {} if self._allow_private else {address: why_refused(address) for address in addresses}
+        refused = {address: self._why_not(host, address) for address in addresses}
         open_to_us = [address for address in addresses if refused.get(address) is None]
         if addresses and not open_to_us:
             # Its kind says enough: to what address a name of the inner network leads is nobody's business.

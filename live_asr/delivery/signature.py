@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-import os
 import secrets
-import tempfile
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +12,7 @@ from standardwebhooks import Webhook
 
 from live_asr.config import WebhookSettings
 from live_asr.errors import ConfigError, StorageError
+from live_asr.storage.secrets import kept_secret
 
 SECRET_FILE = "webhook.secret"
 PREFIX = "whsec_"
@@ -40,9 +38,7 @@ def webhook_secret(settings: WebhookSettings, data: Path) -> str:
         return secret
     path = data / SECRET_FILE
     try:
-        if not path.exists():
-            _keep(path, PREFIX + base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode())
-        secret = path.read_text(encoding="ascii", errors="replace").strip()
+        secret = kept_secret(path, lambda: PREFIX + base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode())
     except OSError as error:
         raise StorageError(
             f"The key of the webhooks cannot be kept in {path}: {error.strerror or error}.",
@@ -75,18 +71,3 @@ def signed_headers(secret: str, delivery_id: str, body: bytes, now: float) -> di
         "webhook-timestamp": str(int(now)),
         "webhook-signature": signature,
     }
-
-
-def _keep(path: Path, secret: str) -> None:
-    """Write the key whole or not at all; where another process was first, its key stays."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{SECRET_FILE}.")  # mode 0600
-    try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(secret + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileExistsError):
-            os.link(name, path)
-    finally:
-        Path(name).unlink()

@@ -22,6 +22,7 @@ import httpcore
 
 from live_asr import __version__
 from live_asr.config import WebhookSettings
+from live_asr.delivery.addresses import guard
 from live_asr.delivery.fetch import fetched
 from live_asr.delivery.payload import notice_of, webhook_body
 from live_asr.delivery.post import (
@@ -33,6 +34,7 @@ from live_asr.delivery.post import (
     post,
     tls_context,
 )
+from live_asr.delivery.receivers import Receivers
 from live_asr.delivery.schedule import DELAYS, delay_before_next, read_retry_after
 from live_asr.delivery.signature import signed_headers, webhook_secret
 from live_asr.errors import StorageError
@@ -44,7 +46,15 @@ log = logging.getLogger(__name__)
 
 POLL = 1.0
 """Seconds between two looks into the outbox: another process may have made something due."""
-MOST_AT_ONCE = 24
+MOST_AT_ONCE = 128
+MOST_REPEATED = 64
+"""Of them, tries that are not the first: those who hang leave room for who is told for the first time."""
+MOST_LOOKED_UP = 32
+"""Names at once."""
+MOST_TAKEN = 24
+"""Out of the outbox at once: each may be some megabytes."""
+CHECK_PATIENCE = 2.0
+"""Seconds that a name server has while a client waits for `ready`."""
 MOST_PER_RECEIVER = 6
 """Tries at once to one receiver, so that one that hangs leaves room for the others."""
 GRACE = 3.0
@@ -105,14 +115,20 @@ class WebhookSender:
         self._delays = delays
         self._patience = patience or Patience()
         # Threads of their own: a name server that hangs must not take those that write to the disk.
-        self._resolvers = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="webhook names")
-        resolve = resolve or self._look_up
-        self._network = GuardedNetwork(resolve, allow_private=settings.allow_private)
+        self._resolvers = ThreadPoolExecutor(MOST_LOOKED_UP, thread_name_prefix="webhook names")
+        self._resolve = resolve or self._look_up
+        self._receivers_allowed = Receivers(settings)
+        why_not = self._receivers_allowed.why_not
+        self._network = GuardedNetwork(self._resolve, why_not=why_not)
         self._own = settings.url
-        self._own_network = GuardedNetwork(resolve, allow_private=settings.allow_private or trusts_own)
+        self._own_network = GuardedNetwork(
+            self._resolve, why_not=guard(allow_private=True) if trusts_own else why_not
+        )
         self._bearer = settings.bearer
         self._tries: dict[str, asyncio.Task[None]] = {}
         self._receivers: Counter[str] = Counter()
+        self._repeated = 0
+        """Tries in flight that are not the first."""
         self._wanted = asyncio.Event()
         self._closing = False
         self._work: asyncio.Task[None] | None = None
@@ -149,6 +165,15 @@ class WebhookSender:
         assert self._tls is not None, "the sender is started"
         return fetched(url, network=self._network, tls=self._tls)
 
+    async def check(self, url: str, *, is_known: bool, may_name: bool) -> None:
+        """Refuse a receiver that a client names; see `Receivers.check`. Raises ClientError."""
+
+        async def resolve(host: str, port: int) -> Sequence[str]:
+            async with asyncio.timeout(CHECK_PATIENCE):
+                return await self._resolve(host, port)
+
+        await self._receivers_allowed.check(url, resolve, is_known=is_known, may_name=may_name)
+
     def wake(self) -> None:
         """Look into the outbox at once. Call it on the event loop, after the row is committed."""
         self._wanted.set()
@@ -178,21 +203,29 @@ class WebhookSender:
         while (room := MOST_AT_ONCE - len(self._tries)) > 0 and not self._closing:
             busy = [name for name, count in self._receivers.items() if count >= MOST_PER_RECEIVER]
             found = await self._database.call(
-                self._database.due, self._clock(), limit=room, without=tuple(self._tries), receivers=busy
+                self._database.due,
+                self._clock(),
+                limit=min(room, MOST_TAKEN),
+                without=tuple(self._tries),
+                receivers=busy,
+                is_first=self._repeated >= MOST_REPEATED,
             )
             if not found:
                 return
             for delivery in found:
-                if self._receivers[delivery.receiver] < MOST_PER_RECEIVER:
+                is_room = delivery.tries == 0 or self._repeated < MOST_REPEATED
+                if is_room and self._receivers[delivery.receiver] < MOST_PER_RECEIVER:
                     self._begin(delivery)
 
     def _begin(self, delivery: Delivery) -> None:
         def end(_: object) -> None:
             del self._tries[delivery.id]
+            self._repeated -= delivery.tries > 0
             self._receivers -= Counter([delivery.receiver])  # which drops what has reached zero
             self._wanted.set()
 
         self._receivers[delivery.receiver] += 1
+        self._repeated += delivery.tries > 0
         task = asyncio.create_task(self._try(delivery), name=f"webhook {delivery.id}")
         self._tries[delivery.id] = task
         task.add_done_callback(end)

@@ -8,6 +8,7 @@ live, and whichever go better with the voices stand. docs/decisions/0006 and 001
 from __future__ import annotations
 
 import os
+import pickle
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from live_asr.core.types import SAMPLE_RATE_HZ, Turn, samples
+from live_asr.errors import WeightsError
 from live_asr.inference.blocks import as_float, cut_in_pauses, link_speakers
 from live_asr.inference.interfaces import FloatArray, SpeakerEncoder
 from live_asr.inference.live_speakers import with_live_speakers
@@ -286,12 +288,47 @@ class _InertExtension(ModuleType):
 def load_segmentation(checkpoint: Path) -> Any:
     """Load pyannote's segmentation network: (batch, 1, samples) → (batch, frames, classes).
 
-    The checkpoint is a pickle: only one whose digest was verified may get here.
+    Raises WeightsError for a checkpoint that holds more than weights.
     """
     import_pyannote()
     from pyannote.audio import Model
 
+    check_checkpoint(checkpoint)
     return Model.from_pretrained(checkpoint)
+
+
+def check_checkpoint(checkpoint: Path) -> None:
+    """Refuse a checkpoint of pyannote's that would run code: it is a pickle, and pyannote loads it as one.
+
+    It may name the classes that describe a task, and a network of pyannote's own; no more than that is
+    loaded here. The files of folders that somebody names are compared with no digest. Raises WeightsError.
+    """
+    import torch
+    from pyannote.audio.core.task import Problem, Resolution, Specifications
+
+    known: list[Any] = [torch.torch_version.TorchVersion, Problem, Resolution, Specifications]
+    try:
+        with torch.serialization.safe_globals(known):
+            loaded = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        module = str(loaded["pyannote.audio"]["architecture"]["module"])
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        EOFError,
+        OSError,
+    ) as error:
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise WeightsError(
+            f"{checkpoint} holds more than weights, or none of pyannote's: {first_line}",
+            "Use the published file: `live-asr models pull segmentation-3.0` brings it.",
+        ) from None
+    if not module.startswith("pyannote.audio.models."):
+        raise WeightsError(
+            f"{checkpoint} names a network that is not pyannote's own.", "Use the published file."
+        )
 
 
 def local_pipeline(

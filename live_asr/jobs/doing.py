@@ -16,7 +16,7 @@ from typing import Any
 from live_asr.config import Settings
 from live_asr.core.messages import Start, to_dict
 from live_asr.delivery.payload import notice_of, webhook_body
-from live_asr.errors import ClientError, LiveAsrError, MediaError, StorageError
+from live_asr.errors import ClientError, LiveAsrError, MediaError, StorageError, told
 from live_asr.jobs.downloads import Downloader, Fetched, Unfetched
 from live_asr.jobs.messages import Job
 from live_asr.jobs.places import Stored, locate
@@ -152,7 +152,7 @@ class Doing:
         """Keep that a job failed for good, and have its receiver told."""
         start = start_of(asked.job, self.options_of(asked.job), "")
         name = asked.job.audio_url.partition("?")[0].rpartition("/")[2]
-        fault = {"code": error.code, "message": str(error)}
+        fault = {"code": error.code, "message": str(told(error))}
         body = await asyncio.to_thread(
             webhook_body,
             session_id=asked.session_id,

@@ -1,5 +1,7 @@
-"""Jobs that came over HTTP: kept until they are done, one after the other, whatever ends "
-"the server between."""
+"""Jobs that came over HTTP: kept until they are done, one after the other, whatever ends the server between.
+
+A job is the token's that it came with, as its session will be: `jobId` is a name among that token's jobs.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +25,8 @@ from live_asr.jobs.messages import Job, read_job
 from live_asr.jobs.metrics import JobMetrics
 from live_asr.jobs.recognizing import Pass
 from live_asr.jobs.results import session_id_of
+from live_asr.sessions.admission import SOMEBODY, Client
+from live_asr.sessions.registry import CheckReceiver
 from live_asr.storage.database import StoredSession
 from live_asr.storage.files import storage_error, sync_folder
 from live_asr.storage.jobs import JobDatabase, Waiting
@@ -49,6 +53,8 @@ class JobStatus:
     """`queued`, `running`, `done` or `failed`."""
     told: Mapping[str, Any]
     """`jobId` and `presentationId`."""
+    owner: str | None = None
+    """The id of the token that it came with; None where it was the server's own, or nobody was asked."""
     progress: Progress | None = None
     error: Mapping[str, str] | None = None
 
@@ -60,13 +66,20 @@ class WaitingJobs:
     """
 
     def __init__(
-        self, database: JobDatabase, doing: Doing, full_pass: Pass, folder: Path, metrics: JobMetrics
+        self,
+        database: JobDatabase,
+        doing: Doing,
+        full_pass: Pass,
+        folder: Path,
+        metrics: JobMetrics,
+        check_receiver: CheckReceiver | None = None,
     ) -> None:
         self._database = database
         self._doing = doing
         self._full_pass = full_pass
         self._folder = folder
         self._metrics = metrics
+        self._check_receiver = check_receiver
         self._wanted = asyncio.Event()
         self._working: asyncio.Task[None] | None = None
         self._running: str | None = None
@@ -85,37 +98,52 @@ class WaitingJobs:
             await asyncio.gather(self._working, return_exceptions=True)
             self._working = None
 
-    async def submit(self, value: Mapping[str, Any], recording: tuple[str, IO[bytes]] | None) -> JobStatus:
-        """Take a job, with its recording and what that is called if it came with it; return what is known of
-        it.
+    async def submit(
+        self,
+        value: Mapping[str, Any],
+        recording: tuple[str, IO[bytes]] | None,
+        client: Client = SOMEBODY,
+    ) -> JobStatus:
+        """Take a client's job, with its recording and what that is called if it came with it; return what is
+        known of it.
 
-        The same `jobId` is the same job, unless it has failed. Raises NotAJob, StorageError, and Unavailable
-        where too many wait.
+        The same `jobId` of the same token is the same job, unless it has failed. Raises NotAJob, ClientError
+        for a receiver that the client may not name, StorageError, and Unavailable where too many wait.
         """
         given = dict(value)
         if recording is not None:
             given["audioUrl"] = f"{UPLOAD_URL}{recording[0]}"
         name = given.setdefault("jobId", uuid4().hex)
-        read_job(given)
-        job_id = session_id_of(SCOPE, name)
+        job = read_job(given)
+        scope = _scope_of(client.owner)
+        job_id = session_id_of(scope, name)
         known = await self.status(job_id)
         if known is not None and known.state == "failed":
-            job_id, known = session_id_of(SCOPE, name, uuid4().hex), None
+            job_id, known = session_id_of(scope, name, uuid4().hex), None
         if known is not None:
             return known
+        if job.webhook_url is not None and self._check_receiver is not None:
+            await self._check_receiver(
+                job.webhook_url, is_known=client.is_known, may_name=client.may_name_receivers
+            )
         upload = None
         if recording is not None:
             upload = job_id
             await asyncio.to_thread(_keep, recording[1], self._folder / UPLOADS / upload)
         kept = await self._database.call(
-            self._database.add_job, job_id, given, upload=upload, created_at=time.time()
+            self._database.add_job,
+            job_id,
+            given,
+            upload=upload,
+            created_at=time.time(),
+            owner=client.owner,
         )
         if not kept and await self._database.call(self._database.waiting_job, job_id) is None:
             if upload is not None:
                 (self._folder / UPLOADS / upload).unlink(missing_ok=True)
             raise Unavailable("too_many_jobs", "Too many jobs wait.", "Come back later.", retry_after=60.0)
         self._wanted.set()
-        return JobStatus(job_id, "queued", read_job(given).told)
+        return JobStatus(job_id, "queued", job.told, client.owner)
 
     async def status(self, job_id: str) -> JobStatus | None:
         """Return what is known of a job; None where there is none. Raises StorageError."""
@@ -123,14 +151,14 @@ class WaitingJobs:
         if waiting is not None:
             told = read_job(waiting.job).told
             if job_id == self._running:
-                return JobStatus(job_id, "running", told, self._progress)
-            return JobStatus(job_id, "queued", told)
+                return JobStatus(job_id, "running", told, waiting.owner, self._progress)
+            return JobStatus(job_id, "queued", told, waiting.owner)
         stored = await self._database.call(self._database.session, job_id)
         return None if stored is None else _ended(stored)
 
-    async def find(self, name: str) -> JobStatus | None:
-        """Return what is known of a job by its id, or by the `jobId` that it was given."""
-        return await self.status(name) or await self.status(session_id_of(SCOPE, name))
+    async def find(self, name: str, owner: str | None = None) -> JobStatus | None:
+        """Return what is known of a job by its id, or by the `jobId` that the token `owner` gave it."""
+        return await self.status(name) or await self.status(session_id_of(_scope_of(owner), name))
 
     # The work -----------------------------------------------------------------------------------------
 
@@ -205,13 +233,17 @@ class WaitingJobs:
         self._metrics.progress(0, fraction)
 
 
+def _scope_of(owner: str | None) -> str:
+    return SCOPE if owner is None else f"{SCOPE} {owner}"
+
+
 def _ended(stored: StoredSession) -> JobStatus:
     told = {
         name: value
         for name, value in dict(stored.start.get("metadata") or {}).items()
         if name in ("jobId", "presentationId")
     }
-    return JobStatus(stored.id, stored.state, told, error=stored.error)
+    return JobStatus(stored.id, stored.state, told, stored.owner, error=stored.error)
 
 
 def _keep(upload: IO[bytes], target: Path) -> None:

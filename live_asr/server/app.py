@@ -16,10 +16,12 @@ from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
 from starlette.datastructures import MutableHeaders
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from live_asr import __version__
 from live_asr.config import Settings
+from live_asr.delivery.addresses import guard
 from live_asr.delivery.post import GuardedNetwork
 from live_asr.delivery.webhook import WebhookSender, webhook_secret
 from live_asr.errors import EngineError, LiveAsrError, StorageError
@@ -29,13 +31,21 @@ from live_asr.jobs.doing import Doing
 from live_asr.jobs.downloads import Bounds, Downloader, resolve
 from live_asr.jobs.metrics import JobMetrics
 from live_asr.jobs.waiting import WaitingJobs
-from live_asr.server import audio, changing, events, jobs, rest
+from live_asr.server import audio, changing, events, jobs, minting, rest
+from live_asr.server.access import Access
+from live_asr.server.audit import Audit, Audited
+from live_asr.server.crossing import AllowedOrigins
 from live_asr.server.dialects import aymurai, deepgram, openai_rest, realtime, whisperlivekit
 from live_asr.server.dialects.deepgram import callbacks
 from live_asr.server.dialects.wyoming import serving_wyoming
+from live_asr.server.exports import Exports
+from live_asr.server.hosts import OwnHosts
 from live_asr.server.keys import ClientSecrets
+from live_asr.server.links import Links
 from live_asr.server.looptime import watch_loop
+from live_asr.server.operators import OperatorsOnly
 from live_asr.server.proxies import TrustedProxies, route_of
+from live_asr.server.rates import BoundedRate, Rate, too_many_requests
 from live_asr.server.state import ServerState
 from live_asr.server.stream import Stream
 from live_asr.sessions.catalogue import Catalogue
@@ -44,12 +54,15 @@ from live_asr.sessions.findable import make_findable
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.registry import SessionRegistry
 from live_asr.sessions.retention import Retention
-from live_asr.sessions.viewers import MOST_VIEWERS, Viewers
+from live_asr.sessions.viewers import Viewers
+from live_asr.storage.database import Database
 from live_asr.storage.jobs import JobDatabase
 from live_asr.storage.spool import SpoolStore
 
 log = logging.getLogger(__name__)
 
+WATCH_INTERVAL = 5.0
+"""Seconds between two looks whether the database is still this server's."""
 CONTENT_SECURITY_POLICY = "; ".join(
     [
         "default-src 'none'",
@@ -107,7 +120,7 @@ def build_state(
     `warning` says why the models are not on the GPU that there is; `fallback` is the engine's.
     Raises ConfigError and StorageError for the key of the webhooks, as `webhook_secret` does.
     """
-    metrics = Metrics()
+    metrics, audit = Metrics(), Audit(settings.server.audit_log)
     engine = Engine(
         load,
         timeout=settings.inference.decode_timeout,
@@ -132,12 +145,30 @@ def build_state(
         metrics=metrics,
         forms={callbacks.FORM: callbacks.body_of},
     )
-    registry = SessionRegistry(settings, engine, store, database, finalizer, metrics)
-    catalogue = Catalogue(registry, finalizer, store, database)
-    viewers = Viewers(registry.audience_of, store, database, most=MOST_VIEWERS, count=metrics.viewers.set)
-    retention = Retention(settings.storage, registry, store, database, erased=viewers.forget)
+    registry = SessionRegistry(
+        settings,
+        engine,
+        store,
+        database,
+        finalizer,
+        metrics,
+        check_receiver=sender.check,
+        on_opened=audit.opened,
+    )
+    exports = Exports()
+    catalogue = Catalogue(registry, finalizer, store, database, call=exports.call)
+    viewers = Viewers(
+        registry.audience_of, store, database, most=settings.server.max_viewers, count=metrics.viewers.set
+    )
+    erased = partial(_forget, viewers, exports)
+    retention = Retention(settings.storage, registry, store, database, erased=erased)
+    access, rate = _access(settings, database, metrics, audit)
     return ServerState(
         settings=settings,
+        access=access,
+        audit=audit,
+        rate=rate,
+        links=Links(access, database, days=settings.server.watch_link_days),
         engine=engine,
         full_pass=full_pass,
         store=store,
@@ -145,6 +176,7 @@ def build_state(
         sender=sender,
         registry=registry,
         catalogue=catalogue,
+        exports=exports,
         viewers=viewers,
         retention=retention,
         metrics=metrics,
@@ -164,16 +196,41 @@ def _waiting_jobs(
     """Put together what does jobs that come over HTTP; they are fetched as deliveries are sent, guarded."""
     recognizer = settings.final.recognizer or load.recognizer_name
     bounds = Bounds(settings.jobs.max_bytes, settings.jobs.download_timeout)
+    network = GuardedNetwork(resolve, why_not=guard(allow_private=settings.jobs.allow_private))
     doing = Doing(
         settings,
         database,
-        Downloader(bounds, network=GuardedNetwork(resolve, allow_private=settings.jobs.allow_private)),
+        Downloader(bounds, network=network),
         sessions_folder(settings),
         models=f"{recognizer} {load.compute_type}, {settings.final.pipeline}",
         wake=sender.wake,
     )
     folder = settings.storage.data / JOBS_FOLDER
-    return WaitingJobs(database, doing, full_pass, folder, JobMetrics(metrics.registry))
+    return WaitingJobs(
+        database, doing, full_pass, folder, JobMetrics(metrics.registry), check_receiver=sender.check
+    )
+
+
+def _forget(viewers: Viewers, exports: Exports, session_id: str) -> None:
+    viewers.forget(session_id)
+    exports.forget(session_id)
+
+
+def _access(settings: Settings, database: Database, metrics: Metrics, audit: Audit) -> tuple[Access, Rate]:
+    """Put together who may do what, and how often; wrong tokens are counted and noted."""
+    rate = Rate(settings.server.requests_per_minute)
+
+    def on_failed(address: str) -> None:
+        metrics.wrong_tokens.inc()
+        audit.write("wrong_token", address=address or None)
+
+    def on_request(token: str) -> None:
+        wait = rate.take(f"token {token}")
+        if wait:
+            raise too_many_requests(wait)
+
+    data = settings.storage.data
+    return Access(settings.server, database, data, on_failed=on_failed, rate=on_request), rate
 
 
 @asynccontextmanager
@@ -194,6 +251,7 @@ async def at_work(
         on_ready(loaded)
         await watch_loop(state.metrics.loop_stall)
 
+    await state.access.start()
     await state.store.start()
     await state.sender.start()
     await state.registry.recover()
@@ -203,11 +261,13 @@ async def at_work(
         asyncio.create_task(come_up(), name="coming up"),
         asyncio.create_task(state.registry.watch_disk(), name="disk"),
         asyncio.create_task(make_findable(state.store, state.database), name="search"),
+        asyncio.create_task(watch_database(state.database, on_failed), name="database"),
     ]
     try:
         async with serving_wyoming(state, on_failed):
             yield
     finally:
+        await state.access.close()
         await state.retention.close()
         await state.jobs.close()
         await state.registry.drain(state.settings.server.drain_timeout)
@@ -215,10 +275,35 @@ async def at_work(
         await state.full_pass.close()
         await state.sender.close()
         await state.store.close()
+        state.exports.close()
         await asyncio.to_thread(state.database.close)
+        state.audit.close()
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
+
+
+async def watch_database(database: Database, on_failed: Callable[[LiveAsrError], None]) -> None:
+    """See to it, until cancelled, that nobody else takes the database, and that what was erased is gone.
+
+    Where another server has taken it while it was away, `on_failed` ends this one.
+    """
+    is_reported = False
+    while True:
+        await asyncio.sleep(WATCH_INTERVAL)
+        try:
+            await database.call(database.keep_hold)
+            if database.log_holds_erased:
+                await database.call(database.empty_log)
+            is_reported = False
+        except StorageError as error:
+            if error.code == "database_taken":
+                log.error("the database was lost: %s", error)
+                on_failed(error)
+                return
+            if not is_reported:
+                log.error("the database cannot be watched: %s", error)
+            is_reported = True
 
 
 def create_app(
@@ -243,9 +328,9 @@ def create_app(
     app.state.server = state
     app.include_router(rest.router)
     app.include_router(events.router)
+    app.include_router(minting.router)
     app.include_router(rest.sessions)
     app.include_router(jobs.router)
-    app.include_router(rest.transcripts)
     app.include_router(changing.changes)
     app.include_router(audio.router)
     app.include_router(whisperlivekit.router)
@@ -255,10 +340,17 @@ def create_app(
     app.include_router(realtime.router)
     app.add_exception_handler(RequestValidationError, rest.tell_what_is_wrong)
     app.add_exception_handler(StorageError, rest.tell_what_fails)
+    app.add_exception_handler(ClientDisconnect, rest.tell_nobody)
 
     @app.websocket("/v1/stream")
     async def stream(socket: WebSocket) -> None:
-        await Stream(socket, settings=state.settings, registry=state.registry, metrics=state.metrics).run()
+        await Stream(
+            socket,
+            settings=state.settings,
+            access=state.access,
+            registry=state.registry,
+            metrics=state.metrics,
+        ).run()
 
     web = web_folder()
 
@@ -276,10 +368,21 @@ def create_app(
         return FileResponse(web / "watch.html")
 
     app.mount("/web", GZipMiddleware(StaticFiles(directory=web)), name="web")
-    app.add_middleware(GuardHeaders)
-    server = state.settings.server
-    app.add_middleware(TrustedProxies, trusted=server.trusted_proxies, root_path=server.root_path)
+    _add_guards(app, state)
     return app
+
+
+def _add_guards(app: FastAPI, state: ServerState) -> None:
+    """Put before all routes what each request passes: from the last one here to the first."""
+    server = state.settings.server
+    app.add_middleware(GuardHeaders)
+    app.add_middleware(OperatorsOnly, access=state.access)
+    app.add_middleware(BoundedRate, rate=state.rate)
+    if server.allowed_origins:
+        app.add_middleware(AllowedOrigins, allowed=server.allowed_origins)
+    app.add_middleware(Audited, audit=state.audit)
+    app.add_middleware(OwnHosts, settings=server)
+    app.add_middleware(TrustedProxies, trusted=server.trusted_proxies, root_path=server.root_path)
 
 
 class GuardHeaders:

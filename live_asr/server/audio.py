@@ -50,7 +50,7 @@ async def audio(
             token.encode(), (await audio_token(session_id, state)).encode()
         )
         if not is_heard and not await may_change(session_id, request, state):
-            raise refusal(session_id, request, state)
+            raise await refusal(session_id, request, state)
         stored = (await state.catalogue.status(session_id)).stored
     except KeyError:
         raise unknown_session(session_id) from None

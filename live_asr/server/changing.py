@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from live_asr.core.editing import EditError
 from live_asr.core.messages import LONGEST_TITLE
+from live_asr.server.access import token_in
 from live_asr.server.permission import may_change, refusal
 from live_asr.server.replies import (
     LARGEST_EDITS_BYTES,
@@ -35,11 +36,11 @@ async def allowed(session_id: SessionId, request: Request, state: State) -> None
     try:
         is_allowed = await may_change(session_id, request, state)
     except KeyError:
-        if state.settings.server.token is None:
+        if not state.access.asks or state.access.granted(token_in(request)) is not None:
             raise unknown_session(session_id) from None
         is_allowed = False
     if not is_allowed:
-        raise refusal(session_id, request, state)
+        raise await refusal(session_id, request, state)
 
 
 changes = APIRouter(
@@ -63,6 +64,8 @@ CONFLICTS: dict[int | str, dict[str, Any]] = {
     413: {"model": Problem, "description": "These are more changes than are made at once."},
     428: {"model": Problem, "description": "`If-Match` is missing."},
 }
+BODY_PATIENCE = 30.0
+"""Seconds that a peer has for what is to be changed."""
 IfMatch = Annotated[
     str | None, Header(max_length=100, description="`ETag` of the transcript that is to be changed")
 ]
@@ -71,10 +74,14 @@ IfMatch = Annotated[
 async def read_body(request: Request, most_bytes: int, complaint: str) -> bytes:
     """Read the body of a request; one that is longer gets 413 and is read no further."""
     body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > most_bytes:
-            raise HTTPException(413, complaint)
+    try:
+        async with asyncio.timeout(BODY_PATIENCE):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > most_bytes:
+                    raise HTTPException(413, complaint)
+    except TimeoutError:
+        raise HTTPException(408, f"The request was not complete within {BODY_PATIENCE:g} seconds.") from None
     return body
 
 
@@ -90,8 +97,21 @@ async def erase(session_id: SessionId, state: State) -> None:
     # Not left half done where the client does not wait for it.
     erased = await asyncio.shield(state.registry.erase(session_id))
     state.viewers.forget(session_id)
+    state.exports.forget(session_id)
     if not erased:
         raise unknown_session(session_id)
+
+
+@changes.delete("/{session_id}/links", summary="Revoke the links for its audience", status_code=204)
+async def revoke_links(session_id: SessionId, state: State) -> None:
+    """Have no link for the audience count that was made so far, and let go of those who watch by one. The
+    session has another one from then on."""
+    if not state.access.asks:
+        raise HTTPException(409, "This server asks nobody for a token: its links hold nothing to revoke.")
+    try:
+        await state.links.revoke(session_id)
+    except KeyError:
+        raise unknown_session(session_id) from None
 
 
 @changes.patch(
@@ -216,7 +236,8 @@ def tag_in(if_match: str | None) -> str:
     if if_match is None:
         detail = "Send `If-Match` with the `ETag` that came with the transcript: others may change it, too."
         raise HTTPException(428, detail)
-    return if_match.strip().removeprefix("W/").strip('"')
+    tag = if_match.strip().removeprefix("W/").strip('"')
+    return "-".join(tag.split("-")[:2])  # what follows stands for the names, which are no part of it
 
 
 def answer(best: Best, session_id: str, response: Response, state: State) -> Corrected:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request, Response
 
 from live_asr.errors import Unavailable
-from live_asr.server.access import bearer_token
-from live_asr.server.permission import may_read
+from live_asr.server.access import Grant, address_of, token_in
+from live_asr.server.permission import check_read
 from live_asr.server.replies import Problem
 from live_asr.server.rest import SessionId, State, unknown_session
 from live_asr.server.sse import EventStream
-from live_asr.sessions.viewers import Viewer, Viewers
+from live_asr.sessions.viewers import Viewer
 
 RETRY_MS = 2_000
 """After so long a browser comes back, with the id of the last event it has."""
@@ -23,7 +23,7 @@ MOST_SEQ_DIGITS = 12
 router = APIRouter(tags=["sessions"])
 
 
-def may_watch(
+async def may_watch(
     session_id: SessionId,
     request: Request,
     state: State,
@@ -31,33 +31,29 @@ def may_watch(
         str | None,
         Query(max_length=1024, description="In place of the header, which `EventSource` cannot set"),
     ] = None,
-) -> None:
-    """Let a request pass that presents the server's token, or that of this session's viewers."""
-    given = bearer_token(request.headers.get("authorization"), []) or token
-    if not may_read(session_id, given, state):
-        raise HTTPException(
-            401,
-            "Send `Authorization: Bearer TOKEN`, or ?token=TOKEN.",
-            headers={"WWW-Authenticate": "Bearer"},
-        )
+) -> Grant | None:
+    """Let a request pass that presents a token for watching, or that of this session's viewers."""
+    return await check_read(session_id, token_in(request) or token, request, state, is_watching=True)
 
 
 @router.get(
     "/v1/sessions/{session_id}/events",
     summary="Watch a session",
-    dependencies=[Depends(may_watch)],
     response_class=Response,
     responses={
         200: {"content": {"text/event-stream": {}}, "description": "Messages of the protocol, as they come."},
         204: {"description": "The session is over, and everything came before `Last-Event-ID`."},
         401: {"model": Problem, "description": "The token is missing or wrong."},
+        403: {"model": Problem, "description": "The token does not allow this."},
         404: {"model": Problem, "description": "There is no such session."},
         503: {"model": Problem, "description": "All places for viewers are taken, or the disk is behind."},
     },
 )
 async def events(
     session_id: SessionId,
+    request: Request,
     state: State,
+    grant: Annotated[Grant | None, Depends(may_watch)],
     last_event_id: Annotated[
         str | None, Header(description="`id` of the last event that was seen; without it all are sent")
     ] = None,
@@ -72,16 +68,31 @@ async def events(
     says that the line is alive.
     """
     after_seq = _seq(last_event_id) or _seq(from_query) or 0
-    try:
-        viewer = await state.viewers.watch(session_id, after_seq)
-    except KeyError:
-        raise unknown_session(session_id) from None
-    except Unavailable as error:
-        raise _come_back(error) from None
-    if viewer is None:
-        return Response(status_code=204)
+    revoked_before = state.links.revoked_count(session_id)
+    with ExitStack() as place:  # kept free until the stream begins, however many ask at once
+        try:
+            place.enter_context(state.viewers.seat(session_id, address_of(request)))
+            viewer = await state.viewers.watch(session_id, after_seq)
+        except KeyError:
+            raise unknown_session(session_id) from None
+        except Unavailable as error:
+            raise _come_back(error) from None
+        if viewer is None:
+            return Response(status_code=204)
+        seat = place.pop_all()
+
+    def is_allowed() -> bool:
+        if grant is not None:
+            return not state.access.is_revoked(grant.token)
+        return state.links.revoked_count(session_id) == revoked_before
+
     retry = b"retry: %d\n\n" % RETRY_MS
-    return EventStream(viewer.get, first=retry, during=_seated(viewer, state.viewers))
+    return EventStream(
+        viewer.get,
+        first=retry,
+        during=_seated(viewer, seat),
+        is_allowed=is_allowed,
+    )
 
 
 def _seq(text: str | None) -> int | None:
@@ -96,8 +107,8 @@ def _come_back(error: Unavailable) -> HTTPException:
 
 
 @asynccontextmanager
-async def _seated(viewer: Viewer, viewers: Viewers) -> AsyncIterator[None]:
-    with viewers.seat():
+async def _seated(viewer: Viewer, seat: ExitStack) -> AsyncIterator[None]:
+    with seat:
         try:
             yield
         finally:

@@ -10,9 +10,10 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.datastructures import FormData, UploadFile
 
-from live_asr.errors import ClientError, LiveAsrError, Unavailable
+from live_asr.errors import ClientError, LiveAsrError, Unavailable, told
 from live_asr.jobs.messages import LARGEST_BODY_BYTES, NotAJob, parsed
 from live_asr.jobs.waiting import JobStatus
+from live_asr.server.access import forbidden
 from live_asr.server.dialects.openai_errors import status_of
 from live_asr.server.dialects.requests import admit, form_with
 from live_asr.server.dialects.uploads import discard, file_of, read_form
@@ -42,6 +43,8 @@ class JobInfo(BaseModel):
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     400: {"model": Problem, "description": "The request asks for nothing that can be done."},
     401: {"model": Problem, "description": "The token is missing or wrong."},
+    403: {"model": Problem, "description": "The token does not allow this."},
+    429: {"model": Problem, "description": "Too many wrong tokens came from this address."},
     503: {"model": Problem, "description": "Too many jobs wait, or the disk is full."},
 }
 
@@ -57,11 +60,13 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 async def add_job(request: Request, state: State) -> Response:
     """Take a recording: JSON with its `audioUrl`, or a form with the `file`; see docs/worker.md.
 
-    Answers at once. The same `jobId` is the same job: it is answered with 200, and not done again.
+    Answers at once. The same `jobId` with the same token is the same job: it is answered with 200, and not
+    done again.
     """
     try:
         try:
-            admit(request, state)
+            client = (await admit(request, state, "caption")).client
+            await state.registry.limits_of(client)
         except LiveAsrError:
             await discard(request)
             raise
@@ -71,11 +76,11 @@ async def add_job(request: Request, state: State) -> Response:
             form = await read_form(request, settings.storage.data, settings.server.max_upload_bytes)
             try:
                 file = file_of(form)
-                status = await state.jobs.submit(_asked(form), (file.filename or "", file.file))
+                status = await state.jobs.submit(_asked(form), (file.filename or "", file.file), client)
             finally:
                 await form.close()
         else:
-            status = await state.jobs.submit(await _read(request), None)
+            status = await state.jobs.submit(await _read(request), None, client)
     except LiveAsrError as error:
         state.metrics.refused.labels(error.code).inc()
         return _refused(error)
@@ -90,14 +95,19 @@ async def add_job(request: Request, state: State) -> Response:
     responses={**PROBLEMS, 404: {"model": Problem, "description": "There is no such job."}},
 )
 async def one_job(job: str, request: Request, state: State) -> Response:
-    """Answer a job's state, by its id or by the `jobId` that it was given."""
+    """Answer a job's state, by its id or by the `jobId` that it was given with this token.
+
+    A token without `read` sees its own.
+    """
     try:
-        admit(request, state)
-        status = await state.jobs.find(job)
+        grant = await admit(request, state, "read", "caption")
+        status = await state.jobs.find(job, grant.token)
+        if status is None:
+            raise HTTPException(404, f"There is no job {job[:80]!r}.")
+        if not grant.may("read") and not grant.owns(status.owner):
+            raise forbidden("This job came with another token.")
     except LiveAsrError as error:
         return _refused(error)
-    if status is None:
-        raise HTTPException(404, f"There is no job {job[:80]!r}.")
     return JSONResponse(_info(status, request).model_dump())
 
 
@@ -159,4 +169,6 @@ def _asked(form: FormData) -> dict[str, Any]:
 
 def _refused(error: LiveAsrError) -> Response:
     headers = {"Retry-After": f"{error.retry_after:.0f}"} if isinstance(error, Unavailable) else {}
-    return JSONResponse({"detail": str(error), "code": error.code}, status_of(error), headers)
+    if error.code == "unauthorized":
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse({"detail": str(told(error)), "code": error.code}, status_of(error), headers)

@@ -1,15 +1,20 @@
-"""Who may change a session and hear its audio: its presenter and the operator. An audience only reads."""
+"""Who may read a session, and who may change it and hear its audio.
+
+A session belongs to the token that opened it, and to whoever has its own key (`token` of `ready`). An
+audience only reads.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import hmac
 from ipaddress import IPv6Address, ip_address
 
 from fastapi import HTTPException, Request
+from starlette.requests import HTTPConnection
 
-from live_asr.server.access import bearer_token
-from live_asr.server.sharing import listen_token, watch_token
+from live_asr.errors import ClientError, LiveAsrError, Unavailable
+from live_asr.server.access import Grant, forbidden, token_in, unauthorized
+from live_asr.server.sharing import listen_token, watch_path
 from live_asr.server.state import ServerState
 from live_asr.sessions.listening import KeptAudio, kept_audio
 from live_asr.storage.database import OVER, StoredSession
@@ -23,33 +28,65 @@ NO_KEY = (
     "(`token` of `ready`) as `Authorization: Bearer`. Who runs the server can set `server.token`, which "
     "opens all sessions."
 )
+NOT_YOURS = (
+    "This session was opened with another token: send its key (`token` of `ready`), or ask the operator."
+)
+STATUS = {"unauthorized": 401, "forbidden": 403, "too_many_tries": 429, "too_many_requests": 429}
 
 
-def is_server_token(given: str | None, state: ServerState) -> bool:
-    """Tell whether this is the token that the operator set; False where none is set."""
-    wanted = state.settings.server.token
-    return (
-        wanted is not None
-        and given is not None
-        and hmac.compare_digest(given.encode(), wanted.get_secret_value().encode())
-    )
+def refused(error: LiveAsrError) -> HTTPException:
+    """Return the answer to a request that `Access` does not let pass."""
+    headers = {}
+    if error.code == "unauthorized":
+        headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, Unavailable):
+        headers["Retry-After"] = f"{error.retry_after:.0f}"
+    return HTTPException(STATUS[error.code], str(error), headers)
 
 
-def may_read(session_id: str, given: str | None, state: ServerState) -> bool:
-    """Tell whether this token lets its holder read one session: the server's, or that of its audience.
+async def admitted(request: HTTPConnection, state: ServerState, *scopes: str) -> Grant:
+    """Let a request pass as `Access.admit` does. Raises HTTPException."""
+    try:
+        return await state.access.admit(request, token_in(request), *scopes)
+    except (ClientError, Unavailable) as error:
+        raise refused(error) from None
 
-    Everybody may where the operator has set no token.
+
+async def check_read(
+    session_id: str, given: str | None, request: Request, state: ServerState, *, is_watching: bool = False
+) -> Grant | None:
+    """Let a request pass that may read a session; None where its link or its key says so, and no token.
+
+    With `is_watching` it asks for no more than an audience may have. Raises HTTPException.
     """
-    secret = state.settings.server.token
-    if secret is None:
-        return True
-    wanted = secret.get_secret_value()
-    # Both are compared whatever the first comparison says: the time taken tells nothing.
-    allowed = [
-        hmac.compare_digest((given or "").encode(), wanted.encode()),
-        hmac.compare_digest((given or "").encode(), watch_token(wanted, session_id).encode()),
-    ]
-    return any(allowed)
+    access = state.access
+    if access.asks and given is not None:
+        if is_watching and await state.links.check(session_id, given):
+            return None
+        if access.granted(given) is None and await _has_key(session_id, given, state):
+            return None
+        if await state.links.was_good(session_id, given):
+            raise refused(unauthorized(given))  # a hall full of those shall not look like guessing
+    try:
+        grant = await access.admit(request, given)
+        if grant.may("read", *(["watch"] if is_watching else [])):
+            return grant
+        if not grant.may("caption"):
+            raise forbidden("This token is for watching: it opens events and transcripts.")
+        try:
+            is_own = grant.owns(await state.catalogue.owner(session_id))
+        except KeyError:
+            raise HTTPException(404, f"There is no session {session_id!r}.") from None
+        if not is_own:
+            raise forbidden(NOT_YOURS)
+    except (ClientError, Unavailable) as error:
+        raise refused(error) from None
+    return grant
+
+
+async def watch_link(session_id: str, root_path: str, state: ServerState) -> str:
+    """Return the path of the page for the audience of a session, with what lets them watch it."""
+    return watch_path(await state.links.token(session_id), session_id, root_path)
 
 
 def is_from_here(request: Request) -> bool:
@@ -66,34 +103,44 @@ def is_from_here(request: Request) -> bool:
 
 
 async def may_change(session_id: str, request: Request, state: ServerState) -> bool:
-    """Tell whether a request presents the server's token or the session's own key.
+    """Tell whether a request presents a token that may change a session, or the session's own key.
 
-    Where the operator has set no token, programs on the server's own machine may change all sessions, too.
+    Where nobody is asked for a token, programs on the server's own machine may change all sessions, too.
     Raises KeyError where there is no such session, unless the request may change all of them.
     """
-    given = bearer_token(request.headers.get("authorization"), [])
-    if is_server_token(given, state):
-        return True
-    if state.settings.server.token is None and given is None and is_from_here(request):
+    given = token_in(request)
+    if state.access.asks:
+        grant = state.access.granted(given)
+        if grant is not None:
+            if grant.may():
+                return True
+            return grant.may("caption") and grant.owns(await state.catalogue.owner(session_id))
+    elif given is None and is_from_here(request):
         await state.catalogue.status(session_id)
         return True
     is_own = await state.catalogue.has_key(session_id, given or "")
     return is_own and given is not None
 
 
-def refusal(session_id: str, request: Request, state: ServerState) -> HTTPException:
-    """Return the answer for who may not change a session."""
-    wanted = state.settings.server.token
-    given = bearer_token(request.headers.get("authorization"), [])
-    if wanted is None:
+async def refusal(session_id: str, request: Request, state: ServerState) -> HTTPException:
+    """Return the answer for who may not change a session; a wrong token is counted."""
+    given = token_in(request)
+    if not state.access.asks:
         return HTTPException(403, NO_KEY)
-    if given is None:
-        return HTTPException(
-            401, "Send `Authorization: Bearer TOKEN`.", headers={"WWW-Authenticate": "Bearer"}
-        )
-    if hmac.compare_digest(given.encode(), watch_token(wanted.get_secret_value(), session_id).encode()):
+    if given is not None and await state.links.check(session_id, given):
         return HTTPException(403, READ_ONLY)
-    return HTTPException(401, "The token is wrong.", headers={"WWW-Authenticate": "Bearer"})
+    try:
+        await state.access.admit(request, given)
+    except (ClientError, Unavailable) as error:
+        return refused(error)
+    return HTTPException(403, NOT_YOURS)
+
+
+async def _has_key(session_id: str, given: str, state: ServerState) -> bool:
+    try:
+        return await state.catalogue.has_key(session_id, given)
+    except KeyError:
+        return False
 
 
 async def audio_of(session_id: str, state: ServerState) -> KeptAudio | None:
@@ -113,8 +160,7 @@ async def audio_path(stored: StoredSession, state: ServerState) -> str | None:
 
 async def audio_token(session_id: str, state: ServerState) -> str:
     """Return what opens the audio of one session. Raises KeyError when there is no such session."""
-    secret = state.settings.server.token
-    if secret is not None:
-        return listen_token(secret.get_secret_value(), session_id)
+    if state.access.asks:
+        return listen_token(await asyncio.to_thread(state.access.links_secret), session_id)
     about = await asyncio.to_thread(state.store.about, session_id)
     return listen_token(str(about.get("token")), session_id)

@@ -95,6 +95,9 @@ class DeliveryState(BaseModel):
     last_error: str | None = Field(description="Why the last try failed.")
 
 
+UNREACHED = "It could not be delivered; the server's operator can see why."
+
+
 class SessionInfo(Summary):
     """All that is known of a session but its words."""
 
@@ -198,7 +201,10 @@ def info_of(
             state=delivery.state,
             attempts=delivery.attempts,
             last_status=delivery.last_status,
-            last_error=delivery.last_error,
+            # What became of the connection would tell what hosts there are behind this server.
+            last_error=UNREACHED
+            if delivery.last_error is not None and delivery.last_status is None
+            else delivery.last_error,
         )
         if delivery
         else None,

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
+from contextlib import ExitStack
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from live_asr.core.export import FORMATS
-from live_asr.errors import StorageError
-from live_asr.server.access import bearer_token, is_token
+from live_asr.errors import StorageError, Unavailable
+from live_asr.server.access import Grant, address_of, token_in
 from live_asr.server.document import MEDIA_TYPE, to_docx
+from live_asr.server.exports import Sent
 from live_asr.server.origins import is_same_host
-from live_asr.server.permission import audio_path, may_change, may_read
+from live_asr.server.permission import admitted, audio_path, check_read, may_change, watch_link
 from live_asr.server.proxies import root_path_of
 from live_asr.server.replies import (
     Problem,
@@ -27,7 +28,7 @@ from live_asr.server.replies import (
     listed_of,
     sentence_of,
 )
-from live_asr.server.sharing import qr_svg, watch_path
+from live_asr.server.sharing import qr_svg
 from live_asr.server.state import ServerState
 from live_asr.sessions.catalogue import NoRevision
 from live_asr.sessions.finalizer import DOCUMENT
@@ -35,6 +36,10 @@ from live_asr.storage.spool import is_session_id
 
 log = logging.getLogger(__name__)
 
+GONE = 499
+"""Status for the log: the client has gone."""
+DATABASE_PATIENCE = 2.0
+"""Seconds after which a database that says nothing counts as gone."""
 MOST_LISTED = 200
 LONGEST_QUERY = 200
 MOST_WORDS = 10
@@ -52,14 +57,6 @@ def state_of(request: Request) -> ServerState:
 State = Annotated[ServerState, Depends(state_of)]
 
 
-def authorized(request: Request, state: State) -> None:
-    """Let a request pass that presents the server's token, where it asks for one."""
-    if not is_token(bearer_token(request.headers.get("authorization"), []), state.settings.server):
-        raise HTTPException(
-            401, "Send `Authorization: Bearer TOKEN`.", headers={"WWW-Authenticate": "Bearer"}
-        )
-
-
 def known_id(session_id: str) -> str:
     """Let a request pass whose session may exist, going by its id."""
     if not is_session_id(session_id):
@@ -70,25 +67,32 @@ def known_id(session_id: str) -> str:
 SessionId = Annotated[str, Depends(known_id)]
 
 
-def reads(session_id: SessionId, request: Request, state: State) -> None:
-    """Let a request pass that presents the server's token, or that of the session's audience."""
-    if not may_read(session_id, bearer_token(request.headers.get("authorization"), []), state):
-        raise HTTPException(
-            401, "Send `Authorization: Bearer TOKEN`.", headers={"WWW-Authenticate": "Bearer"}
-        )
+async def identified(request: Request, state: State) -> Grant:
+    """Let a request pass that presents a token that opens sessions, or reads them."""
+    return await admitted(request, state, "read", "caption")
+
+
+Known = Annotated[Grant, Depends(identified)]
+
+
+async def reads(session_id: SessionId, request: Request, state: State) -> None:
+    """Let a request pass that may read all of a session."""
+    await check_read(session_id, token_in(request), request, state)
+
+
+async def reads_along(session_id: SessionId, request: Request, state: State) -> None:
+    """Let a request pass that may read what was said in a session: its audience, too."""
+    await check_read(session_id, token_in(request), request, state, is_watching=True)
 
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     401: {"model": Problem, "description": "The token is missing or wrong."},
+    403: {"model": Problem, "description": "The token does not allow this."},
+    429: {"model": Problem, "description": "Too many wrong tokens came from this address."},
     422: {"model": Problem, "description": "The request holds what it may not."},
     503: {"model": Problem, "description": "The database does not answer."},
 }
-sessions = APIRouter(
-    prefix="/v1/sessions", tags=["sessions"], dependencies=[Depends(authorized)], responses=PROBLEMS
-)
-transcripts = APIRouter(
-    prefix="/v1/sessions", tags=["sessions"], dependencies=[Depends(reads)], responses=PROBLEMS
-)
+sessions = APIRouter(prefix="/v1/sessions", tags=["sessions"], responses=PROBLEMS)
 UNKNOWN: dict[int | str, dict[str, Any]] = {
     404: {"model": Problem, "description": "There is no such session."}
 }
@@ -115,6 +119,8 @@ async def readyz(state: State, response: Response) -> dict[str, object]:
         reason = "no room for another session"
     elif not await _has_disk(state):
         reason = "the disk is full"
+    elif not await state.database.answers(DATABASE_PATIENCE):
+        reason = "the database does not answer"
     else:
         ready: dict[str, object] = {
             "status": "ready",
@@ -145,6 +151,7 @@ async def metrics(state: State) -> Response:
 async def list_sessions(
     request: Request,
     state: State,
+    grant: Known,
     limit: Annotated[int, Query(ge=1, le=MOST_LISTED)] = 50,
     before: Annotated[str | None, Query(max_length=64, description="`next` of the page before")] = None,
     q: Annotated[
@@ -152,19 +159,25 @@ async def list_sessions(
     ] = "",
 ) -> SessionList:
     """Answer one page of all sessions: live ones and those that are over; with `q`, those that have all its
-    words. What was said is searched once a session is over."""
+    words. What was said is searched once a session is over. A token without `read` lists its own."""
     if before is not None and not is_session_id(before):
         return SessionList(sessions=[], next=None)
     words = q.split()
     if len(words) > MOST_WORDS:
         raise HTTPException(422, f"`q` has {len(words)} words; at most {MOST_WORDS} are searched for.")
-    found, following = await state.catalogue.page(limit, before, words)
+    found, following = await state.catalogue.page(
+        limit, before, words, None if grant.may("read") else grant.token
+    )
     root_path = root_path_of(request.scope)
     return SessionList(sessions=[listed_of(status, root_path) for status in found], next=following)
 
 
 @sessions.get(
-    "/{session_id}", summary="What is known of a session", response_model=SessionInfo, responses=UNKNOWN
+    "/{session_id}",
+    summary="What is known of a session",
+    response_model=SessionInfo,
+    responses=UNKNOWN,
+    dependencies=[Depends(reads)],
 )
 async def session(session_id: SessionId, request: Request, state: State) -> SessionInfo:
     """Answer a session's state, speakers, names and how far its full pass and its webhook are."""
@@ -180,7 +193,7 @@ async def session(session_id: SessionId, request: Request, state: State) -> Sess
     root_path = root_path_of(request.scope)
     return info_of(
         status,
-        watch_path(state.settings, session_id, root_path),
+        await watch_link(session_id, root_path, state),
         root_path,
         may_change=is_allowed,
         audio=root_path + audio if audio is not None else None,
@@ -192,6 +205,7 @@ async def session(session_id: SessionId, request: Request, state: State) -> Sess
     summary="The link for its audience, as a QR code",
     response_class=Response,
     responses={**UNKNOWN, 200: {"content": {"image/svg+xml": {}}}},
+    dependencies=[Depends(reads)],
 )
 async def qr_code(
     session_id: SessionId,
@@ -209,23 +223,29 @@ async def qr_code(
     given = origin if origin is not None else f"{request.url.scheme}://{request.url.netloc}"
     if not is_same_host(given, request.headers.get("host")):
         raise HTTPException(422, "`origin` must be the one that this server was asked at.")
-    path = watch_path(state.settings, session_id, root_path_of(request.scope))
+    path = await watch_link(session_id, root_path_of(request.scope), state)
     picture = qr_svg(given.rstrip("/") + path)
     return Response(picture, media_type="image/svg+xml", headers={"Cache-Control": "no-store"})
 
 
-@transcripts.get(
+@sessions.get(
     "/{session_id}/transcript.{extension}",
     summary="A session's transcript",
     response_class=Response,
     responses=UNKNOWN,
+    dependencies=[Depends(reads_along)],
 )
 async def transcript(
     session_id: SessionId,
     extension: str,
+    request: Request,
     state: State,
     revision: Annotated[
         int | None, Query(ge=0, description="0 for the live transcript, 1 for the result before corrections")
+    ] = None,
+    if_none_match: Annotated[
+        str | None,
+        Header(max_length=300, description="`ETag` of what is here already: 304 if it still holds"),
     ] = None,
 ) -> Response:
     """Answer what was said so far, as `json`, `vtt`, `srt`, `txt`, `rttm` or `docx`.
@@ -236,28 +256,54 @@ async def transcript(
     if extension not in (*FORMATS, DOCUMENT):
         known = ", ".join((*FORMATS, DOCUMENT))
         raise HTTPException(404, f"There is no format {extension!r}; there are: {known}.")
-    try:
+    headers = {"Content-Disposition": f'inline; filename="{session_id}.{extension}"'}
+    headers["Cache-Control"] = "no-store"
+    with ExitStack() as place:
+        try:
+            place.enter_context(state.exports.place(address_of(request)))
+            settled = await state.catalogue.tag(session_id) if revision is None else None
+            if settled is not None:
+                headers["ETag"] = f'"{settled}"'
+                if if_none_match is not None and settled in _tags_in(if_none_match):
+                    return Response(status_code=304, headers=headers)
+            body, tag = await _rendered(session_id, extension, revision, settled, state)
+        except KeyError:
+            raise unknown_session(session_id) from None
+        except NoRevision as error:
+            raise HTTPException(404, f"There is no revision {revision}; the best is {error.best}.") from None
+        except Unavailable as error:
+            raise HTTPException(
+                503, str(error), headers={"Retry-After": f"{error.retry_after:.0f}"}
+            ) from None
+        headers.setdefault("ETag", f'"{tag}"')
+        media_type = MEDIA_TYPE if extension == DOCUMENT else FORMATS[extension].media_type
+        return Sent(body, place.pop_all(), media_type=media_type, headers=headers)
+
+
+async def _rendered(
+    session_id: str, extension: str, revision: int | None, settled: str | None, state: ServerState
+) -> tuple[bytes, str]:
+    """Return a transcript as a file, and the name of the state that it is in.
+
+    `settled` is that name where it stays as it is: then it is rendered once for all who ask.
+    """
+    tag = settled or ""
+
+    async def make() -> bytes:
+        nonlocal tag
         record, tag = await state.catalogue.tagged_record(session_id, revision)
-        if extension == DOCUMENT:
-            stored = (await state.catalogue.status(session_id)).stored
-            render = partial(to_docx, title=stored.title, created_at=stored.created_at)
-            body, media_type = await asyncio.to_thread(render, record), MEDIA_TYPE
-        else:
-            body = (await asyncio.to_thread(FORMATS[extension].render, record)).encode()
-            media_type = FORMATS[extension].media_type
-    except KeyError:
-        raise unknown_session(session_id) from None
-    except NoRevision as error:
-        raise HTTPException(404, f"There is no revision {revision}; the best is {error.best}.") from None
-    return Response(
-        body,
-        media_type=media_type,
-        headers={
-            "Content-Disposition": f'inline; filename="{session_id}.{extension}"',
-            "Cache-Control": "no-store",
-            "ETag": f'"{tag}"',
-        },
-    )
+        if extension != DOCUMENT:
+            return (await state.exports.call(FORMATS[extension].render, record)).encode()
+        stored = (await state.catalogue.status(session_id)).stored
+        render = partial(to_docx, title=stored.title, created_at=stored.created_at)
+        return await state.exports.call(render, record)
+
+    body = await state.exports.made((session_id, extension, settled) if settled else None, make)
+    return body, tag
+
+
+def _tags_in(if_none_match: str) -> list[str]:
+    return [tag.strip().removeprefix("W/").strip('"') for tag in if_none_match.split(",")]
 
 
 async def tell_what_is_wrong(_: Request, error: Exception) -> Response:
@@ -265,6 +311,12 @@ async def tell_what_is_wrong(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     finding = error.errors()[0]
     return JSONResponse({"detail": sentence_of({**finding, "loc": finding["loc"][-1:]})}, status_code=422)
+
+
+async def tell_nobody(request: Request, _: Exception) -> Response:
+    """Note that a client went away before its request was complete, in a line."""
+    log.debug("a client went away during %s %s", request.method, request.url.path)
+    return Response(status_code=GONE)
 
 
 async def tell_what_fails(_: Request, error: Exception) -> Response:

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import logging.config
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
+from pydantic import SecretStr
 
-from live_asr.config import Settings
+from live_asr.config import ServerSettings, Settings
+from live_asr.core.urls import is_reached_by_others
 from live_asr.errors import ConfigError, LiveAsrError, WeightsError
 from live_asr.inference.bringing import Bringer, Brought, Pipeline, Voices, full_pass_load
 from live_asr.inference.channel import Load, Loaded
 from live_asr.inference.device import AUTO, cpu_count, pick_compute_type, pick_device, why_not_gpu
 from live_asr.inference.full_pass import FullPass
 from live_asr.memory import return_freed_memory
+from live_asr.server.access import made_token
 from live_asr.server.app import build_state, create_app, sessions_folder
+from live_asr.server.connections import Connections
 from live_asr.server.http import PatientHttp
 from live_asr.server.logs import log_config
 from live_asr.server.websocket import MAX_FRAME_BYTES, StreamProtocol
@@ -34,6 +42,8 @@ log = logging.getLogger(__name__)
 
 CLOSE_PATIENCE = 5
 """Seconds that clients get to take their last messages once all sessions are over."""
+CERTIFICATE_INTERVAL = 2.0
+"""Seconds between two looks whether the certificate was replaced."""
 MOST_FILES = 65_536
 MOST_WORKERS = 8
 """More windows at once bring nothing on one machine's memory bus."""
@@ -50,8 +60,10 @@ def run(settings: Settings, brought: Brought) -> None:
         _serve(settings, brought)
 
 
-def _serve(settings: Settings, brought: Brought) -> None:
+def _serve(given: Settings, brought: Brought) -> None:
+    settings = with_token(given)
     logging.config.dictConfig(log_config(settings.server.log_level, settings.server.log_format))
+    check_certificate(settings.server)
     prepare(sessions_folder(settings))
     database = JobDatabase(database_url(settings.storage))
     database.prepare()
@@ -59,7 +71,7 @@ def _serve(settings: Settings, brought: Brought) -> None:
     _raise_file_limit()
     return_freed_memory()
     listener = listen(settings.server.host, settings.server.port)
-    address = _address(settings.server.host, listener.getsockname()[1])
+    address = _address(settings.server, listener.getsockname()[1])
     lacks = [*brought.lacks(), why_not_gpu(settings.inference.device)]
     for lack in filter(None, lacks):
         log.warning("%s", lack)
@@ -72,6 +84,9 @@ def _serve(settings: Settings, brought: Brought) -> None:
         gc.collect()
         gc.freeze()
         print(banner(settings, brought, loaded, address=address, workers=load.workers), flush=True)
+        token = settings.server.token
+        if token is not None and given.server.token is None:
+            print(f"  open it at       {address}/#token={token.get_secret_value()}", flush=True)
 
     def on_failed(error: LiveAsrError) -> None:
         if not server.should_exit:  # else it is because the server ends that they could not be loaded
@@ -96,14 +111,30 @@ def _serve(settings: Settings, brought: Brought) -> None:
         raise failures[0]
 
 
+def with_token(settings: Settings) -> Settings:
+    """Return the settings, with a token where others reach the address and none is set.
+
+    Raises StorageError where it cannot be kept.
+    """
+    server = settings.server
+    if server.token is not None or server.insecure or not is_reached_by_others(server.host):
+        return settings
+    token = SecretStr(made_token(settings.storage.data))
+    return settings.model_copy(update={"server": server.model_copy(update={"token": token})})
+
+
 def server_of(settings: Settings, app: FastAPI, told: list[int]) -> _Server:
     """Build the server; `told` fills with the signals that came before it could take them itself."""
+    limits = settings.server
+    connections = Connections(limits.max_connections_per_address, limits.trusted_proxies)
     return _Server(
         uvicorn.Config(
             app,
             # One implementation of WebSockets everywhere; compression would cost more CPU than a caption.
-            http=PatientHttp,
-            ws=StreamProtocol,
+            ssl_certfile=limits.tls_cert,
+            ssl_keyfile=limits.tls_key,
+            http=partial(PatientHttp, all_connections=connections),  # type: ignore[arg-type]
+            ws=partial(StreamProtocol, all_connections=connections),  # type: ignore[arg-type]
             ws_max_size=MAX_FRAME_BYTES,
             ws_per_message_deflate=False,
             loop="uvloop" if sys.platform != "win32" else "asyncio",
@@ -182,15 +213,63 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, told: list[int]) -> None:
         super().__init__(config)
         self._told = told
+        self._certificate: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        if self.config.ssl is not None:
+            self._certificate = asyncio.create_task(watch_certificate(self.config), name="certificate")
         self.should_exit = self.should_exit or bool(self._told)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._certificate is not None:
+            self._certificate.cancel()
         state = self.config.app.state.server  # type: ignore[union-attr]
         await state.registry.drain(state.settings.server.drain_timeout)
         await super().shutdown(sockets)
+
+
+async def watch_certificate(config: uvicorn.Config) -> None:
+    """Read certificate and key again, until cancelled, when their files change; connections that are open
+    keep what they have. A pair that cannot be read, as while it is replaced, leaves the one before."""
+    assert config.ssl is not None and config.ssl_certfile is not None, "it speaks TLS"
+    known = _times_of(config)
+    while True:
+        await asyncio.sleep(CERTIFICATE_INTERVAL)
+        times = await asyncio.to_thread(_times_of, config)
+        if times == known:
+            continue
+        try:
+            config.ssl.load_cert_chain(config.ssl_certfile, config.ssl_keyfile)
+        except (OSError, ssl.SSLError) as error:
+            log.warning("the certificate cannot be read, the one before stays: %s", error)
+            continue
+        known = times
+        log.info("the certificate was read again")
+
+
+def _times_of(config: uvicorn.Config) -> list[float]:
+    """Return when the files of the certificate were changed; nothing of one that is not there. Blocks."""
+    times = []
+    for name in (config.ssl_certfile, config.ssl_keyfile):
+        with suppress(OSError):
+            times.append(Path(str(name)).stat().st_mtime)
+    return times
+
+
+def check_certificate(settings: ServerSettings) -> None:
+    """Raise ConfigError where certificate and key are not there, or do not belong together."""
+    if settings.tls_cert is None and settings.tls_key is None:
+        return
+    if settings.tls_cert is None or settings.tls_key is None:
+        raise ConfigError("server.tls_cert and server.tls_key belong together.", "Set both, or none.")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_cert, settings.tls_key)
+    except OSError as error:  # SSLError is one
+        raise ConfigError(
+            f"The certificate cannot be used: {error.strerror or error}.",
+            "server.tls_cert is the certificate with those above it, server.tls_key its key, both in PEM.",
+        ) from error
 
 
 @contextmanager
@@ -236,7 +315,8 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _address(host: str, port: int) -> str:
+def _address(settings: ServerSettings, port: int) -> str:
     """Return the address that a person on this machine would type."""
+    host, scheme = settings.host, "http" if settings.tls_cert is None else "https"
     shown = "localhost" if host in ("127.0.0.1", "0.0.0.0", "::", "::1", "localhost") else host
-    return f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
+    return f"{scheme}://{f'[{shown}]' if ':' in shown else shown}:{port}"

@@ -8,19 +8,8 @@ from base64 import urlsafe_b64encode
 
 import segno
 
-from live_asr.config import Settings
-
 QUIET_ZONE = 2
 """Light modules around the code; the page shows it on white."""
-
-
-def watch_token(server_token: str, session_id: str) -> str:
-    """Return the secret that lets its holder watch one session and do nothing else.
-
-    It is derived, so that nothing has to be kept: a link for an audience must not hold the server's token.
-    """
-    digest = hmac.digest(server_token.encode(), f"watch {session_id}".encode(), "sha256")
-    return urlsafe_b64encode(digest[:18]).decode()
 
 
 def listen_token(secret: str, session_id: str) -> str:
@@ -29,11 +18,13 @@ def listen_token(secret: str, session_id: str) -> str:
     return urlsafe_b64encode(digest[:18]).decode()
 
 
-def watch_path(settings: Settings, session_id: str, root_path: str = "") -> str:
-    """Return the path of the page for the audience of a session, with what lets them watch it."""
-    secret = settings.server.token
+def watch_path(token: str | None, session_id: str, root_path: str = "") -> str:
+    """Return the path of the page for the audience of a session, with what lets them watch it.
+
+    `token` is None where nobody is asked for one.
+    """
     path = f"{root_path}/watch/{session_id}"
-    return path if secret is None else f"{path}#token={watch_token(secret.get_secret_value(), session_id)}"
+    return path if token is None else f"{path}#token={token}"
 
 
 def qr_svg(text: str) -> bytes:

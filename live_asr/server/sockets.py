@@ -6,10 +6,16 @@ import asyncio
 import contextlib
 
 from fastapi import WebSocket
+from fastapi.responses import Response
 from starlette.websockets import WebSocketDisconnect, WebSocketState
+
+from live_asr.core.messages import encode, error_message
+from live_asr.errors import LiveAsrError, Unavailable
 
 SEND_PATIENCE = 30.0
 """Seconds that one message may take to leave: a client that reads nothing for so long is let go."""
+STATUS = {"unauthorized": 401, "too_many_tries": 429, "too_many_requests": 429, "host_not_allowed": 421}
+"""HTTP status of a handshake that is refused, by the error's code; of others it is 403."""
 GONE = (WebSocketDisconnect, ConnectionError, RuntimeError)
 """What sending to a client raises that is gone; RuntimeError for a socket that was closed meanwhile."""
 
@@ -36,3 +42,25 @@ async def close(socket: WebSocket, code: int, reason: str = "") -> None:
         with contextlib.suppress(TimeoutError, *GONE):
             async with asyncio.timeout(SEND_PATIENCE):
                 await socket.close(code, reason or None)
+
+
+async def turn_away(socket: WebSocket, error: LiveAsrError, subprotocol: str | None = None) -> None:
+    """Refuse a connection before anything of it is read.
+
+    A program is told by the status of its handshake, with the `error` as JSON. A browser cannot see that: it
+    is let in just so far that the `error` reaches its page, and closed.
+    """
+    with contextlib.suppress(TimeoutError, *GONE):
+        if "origin" in socket.headers:
+            offered = socket.scope.get("subprotocols", [])
+            await socket.accept(subprotocol=subprotocol if subprotocol in offered else None)
+            await send(socket, encode(error_message(error)))
+            await close(socket, error.close_code)
+            return
+        headers = {"WWW-Authenticate": "Bearer"} if error.code == "unauthorized" else {}
+        if isinstance(error, Unavailable):
+            headers["Retry-After"] = f"{error.retry_after:.0f}"
+        body = encode(error_message(error))
+        await socket.send_denial_response(
+            Response(body, STATUS.get(error.code, 403), headers, media_type="application/json")
+        )

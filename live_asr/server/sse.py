@@ -21,9 +21,9 @@ KEEPALIVE = b": keepalive\n\n"
 class EventStream(Response):
     """One peer's connection: `first`, then what `get` gives until it gives None.
 
-    `during` is entered for as long as the connection lasts. Chunks go out as they are, and each costs less
-    than through `sse-starlette` and as much as through `StreamingResponse`; neither of them lets go of a peer
-    that has stopped reading.
+    `during` is entered for as long as the connection lasts, which is cut once `is_allowed` says no. Chunks go
+    out as they are, and each costs less than through `sse-starlette` and as much as through
+    `StreamingResponse`; neither of them lets go of a peer that has stopped reading.
     """
 
     media_type = "text/event-stream"
@@ -34,12 +34,14 @@ class EventStream(Response):
         *,
         first: bytes = b"",
         during: AbstractAsyncContextManager[object] | None = None,
+        is_allowed: Callable[[], bool] = lambda: True,
     ) -> None:
         super().__init__(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
         self._get = get
         self._first = first
         self._during = during or nullcontext()
+        self._is_allowed = is_allowed
         self._sending_since: float | None = None
         """When the send began that is not done yet; None between two."""
 
@@ -50,7 +52,7 @@ class EventStream(Response):
             sending = asyncio.create_task(self._send_all(send))
             try:
                 while not (await self._wait(gone, sending)):
-                    if self._is_stuck:
+                    if self._is_stuck or not self._is_allowed():
                         abort = scope.get("extensions", {}).get(ABORT)
                         if abort is not None:
                             abort["abort"]()

@@ -8,7 +8,12 @@ from live_asr.config import Settings
 from live_asr.delivery.webhook import WebhookSender
 from live_asr.inference.engine import Engine
 from live_asr.jobs.waiting import WaitingJobs
+from live_asr.server.access import Access
+from live_asr.server.audit import Audit
+from live_asr.server.exports import Exports
 from live_asr.server.keys import ClientSecrets
+from live_asr.server.links import Links
+from live_asr.server.rates import Rate
 from live_asr.sessions.catalogue import Catalogue
 from live_asr.sessions.finalizer import FullPassRunner
 from live_asr.sessions.metrics import Metrics
@@ -24,6 +29,10 @@ class ServerState:
     """The parts that start and end with it, and that routes and sockets reach for."""
 
     settings: Settings
+    access: Access
+    audit: Audit
+    rate: Rate
+    links: Links
     engine: Engine
     full_pass: FullPassRunner
     store: SpoolStore
@@ -31,6 +40,7 @@ class ServerState:
     sender: WebhookSender
     registry: SessionRegistry
     catalogue: Catalogue
+    exports: Exports
     viewers: Viewers
     retention: Retention
     metrics: Metrics

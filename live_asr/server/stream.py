@@ -18,6 +18,7 @@ from live_asr.config import Settings
 from live_asr.core.messages import (
     ClientMessage,
     Finalize,
+    Keepalive,
     Models,
     Pause,
     Ready,
@@ -32,9 +33,9 @@ from live_asr.core.messages import (
     encode,
     error_message,
 )
-from live_asr.errors import ClientError, LiveAsrError
-from live_asr.server.access import bearer_token, check_origin, is_token
-from live_asr.server.sockets import GONE, SEND_PATIENCE, close, receive, send
+from live_asr.errors import ClientError, LiveAsrError, Unavailable
+from live_asr.server.access import Access, Grant, token_in, unauthorized
+from live_asr.server.sockets import GONE, SEND_PATIENCE, close, receive, send, turn_away
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.outbox import Outbox
 from live_asr.sessions.registry import SessionRegistry
@@ -56,11 +57,13 @@ class Stream:
         socket: WebSocket,
         *,
         settings: Settings,
+        access: Access,
         registry: SessionRegistry,
         metrics: Metrics,
     ) -> None:
         self._socket = socket
         self._settings = settings
+        self._access = access
         self._registry = registry
         self._metrics = metrics
         self._is_gone = False
@@ -70,8 +73,15 @@ class Stream:
         """Serve the connection. Never raises: a broken peer is nobody else's trouble."""
         offered = self._socket.scope.get("subprotocols", [])
         try:
+            self._access.check_origin(self._socket)
+            grant = await self._access.admit(self._socket, token_in(self._socket), "caption")
+        except (ClientError, Unavailable) as error:
+            self._metrics.refused.labels(error.code).inc()
+            await turn_away(self._socket, error, SUBPROTOCOL)
+            return
+        try:
             await self._socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
-            opened = await self._open()
+            opened = await self._open(grant)
         except LiveAsrError as error:
             await self._refuse(error)
         except (WebSocketDisconnect, ConnectionError, RuntimeError) as error:
@@ -80,12 +90,10 @@ class Stream:
             log.exception("a session could not be opened")
             await self._refuse(_our_fault())
         else:
-            await self._serve(opened)
+            await self._serve(opened, grant)
 
-    async def _open(self) -> OpenSession:
+    async def _open(self, grant: Grant) -> OpenSession:
         """Wait for `start`, and open the session or take it up again."""
-        check_origin(self._socket, self._settings.server)
-        self._check_token()
         patience = self._settings.server.start_timeout
         try:
             async with asyncio.timeout(patience):
@@ -111,7 +119,7 @@ class Stream:
             )
         if start.resume is not None:
             return await self._registry.resume(start.resume)
-        return await self._registry.open(start)
+        return await self._registry.open(start, grant.client)
 
     def _ready(self, opened: OpenSession) -> Ready:
         recognizer = opened.loaded.recognizer
@@ -130,14 +138,19 @@ class Stream:
             ),
             server=ServerInfo("live-asr", __version__),
             started_at=opened.started_at,
+            idle_timeout=server.idle_timeout or None,
         )
 
-    async def _serve(self, opened: OpenSession) -> None:
+    async def _serve(self, opened: OpenSession, grant: Grant) -> None:
         """Read and send until either side is done, or another connection takes the session up."""
         runner, outbox = opened.runner, opened.outbox
         sending = asyncio.create_task(self._send_all(opened))
         others = (
-            [asyncio.create_task(self._read_all(runner, outbox)), asyncio.create_task(runner.ended())]
+            [
+                asyncio.create_task(self._read_all(runner, outbox)),
+                asyncio.create_task(runner.ended()),
+                asyncio.create_task(self._until_revoked(runner, outbox, grant)),
+            ]
             if runner is not None
             else []
         )
@@ -166,7 +179,7 @@ class Stream:
                     return
                 if isinstance(message, bytes):
                     runner.receive_audio(message)
-                elif isinstance(message, Update | Time | Finalize | Pause | Stop):
+                elif isinstance(message, Update | Time | Finalize | Pause | Keepalive | Stop):
                     runner.receive(message)
                 else:
                     raise ClientError(
@@ -205,15 +218,10 @@ class Stream:
             # note of it, in order with what the client said before.
             self._is_gone = True
 
-    def _check_token(self) -> None:
-        offered = self._socket.scope.get("subprotocols", [])
-        given = bearer_token(self._socket.headers.get("authorization"), offered)
-        if not is_token(given, self._settings.server):
-            raise ClientError(
-                "unauthorized",
-                "The token is wrong." if given else "This server requires a token.",
-                "Send `Authorization: Bearer TOKEN`, or the subprotocols `live-asr.v1, bearer.TOKEN`.",
-            )
+    async def _until_revoked(self, runner: SessionRunner, outbox: Outbox, grant: Grant) -> None:
+        """Let the client go once somebody takes its token back."""
+        await self._access.until_revoked(grant)
+        runner.dismiss(unauthorized("revoked"), outbox)
 
     async def _refuse(self, error: LiveAsrError) -> None:
         self._metrics.refused.labels(error.code).inc()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from live_asr.core.languages import check_known
 from live_asr.core.messages import Start
 from live_asr.errors import ClientError, Unavailable
@@ -9,6 +11,23 @@ from live_asr.inference.interfaces import RecognizerInfo
 
 RETRY_AFTER = 15.0
 """Seconds after which a refused client may try again: talks end at any time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who opens a session."""
+
+    owner: str | None = None
+    """The id of the token that they presented; None for the server's own, and where nobody is asked."""
+    address: str | None = None
+    """Where they come from, as far as that is known."""
+    is_known: bool = False
+    """Whether they presented a token."""
+    may_name_receivers: bool = True
+    """Whether that one is for webhooks, too."""
+
+
+SOMEBODY = Client()
 
 
 def check_start(start: Start, recognizer: RecognizerInfo) -> None:
@@ -22,11 +41,23 @@ def check_start(start: Start, recognizer: RecognizerInfo) -> None:
         )
 
 
-def server_full(places: int) -> Unavailable:
-    """Return the refusal of a server whose places are taken."""
+def quota_reached(hours: float) -> Unavailable:
+    """Return the refusal of a token that has had its day's audio."""
+    return Unavailable(
+        "quota_reached",
+        f"This token has had its {hours:g} hours of audio in 24 hours.",
+        "Come back later, or ask the operator for more.",
+        retry_after=3600.0,
+        close_code=1008,
+    )
+
+
+def server_full(places: int, whose: str = "") -> Unavailable:
+    """Return the refusal of a server whose places are taken, or those that `whose` may have."""
+    of_it = f" that one {whose} may have" if whose else ""
     return Unavailable(
         "server_full",
-        f"All {places} places are taken." if places > 1 else "The only place is taken.",
+        f"All {places} places{of_it} are taken." if places > 1 else f"The only place{of_it} is taken.",
         f"Try again in {RETRY_AFTER:.0f} seconds.",
         retry_after=RETRY_AFTER,
     )

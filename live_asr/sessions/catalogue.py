@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from live_asr.core.export import Record
 from live_asr.core.messages import Progress
@@ -15,7 +17,8 @@ from live_asr.sessions.corrections import Corrections, tag_of
 from live_asr.sessions.finalizer import Finalizer
 from live_asr.sessions.registry import SessionRegistry
 from live_asr.sessions.resumption import is_token, read_transcript
-from live_asr.storage.database import Database, Delivery, StoredSession
+from live_asr.storage import ownership
+from live_asr.storage.database import OVER, Database, Delivery, StoredSession
 from live_asr.storage.files import LIVE_TURNS_FILE
 from live_asr.storage.spool import SpoolStore
 
@@ -47,28 +50,38 @@ class NoRevision(Exception):
 
 
 class Catalogue:
-    """Find sessions again. What blocks is done in threads; all raise StorageError when the database fails."""
+    """Find sessions again. All raise StorageError when the database fails.
+
+    Transcripts are read by `call`, in threads that it has.
+    """
 
     def __init__(
-        self, registry: SessionRegistry, finalizer: Finalizer, store: SpoolStore, database: Database
+        self,
+        registry: SessionRegistry,
+        finalizer: Finalizer,
+        store: SpoolStore,
+        database: Database,
+        *,
+        call: Callable[..., Awaitable[Any]] = asyncio.to_thread,
     ) -> None:
         self._registry = registry
         self._finalizer = finalizer
         self._store = store
         self._database = database
+        self._call = call
         self.corrections = Corrections(store, database)
         """Changes results by hand."""
 
     async def page(
-        self, limit: int, before: str | None, words: Sequence[str] = ()
+        self, limit: int, before: str | None, words: Sequence[str] = (), owner: str | None = None
     ) -> tuple[list[Status], str | None]:
         """Return the newest sessions opened before the one with the id `before`, newest first.
 
         Where `words` are given, only those sessions that have all of them in title, names or text. With them
-        comes the id to go on from; None where these were the last ones.
+        comes the id to go on from; None where these were the last ones. `owner` is as in `Database.sessions`.
         """
         call, database = self._database.call, self._database
-        found = await call(database.sessions, limit=limit + 1, before=before, words=words)
+        found = await call(database.sessions, limit=limit + 1, before=before, words=words, owner=owner)
         shown = found[:limit]
         ids = [stored.id for stored in shown]
         excerpts = await call(database.excerpts, ids, words[0] if words else None)
@@ -80,6 +93,10 @@ class Catalogue:
         stored = await self._stored(session_id)
         deliveries = await self._database.call(self._database.deliveries, session_id=session_id, limit=1)
         return self._status(stored, next(iter(deliveries), None))
+
+    async def owner(self, session_id: str) -> str | None:
+        """Return the token that opened a session, None where it was nobody's. Raises KeyError."""
+        return await self._database.call(ownership.owner_of, self._database, session_id)
 
     async def set_names(self, session_id: str, names: Mapping[str, str]) -> None:
         """Replace the names of a session's speakers. Raises KeyError when there is no such session."""
@@ -111,6 +128,21 @@ class Catalogue:
                 raise NoRevision(edition.final.revision if edition is not None else record.revision)
         return record, tag_of(record.revision, number)
 
+    async def tag(self, session_id: str) -> str | None:
+        """Return the name of the state that a session's best transcript is in, with the names in it.
+
+        None while it may change without that. Raises KeyError when there is no such session.
+        """
+        stored = await self._stored(session_id)
+        if stored.state not in OVER:
+            return None
+        edition = await self._database.call(self._database.edition, session_id)
+        revision = stored.revision
+        tag = tag_of(revision, edition.number if edition is not None else 0)
+        named = repr((sorted(stored.names.items()), stored.title))
+        digest = hashlib.sha256(named.encode()).hexdigest()[:8]
+        return f"{tag}-{digest}" if stored.names or stored.title else tag
+
     async def record(self, session_id: str, *, live_revision: bool = False) -> Record:
         """Return the transcript of a session, live or over, as far as it is known, without corrections.
 
@@ -121,7 +153,7 @@ class Catalogue:
         runner = self._registry.runner_of(session_id)
         if runner is not None and runner.session.transcript.final is None:
             # Of a long session there is much to go through; what goes on meanwhile must not wait for it.
-            return await asyncio.to_thread(
+            live: Record = await self._call(
                 _live_record,
                 session_id,
                 runner.session.transcript.copy(),
@@ -130,6 +162,7 @@ class Catalogue:
                 received_samples=runner.session.received_sample,
                 started_at=runner.session.started_at,
             )
+            return live
 
         def read() -> Record:
             transcript: Transcript = read_transcript(self._store, session_id)
@@ -144,7 +177,8 @@ class Catalogue:
                 started_at=Snapshot.from_dict(self._store.state(session_id)).started_at,
             )
 
-        return await asyncio.to_thread(read)
+        found: Record = await self._call(read)
+        return found
 
     async def _stored(self, session_id: str) -> StoredSession:
         stored = await self._database.call(self._database.session, session_id)

@@ -23,11 +23,12 @@ from live_asr.core.speech_settings import whole_recording
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import SAMPLE_RATE_HZ, Turn, samples, seconds
 from live_asr.delivery.webhook import notice_of, webhook_body
-from live_asr.errors import DiskFull, EngineError, LiveAsrError, StorageError
+from live_asr.errors import DiskFull, EngineError, LiveAsrError, StorageError, told
 from live_asr.inference.full_pass import FullPassJob, FullPassResult
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.progress import PacedProgress
 from live_asr.sessions.recording import write_pcm
+from live_asr.sessions.turns import TooManyWait, Turns
 from live_asr.storage.database import Database, NewDelivery
 from live_asr.storage.files import AUDIO_FILE, DECODED_FILE, LIVE_TURNS_FILE, write_turns
 from live_asr.storage.spool import Spool, SpoolStore
@@ -85,6 +86,8 @@ class Drained:
     """Takes what its client may like to know meanwhile."""
     started_at: str | None = None
     """When its first audio came: ISO 8601, UTC; None where that is not known."""
+    whose: str = ""
+    """By what its client takes turns with others: token or address; empty where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,7 @@ class Finalizer:
         self._full_pass = full_pass
         self._wake = wake
         self._metrics = metrics
-        self._prepared = asyncio.Semaphore(MOST_PREPARED)
+        self._turns = Turns(MOST_PREPARED, settings.final.max_waiting)
         self._passes: set[asyncio.Task[FullPassResult | None]] = set()
         self._postponing = False
         self._progress: dict[str, Progress] = {}
@@ -284,8 +287,11 @@ class Finalizer:
         is_told = False
         while True:
             try:
-                async with self._prepared:
+                async with self._turns.turn(session.whose, on_progress.wait):
                     return await self._try_pass(session, on_progress)
+            except TooManyWait:
+                log.warning("session %s: too many full passes wait already", session.session_id)
+                return None
             except DiskFull as error:
                 if not is_told:
                     log.warning("session %s: its full pass waits for room: %s", session.session_id, error)
@@ -367,7 +373,7 @@ class Finalizer:
         url = start.webhook.url if start.webhook is not None else self._settings.webhook.url
         delivery: NewDelivery | None = None
         if url is not None:
-            fault = None if error is None else (error.code, error.message)
+            fault = None if error is None else (error.code, told(error).message)
             make = self._forms.get(start.webhook.form or "") if start.webhook is not None else None
             if make is not None:
                 body = await asyncio.to_thread(make, session_id, start, final, fault)
@@ -398,7 +404,7 @@ class Finalizer:
                 revision=final.revision,
                 labels=final.labels,
                 speakers=[speaker_dict(speaker) for speaker in final.speakers],
-                error=None if error is None else {"code": error.code, "message": error.message},
+                error=None if error is None else {"code": error.code, "message": told(error).message},
                 delivery=delivery,
                 text=final.text.strip(),
             )

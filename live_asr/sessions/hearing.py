@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -11,11 +12,15 @@ from live_asr.inference.interfaces import FloatArray
 from live_asr.sessions.decoding import AudioDecoder
 from live_asr.storage.files import pieces_of
 
+PACE_INTERVAL = 0.5
+"""Seconds between two looks whether audio that came too fast may be heard: its client may have stopped."""
+
 
 class Hearing:
     """Decode audio and hand it to a session.
 
-    `moved` waits until the session may have moved, `heard` is called with what was decoded.
+    `moved` waits until the session may have moved, `heard` is called with what was decoded, and `pace` says
+    for how many seconds that has to wait.
     """
 
     def __init__(
@@ -26,17 +31,21 @@ class Hearing:
         heard: Callable[[FloatArray], None],
         *,
         most_backlog_samples: int,
+        pace: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._session = session
         self._decoder = decoder
         self._moved = moved
         self._heard = heard
         self._most_backlog_samples = most_backlog_samples
+        self._pace = pace
         self.heard_bytes = 0
         """Audio that was decoded and handed over."""
 
     async def room(self) -> None:
-        """Wait while the recogniser is too far behind to take more."""
+        """Wait while the recogniser is too far behind to take more, or audio is ahead of the clock."""
+        while wait := self._pace():  # noqa: ASYNC110  it is the clock that is waited for
+            await asyncio.sleep(min(wait, PACE_INTERVAL))
         while self._session.backlog_samples > self._most_backlog_samples:
             await self._moved()
 

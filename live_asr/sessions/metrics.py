@@ -25,6 +25,9 @@ class Metrics:
         self.refused = Counter(
             "live_asr_connections_refused", "Connections refused, by code", ["code"], registry=self.registry
         )
+        self.wrong_tokens = Counter(
+            "live_asr_wrong_tokens", "Wrong tokens that were presented", registry=self.registry
+        )
         self.audio_seconds = Counter(
             "live_asr_audio_seconds", "Seconds of audio taken", registry=self.registry
         )

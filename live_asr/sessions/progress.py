@@ -23,12 +23,15 @@ class PacedProgress:
         self._timer: asyncio.TimerHandle | None = None
         self._last = float("-inf")
         self._fraction = 0.0
+        self._position: int | None = None
 
     def __call__(self, stage: str, fraction: float) -> None:
         """Take note of how far the pass is: the stage it is in, and the fraction of the whole, 0 to 1."""
         # A pass that is repeated after a fault begins anew; to a reader that is a standstill.
         self._fraction = max(self._fraction, min(max(fraction, 0.0), 1.0))
-        self._newest = Progress(stage, round(self._fraction, 3))
+        if stage != "loading":
+            self._position = None
+        self._newest = Progress(stage, round(self._fraction, 3), self._position)
         if self._timer is None:
             loop = asyncio.get_running_loop()
             rest = self._last + INTERVAL - loop.time()
@@ -36,6 +39,11 @@ class PacedProgress:
                 self._say()
             else:
                 self._timer = loop.call_later(rest, self._say)
+
+    def wait(self, position: int) -> None:
+        """Take note of how many passes come before this one."""
+        self._position = position
+        self("loading", 0.0)
 
     def close(self) -> None:
         """Say nothing more. Idempotent."""

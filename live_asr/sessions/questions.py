@@ -59,9 +59,15 @@ def window_bytes(start: Start, least_bytes: int) -> int:
     """
     if start.pace != "realtime":
         return least_bytes
-    audio = start.audio if start.audio.encoding != "container" else LARGEST_RATE
-    rate = bytes_per_second(audio.encoding, audio.sample_rate, audio.channels)
+    rate = rate_of(start.audio) or rate_of(LARGEST_RATE)
     return max(least_bytes, round(LIVE_SECONDS * rate))
+
+
+def rate_of(audio: AudioFormat) -> int:
+    """Return how many bytes a second takes; 0 of a container, where nobody knows."""
+    if audio.encoding == "container":
+        return 0
+    return bytes_per_second(audio.encoding, audio.sample_rate, audio.channels)
 
 
 def check_window(unacked_bytes: int, most_bytes: int) -> None:

@@ -14,21 +14,24 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from live_asr.config import Settings
 from live_asr.core.clock import utc_text
 from live_asr.core.messages import Notice, Resume, Start, to_dict
 from live_asr.core.session import Session
 from live_asr.core.snapshot import Snapshot
+from live_asr.core.types import SAMPLE_RATE_HZ
 from live_asr.errors import ClientError, DiskFull, LiveAsrError, MediaError, StorageError
 from live_asr.inference.channel import Loaded
 from live_asr.inference.engine import Engine
-from live_asr.sessions.admission import check_start, server_full
+from live_asr.sessions.admission import SOMEBODY, Client, check_start, quota_reached, server_full
 from live_asr.sessions.cadence import Cadence
 from live_asr.sessions.decoding import open_decoder
 from live_asr.sessions.finalizer import Drained, Finalizer, Postponed
+from live_asr.sessions.limits import NO_LIMITS, Limits
 from live_asr.sessions.metrics import Metrics
+from live_asr.sessions.places import Places, key_of, root_of
 from live_asr.sessions.policy import caption_options, models_of, options_of, speaker_options_of
 from live_asr.sessions.questions import window_bytes
 from live_asr.sessions.resumption import (
@@ -45,6 +48,7 @@ from live_asr.sessions.resumption import (
 from live_asr.sessions.room import Room, disk_full
 from live_asr.sessions.runner import SessionRunner
 from live_asr.sessions.viewers import Audience
+from live_asr.storage import ownership
 from live_asr.storage.database import Database, StoredSession
 from live_asr.storage.files import AUDIO_FILE
 from live_asr.storage.spool import SpoolStore
@@ -53,8 +57,16 @@ log = logging.getLogger(__name__)
 
 TRY_AGAIN_AFTER = 30.0
 """Seconds until a session is taken up again that disk or database did not let be taken up."""
+HOUR = 3600.0
 MOST_COMPLETED = 8
 """Stopped sessions of an earlier run that are taken up at once; their transcripts are held in memory."""
+
+
+class CheckReceiver(Protocol):
+    """Refuses receivers that clients may not name; see `WebhookSender.check`."""
+
+    async def __call__(self, url: str, *, is_known: bool, may_name: bool) -> None:
+        """Raise ClientError for one that is refused."""
 
 
 class SessionRegistry:
@@ -68,6 +80,8 @@ class SessionRegistry:
         database: Database,
         finalizer: Finalizer,
         metrics: Metrics,
+        check_receiver: CheckReceiver | None = None,
+        on_opened: Callable[[str, Client], None] = lambda _, __: None,
     ) -> None:
         self._settings = settings
         self._engine = engine
@@ -75,6 +89,8 @@ class SessionRegistry:
         self._database = database
         self._finalizer = finalizer
         self._metrics = metrics
+        self._check_receiver = check_receiver
+        self._on_opened = on_opened
         self._options = caption_options(settings)
         self._room = Room(store)
         self._resumption = Resumption(store, database, self.runner_of)
@@ -84,9 +100,13 @@ class SessionRegistry:
         """Those that have said `stopped`."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
         """What is done for each of them, and for those of an earlier run that are taken up."""
+        self._whose: dict[str, Client] = {}
+        """Who opened those that are worked for, as far as that is known."""
         self._erased: set[str] = set()
         """Those whose end is nobody's business any more."""
         self._completing = asyncio.Semaphore(MOST_COMPLETED)
+        server = settings.server
+        self._places = Places(server.max_sessions, server.max_sessions_per_client)
         self._opening = 0
         self._draining = False
 
@@ -103,35 +123,46 @@ class SessionRegistry:
         """Tell whether the disk has room for a session. Raises StorageError when that is not known."""
         return await self._room.look()
 
-    async def open(self, start: Start) -> OpenSession:
-        """Admit a session and begin to work for it.
+    async def open(self, start: Start, client: Client = SOMEBODY) -> OpenSession:
+        """Admit a session of a client, and begin to work for it.
 
         Raises Unavailable when the server is full, shutting down or has no models at this moment,
         ClientError when it cannot do what `start` asks for, StorageError when the disk refuses.
         """
         loaded = self.admit(start)
         session_id, token = secrets.token_hex(12), new_token()
+        self._places.take(session_id, client)
         self._opening += 1
         try:
             if not await self.has_disk():
                 raise disk_full()
+            limits = await self.limits_of(client)
+            if start.webhook is not None and self._check_receiver is not None:
+                await self._check_receiver(
+                    start.webhook.url, is_known=client.is_known, may_name=client.may_name_receivers
+                )
             session = Session(
                 session_id,
                 self._in_language(start),
                 options_of(self._options, start),
                 speakers=speaker_options_of(loaded),
             )
-            runner = self._runner_of(session, loaded)
+            runner = self._runner_of(session, loaded, limits)
             outbox = runner.outbox
             assert outbox is not None, "nobody has had it yet"
             try:
-                await self._keep_opening(runner, to_dict(start), token)
+                await self._keep_opening(runner, to_dict(start), token, client.owner)
             except BaseException:
                 runner.close()
                 raise
+        except BaseException:
+            self._places.give_back(session_id)
+            raise
         finally:
             self._opening -= 1
         self._metrics.sessions_total.inc()
+        self._whose[session_id] = client
+        self._on_opened(session_id, client)
         self._begin(runner)
         if self._engine.warning:
             runner.tell(
@@ -273,6 +304,7 @@ class SessionRegistry:
             if stored is None:
                 return False
             start = self._in_language(start_of(stored))
+            self._whose[session_id] = Client(stored.owner)
             if not (await asyncio.to_thread(read_transcript, self._store, session_id)).is_stopped:
                 return await self._go_on(session_id, start, place)
             place.close()
@@ -352,8 +384,8 @@ class SessionRegistry:
 
     # A new session -----------------------------------------------------------------------------------
 
-    def admit(self, start: Start) -> Loaded:
-        """Return the models that a session would have that was opened now. Raises as `open` does."""
+    def admit(self, start: Start, client: Client = SOMEBODY) -> Loaded:
+        """Return the models that a client's session would have that was opened now. Raises as `open` does."""
         if self._draining:
             raise shutting_down(
                 "Open the session again in a moment, here or on another server.", close_code=1013
@@ -361,6 +393,7 @@ class SessionRegistry:
         loaded = self.check(start)
         if self._free < 1:
             raise server_full(self._settings.server.max_sessions)
+        self._places.check(client)
         return loaded
 
     def check(self, start: Start) -> Loaded:
@@ -379,7 +412,28 @@ class SessionRegistry:
         names_some = start.language is not None or bool(start.languages)
         return start if names_some or given is None else replace(start, language=given)
 
-    def _runner_of(self, session: Session, loaded: Loaded | None) -> SessionRunner:
+    async def limits_of(self, client: Client) -> Limits:
+        """Return how much a client's session may be. Raises Unavailable `quota_reached`."""
+        server = self._settings.server
+        seconds = server.max_session_hours * HOUR
+        quota, owner = server.token_hours_per_day, root_of(client.owner)
+        if quota is not None and owner is not None:
+            spent = await self._database.call(
+                ownership.spent, self._database, owner, after=time.time() - 24 * HOUR
+            )
+            spent += sum(
+                runner.session.heard_sample / SAMPLE_RATE_HZ
+                for session_id, runner in self._live.items()
+                if root_of(self._whose.get(session_id, SOMEBODY).owner) == owner
+            )
+            if spent >= quota * HOUR:
+                raise quota_reached(quota)
+            seconds = min(seconds, quota * HOUR - spent)
+        return Limits(seconds, server.max_session_bytes)
+
+    def _runner_of(
+        self, session: Session, loaded: Loaded | None, limits: Limits = NO_LIMITS
+    ) -> SessionRunner:
         return SessionRunner(
             session,
             decoder=open_decoder(
@@ -391,10 +445,14 @@ class SessionRegistry:
             max_unacked_bytes=window_bytes(session.start, self._settings.server.max_unacked_bytes),
             finalize=self._finalize,
             resume_window=self._settings.server.resume_window,
+            idle_timeout=self._settings.server.idle_timeout,
             models=models_of(loaded),
+            limits=limits,
         )
 
-    async def _keep_opening(self, runner: SessionRunner, start: dict[str, Any], token: str) -> None:
+    async def _keep_opening(
+        self, runner: SessionRunner, start: dict[str, Any], token: str, owner: str | None
+    ) -> None:
         """Put on disk, then in the database, that there is such a session. Raises StorageError."""
         session_id = runner.session.id
         about = {"session": session_id, "start": start, "token": digest_of(token)}
@@ -402,7 +460,9 @@ class SessionRegistry:
         spool = await self._store.open(session_id, about, runner.acknowledge, refused, runner.release)
         runner.attach_spool(spool)
         try:
-            await self._database.call(self._database.add_session, session_id, start, created_at=time.time())
+            await self._database.call(
+                self._database.add_session, session_id, start, created_at=time.time(), owner=owner
+            )
         except BaseException:
             await self._store.finish(spool, keep_audio=True)
             await asyncio.to_thread(self._store.condemn, session_id)
@@ -447,6 +507,7 @@ class SessionRegistry:
         finally:
             self._give_place_back(runner)
             self._finalizing.pop(session_id, None)
+            self._whose.pop(session_id, None)
         return runner.is_left and session_id not in self._erased
 
     async def _finalize(self, runner: SessionRunner) -> None:
@@ -463,6 +524,7 @@ class SessionRegistry:
             runner.heard_speech,
             runner.tell,
             session.started_at,
+            key_of(self._whose.get(session.id, SOMEBODY)),
         )
         try:
             with contextlib.suppress(Postponed):
@@ -472,5 +534,6 @@ class SessionRegistry:
             self._refused(runner, error)
 
     def _give_place_back(self, runner: SessionRunner) -> None:
+        self._places.give_back(runner.session.id)
         if self._live.pop(runner.session.id, None) is not None:
             self._metrics.sessions.dec()

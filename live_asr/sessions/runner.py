@@ -24,6 +24,7 @@ from live_asr.core.messages import (
     Final,
     Finalize,
     Finalized,
+    Keepalive,
     Notice,
     Pause,
     Paused,
@@ -46,11 +47,13 @@ from live_asr.sessions.decoding import AudioDecoder
 from live_asr.sessions.detecting import SpeechWatch
 from live_asr.sessions.following import SpeakerFollower
 from live_asr.sessions.hearing import Hearing
+from live_asr.sessions.idleness import Idleness
 from live_asr.sessions.inbox import Control, Inbox, Shelved
+from live_asr.sessions.limits import NO_LIMITS, Limits, RealTime, too_long
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.outbox import Outbox
 from live_asr.sessions.presence import PAUSE_WINDOW, Presence
-from live_asr.sessions.questions import Questions, after_stop, check_window
+from live_asr.sessions.questions import Questions, after_stop, check_window, rate_of
 from live_asr.sessions.recognizing import Recognition
 from live_asr.sessions.silence import BACK_WITHIN, Silence
 from live_asr.sessions.viewers import Audience
@@ -73,7 +76,9 @@ class SessionRunner:
     `finalize` is called once the live transcript is complete and on disk; it hands in the result with
     `finish`, unless the server ends before there is one. A session whose client is lost waits for it for
     `resume_window` seconds, in its place, then ends as if stopped. While it is paused it waits for
-    `pause_window` seconds, where that is longer.
+    `pause_window` seconds, where that is longer. A client that says nothing for `idle_timeout` seconds, of a
+    paused session for as long as that waits, is let go; 0: never. A session that reaches one of its `limits`
+    ends as if stopped.
     """
 
     def __init__(
@@ -87,8 +92,10 @@ class SessionRunner:
         max_unacked_bytes: int,
         finalize: Callable[[SessionRunner], Awaitable[None]],
         resume_window: float = 0.0,
+        idle_timeout: float = 0.0,
         pause_window: float = PAUSE_WINDOW,
         models: Models | None = None,
+        limits: Limits = NO_LIMITS,
     ) -> None:
         self.session = session
         self.audience = Audience(session.transcript.last_seq)
@@ -109,21 +116,14 @@ class SessionRunner:
         self._moved = asyncio.Event()
         self._drained = asyncio.Event()
         self._speakers = SpeakerFollower(session, engine, self._next_move, self._advanced)
-        self._recognition = Recognition(
-            session,
-            engine,
-            self._speakers,
-            self._next_move,
-            self._advanced,
-            cadence=cadence,
-            metrics=metrics,
-            tell=self.tell,
-        )
+        self._recognition = self._recognition_at(cadence)
         self._finishing = False
         self._is_paused = session.transcript.is_paused
         """Whether its client has paused, as it has said and the captions may not have come to yet."""
         self._windows = resume_window, max(resume_window, pause_window)
-        self._presence = Presence(self._window, lambda: not self._stop_asked, self._end_as_if_stopped)
+        self._patiences = idle_timeout, max(idle_timeout, pause_window) if idle_timeout else 0.0
+        self._presence = Presence(self._window, self._is_awaited, self._end_as_if_stopped)
+        self._idleness = Idleness(self._patience, self._is_at_work, self._warn_idle, self._end_idle)
         self._stop_asked = False
         self._given_up = False
         """Whether it was ended because its client did not come back."""
@@ -136,6 +136,9 @@ class SessionRunner:
         """Audio taken so far, counted from the session's first byte."""
         self._acked_bytes = 0
         self._live = session.start.pace == "realtime"
+        self._bytes_per_second = rate_of(session.start.audio)
+        self._limits, self._ack_pace = limits, RealTime()
+        self._heard_pace: RealTime | None = None
         self._silence = Silence(lambda: self._inbox.put("silence"))
         self._audio_since_lag = False
         self._hearing = Hearing(
@@ -144,8 +147,21 @@ class SessionRunner:
             self._next_move,
             self._heard,
             most_backlog_samples=LIVE_BACKLOG_SAMPLES if self._live else FILE_BACKLOG_SAMPLES,
+            pace=self._ahead,
         )
         self._ended = asyncio.Event()
+
+    def _recognition_at(self, cadence: Cadence) -> Recognition:
+        return Recognition(
+            self.session,
+            self._engine,
+            self._speakers,
+            self._next_move,
+            self._advanced,
+            cadence=cadence,
+            metrics=self._metrics,
+            tell=self.tell,
+        )
 
     def _watch_of(self, channel: int) -> SpeechWatch:
         return SpeechWatch(self.session, self._engine, self._next_move, self._advanced, channel)
@@ -175,6 +191,10 @@ class SessionRunner:
             return
         if self._stop_asked:
             raise after_stop("audio")
+        if self._limits.is_too_much(self.received_bytes + len(data)):
+            self._end_for(too_long(f"A session may send {self._limits.bytes} bytes."))
+            return
+        self._idleness.touch()
         if self._is_paused and data:
             self.receive(Pause(paused=False))
         self._audio_since_lag = True
@@ -187,8 +207,11 @@ class SessionRunner:
         self._inbox.put_audio(data, self.received_bytes)
         self.received_bytes += len(data)
 
-    def receive(self, message: Update | Time | Finalize | Pause | Stop) -> None:
+    def receive(self, message: Update | Time | Finalize | Pause | Keepalive | Stop) -> None:
         """Take a control message, in order with the audio. Raises ClientError `overrun` for a flood."""
+        self._idleness.touch()
+        if isinstance(message, Keepalive):
+            return
         is_finalize = isinstance(message, Finalize)
         if self._stop_asked:
             if self.outbox is not None and self.outbox.is_resumed:
@@ -236,6 +259,7 @@ class SessionRunner:
         """
         self._send_all()
         outbox = self._presence.attach(self.spool.kept_count)
+        self._idleness.touch()
         self._questions.forget()
         self._tell(Ack(self._acked_bytes))
         return outbox
@@ -257,9 +281,49 @@ class SessionRunner:
         if not self.is_over and not self._presence.is_other(outbox):
             self._presence.lose()
 
+    def _is_awaited(self) -> bool:
+        """Tell whether there is anything to come back to: who sent no audio has lost none."""
+        has_audio = self.received_bytes > 0 or self._kept_audio is not None
+        return has_audio and not self._stop_asked
+
     def _window(self) -> float:
         """Return for how many seconds a client is waited for that is lost now."""
         return self._windows[self._is_paused]
+
+    def _patience(self) -> float:
+        return self._patiences[self._is_paused]
+
+    def _is_at_work(self) -> bool:
+        """Tell whether it is not the client's turn: it waits for what it sent, has stopped, or is gone."""
+        return self._stop_asked or self.outbox is None or self.received_bytes > self._acked_bytes
+
+    def _warn_idle(self, left: float) -> None:
+        text = f"Nothing has come for a while: the session ends in {left:.0f} seconds without a message."
+        self._tell(Notice("idle", f"{text} Send audio, or `keepalive`."))
+
+    def _end_idle(self) -> None:
+        """End a session whose client says nothing."""
+        self._end_for(
+            ClientError(
+                "idle",
+                f"Nothing came for {self._patience():.0f} seconds.",
+                "Send audio, or `keepalive` once a minute, for as long as the session is wanted.",
+            )
+        )
+
+    def _end_for(self, reason: LiveAsrError) -> None:
+        """Let the client go, and end the session as if it had stopped."""
+        self.dismiss(reason)
+        self._presence.give_up()
+
+    def _ahead(self) -> float:
+        """Return for how many seconds to wait with live audio that came faster than anybody speaks.
+
+        Of raw audio that is told by its bytes, which are not acknowledged so fast.
+        """
+        if self._heard_pace is None or self._stop_asked:
+            return 0.0
+        return self._heard_pace.wait_for(self.session.heard_sample / samples(1.0))
 
     def _end_as_if_stopped(self) -> None:
         self._given_up = self._given_up or not self._stop_asked
@@ -286,9 +350,23 @@ class SessionRunner:
     def acknowledge(self, safe_bytes: int) -> None:
         """Tell the client what is on disk; a file's client, what was worked off as well."""
         position = safe_bytes if self._live else min(safe_bytes, self._hearing.heard_bytes)
+        if self._live and position > self._acked_bytes and self._is_held_back(position):
+            return
         if position > self._acked_bytes:
             self._acked_bytes = position
             self._tell(Ack(position))
+
+    def _is_held_back(self, position_bytes: int) -> bool:
+        """Tell whether live audio up to here came too fast; it is acknowledged once its time has come."""
+        seconds = position_bytes / self._bytes_per_second if self._bytes_per_second else 0.0
+        wait = 0.0 if self._stop_asked else self._ack_pace.wait_for(seconds)
+        if wait and not self.is_over:
+            asyncio.get_running_loop().call_later(wait, self._acknowledge_safe)
+        return wait > 0
+
+    def _acknowledge_safe(self) -> None:
+        if not self.is_over:
+            self.acknowledge(self.spool.safe_bytes)
 
     def release(self, count: int) -> None:
         """Let the client, and who watches, hear of the kept messages that are on disk."""
@@ -338,6 +416,7 @@ class SessionRunner:
     async def run(self) -> None:
         """Work until the session is over. Never raises: what goes wrong ends this session and no other."""
         self._advanced()
+        self._idleness.touch()
         work = [
             asyncio.create_task(self._ingest(), name=f"{self.session.id} ingest"),
             *(
@@ -361,6 +440,7 @@ class SessionRunner:
             await asyncio.gather(*work, ended, return_exceptions=True)
             self._hearing.close()
             self._silence.close()
+            self._idleness.close()
             self.audience.close()
             self._presence.close()
             if self.outbox is not None:
@@ -378,6 +458,7 @@ class SessionRunner:
     async def _ingest(self) -> None:
         """Work off what arrived: keep it, decode it, hand it to the session."""
         await self._hear_kept_audio()
+        self._heard_pace = RealTime() if self._live and not self._bytes_per_second else None
         while not self.is_over:
             item = await self._inbox.get()
             await self._hearing.room()
@@ -442,7 +523,8 @@ class SessionRunner:
             self.acknowledge(self.spool.safe_bytes)
 
     def _heard(self, audio: FloatArray) -> None:
-        """Give decoded audio to the session, and have it looked at."""
+        """Give decoded audio to the session, and have it looked at. Raises TooLong."""
+        audio = audio[..., : self._limits.room(self.session.heard_sample)]
         self.session.receive_audio(audio)
         self._audio_since_lag = True
         self._metrics.audio_seconds.inc(audio.shape[-1] / samples(1.0))

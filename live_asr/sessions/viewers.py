@@ -7,6 +7,7 @@ one costs no memory: it skips what is not kept, and catches up with what is.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -44,8 +45,7 @@ RECENT = 256
 """Kept messages that are held for viewers who come back, while nobody watches."""
 LARGEST_CHUNK_BYTES = 64 * 1024
 """A viewer who catches up gets so much at once."""
-MOST_VIEWERS = 1000
-"""At once, of all sessions together: each is an open connection."""
+THIS_MACHINE = ("127.0.0.1", "::1")
 PASSING = (Partial, Speech, Lag, Progress)
 """What viewers get of the messages that are not kept; of each the newest."""
 
@@ -365,38 +365,47 @@ class Viewers:
         self._database = database
         self._most = most
         self._count = count
-        self._watching = 0
+        self._watching: Counter[str] = Counter()
+        """Viewers now: all of them, of each session, from each address."""
         self._ended: WeakValueDictionary[str, Audience] = WeakValueDictionary()
         self._waiting: dict[str, tuple[float, Audience]] = {}
         """Sessions that wait to be taken up, as they were last read, and until when that is good enough."""
 
     @contextmanager
-    def seat(self) -> Iterator[None]:
-        """Hold one of the places for viewers, which `watch` has found free."""
-        self._watching += 1
-        self._count(self._watching)
+    def seat(self, session_id: str, address: str | None = None) -> Iterator[None]:
+        """Hold one of the places for viewers. Raises Unavailable where all are taken that there may be.
+
+        One session has three quarters of them at most, and one address half, unless it is this machine's.
+        """
+        bounds = [("", self._most, ""), (session_id, self._most * 3 // 4, " of this session")]
+        if address is not None and address not in THIS_MACHINE:
+            bounds.append((f"from {address}", self._most // 2, " of your address"))
+        for key, most, whose in bounds:
+            if self._watching[key] >= max(most, 1):
+                raise Unavailable(
+                    "viewers_full",
+                    f"All {max(most, 1)} places for viewers{whose} are taken.",
+                    "Try again in a minute.",
+                    retry_after=60.0,
+                )
+        keys = [key for key, _, _ in bounds]
+        self._watching.update(keys)
+        self._count(self._watching[""])
         try:
             yield
         finally:
-            self._watching -= 1
-            self._count(self._watching)
-
-    def _check_room(self) -> None:
-        if self._watching >= self._most:
-            raise Unavailable(
-                "viewers_full",
-                f"All {self._most} places for viewers are taken.",
-                "Try again in a minute.",
-                retry_after=60.0,
-            )
+            self._watching.subtract(keys)
+            self._count(self._watching[""])
+            for key in keys[1:]:
+                if not self._watching[key]:
+                    del self._watching[key]
 
     async def watch(self, session_id: str, after_seq: int) -> Viewer | None:
         """Let somebody watch from behind `after_seq` on; None where all that there is came before it.
 
-        Raises KeyError when there is no such session, Unavailable when all places are taken and as
-        `Audience.join` does, StorageError when disk or database refuse.
+        Raises KeyError when there is no such session, Unavailable as `Audience.join` does, StorageError when
+        disk or database refuse.
         """
-        self._check_room()
         audience = await self._audience(session_id)
         if not audience.knows_all_given:  # nobody has watched it since the server began
             with suppress(StorageError):  # what is said can be followed without them

@@ -12,29 +12,52 @@ import base64
 import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Row, Select, and_, case, func, or_, select
+from sqlalchemy.exc import SQLAlchemyError
 
 from live_asr.config import StorageSettings
 from live_asr.core.text import folded
 from live_asr.core.urls import receiver_of
+from live_asr.errors import StorageError
 from live_asr.storage import tables
-from live_asr.storage.tables import deliveries, editions, sessions, texts
+from live_asr.storage.records import (
+    DEAD,
+    DELIVERED,
+    DELIVERY_STATES,
+    OPEN,
+    OVER,
+    PENDING,
+    Delivery,
+    Edition,
+    NewDelivery,
+    StoredSession,
+)
+from live_asr.storage.tables import deliveries, editions, owners, sessions, texts
+
+__all__ = [
+    "DEAD",
+    "DELIVERED",
+    "DELIVERY_STATES",
+    "OVER",
+    "PENDING",
+    "Database",
+    "Delivery",
+    "Edition",
+    "NewDelivery",
+    "StoredSession",
+    "database_url",
+    "sqlite_url",
+]
 
 FILE = "live-asr.db"
 """SQLite's file in the data folder."""
 THREADS = 4
 """Calls of the event loop at once; as many connections stay open."""
-OPEN = "open"
-OVER = ("done", "failed")
-"""The states that a session does not leave."""
-PENDING, DELIVERED, DEAD = "pending", "delivered", "dead"
-DELIVERY_STATES = (PENDING, DELIVERED, DEAD)
 LONGEST_WAIT = 1.2 * 24 * 3600.0
 """Seconds: no try is put off by more, so what lies further ahead was put off by a clock that was wrong."""
 
@@ -45,89 +68,6 @@ BEFORE_CHARACTERS = 60
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class StoredSession:
-    """What is kept of a session besides its audio and messages."""
-
-    id: str
-    state: str
-    """`open`, `streaming`, `draining`, `finalizing`, `done` or `failed`."""
-    created_at: float
-    """Unix time in seconds."""
-    ended_at: float | None
-    """Unix time in seconds; None while it is not over."""
-    duration: float | None
-    """Seconds of audio; None while it is not over."""
-    language: str | None
-    revision: int
-    """1 for the result; 0 for the live record of a session that goes on, or failed."""
-    labels: str | None
-    """Where the speakers come from: `full`, `live` or None."""
-    speakers: Sequence[Mapping[str, Any]]
-    """As in the message `final`."""
-    error: Mapping[str, str] | None
-    """`code` and `message` of a failed session."""
-    start: Mapping[str, Any] = field(repr=False)
-    """The client's message `start`. Its webhook's URL may hold a secret."""
-    names: Mapping[str, str]
-    """Names that people typed in, by speaker label."""
-    title: str | None
-    """What people call it; None where nobody has."""
-
-
-@dataclass(frozen=True, slots=True)
-class Edition:
-    """What people made of a session's result by hand."""
-
-    number: int
-    """1 after the first change, raised by each; also by taking all of them back."""
-    final: bytes | None
-    """The result as they left it, as the message `final`; None where they took all back."""
-    turns: Sequence[Mapping[str, Any]] | None
-    """Who speaks when: `start` and `end` in seconds, and `speaker`."""
-
-
-@dataclass(frozen=True, slots=True)
-class NewDelivery:
-    """What is to be told, and to whom."""
-
-    url: str = field(repr=False)
-    body: bytes = field(repr=False)
-    id: str | None = None
-    """The `webhook-id`, where several servers may come to tell of the same; None makes one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """One row of the outbox."""
-
-    id: str
-    """The `webhook-id`: made once, the same on every try."""
-    session_id: str
-    url: str = field(repr=False)
-    """May hold a secret; `receiver` is what may be shown."""
-    body: bytes = field(repr=False)
-    state: str
-    """`pending`, `delivered` or `dead`."""
-    attempts: int
-    """Tries so far, ever."""
-    tries: int
-    """Tries so far in this round; `retry` begins a new one."""
-    next_at: float
-    """Unix time in seconds of the next try, where it is pending; else of the last change."""
-    created_at: float
-    """Unix time in seconds."""
-    last_status: int | None
-    """HTTP status of the last answer; None where there was none."""
-    last_error: str | None
-    """Why the last try failed, as a sentence; None where it did not."""
-
-    @property
-    def receiver(self) -> str:
-        """Scheme, host and port of the URL: what may be logged of it."""
-        return receiver_of(self.url)
 
 
 def database_url(settings: StorageSettings) -> str:
@@ -153,6 +93,10 @@ class Database:
         self._engine = tables.open_engine(url)
         self._writer = self._engine.execution_options(writes=True)
         self._held: Connection | None = None
+        self._is_to_be_held = False
+        self._probe: asyncio.Future[None] | None = None
+        self.log_holds_erased = False
+        """Whether SQLite's log still has text that was erased."""
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="database")
 
     async def call(self, method: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -174,12 +118,47 @@ class Database:
         """Hold the database for this server alone until `close`. Raises StorageError where another does."""
         with tables.sentences(self._engine):
             self._held = tables.hold(self._engine)
+        self._is_to_be_held = self._held is not None
 
     def try_hold(self) -> bool:
         """Hold the database as a server does; return False where another one does."""
         with tables.sentences(self._engine):
             self._held, is_held = tables.try_hold(self._engine)
         return is_held
+
+    def keep_hold(self) -> None:
+        """See that the database is still held, and hold it again where its server began anew meanwhile.
+
+        Raises StorageError with the code `database_taken` where another server holds it by now, and any
+        other where that is not known.
+        """
+        if not self._is_to_be_held:
+            return
+        with suppress(SQLAlchemyError):  # the connection is gone, and the lock with it
+            if self._held is not None and tables.is_held(self._held):
+                return
+        held, self._held = self._held, None
+        if held is not None:
+            with suppress(SQLAlchemyError):
+                held.invalidate()
+                held.close()
+        with tables.sentences(self._engine):
+            try:
+                self._held = tables.hold(self._engine)
+            except StorageError as error:
+                raise StorageError(error.message, error.hint, code="database_taken") from None
+
+    async def answers(self, patience: float) -> bool:
+        """Tell whether the database takes a transaction within so many seconds; asked by one at a time."""
+        if self._probe is None or self._probe.done():
+            self._probe = asyncio.ensure_future(self.call(self._try_writing))
+            self._probe.add_done_callback(_retrieve)
+        done, _ = await asyncio.wait({self._probe}, timeout=patience)
+        return bool(done) and self._probe.exception() is None
+
+    def _try_writing(self) -> None:
+        with self._writing() as connection:
+            connection.execute(select(tables.schema.c.version))
 
     def is_prepared(self) -> bool:
         """Tell whether a server has made the tables, without making anything."""
@@ -194,6 +173,10 @@ class Database:
             self._held = None
         self._engine.dispose()
 
+    def transaction(self, *, writes: bool) -> AbstractContextManager[Connection]:
+        """Return one transaction, for tables that are not about sessions."""
+        return self._writing() if writes else self._reading()
+
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
         with tables.sentences(self._engine), self._engine.begin() as connection:
@@ -207,13 +190,15 @@ class Database:
 
     # Sessions ---------------------------------------------------------------------------------------
 
-    def add_session(self, session_id: str, start: Mapping[str, Any], *, created_at: float) -> None:
+    def add_session(
+        self, session_id: str, start: Mapping[str, Any], *, created_at: float, owner: str | None = None
+    ) -> None:
         """Keep that a session was opened, in state `open`; one that is there stays as it is.
 
-        Its title is that of `start`, if it has one.
+        Its title is that of `start`, if it has one; `owner` is the token that opened it.
         """
         with self._writing() as connection:
-            open_row(connection, session_id, start, created_at)
+            open_row(connection, session_id, start, created_at, owner)
 
     def set_state(self, session_id: str, state: str) -> None:
         """Keep the state of a session; one that is over, or unknown, stays as it is."""
@@ -266,13 +251,19 @@ class Database:
         return None if row is None else _session(row)
 
     def sessions(
-        self, *, limit: int = 50, before: str | None = None, words: Sequence[str] = ()
+        self,
+        *,
+        limit: int = 50,
+        before: str | None = None,
+        words: Sequence[str] = (),
+        owner: str | None = None,
     ) -> list[StoredSession]:
         """Return the newest sessions, newest first; those opened before `before`, the id of the last one
         seen, where it is given. Nothing follows an id that there is not.
 
         Where `words` are given, only those sessions that have each of them in their title, in a speaker's
-        name or, once they are over, in what was said.
+        name or, once they are over, in what was said. Where `owner` is given, only that token's, and those of
+        tokens that were made with it.
         """
         wanted = _titled().order_by(sessions.c.created_at.desc(), sessions.c.id.desc()).limit(limit)
         if words:
@@ -285,6 +276,10 @@ class Database:
                     )
                 )
             wanted = wanted.where(sessions.c.id.in_(found))
+        if owner is not None:
+            wanted = wanted.where(
+                or_(owners.c.owner == owner, owners.c.owner.startswith(f"{owner}.", autoescape=True))
+            )
         with self._reading() as connection:
             if before is not None:
                 seen = select(sessions.c.created_at).where(sessions.c.id == before)
@@ -300,6 +295,12 @@ class Database:
         wanted = _titled().where(sessions.c.state.not_in(OVER))
         with self._reading() as connection:
             return [_session(row) for row in connection.execute(wanted.order_by(sessions.c.created_at))]
+
+    def newest(self) -> float | None:
+        """Return the Unix time at which the newest session was opened; None where there is none."""
+        with self._reading() as connection:
+            newest: float | None = connection.scalar(select(func.max(sessions.c.created_at)))
+        return newest
 
     def ended(
         self, *, before: float, after: tuple[float, str] | None = None, limit: int = 100
@@ -413,9 +414,13 @@ class Database:
         """Erase a session and its delivery, a pending one too; return False when there is none."""
         with self._writing() as connection:
             found = connection.execute(sessions.delete().where(sessions.c.id == session_id)).rowcount > 0
-        with tables.sentences(self._engine):
-            tables.empty_log(self._engine)
+        self.empty_log()
         return found
+
+    def empty_log(self) -> None:
+        """Take erased text out of SQLite's log; `log_holds_erased` tells whether that has to be repeated."""
+        with tables.sentences(self._engine):
+            self.log_holds_erased = not tables.empty_log(self._engine)
 
     # The outbox -------------------------------------------------------------------------------------
 
@@ -431,12 +436,19 @@ class Database:
         return self._deliveries(wanted)
 
     def due(
-        self, now: float, *, limit: int, without: Collection[str] = (), receivers: Collection[str] = ()
+        self,
+        now: float,
+        *,
+        limit: int,
+        without: Collection[str] = (),
+        receivers: Collection[str] = (),
+        is_first: bool = False,
     ) -> list[Delivery]:
         """Return the pending deliveries whose time has come, the longest due first.
 
         A first try is due at once, whatever its time: the clock may have been ahead when that was written.
         `without` names deliveries, and `receivers` receivers, that have enough of attention already.
+        With `is_first`, only those that nobody has tried yet.
         """
         at = deliveries.c.next_at
         wanted = (
@@ -447,6 +459,8 @@ class Database:
             .order_by(at)
             .limit(limit)
         )
+        if is_first:
+            wanted = wanted.where(deliveries.c.tries == 0)
         return self._deliveries(wanted)
 
     def record_try(
@@ -515,7 +529,13 @@ class Database:
             return [_delivery(row) for row in connection.execute(wanted)]
 
 
-def open_row(connection: Connection, session_id: str, start: Mapping[str, Any], created_at: float) -> None:
+def open_row(
+    connection: Connection,
+    session_id: str,
+    start: Mapping[str, Any],
+    created_at: float,
+    owner: str | None = None,
+) -> None:
     """Keep that a session was opened; one that is there, of another server too, stays as it is."""
     title = " ".join(_storable(start.get("title") or "").split()) or None
     opened = tables.insert_new(
@@ -531,7 +551,11 @@ def open_row(connection: Connection, session_id: str, start: Mapping[str, Any], 
             "names": {},
         },
     )
-    if opened and title is not None:
+    if not opened:
+        return
+    if owner is not None:
+        connection.execute(owners.insert().values(session_id=session_id, owner=owner))
+    if title is not None:
         _put_text(connection, session_id, title=title, heading=folded(title))
 
 
@@ -566,9 +590,19 @@ def finish_row(
     return True
 
 
+def _retrieve(probe: asyncio.Future[None]) -> None:
+    """Look at what became of a probe, which nobody may be waiting for any more."""
+    if not probe.cancelled():
+        probe.exception()
+
+
 def _titled() -> Select[Any]:
-    """Select sessions with their titles."""
-    return select(sessions, texts.c.title).outerjoin(texts, texts.c.session_id == sessions.c.id)
+    """Select sessions with their titles and owners."""
+    return (
+        select(sessions, texts.c.title, owners.c.owner)
+        .outerjoin(texts, texts.c.session_id == sessions.c.id)
+        .outerjoin(owners, owners.c.session_id == sessions.c.id)
+    )
 
 
 def _heading(title: str | None, names: Mapping[str, str]) -> str:

@@ -46,6 +46,8 @@ class Waiting:
     id: str
     job: Mapping[str, Any] = field(repr=False)
     upload: str | None
+    owner: str | None
+    """The id of the token that it came with; None where it was the server's own, or nobody was asked."""
     attempts: int
     created_at: float
 
@@ -60,7 +62,8 @@ class JobDatabase(Database):
         shares the database.
         """
         with self._writing() as connection:
-            open_row(connection, end.id, end.start, end.created_at)
+            owner = connection.scalar(select(jobs.c.owner).where(jobs.c.id == end.id))
+            open_row(connection, end.id, end.start, end.created_at, owner)
             told = finish_row(
                 connection,
                 end.id,
@@ -102,10 +105,27 @@ class JobDatabase(Database):
 
     # Those that wait ----------------------------------------------------------------------------------
 
-    def add_job(self, job_id: str, job: Mapping[str, Any], *, upload: str | None, created_at: float) -> bool:
-        """Keep a job that is to be done; return False where there is one of that id, or "
-        "there are too many."""
-        row = {"id": job_id, "job": dict(job), "upload": upload, "attempts": 0, "created_at": created_at}
+    def add_job(
+        self,
+        job_id: str,
+        job: Mapping[str, Any],
+        *,
+        upload: str | None,
+        created_at: float,
+        owner: str | None = None,
+    ) -> bool:
+        """Keep a job that is to be done; return False where there is one of that id, or there are too many.
+
+        `owner` is the token that it came with, whose its session will be.
+        """
+        row = {
+            "id": job_id,
+            "job": dict(job),
+            "upload": upload,
+            "owner": owner,
+            "attempts": 0,
+            "created_at": created_at,
+        }
         with self._writing() as connection:
             waiting = connection.execute(select(jobs.c.id).limit(MOST_WAITING)).all()
             return len(waiting) < MOST_WAITING and tables.insert_new(connection, jobs, row)

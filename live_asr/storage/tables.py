@@ -96,6 +96,32 @@ editions = Table(  # what people made of a transcript by hand
     Column("turns", JSON(none_as_null=True)),
 )
 
+tokens = Table(  # whom the server lets in besides who has its own token
+    "tokens",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("digest", Text, nullable=False, unique=True),  # of the secret, which is kept nowhere
+    Column("scopes", JSON, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double),
+    Column("revoked_at", Double),
+)
+
+owners = Table(  # by which token sessions were opened; those of nobody have no row
+    "owners",
+    metadata,
+    Column("session_id", Text, ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True),
+    Column("owner", Text, nullable=False, index=True),
+)
+
+links = Table(  # how often the links for an audience were revoked; of most sessions never
+    "links",
+    metadata,
+    Column("session_id", Text, ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True),
+    Column("revoked", Integer, nullable=False),
+)
+
 deliveries = Table(
     "deliveries",
     metadata,
@@ -132,6 +158,7 @@ jobs = Table(  # those that came over HTTP, until they are over; each is a sessi
     Column("id", Text, primary_key=True),
     Column("job", JSON, nullable=False),  # as it was asked for
     Column("upload", Text),  # name of the file that came with it
+    Column("owner", Text),  # the token that it came with; null where that is nobody's
     Column("attempts", Integer, nullable=False, default=0),  # runs that began
     Column("created_at", Double, nullable=False),
     Index("jobs_by_age", "created_at", "id"),
@@ -322,17 +349,28 @@ def insert_new(connection: Connection, table: Table, values: dict[str, Any]) -> 
     return connection.execute(adding).first() is not None
 
 
-def empty_log(engine: Engine) -> None:
+def empty_log(engine: Engine) -> bool:
     """Take out of SQLite's log what the database has by now: text that was erased is still written there.
 
-    Where somebody reads at this moment it stays until the next time.
+    Returns False where somebody reads at this moment: then it stays, and has to be tried again.
     """
-    if engine.dialect.name == "sqlite":
-        connection = engine.raw_connection()
-        try:
-            connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        finally:
-            connection.close()
+    if engine.dialect.name != "sqlite":
+        return True
+    connection = engine.raw_connection()
+    try:
+        ((is_busy, _, _),) = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    finally:
+        connection.close()
+    return not is_busy
+
+
+def is_held(connection: Connection) -> bool:
+    """Tell whether a connection still holds its database for one server. Raises SQLAlchemyError."""
+    held = text(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid() "
+        "AND granted AND ((classid::bigint << 32) | objid::bigint) = :key"
+    )
+    return bool(connection.scalar(held, {"key": SERVING}))
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -276,7 +276,7 @@ def test_a_server_message_with_any_value_in_a_field_is_read_or_refused(type_name
         ),
         ({"type": "time", "at": "2026-11-21T14:05:09Z", "sample": -1}, "`sample`", "0"),
         ({"type": "time", "at": "2026-11-21T14:05:09Z", "audio_secs": 1}, "`audio_secs`", "`audio_seconds`"),
-        ({"type": "begin"}, "`type`", "'start', 'update', 'time', 'finalize', 'pause', 'stop'"),
+        ({"type": "begin"}, "`type`", "'start', 'update', 'time', 'finalize', 'pause', 'keepalive', 'stop'"),
         ({"type": "strat"}, "`type`", "'start'"),
         ({"type": ["start"]}, "`type`", "'start'"),
         ({"audio": {}}, "`type`", "'start'"),

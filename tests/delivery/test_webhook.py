@@ -20,9 +20,10 @@ from standardwebhooks import Webhook
 from live_asr.config import WebhookSettings
 from live_asr.delivery import webhook
 from live_asr.delivery.post import ForbiddenTarget, GuardedNetwork, Patience, Target
+from live_asr.delivery.receivers import Receivers
 from live_asr.delivery.webhook import MOST_PER_RECEIVER, WebhookSender
 from live_asr.errors import StorageError
-from live_asr.storage.database import Database, Delivery, sqlite_url
+from live_asr.storage.database import Database, Delivery, NewDelivery, sqlite_url
 from tests.delivery.receiver import Flood, Received, answer, babble, hang, receiving, reset
 from tests.delivery.running_sender import BODY, SECRET, sending
 
@@ -245,7 +246,7 @@ async def test_of_several_addresses_only_those_that_may_be_called_are_connected_
     async def resolve(host: str, port: int) -> Sequence[str]:
         return ["10.0.0.1", "1.1.1.1", "::1", "1.1.1.1", "2606:4700::1111"]
 
-    network = GuardedNetwork(resolve, allow_private=False, network=Unreachable())
+    network = GuardedNetwork(resolve, why_not=Receivers(WebhookSettings()).why_not, network=Unreachable())
     with pytest.raises(httpcore.ConnectError):
         await network.connect_tcp("hooks.example.com", 443, 1.0)
     assert connected == ["1.1.1.1", "2606:4700::1111"]
@@ -379,6 +380,34 @@ async def test_a_receiver_that_hangs_holds_up_no_other(
         told = {(await run.next_try()).session_id for _ in range(30)}
         assert told == {f"quick{number}" for number in range(30)}
         assert slow.most_connections == MOST_PER_RECEIVER
+
+
+async def test_many_receivers_that_hang_hold_up_nobody_who_is_told_for_the_first_time(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook, "GRACE", 0.01)
+
+    async def resolve(host: str, port: int) -> Sequence[str]:
+        return ["127.0.0.1"]
+
+    async with (
+        receiving(hang) as slow,
+        receiving(answer(200)) as quick,
+        sending(database, resolve=resolve) as run,
+    ):
+        for number in range(webhook.MOST_AT_ONCE + 2):
+            session_id = f"slow{number:03}"
+            database.add_session(session_id, {}, created_at=run.clock.now)
+            hung = NewDelivery(f"http://h{number}.example:{slow.port}/", b"{}")
+            database.finish_session(session_id, state="done", ended_at=run.clock.now, delivery=hung)
+            (delivery,) = database.deliveries(session_id=session_id)
+            database.record_try(
+                delivery.id, state="pending", next_at=run.clock.now, last_status=None, last_error="slow"
+            )
+        run.sender.wake()
+        await slow.received(webhook.MOST_REPEATED)
+        assert (await run.tell(quick.url)).state == "delivered"
+        assert slow.most_connections == webhook.MOST_REPEATED
 
 
 async def test_what_becomes_due_in_another_process_is_noticed(database: Database, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from threading import Event, Thread
 
 import pytest
 
+from live_asr.delivery.addresses import guard
 from live_asr.delivery.post import ForbiddenTarget, GuardedNetwork
 from live_asr.errors import ClientError, LiveAsrError
 from live_asr.jobs.downloads import MOST_CUTS, Bounds, Downloader, Fetched, Unfetched, resolve
@@ -94,7 +95,7 @@ def hosting(host: Host) -> Iterator[Host]:
 def downloader(
     *, most_bytes: int = 10**8, seconds: float = 60, allow_private: bool = True, **more: object
 ) -> Downloader:
-    network = GuardedNetwork(resolve, allow_private=allow_private)
+    network = GuardedNetwork(resolve, why_not=guard(allow_private=allow_private))
     return Downloader(Bounds(most_bytes, seconds), network=network, pause=0.01, **more)  # type: ignore[arg-type]
 
 

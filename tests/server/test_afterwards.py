@@ -18,8 +18,6 @@ from scripted_pass import ScriptedPass, found, turn
 from serving import Served, serving
 from talking import PATIENCE, Caller, call
 
-from live_asr.server.sharing import watch_token
-
 SECOND_BYTES = 32_000
 SPEECH = slice(14 * SECOND_BYTES, 18 * SECOND_BYTES)
 TURNS = (turn(0.0, 1.0, "SPEAKER_00"), turn(1.0, 2.0, "SPEAKER_01"))
@@ -76,7 +74,7 @@ CHANGES = [
 ]
 
 
-@pytest.mark.parametrize("token", [None, "s3cret"])
+@pytest.mark.parametrize("token", [None, "s3cret-word"])
 async def test_who_has_the_audiences_link_changes_nothing(
     tmp_path: Path, models_dir: Path, sample_pcm: bytes, token: str | None
 ) -> None:
@@ -84,7 +82,9 @@ async def test_who_has_the_audiences_link_changes_nothing(
     async with serving(tmp_path, models_dir, full_pass(), storage__keep_audio=True, **flags) as served:
         session, caller = await spoken(served, sample_pcm[SPEECH])
         elsewhere = {"X-Forwarded-For": "203.0.113.9"}
-        watching = {"Authorization": f"Bearer {watch_token(token, session)}"} if token else elsewhere
+        address = f"/v1/sessions/{session}"
+        link = (await served.http.get(address, headers=headers_of(served))).json()["watch"]
+        watching = {"Authorization": f"Bearer {link.partition('#token=')[2]}"} if token else elsewhere
         tag = await tag_of(served, session)
         for method, path, body in CHANGES:
             address = f"/v1/sessions/{session}{path}"

@@ -146,7 +146,7 @@ async def test_what_is_no_audio_is_an_error_and_is_not_kept(server: Server) -> N
 @pytest.fixture
 async def guarded(models_dir: Path, tmp_path: Path) -> AsyncIterator[Served]:
     """A server with a token, one place and a short breath."""
-    flags = {"server__token": "secret", "server__max_sessions": 1, "server__keepalive": 0.1}
+    flags = {"server__token": "top-secret", "server__max_sessions": 1, "server__keepalive": 0.1}
     async with serving(tmp_path, models_dir, ScriptedPass(found()), **flags) as served:
         yield served
 
@@ -157,7 +157,7 @@ async def guarded(models_dir: Path, tmp_path: Path) -> AsyncIterator[Served]:
 async def test_a_client_that_leaves_takes_its_work_along_and_others_wait(
     guarded: Served, speech: bytes
 ) -> None:
-    key = {"Authorization": "Bearer secret"}
+    key = {"Authorization": "Bearer top-secret"}
     async with sending(guarded.url, speech) as answer:
         assert answer.status_code == 401
     async with sending(guarded.url, speech, headers=key) as answer:

@@ -301,7 +301,7 @@ async def test_what_cannot_be_had_is_refused_in_the_handshake(
     "Deepgram, recordings", "bad credentials", sees="401 `INVALID_AUTH`", judge="deepgram-sdk (Python)"
 )
 async def test_a_key_is_asked_for_in_every_form_that_clients_have(start_server: StartServer) -> None:
-    server = start_server(LIVE_ASR_SERVER__TOKEN="sesame", LIVE_ASR_SERVER__MAX_SESSIONS="1")
+    server = start_server(LIVE_ASR_SERVER__TOKEN="open-sesame", LIVE_ASR_SERVER__MAX_SESSIONS="1")
     url = server.url.replace("http", "ws", 1) + "/v1/listen?encoding=linear16&sample_rate=16000"
     with pytest.raises(ApiError) as refused:
         await connected(server, "wrong")
@@ -310,9 +310,9 @@ async def test_a_key_is_asked_for_in_every_form_that_clients_have(start_server: 
         await transcribed(server, b"RIFF", "wrong")
     assert (refused.value.status_code, refused.value.body["err_code"]) == (401, "INVALID_AUTH")
     for options in (
-        {"additional_headers": {"Authorization": "Token sesame"}},
-        {"additional_headers": {"Authorization": "Bearer sesame"}},
-        {"subprotocols": ["token", "sesame"]},
+        {"additional_headers": {"Authorization": "Token open-sesame"}},
+        {"additional_headers": {"Authorization": "Bearer open-sesame"}},
+        {"subprotocols": ["token", "open-sesame"]},
     ):
         async with connect(url, proxy=None, **options) as socket:  # type: ignore[arg-type]
             assert socket.subprotocol == ("token" if "subprotocols" in options else None)
@@ -323,10 +323,10 @@ async def test_a_key_is_asked_for_in_every_form_that_clients_have(start_server: 
 
 
 async def full_servers_say_so(server: Server, url: str) -> None:
-    async with call(server.stream, additional_headers={"Authorization": "Bearer sesame"}) as caller:
+    async with call(server.stream, additional_headers={"Authorization": "Bearer open-sesame"}) as caller:
         assert (await caller.start())["type"] == "ready"
         with pytest.raises(InvalidStatus) as full:
-            async with connect(url, proxy=None, subprotocols=["token", "sesame"]):  # type: ignore[list-item]
+            async with connect(url, proxy=None, subprotocols=["token", "open-sesame"]):  # type: ignore[list-item]
                 pass
         response = full.value.response
         assert (response.status_code, response.headers["Retry-After"]) == (429, "15")

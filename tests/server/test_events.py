@@ -19,7 +19,6 @@ from talking import Caller, call, eventually
 from watching import watch
 
 from live_asr.core.messages import Lag
-from live_asr.server.sharing import watch_token
 from tests.started import Server, StartServer
 
 SECOND_BYTES = 32_000
@@ -159,11 +158,10 @@ async def test_all_of_many_viewers_see_the_same(models_dir: Path, sample_pcm: by
 
 
 async def test_a_viewer_beyond_the_limit_is_asked_to_come_back(
-    models_dir: Path, sample_pcm: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    models_dir: Path, sample_pcm: bytes, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("live_asr.server.app.MOST_VIEWERS", 1)
     async with (
-        small_server(tmp_path, models_dir) as served,
+        small_server(tmp_path, models_dir, server__max_viewers=1) as served,
         speaking(served.url, sample_pcm[SPEECH]) as (_, session),
     ):
         path = f"/v1/sessions/{session}/events"
@@ -189,7 +187,7 @@ async def test_a_viewer_who_reads_nothing_is_let_go_and_holds_nobody_up(
         with socket.socket() as stuck:
             stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             await asyncio.to_thread(stuck.connect, (address.hostname, address.port))
-            stuck.sendall(f"GET /v1/sessions/{session}/events HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            stuck.sendall(f"GET /v1/sessions/{session}/events HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
             viewers = served.state.registry.audience_of(session)
             assert viewers is not None
             await eventually(lambda: len(viewers) == 1)
@@ -213,12 +211,18 @@ async def test_a_token_is_asked_for_and_a_link_for_viewers_opens_one_session_alo
         session = (await caller.start(pace="fast"))["session"]
         await caller.send(sample_pcm[SPEECH])
         await caller.finished()
-    own = watch_token("geheim-123", session)
+    async with call(server.stream, additional_headers=header) as caller:
+        another = (await caller.start())["session"]
     async with httpx.AsyncClient(base_url=server.url) as client:
+
+        async def link_of(one: str) -> str:
+            about = (await client.get(f"/v1/sessions/{one}", headers=header)).json()
+            return str(about["watch"].partition("#token=")[2])
+
+        own, other = await link_of(session), await link_of(another)
         path = f"/v1/sessions/{session}/events"
         given = [{}, {"token": "wrong"}, {"token": "geheim-123"}, {"token": own}]
         codes = [(await client.get(path, params=one)).status_code for one in given]
-        other = watch_token("geheim-123", "0" * 24)
         assert codes == [401, 401, 200, 200]
         assert (await client.get(path, params={"token": other})).status_code == 401
         assert (await client.get(path, headers=header)).status_code == 200
@@ -257,3 +261,55 @@ async def test_viewers_are_told_how_the_speakers_are_called(server: Server, samp
     async with watch(server.url, session) as last:
         await last.ended()
     assert [last.seen[0].message, last.seen[-1].message["type"]] == [naming({"S1": "Bea"}), "final"]
+
+
+# Who leaves room, and who has to leave ----------------------------------------------------------------
+
+
+async def test_one_address_and_one_session_leave_places_for_viewers_to_others(
+    models_dir: Path, sample_pcm: bytes, tmp_path: Path
+) -> None:
+    audio = sample_pcm[:SECOND_BYTES]
+    async with (
+        small_server(tmp_path, models_dir, server__max_viewers=8) as served,
+        speaking(served.url, audio) as (_, one),
+        speaking(served.url, audio) as (_, other),
+        contextlib.AsyncExitStack() as stack,
+    ):
+
+        async def watching(session: str, address: str) -> int:
+            told = {"X-Forwarded-For": address}
+            events = served.http.stream("GET", f"/v1/sessions/{session}/events", headers=told)
+            return (await stack.enter_async_context(events)).status_code
+
+        assert [await watching(one, "203.0.113.9") for _ in range(5)] == [200] * 4 + [503]
+        assert [await watching(one, "203.0.113.10") for _ in range(3)] == [200] * 2 + [503], "six of eight"
+        assert [await watching(other, "203.0.113.10") for _ in range(3)] == [200] * 2 + [503]
+        assert await watching(other, "203.0.113.11") == 503
+
+
+async def test_who_watches_by_a_link_that_is_revoked_is_let_go(
+    models_dir: Path, sample_pcm: bytes, tmp_path: Path
+) -> None:
+    token = "long-enough-for-this"
+    headers = {"Authorization": f"Bearer {token}"}
+    async with (
+        small_server(tmp_path, models_dir, server__token=token) as served,
+        call(served.stream, additional_headers=headers) as caller,
+    ):
+        session = (await caller.start(pace="fast"))["session"]
+        path = f"/v1/sessions/{session}"
+        link = (await served.http.get(path, headers=headers)).json()["watch"].partition("#token=")[2]
+        async with (
+            served.http.stream("GET", f"{path}/events?token={link}") as by_link,
+            served.http.stream("GET", f"{path}/events", headers=headers) as by_token,
+        ):
+            assert (by_link.status_code, by_token.status_code) == (200, 200)
+            assert (await served.http.delete(f"{path}/links", headers=headers)).status_code == 204
+            with pytest.raises(httpx.HTTPError):
+                async for _ in by_link.aiter_bytes():
+                    pass  # until it is cut
+            await caller.send(sample_pcm[SPEECH])
+            await caller.finished()
+            assert "final" in "".join([text async for text in by_token.aiter_text()])
+        assert (await served.http.get(f"{path}/events?token={link}")).status_code == 401

@@ -331,7 +331,7 @@ def test_curl_gets_what_the_documents_promise(
 @pytest.fixture
 async def guarded(models_dir: Path, tmp_path: Path) -> AsyncIterator[Served]:
     """A server with a token, one place, no voices, small uploads and a short breath."""
-    flags = {"server__token": "secret", "server__max_sessions": 1, "server__keepalive": 0.1}
+    flags = {"server__token": "top-secret", "server__max_sessions": 1, "server__keepalive": 0.1}
     flags["server__max_upload_bytes"] = 4_000_000
     async with serving(tmp_path, models_dir, ScriptedPass(found()), **flags) as served:
         yield served
@@ -348,7 +348,7 @@ async def test_tokens_room_and_sizes_are_minded(guarded: Served, speech: bytes) 
     with pytest.raises(openai.AuthenticationError) as wrong:
         await ask(url, "wrong", lambda client: client.models.list())
     assert wrong.value.code == "invalid_api_key"
-    key = {"Authorization": "Bearer secret"}
+    key = {"Authorization": "Bearer top-secret"}
     form = {"model": "whisper-1"}
     assert (await post(url, data=form, files={"file": speech})).status_code == 401
     large = await post(url, data=form, files={"file": bytes(13_000_000)}, headers=key)
@@ -373,7 +373,7 @@ async def test_tokens_room_and_sizes_are_minded(guarded: Served, speech: bytes) 
             with pytest.raises(openai.RateLimitError) as full:
                 await ask(
                     url,
-                    "secret",
+                    "top-secret",
                     lambda client: client.audio.transcriptions.create(
                         file=("talk.wav", speech), model="whisper-1"
                     ),
@@ -389,7 +389,7 @@ async def test_tokens_room_and_sizes_are_minded(guarded: Served, speech: bytes) 
 
 @pytest.mark.conforms("OpenAI, files", "cut socket", sees="the work ends, and nothing of it is kept")
 async def test_a_client_that_leaves_takes_its_work_along(guarded: Served, speech: bytes) -> None:
-    key = {"Authorization": "Bearer secret"}
+    key = {"Authorization": "Bearer top-secret"}
     for stream in ("true", "false"):
         async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
             sending = asyncio.create_task(

@@ -21,6 +21,12 @@ from tests.started import Server, StartServer
 SECOND_BYTES = 32_000
 
 
+@pytest.fixture(scope="module")
+def server(launch: StartServer) -> Server:
+    """A server without a token that is also asked for as captions.example."""
+    return launch(LIVE_ASR_SERVER__ALLOWED_HOSTS="captions.example")
+
+
 @pytest.fixture(scope="module", params=["nginx", "caddy"])
 def proxy(request: pytest.FixtureRequest, server: Server, tmp_path_factory: Any) -> Iterator[Proxy]:
     with proxied(request.param, server.url, tmp_path_factory.mktemp(request.param)) as proxy:

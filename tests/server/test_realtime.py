@@ -246,20 +246,20 @@ async def test_what_was_heard_before_a_cut_is_brought_to_its_end(server: Server,
     judge="openai (Python)",
 )
 async def test_keys_and_places(start_server: StartServer) -> None:
-    server = start_server(LIVE_ASR_SERVER__TOKEN="sesame", LIVE_ASR_SERVER__MAX_SESSIONS="1")
+    server = start_server(LIVE_ASR_SERVER__TOKEN="open-sesame", LIVE_ASR_SERVER__MAX_SESSIONS="1")
     url = server.url.replace("http", "ws", 1) + "/v1/realtime?intent=transcription"
     with pytest.raises(InvalidStatus) as refused:
         async with talking(server, "wrong"):
             pass
     assert refused.value.response.status_code == 401
     assert json.loads(refused.value.response.body or b"")["error"]["code"] == "invalid_api_key"
-    async with AsyncOpenAI(api_key="sesame", base_url=f"{server.url}/v1") as client:
+    async with AsyncOpenAI(api_key="open-sesame", base_url=f"{server.url}/v1") as client:
         made = await client.realtime.client_secrets.create(
             session=manual(transcription={"model": "whisper-1", "language": "en"}),  # type: ignore[arg-type]
             expires_after={"anchor": "created_at", "seconds": 60},
         )
     assert made.session.audio.input.transcription.language == "en"  # type: ignore[union-attr]
-    for key in ("sesame", made.value):
+    for key in ("open-sesame", made.value):
         protocols = ["realtime", f"openai-insecure-api-key.{key}"]
         async with connect(url, proxy=None, subprotocols=protocols) as socket:  # type: ignore[arg-type]
             assert socket.subprotocol == "realtime"
@@ -267,7 +267,9 @@ async def test_keys_and_places(start_server: StartServer) -> None:
                 session = json.loads(await socket.recv())["session"]
             turns = session["audio"]["input"]["turn_detection"]
             assert (turns is None) == (key == made.value), "the key's own settings are in force"
-    async with httpx.AsyncClient(base_url=server.url, headers={"Authorization": "Bearer sesame"}) as http:
+    async with httpx.AsyncClient(
+        base_url=server.url, headers={"Authorization": "Bearer open-sesame"}
+    ) as http:
         beta = (
             await http.post("/v1/realtime/transcription_sessions", json={"input_audio_format": "pcm16"})
         ).json()
@@ -277,10 +279,10 @@ async def test_keys_and_places(start_server: StartServer) -> None:
         assert (
             await http.post("/v1/realtime/client_secrets", headers={"Authorization": "x"})
         ).status_code == 401
-    async with call(server.stream, additional_headers={"Authorization": "Bearer sesame"}) as caller:
+    async with call(server.stream, additional_headers={"Authorization": "Bearer open-sesame"}) as caller:
         assert (await caller.start())["type"] == "ready"
         with pytest.raises(InvalidStatus) as full:
-            async with talking(server, "sesame"):
+            async with talking(server, "open-sesame"):
                 pass
     assert full.value.response.status_code == 429
     assert full.value.response.headers["Retry-After"] == "15"

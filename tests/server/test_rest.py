@@ -12,6 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from talking import Message, call, eventually
 from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from tests.started import Server, StartServer
 
@@ -149,6 +150,8 @@ def test_the_openapi_description_names_every_route(client: httpx.Client) -> None
         "/v1/sessions",
         "/v1/sessions/{session_id}",
         "/v1/sessions/{session_id}/audio",
+        "/v1/sessions/{session_id}/links",
+        "/v1/tokens",
         "/v1/sessions/{session_id}/corrections",
         "/v1/sessions/{session_id}/events",
         "/v1/sessions/{session_id}/names",
@@ -165,7 +168,7 @@ def test_the_openapi_description_names_every_route(client: httpx.Client) -> None
     for path in description["paths"].values():
         for operation in path.values():
             assert operation["summary"]
-            assert {"200", "204"} & set(operation["responses"])
+            assert {"200", "201", "204"} & set(operation["responses"])
     references = json.dumps(description)
     for name in description["components"]["schemas"]:
         assert f"#/components/schemas/{name}" in references
@@ -238,11 +241,11 @@ def test_nothing_can_be_changed_over_http(client: httpx.Client, method: str) -> 
 
 async def test_a_server_with_a_token_and_one_place(start_server: StartServer, sample_pcm: bytes) -> None:
     server = start_server(
-        LIVE_ASR_SERVER__TOKEN="s3cret",
+        LIVE_ASR_SERVER__TOKEN="s3cret-word",
         LIVE_ASR_SERVER__MAX_SESSIONS="1",
         LIVE_ASR_SERVER__ALLOWED_ORIGINS="https://talks.example",
     )
-    right = {"Authorization": "Bearer s3cret"}
+    right = {"Authorization": "Bearer s3cret-word"}
 
     async def refusal(**options: object) -> Message:
         async with call(server.stream, **options) as caller:
@@ -250,18 +253,35 @@ async def test_a_server_with_a_token_and_one_place(start_server: StartServer, sa
             (error,) = caller.heard
             return error
 
-    nothing = await refusal()
+    async def denial(**options: object) -> Message:
+        with pytest.raises(InvalidStatus) as refused:
+            await connect(server.stream, proxy=None, **options)
+        assert refused.value.response.status_code == 401
+        assert refused.value.response.headers["www-authenticate"] == "Bearer"
+        return json.loads(refused.value.response.body)
+
+    nothing = await denial()
     assert (nothing["code"], nothing["message"]) == ("unauthorized", "This server requires a token.")
-    for wrong in ("Bearer S3cret", "Bearer ", "Basic s3cret", "s3cret", "Bearer s3cret2", "Bearer é"):
-        assert (await refusal(additional_headers={"Authorization": wrong}))["code"] == "unauthorized"
-    assert (await refusal(subprotocols=["live-asr.v1", "bearer.wrong"]))["code"] == "unauthorized"
+    for wrong in (
+        "Bearer S3cret-word",
+        "Bearer ",
+        "Basic s3cret-word",
+        "s3cret-word",
+        "Bearer s3cret-word2",
+        "Bearer é",
+    ):
+        assert (await denial(additional_headers={"Authorization": wrong}))["code"] == "unauthorized"
+    assert (await denial(subprotocols=["live-asr.v1", "bearer.wrong"]))["code"] == "unauthorized"
+    # A browser, which is shown no status, is let in just so far that it can be told.
+    page = {"subprotocols": ["live-asr.v1", "bearer.wrong"], "origin": server.url}
+    assert (await refusal(**page))["code"] == "unauthorized"
     elsewhere = {**right, "Origin": "https://evil.example"}
     assert (await refusal(additional_headers=elsewhere))["code"] == "origin_not_allowed"
 
     with httpx.Client(base_url=server.url) as client:
         get = client.get
         assert get("/readyz").status_code == 200
-        browser = {"subprotocols": ["live-asr.v1", "bearer.s3cret"], "origin": "https://talks.example"}
+        browser = {"subprotocols": ["live-asr.v1", "bearer.s3cret-word"], "origin": "https://talks.example"}
         async with call(server.stream, **browser) as caller:
             assert caller.socket.subprotocol == "live-asr.v1"
             session = (await caller.start(pace="fast"))["session"]

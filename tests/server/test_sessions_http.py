@@ -343,8 +343,8 @@ async def test_what_cannot_be_is_refused_in_a_sentence(tmp_path: Path, models_di
 
 
 async def test_everything_below_v1_asks_for_the_token(tmp_path: Path, models_dir: Path) -> None:
-    async with serving(tmp_path, models_dir, ScriptedPass(found()), server__token="s3cret") as served:
-        right = {"Authorization": "Bearer s3cret"}
+    async with serving(tmp_path, models_dir, ScriptedPass(found()), server__token="s3cret-word") as served:
+        right = {"Authorization": "Bearer s3cret-word"}
         async with call(served.stream, additional_headers=right) as caller:
             session = (await caller.start())["session"]
             await caller.finished()

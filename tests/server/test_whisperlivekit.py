@@ -325,7 +325,7 @@ async def test_a_text_frame_and_what_is_no_audio_are_told(server: Server) -> Non
 @pytest.fixture
 async def guarded(models_dir: Path, tmp_path: Path) -> AsyncIterator[Served]:
     """A server with a token and one place."""
-    flags = {"server__token": "secret", "server__max_sessions": 1}
+    flags = {"server__token": "top-secret", "server__max_sessions": 1}
     async with serving(tmp_path, models_dir, ScriptedPass(found()), **flags) as served:
         yield served
 
@@ -339,13 +339,15 @@ async def test_the_token_is_asked_for_and_places_are_counted(guarded: Served, sp
                 pass
         assert failed.value.response.status_code == 403
     for scheme in ("Bearer", "Token"):
-        async with calling(guarded.url, additional_headers={"Authorization": f"{scheme} secret"}) as socket:
+        async with calling(
+            guarded.url, additional_headers={"Authorization": f"{scheme} top-secret"}
+        ) as socket:
             assert json.loads(await socket.recv())["type"] == "config"
-    async with calling(guarded.url, "token=secret&pace=realtime") as socket:
+    async with calling(guarded.url, "token=top-secret&pace=realtime") as socket:
         await socket.send(speech)
         while not states([json.loads(await socket.recv())]):
             pass
-        told, code = await refused(guarded.url, "token=secret&pace=realtime", speech)
+        told, code = await refused(guarded.url, "token=top-secret&pace=realtime", speech)
         assert told["type"] == "error" and "place is taken" in told["error"]
         assert code == 1013
         await socket.send(b"")

@@ -93,3 +93,44 @@ async def test_more_sessions_than_are_looked_up_at_once_are_all_erased(
 ) -> None:
     monkeypatch.setattr("live_asr.sessions.retention.PAGE", 1)
     assert await sweep(store, database, keep_transcripts_days=0.5) == ["old", "middle", "young"]
+
+
+async def test_a_clock_that_jumps_ahead_erases_nothing_for_a_day(
+    store: SpoolStore, database: Database
+) -> None:
+    now, passed = NOW, 0.0
+    retention = Retention(
+        StorageSettings(keep_transcripts_days=1000),
+        Registry(store, database),  # type: ignore[arg-type]
+        store,
+        database,
+        clock=lambda: now,
+        steady=lambda: passed,
+    )
+    await retention.sweep()
+    now, passed = now + 2000 * DAY, passed + 3600.0
+    for _ in range(24):
+        await retention.sweep()
+        now, passed = now + 3600.0, passed + 3600.0
+    assert set(AGES) == left(store, "session.json")
+    await retention.sweep()
+    assert left(store, "session.json") == set(), "it has gone on like that for a day: so late it is"
+
+
+async def test_neither_does_one_that_was_set_while_the_server_was_off(
+    store: SpoolStore, database: Database
+) -> None:
+    now, passed = NOW + 2000 * DAY, 0.0
+    retention = Retention(
+        StorageSettings(keep_transcripts_days=1000),
+        Registry(store, database),  # type: ignore[arg-type]
+        store,
+        database,
+        clock=lambda: now,
+        steady=lambda: passed,
+    )
+    await retention.sweep()
+    assert set(AGES) == left(store, "session.json")
+    now, passed = now + DAY, passed + DAY
+    await retention.sweep()
+    assert left(store, "session.json") == set()

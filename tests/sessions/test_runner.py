@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
@@ -22,6 +24,7 @@ from live_asr.inference.interfaces import FloatArray, SpeechState
 from live_asr.inference.scripted import EnergyDetector, ScriptedRecognizer, audio_of, spoken
 from live_asr.sessions.decoding import open_decoder
 from live_asr.sessions.inbox import MOST_BYTES, PIECE_BYTES, Inbox, Shelved
+from live_asr.sessions.limits import BURST, NO_LIMITS, Limits
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.questions import window_bytes
 from live_asr.sessions.runner import Cadence, SessionRunner
@@ -123,6 +126,7 @@ async def bench(
     resume_window: float = 0.0,
     pause_window: float = 0.0,
     finalize: Callable[[SessionRunner], Awaitable[None]] = finalize,
+    limits: Limits = NO_LIMITS,
 ) -> AsyncIterator[Bench]:
     store = SpoolStore(tmp_path, interval=0.01)
     await store.start()
@@ -138,6 +142,7 @@ async def bench(
         finalize=finalize,
         resume_window=resume_window,
         pause_window=pause_window,
+        limits=limits,
     )
     runner.attach_spool(await store.open("a1", {}, runner.acknowledge, runner.fail, runner.release))
     bench = Bench(runner, engine, store)
@@ -565,3 +570,57 @@ async def test_a_session_that_is_cancelled_leaves_no_task_and_no_open_box(tmp_pa
             await desk.running
         desk.running = asyncio.create_task(asyncio.sleep(0))
     assert asyncio.all_tasks() == before
+
+
+# How much, and how fast ------------------------------------------------------------------------------
+
+
+def flac(duration: float) -> bytes:
+    """Return silence as FLAC, which takes next to nothing."""
+    out = io.BytesIO()
+    with av.open(out, "w", format="flac") as container:
+        stream = container.add_stream("flac", rate=16_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(
+            np.zeros((1, samples(duration)), np.int16), format="s16", layout="mono"
+        )
+        frame.sample_rate = 16_000
+        for packet in (*stream.encode(frame), *stream.encode(None)):
+            container.mux(packet)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("pace", ["fast", "realtime"])
+async def test_a_session_that_is_as_long_as_it_may_be_ends_with_what_was_heard(
+    tmp_path: Path, pace: Any
+) -> None:
+    container = Start(audio=AudioFormat("container"), pace=pace)
+    async with bench(tmp_path, container, resume_window=PATIENCE, limits=Limits(seconds=20.0)) as desk:
+        desk.runner.receive_audio(flac(60.0))
+    assert (desk.heard[-1]["code"], desk.outbox.close_code) == ("too_long", 1008)
+    assert desk.runner.session.state is SessionState.DONE
+    assert desk.runner.session.transcript.duration_samples == samples(20.0)
+
+
+async def test_a_session_takes_no_more_bytes_than_it_may(tmp_path: Path) -> None:
+    audio = pcm()
+    limits = Limits(bytes=len(audio))
+    async with bench(tmp_path, resume_window=PATIENCE, limits=limits) as desk:
+        desk.runner.receive_audio(audio)
+        desk.runner.receive_audio(b"\0\0")
+    assert (desk.heard[-1]["code"], desk.outbox.close_code) == ("too_long", 1008)
+    assert desk.runner.session.state is SessionState.DONE
+    assert desk.runner.session.transcript.final is not None
+    assert desk.runner.session.transcript.final.text == TEXT
+    assert (tmp_path / "a1" / "audio.bin").stat().st_size == len(audio)
+
+
+async def test_live_audio_is_acknowledged_no_faster_than_somebody_could_speak(tmp_path: Path) -> None:
+    second = bytes(SECOND_BYTES)
+    async with bench(tmp_path, Start(pace="realtime"), window_bytes=10_000_000) as desk:
+        for count in range(1, 1 + 2 * int(BURST)):
+            desk.runner.receive_audio(second)
+            await desk.runner.spool.safe(count * SECOND_BYTES)
+        acked = max(m["bytes"] for m in desk.heard if m["type"] == "ack")
+        assert acked / SECOND_BYTES <= BURST * 1.5
+        assert desk.runner.session.state is SessionState.STREAMING
+        desk.runner.receive(Stop())  # nobody is made to wait for what was sent already

@@ -18,7 +18,7 @@ from live_asr.core.messages import AudioFormat, Commit, Lag, Start
 from live_asr.core.passages import passages
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import Segment, seconds
-from live_asr.errors import LiveAsrError, StorageError, Unavailable
+from live_asr.errors import LiveAsrError, StorageError, Unavailable, told
 from live_asr.server.dialects.files import FileSession, transcribed
 from live_asr.server.dialects.openai_errors import status_of
 from live_asr.server.dialects.requests import NOBODY, form_with, received, unless_gone
@@ -26,6 +26,7 @@ from live_asr.server.dialects.uploads import file_of
 from live_asr.server.rest import State
 from live_asr.server.sse import EventStream, Heartbeat
 from live_asr.server.state import ServerState
+from live_asr.sessions.admission import Client
 from live_asr.sessions.media import duration_of
 from live_asr.storage.files import storage_error
 
@@ -56,14 +57,14 @@ async def stream(
     """Answer a form with `file` by the events `transcription`, `done` and `error`; see docs/clients.md."""
     try:
         async with AsyncExitStack() as stack:
-            form = await stack.enter_async_context(received(request, state))
+            form, client = await stack.enter_async_context(received(request, state))
             file = file_of(form)
             document_id = await asyncio.to_thread(id_of, file.file)
-            known = await _kept(state, document_id) if use_cache else None
+            known = await _kept(state, document_id, client) if use_cache else None
             if known is not None:
                 return Response(event("done", known), media_type=EventStream.media_type)
             total = await asyncio.to_thread(duration_of, file.file)
-            session = await stack.enter_async_context(transcribed(state, file, _start(final_pass)))
+            session = await stack.enter_async_context(transcribed(state, file, _start(final_pass), client))
             events = _events(state, session, document_id, total)
             beat = Heartbeat(events, state.settings.server.keepalive)
             return EventStream(beat.get, during=stack.pop_all())
@@ -85,12 +86,12 @@ async def transcribe(
 ) -> Response:
     """Answer a form with `file` by the whole document; `/asr/transcribe/stream` shows it as it grows."""
     try:
-        async with received(request, state) as form:
+        async with received(request, state) as (form, client):
             file = file_of(form)
             document_id = await asyncio.to_thread(id_of, file.file)
-            document = await _kept(state, document_id) if use_cache else None
+            document = await _kept(state, document_id, client) if use_cache else None
             if document is None:
-                async with transcribed(state, file, _start(final_pass)) as session:
+                async with transcribed(state, file, _start(final_pass), client) as session:
                     document = await unless_gone(request, _whole(state, session, document_id))
     except LiveAsrError as error:
         return _refused(state, error)
@@ -183,7 +184,7 @@ async def _events(
     except LiveAsrError as error:
         is_ours = isinstance(error, StorageError) or error.code == LiveAsrError.code
         code = "INTERNAL_ERROR" if is_ours else "UPSTREAM_SERVICE_ERROR"
-        yield event("error", {"code": code, "detail": str(error)})
+        yield event("error", {"code": code, "detail": str(told(error))})
 
 
 async def _whole(state: ServerState, session: FileSession, document_id: uuid.UUID) -> dict[str, Any]:
@@ -217,8 +218,9 @@ def _keep(file: Path, session_id: str) -> None:
         raise storage_error(error) from error
 
 
-async def _kept(state: ServerState, document_id: uuid.UUID) -> dict[str, Any] | None:
-    """Return a document that was written before; None where there is none, or its session was erased."""
+async def _kept(state: ServerState, document_id: uuid.UUID, client: Client) -> dict[str, Any] | None:
+    """Return a document that was written before; None where there is none, or its session was erased, or is
+    another token's."""
     file = _file(state, document_id)
     try:
         session_id = await asyncio.to_thread(file.read_text)
@@ -227,6 +229,8 @@ async def _kept(state: ServerState, document_id: uuid.UUID) -> dict[str, Any] | 
     except OSError as error:
         raise storage_error(error) from error
     try:
+        if await state.catalogue.owner(session_id) != client.owner:
+            return None
         record = await state.catalogue.record(session_id)
     except KeyError:
         await asyncio.to_thread(file.unlink, missing_ok=True)
@@ -238,5 +242,5 @@ async def _kept(state: ServerState, document_id: uuid.UUID) -> dict[str, Any] | 
 def _refused(state: ServerState, error: LiveAsrError) -> Response:
     state.metrics.refused.labels(error.code).inc()
     headers = {"Retry-After": f"{error.retry_after:.0f}"} if isinstance(error, Unavailable) else {}
-    body = orjson.dumps({"detail": str(error)})
+    body = orjson.dumps({"detail": str(told(error))})
     return Response(body, status_of(error), headers, media_type="application/json")

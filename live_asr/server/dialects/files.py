@@ -12,6 +12,7 @@ from live_asr.core.messages import Error, Final, ServerMessage, Start, Stop
 from live_asr.errors import LiveAsrError, StorageError
 from live_asr.server.dialects.link import Link, linked
 from live_asr.server.state import ServerState
+from live_asr.sessions.admission import Client
 from live_asr.sessions.resumption import shutting_down
 from live_asr.storage.files import storage_error
 
@@ -68,12 +69,14 @@ class FileSession:
 
 
 @asynccontextmanager
-async def transcribed(state: ServerState, file: UploadFile, start: Start) -> AsyncIterator[FileSession]:
-    """Open a session and feed it a file; one that is not complete when the block is left is erased.
+async def transcribed(
+    state: ServerState, file: UploadFile, start: Start, client: Client
+) -> AsyncIterator[FileSession]:
+    """Open a client's session and feed it a file; one that is not complete when the block is left is erased.
 
     Raises as `SessionRegistry.open` does.
     """
-    async with linked(state.registry, start) as link:
+    async with linked(state.registry, start, client) as link:
         session = FileSession(state, link, file)
         try:
             yield session

@@ -11,8 +11,19 @@ import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from live_asr.core.messages import Ack, Finalize, Ready, ServerMessage, Start, Stop, Update, decode_server
+from live_asr.core.messages import (
+    Ack,
+    Finalize,
+    Keepalive,
+    Ready,
+    ServerMessage,
+    Start,
+    Stop,
+    Update,
+    decode_server,
+)
 from live_asr.errors import ClientError, LiveAsrError
+from live_asr.sessions.admission import Client
 from live_asr.sessions.registry import SessionRegistry
 from live_asr.sessions.resumption import OpenSession
 
@@ -72,7 +83,7 @@ class Link:
             piece, view = view[:room], view[room:]
             self._runner.receive_audio(bytes(piece))
 
-    def control(self, message: Update | Finalize | Stop) -> None:
+    def control(self, message: Update | Finalize | Keepalive | Stop) -> None:
         """Send a control message, in order with the audio. Raises ClientError as the native socket does."""
         self._is_stopped = self._is_stopped or isinstance(message, Stop)
         self._runner.receive(message)
@@ -108,13 +119,13 @@ class Link:
 
 @asynccontextmanager
 async def linked(
-    registry: SessionRegistry, start: Start, *, most_ahead_bytes: int = 0
+    registry: SessionRegistry, start: Start, client: Client, *, most_ahead_bytes: int = 0
 ) -> AsyncIterator[Link]:
-    """Open a session for as long as the block lasts; `most_ahead_bytes` is as for `Link`.
+    """Open a client's session for as long as the block lasts; `most_ahead_bytes` is as for `Link`.
 
     Raises as `SessionRegistry.open` does: ClientError for what was asked wrongly, Unavailable without room.
     """
-    link = Link(await registry.open(start), most_ahead_bytes=most_ahead_bytes)
+    link = Link(await registry.open(start, client), most_ahead_bytes=most_ahead_bytes)
     try:
         yield link
     finally:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import orjson
 from fastapi import Response
 
-from live_asr.errors import ClientError, LiveAsrError, StorageError, Unavailable
+from live_asr.errors import ClientError, LiveAsrError, StorageError, Unavailable, told
 
 STATUS = {
     "unauthorized": 401,
     "origin_not_allowed": 403,
+    "forbidden": 403,
     "model_not_found": 404,
     "too_large": 413,
     "upload_too_large": 413,
@@ -17,9 +18,14 @@ STATUS = {
     "language_unsupported": 422,
     "task_unsupported": 422,
     "server_full": 429,
+    "too_many_tries": 429,
 }
 """HTTP status by our code; what is not here is 400 for what the client did, else 503 or 500."""
-CODES = {"unauthorized": "invalid_api_key", "server_full": "rate_limit_exceeded"}
+CODES = {
+    "unauthorized": "invalid_api_key",
+    "server_full": "rate_limit_exceeded",
+    "too_many_tries": "rate_limit_exceeded",
+}
 """OpenAI's code where it has one for the same; else ours."""
 TYPES = {401: "invalid_request_error", 429: "rate_limit_error"}
 
@@ -47,7 +53,8 @@ def fault_of(error: LiveAsrError) -> dict[str, object]:
     status = status_of(error)
     kind = TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
     param = getattr(error, "param", None)  # named by what was raised for a parameter
-    return {"message": str(error), "type": kind, "param": param, "code": CODES.get(error.code, error.code)}
+    code = CODES.get(error.code, error.code)
+    return {"message": str(told(error)), "type": kind, "param": param, "code": code}
 
 
 def response_of(error: LiveAsrError) -> Response:

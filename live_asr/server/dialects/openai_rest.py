@@ -70,7 +70,7 @@ async def translations(request: Request, state: State) -> Response:
 async def list_models(request: Request, state: State) -> Response:
     """Answer the model that the server has, by its own name and those that clients are set to."""
     try:
-        admit(request, state)
+        await admit(request, state)
         names = _names(state)
     except LiveAsrError as error:
         return response_of(error)
@@ -81,7 +81,7 @@ async def list_models(request: Request, state: State) -> Response:
 async def one_model(name: str, request: Request, state: State) -> Response:
     """Answer one of the models that are listed."""
     try:
-        admit(request, state)
+        await admit(request, state)
         if name not in _names(state):
             raise BadParameter("model", f"The model {name[:80]!a} does not exist.", code="model_not_found")
     except LiveAsrError as error:
@@ -108,12 +108,12 @@ async def _answered(request: Request, state: ServerState, task: str) -> Response
     """Do what a request asks for; whatever is refused is told in the API's shape."""
     try:
         async with AsyncExitStack() as stack:
-            form = await stack.enter_async_context(received(request, state))
+            form, client = await stack.enter_async_context(received(request, state))
             loaded = models_of(state)
             asked = read(form, loaded.recognizer.name, task=task)
             file = file_of(form)
             names = await _speaker_names(state, asked, loaded)
-            session = await stack.enter_async_context(transcribed(state, file, asked.start))
+            session = await stack.enter_async_context(transcribed(state, file, asked.start, client))
             if asked.stream:
                 beat = Heartbeat(_events(session, asked, names), state.settings.server.keepalive)
                 await beat.begin(EARLY)

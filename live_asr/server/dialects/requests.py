@@ -11,13 +11,13 @@ from fastapi import Request
 from starlette.datastructures import FormData
 from starlette.requests import ClientDisconnect
 
-from live_asr.errors import ClientError, LiveAsrError
+from live_asr.errors import LiveAsrError
 from live_asr.inference.channel import Loaded
-from live_asr.server.access import bearer_token, check_origin, is_token
+from live_asr.server.access import Grant, token_in
 from live_asr.server.dialects.uploads import discard, read_form
 from live_asr.server.sse import is_gone
 from live_asr.server.state import ServerState
-from live_asr.sessions.admission import server_full
+from live_asr.sessions.admission import Client, server_full
 from live_asr.sessions.resumption import loading
 
 T = TypeVar("T")
@@ -32,16 +32,10 @@ def form_with(*texts: str, required: Sequence[str] = ("file",)) -> dict[str, Any
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
 
-def admit(request: Request, state: ServerState) -> None:
-    """Let a request pass whose page and token may. Raises ClientError."""
-    check_origin(request, state.settings.server)
-    given = bearer_token(request.headers.get("authorization"), [])
-    if not is_token(given, state.settings.server):
-        raise ClientError(
-            "unauthorized",
-            "The token is wrong." if given else "This server requires a token.",
-            "Send `Authorization: Bearer TOKEN`.",
-        )
+async def admit(request: Request, state: ServerState, *scopes: str) -> Grant:
+    """Let a request pass whose page and token may. Raises LiveAsrError, as `Access.admit`."""
+    state.access.check_origin(request)
+    return await state.access.admit(request, token_in(request), *scopes)
 
 
 def models_of(state: ServerState) -> Loaded:
@@ -52,14 +46,14 @@ def models_of(state: ServerState) -> Loaded:
 
 
 @asynccontextmanager
-async def received(request: Request, state: ServerState) -> AsyncIterator[FormData]:
-    """Read a form for as long as the block lasts, unless the request is refused.
+async def received(request: Request, state: ServerState) -> AsyncIterator[tuple[FormData, Client]]:
+    """Read a form, and whose it is, for as long as the block lasts, unless the request is refused.
 
     Raises as `admit`, `models_of` and `read_form` do, and Unavailable where there is no room for a session.
     """
     server = state.settings.server
     try:
-        admit(request, state)
+        client = (await admit(request, state, "caption")).client
         models_of(state)
         if not state.registry.has_room:
             raise server_full(server.max_sessions)
@@ -68,7 +62,7 @@ async def received(request: Request, state: ServerState) -> AsyncIterator[FormDa
         raise
     form = await read_form(request, state.settings.storage.data, server.max_upload_bytes)
     try:
-        yield form
+        yield form, client
     finally:
         await form.close()
 

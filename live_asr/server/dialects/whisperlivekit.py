@@ -16,8 +16,8 @@ import orjson
 from fastapi import APIRouter, WebSocket
 
 from live_asr.core.messages import Error, Lag, Notice, ServerMessage, Start, Stop, Stopped, client_from_dict
-from live_asr.errors import ClientError, LiveAsrError
-from live_asr.server.access import api_key, check_origin, is_token
+from live_asr.errors import ClientError, LiveAsrError, told
+from live_asr.server.access import api_key
 from live_asr.server.dialects.lines import Line, Lines, text_of
 from live_asr.server.dialects.link import Link, linked
 from live_asr.server.dialects.pacing import DECIDING, MOST_AHEAD
@@ -25,7 +25,7 @@ from live_asr.server.dialects.serving import served
 from live_asr.server.rest import State
 from live_asr.server.sockets import GONE, SEND_PATIENCE, close, receive, send
 from live_asr.server.state import ServerState
-from live_asr.sessions.admission import check_start
+from live_asr.sessions.admission import Client, check_start
 from live_asr.sessions.media import is_container
 from live_asr.sessions.resumption import loading
 
@@ -62,19 +62,23 @@ async def health(state: State) -> dict[str, object]:
 async def asr(socket: WebSocket) -> None:
     """Serve one client of WhisperLiveKit."""
     state: ServerState = socket.app.state.server
-    if not is_token(api_key(socket) or socket.query_params.get("token"), state.settings.server):
-        state.metrics.refused.labels("unauthorized").inc()
+    given = api_key(socket) or socket.query_params.get("token")
+    try:
+        grant = await state.access.admit(socket, given, "caption")
+    except LiveAsrError as error:
+        state.metrics.refused.labels(error.code).inc()
         await socket.close(BAD_TOKEN)  # before it is accepted: the handshake fails with 403
         return
-    await Conversation(socket, state).run()
+    await Conversation(socket, state, grant.client).run()
 
 
 class Conversation:
     """One connection from its acceptance to its close."""
 
-    def __init__(self, socket: WebSocket, state: ServerState) -> None:
+    def __init__(self, socket: WebSocket, state: ServerState, client: Client) -> None:
         self._socket = socket
         self._state = state
+        self._client = client
         self._has_ended = False
         """Whether the client has sent its empty frame."""
         self._changed = asyncio.Event()
@@ -96,7 +100,7 @@ class Conversation:
 
     def _wanted(self) -> dict[str, Any]:
         """Read the parameters, as fields of `start`. Raises LiveAsrError for what cannot be had."""
-        check_origin(self._socket, self._state.settings.server)
+        self._state.access.check_origin(self._socket)
         wanted = read_query(self._socket.query_params)
         loaded = self._state.engine.loaded
         if loaded is None:
@@ -164,7 +168,9 @@ class Conversation:
         encoding = "container" if _is_container(wanted, frames) else "pcm_s16le"
         start = start_of(wanted, encoding, is_file=is_file)
         most_ahead_bytes = round(MOST_AHEAD * BYTES_PER_SECOND)
-        async with linked(self._state.registry, start, most_ahead_bytes=most_ahead_bytes) as link:
+        async with linked(
+            self._state.registry, start, self._client, most_ahead_bytes=most_ahead_bytes
+        ) as link:
             waits = start.diarize and link.loaded.speaker_encoder_name is not None
             view = View(Lines(waits_for_speakers=waits, language=start.language))
             reading = asyncio.create_task(self._read_all(link, frames))
@@ -234,7 +240,7 @@ class Conversation:
 
     async def _refuse(self, error: LiveAsrError) -> None:
         with contextlib.suppress(TimeoutError, *GONE):
-            await self._say({"type": "error", "error": str(error)})
+            await self._say({"type": "error", "error": str(told(error))})
         await close(self._socket, error.close_code)
 
 

@@ -19,12 +19,13 @@ import orjson
 from live_asr import __version__
 from live_asr.core.fields import describe, parse_json
 from live_asr.core.messages import Commit, Start, Stop, Stopped, UtteranceMessage, client_from_dict
-from live_asr.errors import ClientError, ConfigError, LiveAsrError
+from live_asr.errors import ClientError, ConfigError, LiveAsrError, told
 from live_asr.server.dialects.link import Link, linked
 from live_asr.server.dialects.pacing import first_items, most_ahead_bytes, rate_of
 from live_asr.server.dialects.together import together
 from live_asr.server.sockets import SEND_PATIENCE
 from live_asr.server.state import ServerState
+from live_asr.sessions.admission import Client
 from live_asr.sessions.resumption import loading
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ async def serving_wyoming(
     if port is None:
         yield
         return
-    if state.settings.server.token is not None:
+    if state.access.asks:
         log.warning("Wyoming has no token: whoever reaches port %d may have speech transcribed", port)
     serving: set[asyncio.Task[None]] = set()
 
@@ -116,7 +117,7 @@ class Conversation:
                 except LiveAsrError as error:
                     self._state.metrics.refused.labels(error.code).inc()
                     self._is_refused = True
-                    await self._say("error", {"text": str(error), "code": error.code})
+                    await self._say("error", {"text": str(told(error)), "code": error.code})
         except (TimeoutError, ConnectionError, EOFError, ValueError, asyncio.LimitOverrunError) as error:
             log.debug("a client of Wyoming went away: %s", error)
         except Exception:
@@ -192,7 +193,12 @@ class Conversation:
             first,
         )
         start = replace(start, pace="fast" if is_file else "realtime")
-        opening = linked(self._state.registry, start, most_ahead_bytes=most_ahead_bytes(start.audio))
+        opening = linked(
+            self._state.registry,
+            start,
+            Client(address=self._writer.get_extra_info("peername")[0]),
+            most_ahead_bytes=most_ahead_bytes(start.audio),
+        )
         async with opening as link:
             await together([self._tell(link), self._send_all(link, events)])
 

@@ -18,9 +18,9 @@ from fastapi import WebSocket
 from starlette.websockets import WebSocketState
 
 from live_asr.core.fields import parse_json
-from live_asr.core.messages import Finalize, Stop, Stopped, Update, Updated, client_from_dict
+from live_asr.core.messages import Finalize, Keepalive, Stop, Stopped, Update, Updated, client_from_dict
 from live_asr.errors import ClientError, LiveAsrError
-from live_asr.server.access import api_key, check_key, check_origin
+from live_asr.server.access import api_key
 from live_asr.server.dialects.deepgram.callbacks import with_callback
 from live_asr.server.dialects.deepgram.parameters import Asked, read_keyterms, read_query
 from live_asr.server.dialects.deepgram.refusals import close_of, refusal, told, warning_headers
@@ -31,6 +31,7 @@ from live_asr.server.dialects.serving import served
 from live_asr.server.dialects.together import together
 from live_asr.server.sockets import GONE, close, receive, send
 from live_asr.server.state import ServerState
+from live_asr.sessions.admission import SOMEBODY
 
 IDLE_PATIENCE = 10.0
 """Seconds that a client may say nothing for while nothing is said to it; `KeepAlive` counts."""
@@ -46,6 +47,7 @@ class Conversation:
     def __init__(self, socket: WebSocket, state: ServerState) -> None:
         self._socket = socket
         self._state = state
+        self._client = SOMEBODY
         self._request: Request | None = None
         self._channels: list[Channel] = []
         self._is_closing = False
@@ -56,20 +58,20 @@ class Conversation:
     async def run(self) -> None:
         """Serve the connection. Never raises: a broken peer is nobody else's trouble."""
         async with served(self._state, "/v1/listen", self._refuse):
-            asked, request = self._admitted()
+            asked, request = await self._admitted()
             self._request = request
             await self._accept(asked, request)
             await self._serve(asked, request)
 
     # Before the first audio --------------------------------------------------------------------------
 
-    def _admitted(self) -> tuple[Asked, Request]:
+    async def _admitted(self) -> tuple[Asked, Request]:
         """Read what is asked for. Raises LiveAsrError for what cannot be had, or not now."""
-        settings, registry = self._state.settings.server, self._state.registry
-        check_origin(self._socket, settings)
-        check_key(api_key(self._socket), settings)
+        access, registry = self._state.access, self._state.registry
+        access.check_origin(self._socket)
+        self._client = (await access.admit(self._socket, api_key(self._socket), "caption")).client
         asked = read_query(self._socket.query_params.multi_items(), is_live=True)
-        loaded = registry.admit(asked.start)
+        loaded = registry.admit(asked.start, self._client)
         request = Request(loaded.recognizer.name)
         return with_callback(asked, request, self._socket.url.query), request
 
@@ -130,7 +132,9 @@ class Conversation:
             lambda frame: not isinstance(frame, bytes) and frame["type"] == "CloseStream",
         )
         start = replace(asked.start, pace="fast" if is_file else "realtime")
-        opening = linked(self._state.registry, start, most_ahead_bytes=most_ahead_bytes(start.audio))
+        opening = linked(
+            self._state.registry, start, self._client, most_ahead_bytes=most_ahead_bytes(start.audio)
+        )
         async with opening as link:
             self._channels = [Channel(request, asked, index) for index in range(asked.channels)]
             await together([self._tell(link, asked, request)], self._read_all(link, frames, request))
@@ -151,6 +155,8 @@ class Conversation:
         elif frame["type"] == "CloseStream":
             self._is_closing = True
             link.control(Stop())
+        elif frame["type"] == "KeepAlive":
+            link.control(Keepalive())
         elif frame["type"] == "Finalize":
             for channel in self._channels:
                 channel.finalize()

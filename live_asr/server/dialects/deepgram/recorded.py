@@ -23,7 +23,7 @@ from live_asr.core.fields import parse_json
 from live_asr.core.messages import Final, Stop
 from live_asr.delivery.post import ForbiddenTarget
 from live_asr.errors import ClientError, LiveAsrError, MediaError
-from live_asr.server.access import api_key, check_key
+from live_asr.server.access import api_key
 from live_asr.server.dialects.deepgram.answers import Heard, answer_to
 from live_asr.server.dialects.deepgram.callbacks import with_callback
 from live_asr.server.dialects.deepgram.parameters import Asked, bad, read_query
@@ -32,6 +32,7 @@ from live_asr.server.dialects.deepgram.results import Request
 from live_asr.server.dialects.link import Link, linked
 from live_asr.server.dialects.together import together
 from live_asr.server.state import ServerState
+from live_asr.sessions.admission import Client
 
 log = logging.getLogger(__name__)
 
@@ -44,15 +45,15 @@ async def answer(http: HttpRequest, state: ServerState) -> Response:
     """Transcribe what is sent, or what the URL that is sent leads to."""
     number = str(uuid4())
     try:
-        check_key(api_key(http), state.settings.server)
+        client = (await state.access.admit(http, api_key(http), "caption")).client
         asked = read_query(http.query_params.multi_items(), is_live=False)
-        request = Request(state.registry.admit(asked.start).recognizer.name, number)
+        request = Request(state.registry.admit(asked.start, client).recognizer.name, number)
         asked = with_callback(asked, request, http.url.query)
         async with _body(http, state) as pieces:
             if asked.callback is not None:
-                await _take(pieces, asked, request, state)
+                await _take(pieces, asked, request, state, client)
                 return JSONResponse({"request_id": number}, headers=warning_headers(number, asked.warnings))
-            heard = await _transcribe(pieces, asked, request, state)
+            heard = await _transcribe(pieces, asked, request, state, client)
         body = await asyncio.to_thread(answer_to, heard, asked, request)
         return JSONResponse(body, headers=warning_headers(number, asked.warnings))
     except LiveAsrError as error:
@@ -96,20 +97,22 @@ async def _bounded(pieces: AsyncIterator[bytes], most_bytes: int) -> AsyncIterat
 
 
 async def _transcribe(
-    pieces: AsyncIterator[bytes], asked: Asked, request: Request, state: ServerState
+    pieces: AsyncIterator[bytes], asked: Asked, request: Request, state: ServerState, client: Client
 ) -> Heard:
     """Have all of it recognised."""
-    async with linked(state.registry, replace(asked.start, pace="fast")) as link:
+    async with linked(state.registry, replace(asked.start, pace="fast"), client) as link:
         (heard,) = await together([_final(link)], _send_all(pieces, link, request))
         assert isinstance(heard, Heard)
         return heard
     raise AssertionError("the block lets all exceptions pass")
 
 
-async def _take(pieces: AsyncIterator[bytes], asked: Asked, request: Request, state: ServerState) -> None:
+async def _take(
+    pieces: AsyncIterator[bytes], asked: Asked, request: Request, state: ServerState, client: Client
+) -> None:
     """Take a recording whose result goes elsewhere: it is written down once it is here."""
     start = replace(asked.start, pace="fast")
-    async with linked(state.registry, start, most_ahead_bytes=MOST_UPLOAD_BYTES) as link:
+    async with linked(state.registry, start, client, most_ahead_bytes=MOST_UPLOAD_BYTES) as link:
         await _send_all(pieces, link, request)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from starlette.responses import JSONResponse
 
 from live_asr.errors import LiveAsrError, MediaError, Unavailable
+from live_asr.errors import told as public
 from live_asr.server.dialects.openai_errors import status_of
 
 LONGEST_REASON_BYTES = 123
@@ -31,10 +32,10 @@ def refusal(error: LiveAsrError, request_id: str) -> JSONResponse:
     status = status if status in CODES else 400
     if error.code == "remote_content":
         code = "REMOTE_CONTENT_ERROR"
-    headers = {"dg-request-id": request_id, "dg-error": _one_line(str(error))}
+    headers = {"dg-request-id": request_id, "dg-error": _one_line(str(public(error)))}
     if isinstance(error, Unavailable):
         headers["Retry-After"] = f"{error.retry_after:.0f}"
-    body = {"err_code": code, "err_msg": str(error), "request_id": request_id}
+    body = {"err_code": code, "err_msg": str(public(error)), "request_id": request_id}
     return JSONResponse(body, status_code=status, headers=headers)
 
 
@@ -43,7 +44,7 @@ def told(error: LiveAsrError, request_id: str) -> dict[str, Any]:
     return {
         "type": "Error",
         "variant": error.code,
-        "description": str(error),
+        "description": str(public(error)),
         "request_id": request_id,
     }
 
@@ -53,7 +54,7 @@ def close_of(error: LiveAsrError) -> tuple[int, str]:
     if isinstance(error, MediaError) or error.code == "not_audio":
         return 1008, UNDECODABLE
     name = IDLE if error.code == "idle" else error.code
-    return error.close_code, f"{name}: {_one_line(error.message)}"[:LONGEST_REASON_BYTES]
+    return error.close_code, f"{name}: {_one_line(public(error).message)}"[:LONGEST_REASON_BYTES]
 
 
 def warning_headers(request_id: str, warnings: tuple[str, ...]) -> dict[str, str]:

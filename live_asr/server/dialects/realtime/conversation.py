@@ -21,7 +21,7 @@ from starlette.websockets import WebSocketState
 from live_asr.core.fields import parse_json
 from live_asr.core.messages import Finalize
 from live_asr.errors import ClientError, LiveAsrError
-from live_asr.server.access import api_key, check_key, check_origin
+from live_asr.server.access import address_of, api_key
 from live_asr.server.dialects.link import Link, linked
 from live_asr.server.dialects.openai_errors import fault_of, response_of
 from live_asr.server.dialects.pacing import first_items, most_ahead_bytes, rate_of
@@ -31,6 +31,7 @@ from live_asr.server.dialects.serving import served
 from live_asr.server.dialects.together import together
 from live_asr.server.sockets import GONE, close, receive, send
 from live_asr.server.state import ServerState
+from live_asr.sessions.admission import SOMEBODY, Client
 
 KEY_PROTOCOL = "openai-insecure-api-key."
 BETA_PROTOCOL = "openai-beta.realtime-v1"
@@ -48,6 +49,7 @@ class Conversation:
         self._socket = socket
         self._state = state
         self._id = f"sess_{secrets.token_hex(12)}"
+        self._client = SOMEBODY
         self._settings = SessionSettings()
         offered = socket.scope.get("subprotocols", [])
         self._is_beta = BETA_PROTOCOL in offered or "openai-beta" in socket.headers
@@ -61,26 +63,26 @@ class Conversation:
     async def run(self) -> None:
         """Serve the connection. Never raises: a broken peer is nobody else's trouble."""
         async with served(self._state, "/v1/realtime", self._refuse):
-            self._admit()
+            await self._admit()
             offered = self._socket.scope.get("subprotocols", [])
             await self._socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
             await self._say(self._session("created"))
             await self._serve()
 
-    def _admit(self) -> None:
+    async def _admit(self) -> None:
         """Let in who may, where there is room. Raises LiveAsrError."""
-        settings = self._state.settings.server
-        check_origin(self._socket, settings)
-        key = self._key()
-        session = self._state.client_secrets.session_of(key)
-        if session is None:
-            check_key(key, settings)
+        access, key = self._state.access, self._key()
+        access.check_origin(self._socket)
+        made = self._state.client_secrets.made(key)
+        if made is None or not access.is_good(made.owner):
+            self._client = (await access.admit(self._socket, key, "caption")).client
         else:
-            self._settings = SessionSettings().changed(session)
+            self._client = Client(made.owner, address_of(self._socket))
+            self._settings = SessionSettings().changed(made.session)
         intent = self._socket.query_params.get("intent", "transcription")
         if intent != "transcription":
             raise BadRequest("This server transcribes only: connect with `?intent=transcription`.", "intent")
-        self._state.registry.admit(self._settings.start())
+        self._state.registry.admit(self._settings.start(), self._client)
 
     def _key(self) -> str | None:
         for name in self._socket.scope.get("subprotocols", []):
@@ -102,7 +104,9 @@ class Conversation:
         )
         start = replace(self._settings.start(), pace="fast" if is_file else "realtime")
         self._items = Items(self._settings, is_beta=self._is_beta)
-        opening = linked(self._state.registry, start, most_ahead_bytes=most_ahead_bytes(start.audio))
+        opening = linked(
+            self._state.registry, start, self._client, most_ahead_bytes=most_ahead_bytes(start.audio)
+        )
         async with opening as self._link:
             await together([self._tell(self._link)], self._answer_all(events))
 

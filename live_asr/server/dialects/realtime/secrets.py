@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 
 from live_asr.core.fields import describe, parse_json
 from live_asr.errors import ClientError, LiveAsrError
-from live_asr.server.access import api_key, check_key
+from live_asr.server.access import api_key
 from live_asr.server.dialects.openai_errors import response_of
 from live_asr.server.dialects.realtime.settings import BadRequest, SessionSettings
 from live_asr.server.state import ServerState
@@ -22,13 +22,15 @@ LARGEST_BODY_BYTES = 256 * 1024
 
 
 async def answer(request: Request, state: ServerState, *, is_beta: bool = False) -> Response:
-    """Make a key, for whoever has the server's token."""
+    """Make a key, for whoever may open sessions."""
     try:
-        check_key(api_key(request), state.settings.server)
+        grant = await state.access.admit(request, api_key(request), "caption")
         given = await _body(request)
         session = given if is_beta else given.get("session") or {}
         settings = SessionSettings().changed(session)
-        key, expires_at = state.client_secrets.make(PREFIX, session, _seconds(given.get("expires_after")))
+        key, expires_at = state.client_secrets.make(
+            PREFIX, session, _seconds(given.get("expires_after")), grant.token
+        )
         session_id = f"sess_{secrets.token_hex(12)}"
         if is_beta:
             shown = settings.shown_as_beta(session_id)

@@ -1,0 +1,98 @@
+"""The links that let an audience watch one session: they expire, and can be revoked."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import math
+import time
+from base64 import urlsafe_b64encode
+from collections.abc import Callable
+
+from live_asr.server.access import Access
+from live_asr.storage import ownership
+from live_asr.storage.database import Database
+
+DAY = 86_400.0
+SIGNATURE_BYTES = 18
+
+
+class Links:
+    """What such links hold: until when they count, and a proof that this server has made them.
+
+    Of each session the database has how often its links were revoked, which goes into the proof, so that none
+    of them has to be kept. `clock` gives Unix time in seconds.
+    """
+
+    def __init__(
+        self, access: Access, database: Database, *, days: float, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._access = access
+        self._database = database
+        self._days = days
+        self._clock = clock
+        self._revoked: dict[str, int] = {}
+        """How often, of sessions whose links were revoked in this run."""
+
+    async def token(self, session_id: str) -> str | None:
+        """Return what the link of a session holds now; None where nobody is asked for anything.
+
+        It is the same for all who ask within a day.
+        """
+        if not self._access.asks:
+            return None
+        expires_at = math.ceil(self._clock() / DAY + self._days) * int(DAY)
+        return await self._made(session_id, expires_at)
+
+    async def check(self, session_id: str, given: str) -> bool:
+        """Tell whether this is what a link of a session holds that counts."""
+        try:
+            expires_at = int(given.partition(".")[0], 36)
+        except ValueError:
+            return False
+        if expires_at <= self._clock():
+            return False
+        wanted = await self._made(session_id, expires_at)
+        return hmac.compare_digest(given.encode(), wanted.encode())
+
+    async def was_good(self, session_id: str, given: str) -> bool:
+        """Tell whether this is what a link of a session held once: who has it guesses nothing."""
+        try:
+            expires_at = int(given.partition(".")[0], 36)
+        except ValueError:
+            return False
+        secret = await asyncio.to_thread(self._access.links_secret)
+        count = await self._database.call(ownership.links_revoked, self._database, session_id)
+        made = [
+            _made(secret, session_id, before, expires_at) for before in range(max(0, count - 99), count + 1)
+        ]
+        return any(hmac.compare_digest(given.encode(), one.encode()) for one in made)
+
+    async def revoke(self, session_id: str) -> None:
+        """Have no link of a session count that was made so far; who watches by one is let go."""
+        count = await self._database.call(ownership.revoke_links, self._database, session_id)
+        self._revoked[session_id] = count
+
+    def revoked_count(self, session_id: str) -> int:
+        """Return how often the links of a session were revoked in this run, to see whether that changes."""
+        return self._revoked.get(session_id, 0)
+
+    async def _made(self, session_id: str, expires_at: int) -> str:
+        secret = await asyncio.to_thread(self._access.links_secret)
+        count = await self._database.call(ownership.links_revoked, self._database, session_id)
+        return _made(secret, session_id, count, expires_at)
+
+
+def _made(secret: str, session_id: str, count: int, expires_at: int) -> str:
+    said = f"watch {session_id} {count} {expires_at}"
+    digest = hmac.digest(secret.encode(), said.encode(), "sha256")
+    return f"{_base36(expires_at)}.{urlsafe_b64encode(digest[:SIGNATURE_BYTES]).decode()}"
+
+
+def _base36(number: int) -> str:
+    digits = "0123456789abcdefghijklmnopqrstuvwxyz"
+    text = ""
+    while number:
+        number, digit = divmod(number, 36)
+        text = digits[digit] + text
+    return text or "0"
