@@ -16,9 +16,9 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.jobs.aws import BUCKET, Aws
+from benchmarks.aws import BUCKET, Aws
+from benchmarks.inbox import Inbox, Told, inbox
 from tests.jobs.conftest import SECRET, Working, workers
-from tests.jobs.inbox import Inbox, Told, inbox
 
 EXAMPLE = {
     "jobId": 123,

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks.aws import BUCKET, Aws
+from benchmarks.inbox import Inbox
 from live_asr.storage.database import Database, sqlite_url
-from tests.jobs.aws import BUCKET, Aws
 from tests.jobs.conftest import StartWorker, Working
-from tests.jobs.inbox import Inbox
 
 SOON = {
     "LIVE_ASR_JOBS__VISIBILITY": "2",
