@@ -21,6 +21,7 @@ from benchmarks import (
     diarization,
     endurance,
     fuzzing,
+    jobs,
     page,
     passing,
     resilience,
@@ -64,6 +65,7 @@ SUITES = {
     "beside": Suite(beside.run, clips=beside.CLIPS),
     "words": Suite(words.run, models="base,tiny.en", clips=words_material.RECORDINGS),
     "webhooks": Suite(webhooks.run),
+    "jobs": Suite(jobs.run, models="base"),
     "resilience": Suite(resilience.run),
     "viewers": Suite(viewers.run),
     "page": Suite(page.run),
@@ -102,19 +104,21 @@ def parser() -> argparse.ArgumentParser:
         help="of hour and silence (fast), and of speakers (conv2_public in real time, the others fast)",
     )
     result.add_argument(
-        "--parts", default=None, help="words, pass, resilience, beside: comma-separated; all by default"
+        "--parts", default=None, help="words, pass, resilience, beside, jobs: comma-separated; all by default"
     )
-    result.add_argument("--kills", type=int, default=None, help="webhooks (30), resilience (100): how many")
+    result.add_argument(
+        "--kills", type=int, default=None, help="webhooks (30), resilience (100), jobs (40): how many"
+    )
     result.add_argument(
         "--seed",
         type=int,
         default=None,
-        help="webhooks, resilience, troubles, fuzz: of all chance; drawn where not given",
+        help="webhooks, resilience, troubles, fuzz, jobs: of all chance; drawn where not given",
     )
     result.add_argument("--models-dir", type=Path, default=None, help="where the weights are")
     result.add_argument("--name", default=None, help="of the files in benchmarks/results")
     result.add_argument("--strict", action="store_true", help="exit with 1 where a target was missed")
-    for suite in (rows, words, passing, resilience, viewers, fuzzing, beside):
+    for suite in (rows, words, passing, resilience, viewers, fuzzing, beside, jobs):
         suite.add_arguments(result)
     return result
 

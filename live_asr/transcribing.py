@@ -18,27 +18,22 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from live_asr.config import Settings
 from live_asr.core.export import FORMATS
-from live_asr.delivery.addresses import guard
-from live_asr.delivery.post import GuardedNetwork
-from live_asr.delivery.signature import webhook_secret
-from live_asr.delivery.webhook import WebhookSender
 from live_asr.errors import ConfigError, LiveAsrError, StorageError
 from live_asr.inference.bringing import Brought, full_pass_load, models_of
 from live_asr.inference.device import cpu_count
 from live_asr.inference.full_pass import FullPass
 from live_asr.jobs.delivering import Delivering
 from live_asr.jobs.doing import Asked, Doing
-from live_asr.jobs.downloads import Bounds, Downloader, Fetched, resolve
+from live_asr.jobs.downloads import Fetched
 from live_asr.jobs.folder import State, is_written, looked_at, recordings_in
 from live_asr.jobs.messages import Job
 from live_asr.jobs.recognizing import Recognizing
 from live_asr.jobs.results import Options, Outcome, session_id_of
-from live_asr.sessions.finalizer import reachable_links_of
 from live_asr.storage.database import DEAD, DELIVERED, database_url
 from live_asr.storage.files import prepare
 from live_asr.storage.jobs import JobDatabase
 from live_asr.storage.transcripts import targets_of, write_transcripts
-from live_asr.worker import SESSIONS
+from live_asr.worker import SESSIONS, doing_of, sender_of
 
 OK, FAILED, INTERRUPTED = 0, 1, 130
 """Exit statuses: the last is what shells report for Ctrl-C."""
@@ -240,21 +235,11 @@ class _Teller:
         database = JobDatabase(database_url(settings.storage))
         stack.push_async_callback(asyncio.to_thread, database.close)
         await asyncio.to_thread(database.prepare)
-        sender = WebhookSender(
-            database,
-            settings.webhook,
-            webhook_secret(settings.webhook, data),
-            links=lambda session_id: reachable_links_of(settings.server, session_id),
-            trusts_own=True,
-        )
+        sender = sender_of(settings, database)
         delivering = Delivering(sender, database, data)
         await delivering.start()
         stack.push_async_callback(delivering.close)
-        downloader = Downloader(
-            Bounds(settings.jobs.max_bytes, settings.jobs.download_timeout),
-            network=GuardedNetwork(resolve, why_not=guard(allow_private=False)),
-        )
-        doing = Doing(settings, database, downloader, data / SESSIONS, models=models, wake=sender.wake)
+        doing = doing_of(settings, database, models, sender)
         return cls(settings, database, doing)
 
     async def do(

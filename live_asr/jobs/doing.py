@@ -21,9 +21,9 @@ from live_asr.jobs.downloads import Downloader, Fetched, Unfetched
 from live_asr.jobs.messages import Job
 from live_asr.jobs.places import Stored, locate
 from live_asr.jobs.recognizing import OnProgress, Pass, Recognized, Recognizing
-from live_asr.jobs.results import Options, Outcome, exports_of, format_of, start_of, write_session
+from live_asr.jobs.results import Options, Outcome, ending_of, exports_of, start_of, write_session
 from live_asr.sessions.finalizer import reachable_links_of, speaker_dict
-from live_asr.storage.database import NewDelivery
+from live_asr.storage.database import NewDelivery, StoredSession
 from live_asr.storage.jobs import JobDatabase, JobEnd, delivery_id_of
 
 log = logging.getLogger(__name__)
@@ -90,9 +90,12 @@ class Doing:
         self._threads = threads
         self._recognizing = Recognizing(database, max_hours=settings.jobs.max_hours)
 
-    async def is_over(self, session_id: str) -> bool:
-        """Tell whether a job has ended, here or on a worker that shares the database. Raises StorageError."""
-        return await self._database.call(self._database.session, session_id) is not None
+    async def ended(self, session_id: str) -> StoredSession | None:
+        """Return how a job ended, here or on a worker that shares the database; None where it has not.
+
+        Raises StorageError.
+        """
+        return await self._database.call(self._database.session, session_id)
 
     async def bring(self, job: Job, folder: Path) -> Fetched:
         """Download a job's recording into a folder. Raises as `locate` and `Downloader.bring` do."""
@@ -113,6 +116,8 @@ class Doing:
             return await self._downloader.bring(place, target)
         except ClientError as error:
             if error.code != "denied" or not isinstance(place, Stored) or not place.is_presigned:
+                raise
+            if self._s3 is None:
                 raise
             # What was presigned has expired, perhaps; the worker's own rights may do.
             return await self._downloader.bring(replace(place, url=None, is_presigned=False), target)
@@ -161,7 +166,7 @@ class Doing:
             turns=(),
             error=(fault["code"], fault["message"]),
             processing_time=time.monotonic() - began,
-            audio_format=format_of(name, "unknown"),
+            audio_format=ending_of(name) or "unknown",
             rest=asked.job.rest,
         )
         end = JobEnd(

@@ -155,10 +155,16 @@ def start_of(job: Job, options: Options, name: str) -> Start:
 def format_of(name: str, container: str) -> str:
     """Say what a file is: by its name, where its container has several kin, such as mov, mp4 and m4a."""
     kin = container.split(",")
-    ending = name.rpartition(".")[2].lower()
-    if ending in KNOWN_FORMATS and (ending in kin or len(kin) > 1 or kin[0] in ("ogg", "asf", "matroska")):
+    ending = ending_of(name)
+    if ending is not None and (ending in kin or len(kin) > 1 or kin[0] in ("ogg", "asf", "matroska")):
         return ending
     return kin[0]
+
+
+def ending_of(name: str) -> str | None:
+    """Return the format that a file's name ends with; None where it is none that is known."""
+    ending = name.rpartition(".")[2].lower()
+    return ending if ending in KNOWN_FORMATS else None
 
 
 def write_session(sessions: Path, session_id: str, start: Start, outcome: Outcome) -> None:

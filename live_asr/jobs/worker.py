@@ -10,10 +10,10 @@ import asyncio
 import logging
 import shutil
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from live_asr.config import JobsSettings
 from live_asr.errors import LiveAsrError, StorageError
@@ -64,7 +64,7 @@ class Worker:
         self._folder = folder
         self._metrics = metrics
         self._stopping = asyncio.Event()
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._working: set[asyncio.Task[None]] = set()
 
     def stop(self) -> None:
@@ -154,33 +154,31 @@ class Worker:
         except NotAJob as error:
             return await self._refuse(message, error)
         worst: _Fault | None = None
-        for number, job in enumerate(jobs):
+        for job in jobs:
             session_id = session_id_of(self._queue.url, job.job_id)
-            lock = self._locks[session_id]
-            try:
-                async with lock:  # the same job twice at once: the second one finds the first one's result
-                    fault = await self._do(job, message, number, lane, full_pass)
-            finally:
-                if not lock.locked():
-                    self._locks.pop(session_id, None)
+            lock = self._locks.setdefault(session_id, asyncio.Lock())
+            async with lock:  # the same job twice at once: the second one finds the first one's result
+                fault = await self._do(job, session_id, message, lane, full_pass)
             if fault is not None and (worst is None or not fault.is_final):
                 worst = fault
         return worst
 
-    async def _do(self, job: Job, message: Message, number: int, lane: int, full_pass: Pass) -> _Fault | None:
+    async def _do(
+        self, job: Job, session_id: str, message: Message, lane: int, full_pass: Pass
+    ) -> _Fault | None:
         began = time.monotonic()
-        session_id = session_id_of(self._queue.url, job.job_id)
         failed_id = session_id_of(self._queue.url, job.job_id, message.id)
-        if await self._doing.is_over(session_id):
-            log.info("job %s is over already", job.job_id)
+        if await self._doing.ended(session_id) is not None:
+            log.info("job %s is over already", job.job_id, extra=_fields(job, message))
             return None
-        if await self._doing.is_over(failed_id):
-            return _Fault("failed", f"Job {job.job_id} has failed.", is_final=True)
+        failed = await self._doing.ended(failed_id)
+        if failed is not None and failed.error is not None:  # and the queue wants to see it once more
+            return _Fault(failed.error["code"], failed.error["message"], is_final=True)
         if message.receives > self._last_receive:
             # Every worker that had it died, or gave it back: it may be what kills them.
             error = LiveAsrError(f"It was received {message.receives} times.", code=TOO_OFTEN)
             return await self._fail(Asked(job, failed_id, message.sent_at), error, began)
-        log.info("job %s begins, receive %d", job.job_id, message.receives)
+        log.info("job %s begins, receive %d", job.job_id, message.receives, extra=_fields(job, message))
         folder = self._folder / f"lane-{lane}"
         try:
             await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
@@ -190,14 +188,18 @@ class Worker:
             done = await self._doing.do(asked, recording, full_pass, told, folder=folder, began=began)
         except LiveAsrError as error:
             if is_passing(error) and message.receives < self._last_receive:
-                log.warning("job %s is tried again: %s", job.job_id, error)
+                fields = _fields(job, message, code=error.code)
+                log.warning("job %s is tried again: %s", job.job_id, error, extra=fields)
                 self._metrics.retried(error.code)
                 return _Fault(error.code, str(error), is_final=False)
             return await self._fail(Asked(job, failed_id, message.sent_at), error, began)
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         took = time.monotonic() - began
-        log.info("job %s is done: %.1f s of audio in %.1f s", job.job_id, done.audio_seconds, took)
+        fields = _fields(job, message, audioSeconds=done.audio_seconds, seconds=round(took, 3))
+        log.info(
+            "job %s is done: %.1f s of audio in %.1f s", job.job_id, done.audio_seconds, took, extra=fields
+        )
         self._metrics.done(done.audio_seconds, done.work_seconds, is_new=done.is_new)
         return None
 
@@ -208,7 +210,8 @@ class Worker:
         return most if redrive is None else min(most, redrive.max_receives)
 
     async def _fail(self, asked: Asked, error: LiveAsrError, began: float) -> _Fault:
-        log.error("job %s failed: %s", asked.job.job_id, error)
+        fields = {"fields": {"jobId": asked.job.job_id, "code": error.code}}
+        log.error("job %s failed: %s", asked.job.job_id, error, extra=fields)
         await self._doing.fail(asked, error, began=began)
         self._metrics.failed(error.code)
         return _Fault(error.code, str(error), is_final=True)
@@ -250,6 +253,12 @@ class _Fault:
     reason: str
     is_final: bool
     """Whether it is not tried again."""
+
+
+def _fields(job: Job, message: Message, **more: object) -> dict[str, object]:
+    """Return what a line of the log says of a job where it is an object."""
+    told = {"jobId": job.job_id, "messageId": message.id, "receive": message.receives, **more}
+    return {"fields": told}
 
 
 class _Told:

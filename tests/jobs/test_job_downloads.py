@@ -14,12 +14,12 @@ from threading import Event, Thread
 
 import pytest
 
+from benchmarks.aws import BUCKET, Aws
 from live_asr.delivery.addresses import guard
 from live_asr.delivery.post import ForbiddenTarget, GuardedNetwork
 from live_asr.errors import ClientError, LiveAsrError
 from live_asr.jobs.downloads import MOST_CUTS, Bounds, Downloader, Fetched, Unfetched, resolve
 from live_asr.jobs.places import OnDisk, OnTheWeb, Stored
-from tests.jobs.aws import BUCKET, Aws
 
 CONTENT = bytes(range(256)) * 20_000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

@@ -8,9 +8,9 @@ from contextlib import ExitStack
 
 import pytest
 
+from benchmarks.aws import Aws
 from live_asr.config import JobsSettings
 from live_asr.jobs.queue import Message, Queue, QueueError, region_of
-from tests.jobs.aws import Aws
 
 Open = Callable[..., Queue]
 

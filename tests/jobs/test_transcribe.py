@@ -15,8 +15,8 @@ import pytest
 import srt
 import webvtt
 
+from benchmarks.inbox import Inbox
 from tests.jobs.conftest import PATIENCE, SECRET
-from tests.jobs.inbox import Inbox
 from tests.started import MODEL, ROOT
 
 

@@ -16,9 +16,9 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.jobs.aws import BUCKET, Aws
+from benchmarks.aws import BUCKET, Aws
+from benchmarks.inbox import Inbox, Told, inbox
 from tests.jobs.conftest import SECRET, Working, workers
-from tests.jobs.inbox import Inbox, Told, inbox
 
 EXAMPLE = {
     "jobId": 123,
@@ -245,6 +245,7 @@ def test_metrics_are_lines_of_cloudwatch_and_the_log_is_json_beside_them(shared:
     metrics = [line for line in lines if "_aws" in line]
     told = [line for line in lines if "_aws" not in line]
     assert all({"time", "level", "logger", "message"} <= line.keys() for line in told)
+    assert any(line.get("jobId") and line.get("audioSeconds") == 30.0 for line in told)
     names = set()
     for line in metrics:
         (directive,) = line["_aws"]["CloudWatchMetrics"]

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks.aws import BUCKET, Aws
+from benchmarks.inbox import Inbox
 from live_asr.storage.database import Database, sqlite_url
-from tests.jobs.aws import BUCKET, Aws
 from tests.jobs.conftest import StartWorker, Working
-from tests.jobs.inbox import Inbox
 
 SOON = {
     "LIVE_ASR_JOBS__VISIBILITY": "2",
@@ -35,6 +35,18 @@ def call(cloud: Aws, recording: bytes) -> str:
     """The key of a call in the store."""
     cloud.put("calls/call.wav", recording)
     return "calls/call.wav"
+
+
+@pytest.fixture
+def long_call(cloud: Aws, sample_pcm: bytes) -> str:
+    """The key of four minutes in the store."""
+    long = io.BytesIO()
+    with wave.open(long, "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        for _ in range(8):
+            file.writeframes(sample_pcm)
+    cloud.put("calls/long.wav", long.getvalue())
+    return "calls/long.wav"
 
 
 @pytest.mark.parametrize("instant", ["job 7 begins", "has 30.0 s", "job 7: recognition", "told"])
@@ -67,17 +79,11 @@ def test_a_worker_that_is_killed_leaves_its_job_to_the_next_one_and_there_is_one
 
 
 def test_a_job_three_times_as_long_as_the_visibility_is_done_once(
-    cloud: Aws, queue: str, platform: Inbox, start_worker: StartWorker, sample_pcm: bytes
+    cloud: Aws, queue: str, platform: Inbox, start_worker: StartWorker, long_call: str
 ) -> None:
-    long = io.BytesIO()
-    with wave.open(long, "wb") as file:
-        file.setparams((1, 2, 16_000, 0, "NONE", ""))
-        for _ in range(4):
-            file.writeframes(sample_pcm)
-    cloud.put("calls/long.wav", long.getvalue())
     # A second lane looks for messages all the time.
     worker = start_worker(queue, platform, MAX_WORKERS="2", LIVE_ASR_JOBS__VISIBILITY="2")
-    cloud.send(queue, job(key="calls/long.wav"))
+    cloud.send(queue, job(key=long_call))
     worker.until(lambda: platform.told and cloud.counts(queue) == (0, 0))
     assert worker.stop() == 0
     took = platform.told[0].body["metadata"]["processingTime"]
@@ -87,10 +93,10 @@ def test_a_job_three_times_as_long_as_the_visibility_is_done_once(
 
 
 def test_a_worker_that_is_told_to_stop_gives_its_job_back_at_once(
-    cloud: Aws, queue: str, platform: Inbox, start_worker: StartWorker, call: str
+    cloud: Aws, queue: str, platform: Inbox, start_worker: StartWorker, long_call: str
 ) -> None:
-    worker = start_worker(queue, platform, LIVE_ASR_JOBS__VISIBILITY="3600", DIARIZATION_ENABLED="false")
-    cloud.send(queue, job())
+    worker = start_worker(queue, platform, LIVE_ASR_JOBS__VISIBILITY="3600")
+    cloud.send(queue, job(key=long_call))
     worker.says("job 7: recognition")
     assert cloud.counts(queue) == (0, 1)
     assert worker.stop() == 0

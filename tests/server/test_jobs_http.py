@@ -16,9 +16,9 @@ from scripted_pass import ScriptedPass, found
 from serving import Served, serving
 from talking import wav
 
+from benchmarks.inbox import inbox
 from live_asr.errors import EngineError
 from tests.jobs.conftest import SECRET
-from tests.jobs.inbox import inbox
 from tests.started import StartServer
 
 PATIENCE = 300.0
