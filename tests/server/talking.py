@@ -212,7 +212,9 @@ async def is_written(url: str, before: Message) -> None:
 async def nothing_is_kept(http: httpx.AsyncClient, headers: dict[str, str]) -> None:
     """Wait until a server lists no session: one that is erased gives its place back before it is gone."""
     async with asyncio.timeout(PATIENCE):
-        while (await http.get("/v1/sessions", headers=headers)).json()["sessions"]:
+        while True:
+            if not (await http.get("/v1/sessions", headers=headers)).json()["sessions"]:
+                return
             await asyncio.sleep(0.05)
 
 
