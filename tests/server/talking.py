@@ -209,6 +209,15 @@ async def is_written(url: str, before: Message) -> None:
     await eventually(holds)
 
 
+async def nothing_is_kept(http: httpx.AsyncClient, headers: dict[str, str]) -> None:
+    """Wait until a server lists no session: one that is erased gives its place back before it is gone."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            if not (await http.get("/v1/sessions", headers=headers)).json()["sessions"]:
+                return
+            await asyncio.sleep(0.05)
+
+
 async def finished_record(url: str, session: str) -> Message:
     """Return the transcript of a session once it is complete, as a viewer gets it."""
     async with httpx.AsyncClient() as client, asyncio.timeout(PATIENCE):
