@@ -85,6 +85,8 @@ async def add_job(request: Request, state: State) -> Response:
         state.metrics.refused.labels(error.code).inc()
         return _refused(error)
     is_new = status.state == "queued"
+    if is_new:
+        state.audit.opened(status.id, client)
     return JSONResponse(_info(status, request).model_dump(), status_code=202 if is_new else 200)
 
 

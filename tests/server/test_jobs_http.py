@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,6 +19,7 @@ from talking import wav
 
 from benchmarks.inbox import inbox
 from live_asr.errors import EngineError
+from live_asr.storage import tokens
 from tests.jobs.conftest import SECRET
 from tests.started import StartServer
 
@@ -25,11 +27,16 @@ PATIENCE = 300.0
 FILE = ("talk.wav", wav(bytes(64_000)), "audio/wav")
 
 
-async def settled(served: Served, job: str, states: tuple[str, ...] = ("done", "failed")) -> dict[str, Any]:
+async def settled(
+    served: Served,
+    job: str,
+    states: tuple[str, ...] = ("done", "failed"),
+    headers: dict[str, str] | None = None,
+) -> dict[str, Any]:
     """Wait until a job is in one of these states; return what is known of it."""
     async with asyncio.timeout(PATIENCE):
         while True:
-            known: dict[str, Any] = (await served.http.get(f"/v1/jobs/{job}")).json()
+            known: dict[str, Any] = (await served.http.get(f"/v1/jobs/{job}", headers=headers)).json()
             if known["state"] in states:
                 return known
             await asyncio.sleep(0.02)  # between two looks at the server
@@ -172,6 +179,48 @@ async def test_jobs_are_for_those_who_have_the_token(tmp_path: Path, models_dir:
         allowed = {"Authorization": "Bearer top-secret"}
         posted = await served.http.post("/v1/jobs", files={"file": FILE}, headers=allowed)
         assert posted.status_code == 202
+
+
+async def test_a_job_and_its_session_are_the_token_s_that_it_came_with(
+    tmp_path: Path, models_dir: Path
+) -> None:
+    full_pass = ScriptedPass(found("hello"))
+    async with serving(tmp_path, models_dir, full_pass, server__token="top-secret") as served:
+        http, ways = served.http, {}
+        for name in ("caption", "other", "read", "webhook"):
+            scopes = {"other": ["caption"], "webhook": ["caption", "webhook"]}.get(name, [name])
+            token, secret = tokens.new_token(name, scopes, now=time.time())
+            await asyncio.to_thread(tokens.add, served.state.database, token)
+            ways[name] = {"Authorization": f"Bearer {secret}"}
+        await served.state.access.refresh()
+
+        async def post(name: str, **form: str) -> httpx.Response:
+            return await http.post("/v1/jobs", files={"file": FILE}, data=form, headers=ways[name])
+
+        jobs = {}
+        for name in ("caption", "other"):
+            answer = await post(name, jobId="j-1")
+            assert answer.status_code == 202, answer.text
+            jobs[name] = answer.json()["job"]
+        assert jobs["caption"] != jobs["other"], "a name among one token's jobs"
+        for name in ("caption", "other"):
+            assert (await http.get("/v1/jobs/j-1", headers=ways[name])).json()["job"] == jobs[name]
+            theirs = jobs["other" if name == "caption" else "caption"]
+            answer = await http.get(f"/v1/jobs/{theirs}", headers=ways[name])
+            assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+        assert (await post("read")).status_code == 403
+        assert (await http.get(f"/v1/jobs/{jobs['caption']}", headers=ways["read"])).status_code == 200
+
+        for job in jobs.values():
+            await settled(served, job, headers=ways["read"])
+        for name in ("caption", "other"):
+            answer = await http.get("/v1/sessions", headers=ways[name])
+            assert [session["session"] for session in answer.json()["sessions"]] == [jobs[name]]
+
+        for name, status in (("caption", 400), ("webhook", 202)):
+            answer = await post(name, webhookUrl="https://hooks.invalid/captions")
+            assert answer.status_code == status, answer.text
+            assert status == 202 or answer.json()["code"] == "webhook_refused"
 
 
 def test_a_real_server_writes_a_real_recording_down(start_server: StartServer, sample_wav: Path) -> None:

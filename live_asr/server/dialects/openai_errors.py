@@ -19,12 +19,14 @@ STATUS = {
     "task_unsupported": 422,
     "server_full": 429,
     "too_many_tries": 429,
+    "too_many_requests": 429,
 }
 """HTTP status by our code; what is not here is 400 for what the client did, else 503 or 500."""
 CODES = {
     "unauthorized": "invalid_api_key",
     "server_full": "rate_limit_exceeded",
     "too_many_tries": "rate_limit_exceeded",
+    "too_many_requests": "rate_limit_exceeded",
 }
 """OpenAI's code where it has one for the same; else ours."""
 TYPES = {401: "invalid_request_error", 429: "rate_limit_error"}
