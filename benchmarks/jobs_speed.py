@@ -24,7 +24,7 @@ from benchmarks.matching import errors
 from benchmarks.options import Options, default_models_dir
 from benchmarks.pass_memory import write_looped
 from benchmarks.processes import server_environment
-from benchmarks.recordings import CONVERSATIONS, Recording, load_recording
+from benchmarks.recordings import Recording, load_recording
 from benchmarks.report import Table, fact, limit
 from benchmarks.speaker_measures import Turn, diarization_errors, read_rttm
 from benchmarks.speech import RATE_HZ, Samples
@@ -97,10 +97,14 @@ def watched(command: Sequence[str], environment: dict[str, str]) -> tuple[float,
 
     watching = threading.Thread(target=watch)
     watching.start()
-    said, _ = process.communicate()
-    took = time.monotonic() - began
-    over.set()
-    watching.join()
+    try:
+        said, _ = process.communicate()
+        took = time.monotonic() - began
+    finally:  # interrupted, too
+        over.set()
+        watching.join()
+        if process.poll() is None:
+            process.kill()
     if process.returncode:
         raise ValueError(f"{command[:4]} ended with {process.returncode}")
     return took, peak, said
@@ -147,7 +151,7 @@ def straight(path: Path, model: str, options: Options) -> Run:
 
 def side_by_side(model: str, options: Options, minutes: float) -> tuple[Table, dict[str, Any]]:
     """Write minutes of video down by both, one after the other. Raises MissingSpeechError."""
-    recordings = [load_recording(name, options) for name in CONVERSATIONS]
+    recordings = [load_recording(name, options) for name in options.clips]
     audio, truth, turns = looped(recordings, minutes * 60)
     duration = len(audio) / RATE_HZ
     with tempfile.TemporaryDirectory(prefix="live-asr-bench-") as folder:
@@ -202,7 +206,7 @@ def side_by_side(model: str, options: Options, minutes: float) -> tuple[Table, d
 
 def long_memory(model: str, options: Options, hours: float) -> tuple[Table, dict[str, Any]]:
     """Write hours down and tell what memory that takes. Raises MissingSpeechError."""
-    pieces = [load_recording(name, options).clip.audio for name in CONVERSATIONS]
+    pieces = [load_recording(name, options).clip.audio for name in options.clips]
     with tempfile.TemporaryDirectory(prefix="live-asr-bench-") as folder:
         raw, path = Path(folder) / "long.pcm", Path(folder) / "long.wav"
         write_looped(raw, pieces, round(hours * 3600 * RATE_HZ))

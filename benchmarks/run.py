@@ -36,7 +36,7 @@ from benchmarks import (
 )
 from benchmarks.options import CLIPS, Options
 from benchmarks.processes import ServerFailedError
-from benchmarks.recordings import RECORDINGS
+from benchmarks.recordings import CONVERSATIONS, RECORDINGS
 from benchmarks.report import Table, machine, write
 from benchmarks.speech import MissingSpeechError
 from live_asr.errors import LiveAsrError
@@ -65,7 +65,7 @@ SUITES = {
     "beside": Suite(beside.run, clips=beside.CLIPS),
     "words": Suite(words.run, models="base,tiny.en", clips=words_material.RECORDINGS),
     "webhooks": Suite(webhooks.run),
-    "jobs": Suite(jobs.run, models="base"),
+    "jobs": Suite(jobs.run, models="base", clips=CONVERSATIONS),
     "resilience": Suite(resilience.run),
     "viewers": Suite(viewers.run),
     "page": Suite(page.run),
@@ -86,7 +86,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--clips",
         default=None,
-        help="table, words, speakers, diarization, pass: comma-separated; NAME@S from second S",
+        help="table, words, speakers, diarization, pass, jobs: comma-separated; NAME@S from second S",
     )
     result.add_argument(
         "--seconds",
