@@ -332,7 +332,7 @@ async def full_servers_say_so(server: Server, url: str) -> None:
         assert (response.status_code, response.headers["Retry-After"]) == (429, "15")
         assert json.loads(response.body or b"")["err_code"] == "TOO_MANY_REQUESTS"
         with pytest.raises(ApiError) as busy:
-            await transcribed(server, b"RIFF", "sesame")
+            await transcribed(server, b"RIFF", "open-sesame")
         assert (busy.value.status_code, busy.value.headers["retry-after"]) == (429, "15")  # type: ignore[index]
 
 
