@@ -13,7 +13,8 @@ from live_asr.core.audio import Samples
 from live_asr.core.messages import AudioFormat
 from live_asr.core.types import SAMPLE_RATE_HZ
 from live_asr.errors import MediaError
-from live_asr.sessions.decoding import AudioDecoder, open_decoder
+from live_asr.sessions.decoding import AudioDecoder
+from live_asr.sessions.guarded import open_guarded_decoder
 from live_asr.storage.files import FULL, check_room, storage_error
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ class _Pcm:
 
 async def _write_all(reading: BinaryIO, audio: AudioFormat, pcm: _Pcm) -> None:
     loop = asyncio.get_running_loop()
-    decoder = open_decoder(audio, pcm.folder)
+    decoder = open_guarded_decoder(audio, pcm.folder)
     try:
         is_whole = False
         while not is_whole:

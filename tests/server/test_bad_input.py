@@ -304,7 +304,7 @@ async def test_a_second_start_is_refused(crowd: Server) -> None:
         await refused(caller, "already_started", 1008)
 
 
-@pytest.mark.parametrize("frame", ["no JSON", '{"type": "pause"}', "[]"])
+@pytest.mark.parametrize("frame", ["no JSON", '{"type": "rest"}', "[]"])
 async def test_a_text_frame_that_means_nothing_ends_a_session_that_runs(crowd: Server, frame: str) -> None:
     async with call(crowd.stream) as caller:
         await caller.start()
