@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from live_asr.inference.sources import Progress
 
 UsualNames = Callable[[Mapping[str, str]], dict[str, tuple[Any, str]]]
+USUAL_QUEUE = "AWS_SQS_ASR_QUEUE_URL"
+"""Set where a worker is at home."""
 USAGE_ERROR = 2
 FAILURE = 1
 
@@ -304,6 +306,11 @@ def show_config(
     value_width = max(len(value) for _, value, _ in rows)
     for key, value, origin in rows:
         print(f"{key:<{key_width}}  {value:<{value_width}}  {origin}")
+    if not worker and os.environ.get(USUAL_QUEUE):
+        told = (
+            f"{USUAL_QUEUE} and its like are for `live-asr worker` alone: `live-asr config --worker` shows."
+        )
+        print(told, file=sys.stderr)
 
 
 @app.command()

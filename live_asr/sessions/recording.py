@@ -14,7 +14,8 @@ from live_asr.core.audio import Samples
 from live_asr.core.messages import AudioFormat
 from live_asr.core.types import SAMPLE_RATE_HZ
 from live_asr.errors import MediaError
-from live_asr.sessions.decoding import AudioDecoder, open_decoder
+from live_asr.sessions.decoding import AudioDecoder
+from live_asr.sessions.guarded import open_guarded_decoder
 from live_asr.sessions.media import MediaReader
 from live_asr.storage.files import FULL, check_room, storage_error
 
@@ -110,7 +111,7 @@ class _Pcm:
 
 async def _write_all(reading: BinaryIO, audio: AudioFormat, pcm: _Pcm) -> None:
     loop = asyncio.get_running_loop()
-    decoder = open_decoder(audio, pcm.folder, channels=pcm.channels)
+    decoder = open_guarded_decoder(audio, pcm.folder, channels=pcm.channels)
     try:
         is_whole = False
         while not is_whole:

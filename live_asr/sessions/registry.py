@@ -27,8 +27,8 @@ from live_asr.inference.channel import Loaded
 from live_asr.inference.engine import Engine
 from live_asr.sessions.admission import SOMEBODY, Client, check_start, quota_reached, server_full
 from live_asr.sessions.cadence import Cadence
-from live_asr.sessions.decoding import open_decoder
 from live_asr.sessions.finalizer import Drained, Finalizer, Postponed
+from live_asr.sessions.guarded import open_guarded_decoder
 from live_asr.sessions.limits import NO_LIMITS, Limits
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.places import Places, key_of, root_of
@@ -436,7 +436,7 @@ class SessionRegistry:
     ) -> SessionRunner:
         return SessionRunner(
             session,
-            decoder=open_decoder(
+            decoder=open_guarded_decoder(
                 session.start.audio, self._store.folder, channels=session.start.heard_channels
             ),
             engine=self._engine,

@@ -106,7 +106,7 @@ async def test_deepgrams_client_hears_the_native_words_in_both_ways(
 @pytest.mark.conforms("Deepgram, streams", "bad credentials", judge="@deepgram/sdk (JavaScript)")
 @pytest.mark.conforms("Deepgram, recordings", "bad credentials", judge="@deepgram/sdk (JavaScript)")
 async def test_deepgrams_client_is_told_of_a_wrong_key(start_server: StartServer, folder: Path) -> None:
-    server = start_server(LIVE_ASR_SERVER__TOKEN="sesame")
+    server = start_server(LIVE_ASR_SERVER__TOKEN="open-sesame")
     refused, failed, *_ = await told(folder, "deepgram.mjs", server.url, "wrong", query=QUERY)
     assert (refused["status"], refused["body"]["err_code"]) == (401, "INVALID_AUTH")
     assert failed["type"] in ("failed", "closed")
@@ -154,7 +154,7 @@ async def test_openais_client_hears_the_native_words_in_all_ways(
 @pytest.mark.conforms("OpenAI, files", "bad credentials", judge="openai (JavaScript)")
 @pytest.mark.conforms("OpenAI Realtime", "bad credentials", judge="openai (JavaScript)")
 async def test_openais_client_is_told_of_a_wrong_key(start_server: StartServer, folder: Path) -> None:
-    server = start_server(LIVE_ASR_SERVER__TOKEN="sesame")
+    server = start_server(LIVE_ASR_SERVER__TOKEN="open-sesame")
     heard = await told(folder, "openai.mjs", server.url, "wrong")
     assert [(one["name"], one["status"]) for one in of(heard, "refused")] == [
         ("AuthenticationError", 401)

@@ -14,7 +14,7 @@ from live_asr.inference.interfaces import FloatArray
 from live_asr.inference.scheduler import FILE_BUDGET
 from live_asr.server.dialects.openai_errors import BadParameter
 from live_asr.server.state import ServerState
-from live_asr.sessions.decoding import open_decoder
+from live_asr.sessions.guarded import open_guarded_decoder
 
 SHORTEST, LONGEST = 2.0, 10.0
 """Seconds of a voice that are given to know it by."""
@@ -95,7 +95,7 @@ async def voice_of(state: ServerState, name: str, file: bytes) -> FloatArray:
 
 async def _decoded(state: ServerState, file: bytes) -> Samples:
     """Decode a file as far as it may be needed: shape (samples,), 16 kHz mono."""
-    decoder = open_decoder(AudioFormat("container"), state.store.folder)
+    decoder = open_guarded_decoder(AudioFormat("container"), state.store.folder)
     try:
         pieces = [await decoder.feed(file)]
         ended = False

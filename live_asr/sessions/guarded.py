@@ -1,0 +1,176 @@
+"""A container's decoder in a process of its own: what breaks it costs its session an error, and nobody else
+anything."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import orjson
+
+from live_asr.core.audio import Samples
+from live_asr.core.messages import AudioFormat, Notice
+from live_asr.errors import DiskFull, LiveAsrError, MediaError, StorageError
+from live_asr.sessions.decoder_worker import FEED, FINISH, LENGTH
+from live_asr.sessions.decoding import AudioDecoder, open_decoder
+from live_asr.sessions.media import HINT
+
+WORKER = "live_asr.sessions.decoder_worker"
+FAULTS: dict[str, type[LiveAsrError]] = {
+    "MediaError": MediaError,
+    "StorageError": StorageError,
+    "DiskFull": DiskFull,
+}
+LARGEST_HEAD_BYTES = 1024 * 1024
+LARGEST_ANSWER_BYTES = 1024**3
+INHERITED = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
+"""What it gets of the environment, in which there are secrets."""
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def open_guarded_decoder(
+    audio: AudioFormat, spool_directory: Path | None = None, *, channels: int = 1
+) -> AudioDecoder:
+    """Return the decoder for what `start` announced, as `open_decoder` does; on the event loop."""
+    if audio.encoding == "container":
+        return GuardedDecoder(spool_directory, audio.channel, channels)
+    return open_decoder(audio, spool_directory, channels=channels)
+
+
+class GuardedDecoder:
+    """Decode one pushed stream of media in another process; see `decoding.AudioDecoder` for the methods.
+
+    A thread of its own talks to the process, one question at a time; a call that is cancelled loses nothing,
+    the next one returns what it left.
+    """
+
+    def __init__(
+        self, spool_directory: Path | None = None, channel: int | None = None, channels: int = 1
+    ) -> None:
+        self.has_more = False
+        self.skipped_packets = 0
+        self.notices: deque[Notice] = deque()
+        self._arguments = (str(spool_directory or ""), "" if channel is None else str(channel), str(channels))
+        self._shape = (-1,) if channels == 1 else (channels, -1)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="guarded-decoder")
+        self._process: subprocess.Popen[bytes] | None = None
+        self._closed = False
+        self._left: asyncio.Future[Samples] | None = None
+        """A call that was cancelled: what it brings belongs to the next one."""
+
+    async def feed(self, data: bytes) -> Samples:
+        """Take the next bytes. Raises MediaError where the process dies of them."""
+        return await self._call(FEED, data)
+
+    async def finish(self) -> Samples:
+        """Say that no bytes follow. Raises as `feed` does."""
+        return await self._call(FINISH, b"")
+
+    def close(self) -> None:
+        """End the process, whatever it does; idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._process is not None:
+            self._process.kill()
+        self._thread.submit(self._end)
+        # What it is asked ends with the process, which takes a moment; before there is one, nobody waits.
+        self._thread.shutdown(wait=self._process is not None)
+
+    async def _call(self, letter: bytes, data: bytes) -> Samples:
+        left = self._shaped(b"")
+        if self._closed:
+            return left
+        if self._left is not None:
+            left, self._left = await asyncio.shield(self._left), None
+        asking = asyncio.get_running_loop().run_in_executor(self._thread, self._ask, letter, data)
+        try:
+            samples = await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            self._left = asking
+            asking.add_done_callback(_retrieve)
+            raise
+        return np.concatenate((left, samples), axis=-1) if left.size else samples
+
+    # The thread's side -------------------------------------------------------------------------------
+
+    def _ask(self, letter: bytes, data: bytes) -> Samples:
+        try:
+            process = self._running()
+            assert process.stdin is not None and process.stdout is not None
+            process.stdin.write(letter + LENGTH.pack(len(data)) + data)
+            process.stdin.flush()
+            about, body = _answer(process.stdout)
+            samples = self._shaped(body)
+        except (OSError, EOFError, ValueError) as error:
+            if self._closed:
+                return self._shaped(b"")
+            raise MediaError("These bytes have broken their decoder.", HINT) from error
+        self.has_more = bool(about.get("more"))
+        self.skipped_packets = int(about.get("skipped") or 0)
+        for code, message in about.get("notices") or ():
+            self.notices.append(Notice(str(code), str(message)))
+        if about.get("fault"):
+            kind, message, hint = about["fault"]
+            raise FAULTS.get(str(kind), MediaError)(str(message), str(hint))
+        return samples
+
+    def _shaped(self, body: bytes) -> Samples:
+        return np.frombuffer(body, np.float32).reshape(self._shape)
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            environment = {name: value for name, value in os.environ.items() if name in INHERITED}
+            package = str(Path(__file__).resolve().parents[2])
+            paths = filter(None, (package, environment.get("PYTHONPATH")))
+            environment["PYTHONPATH"] = os.pathsep.join(paths)
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", WORKER, *self._arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=environment | ONE_THREAD,
+            )
+        return self._process
+
+    def _end(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            for pipe in (self._process.stdin, self._process.stdout):
+                with contextlib.suppress(OSError):
+                    if pipe is not None:
+                        pipe.close()
+
+
+def _answer(pipe: IO[bytes]) -> tuple[dict[str, Any], bytes]:
+    """Read one answer. Raises EOFError at the end, ValueError for what is none."""
+    (length,) = LENGTH.unpack(_exactly(pipe, LENGTH.size))
+    if length > LARGEST_HEAD_BYTES:
+        raise ValueError("an answer without end")
+    about = orjson.loads(_exactly(pipe, length))
+    size = about["size"] if isinstance(about, dict) else -1
+    if not isinstance(size, int) or not 0 <= size <= LARGEST_ANSWER_BYTES or size % 4:
+        raise ValueError("an answer of no such size")
+    return about, _exactly(pipe, size)
+
+
+def _exactly(pipe: IO[bytes], size: int) -> bytes:
+    data = pipe.read(size)
+    if len(data) < size:
+        raise EOFError("the decoder has ended")
+    return data
+
+
+def _retrieve(asking: asyncio.Future[Samples]) -> None:
+    """Look at what became of a call that nobody may come back to."""
+    if not asking.cancelled():
+        asking.exception()
