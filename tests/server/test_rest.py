@@ -152,6 +152,8 @@ def test_the_openapi_description_names_every_route(client: httpx.Client) -> None
         "/v1/sessions/{session_id}/audio",
         "/v1/sessions/{session_id}/links",
         "/v1/tokens",
+        "/v1/jobs",
+        "/v1/jobs/{job}",
         "/v1/sessions/{session_id}/corrections",
         "/v1/sessions/{session_id}/events",
         "/v1/sessions/{session_id}/names",
