@@ -240,7 +240,8 @@ async def test_a_result_that_cannot_be_kept_fails_the_session(tmp_path: Path) ->
     async with bench(tmp_path, finalize=refuse) as desk:
         desk.runner.receive_audio(pcm())
         desk.runner.receive(Stop())
-    assert (desk.heard[-1]["code"], desk.heard[-1]["message"]) == ("storage_full", "The server cannot do this now.")
+    told = desk.heard[-1]
+    assert (told["code"], told["message"]) == ("storage_full", "The server cannot do this now.")
     assert isinstance(desk.runner.fault, StorageError)
     assert desk.runner.session.state is SessionState.FAILED
 
