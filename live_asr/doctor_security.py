@@ -109,7 +109,5 @@ def _how_it_runs(settings: Settings) -> Iterator[Finding]:
         else:
             yield Finding("ok", "data folder", f"{folder} has mode {mode:o}")
     if hasattr(os, "geteuid") and os.geteuid() == 0:
-        advice = (
-            "FFmpeg reads strangers' bytes in this process: run it as a user of its own, as the image does."
-        )
+        advice = "FFmpeg reads strangers' bytes as this user: run it as one of its own, as the image does."
         yield Finding("warn", "user", "root", advice)
