@@ -55,8 +55,15 @@ UNSPACED = ("ja", "th", "yue", "zh")
 def normaliser(language: str) -> Callable[[str], str]:
     """Return what makes spellings of a language alike: Whisper's for English, its basic one otherwise."""
     if language == "en":
-        return EnglishTextNormalizer()
+        normalise = EnglishTextNormalizer()
+        return lambda text: _counted(normalise(text))
     return BasicTextNormalizer(remove_diacritics=True, split_letters=language in UNSPACED)
+
+
+def _counted(text: str) -> str:
+    """Write digits in a row as one: the normaliser makes 123 of "one two three", and "one 2 3" of "1-2-3"."""
+    text = re.sub(r"\bone(?= \d\b)|(?<=\b\d )one\b", "1", text)
+    return re.sub(r"\b\d(?: \d)+\b", lambda run: run[0].replace(" ", ""), text)
 
 
 def errors(heard: str, said: str, language: str = "en") -> Errors:

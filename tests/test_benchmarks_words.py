@@ -193,6 +193,7 @@ def test_other_languages_have_the_basic_normaliser() -> None:
     assert errors("Por favor, el número.", "por favor el numero", "es") == Errors(4, 0, 0, 0)
     assert errors("你好世界", "你好。时间", "zh") == Errors(4, 0, 0, 2)
     assert errors("He's twenty one", "he is 21") == Errors(3, 0, 0, 0)
+    assert errors("1-2-3, go.", "one two three go") == Errors(2, 0, 0, 0)
 
 
 def test_words_are_read_from_a_session_with_their_sources() -> None:
