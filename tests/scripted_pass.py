@@ -45,7 +45,9 @@ class ScriptedPass:
         self.cancelled = 0
         self.closed = False
 
-    async def run(self, job: FullPassJob, on_progress: Callable[[str, float], None]) -> FullPassResult:
+    async def run(
+        self, job: FullPassJob, on_progress: Callable[[str, float], None], *, gives_way: bool = False
+    ) -> FullPassResult:
         self.jobs.append(job)
         self.heard.append(np.fromfile(job.audio_file, "<i2"))
         self.began.set()

@@ -100,17 +100,21 @@ class Progress:
 class FullPass:
     """Run full passes one at a time in a low-priority process.
 
-    Several may be asked for at once; they wait for each other in the order in which they came.
+    Several may be asked for at once; they wait for each other in the order in which they came, but for those
+    that give way to all others.
     """
 
     def __init__(self, load: FullPassLoad) -> None:
         self._load = load
         self._turn = asyncio.Lock()
         self._waiting_count = 0
+        self._urgent_count = 0
+        """Of those that wait, who give way to nobody."""
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._running: asyncio.Task[FullPassResult] | None = None
+        self._running_gives_way = False
         self._closed = False
 
     @property
@@ -127,42 +131,62 @@ class FullPass:
         """Load this in the processes that are started from now on."""
         self._load = load
 
-    async def run(self, job: FullPassJob, on_progress: OnProgress) -> FullPassResult:
+    async def run(
+        self, job: FullPassJob, on_progress: OnProgress, *, gives_way: bool = False
+    ) -> FullPassResult:
         """Do one job and return what it found, telling how far it is.
 
-        Raises EngineError when the process cannot be started, dies or cannot do it: it may be asked again,
-        but what failed twice will fail a third time. Cancelling the caller kills the process.
+        One that `gives_way` lets all others go first: it is broken off for them, and begun again. Raises
+        EngineError when the process cannot be started, dies or cannot do it: it may be asked again, but what
+        failed twice will fail a third time. Cancelling the caller kills the process.
         """
+        while True:
+            await self._take_turn(gives_way=gives_way)
+            try:
+                if self._closed:
+                    raise EngineError("The full pass is shut down.")
+                self._running = asyncio.create_task(self._do(job, on_progress), name="full pass")
+                self._running_gives_way = gives_way
+                try:
+                    result = await self._running
+                except asyncio.CancelledError:
+                    await self._end()
+                    asking = asyncio.current_task()
+                    if asking is not None and asking.cancelling():
+                        raise
+                    if gives_way and not self._closed:
+                        continue
+                    raise EngineError("The full pass is shut down.") from None
+                except BaseException:
+                    await self._end()
+                    raise
+                if not self._waiting_count and not self._load.cores:
+                    await self._end()
+                return result
+            finally:
+                self._running = None
+                self._turn.release()
+
+    async def _take_turn(self, *, gives_way: bool) -> None:
+        """Wait until nobody else runs, and nobody else waits where this one gives way."""
         self._waiting_count += 1
+        if not gives_way:
+            self._urgent_count += 1
+            if self._running is not None and self._running_gives_way:
+                self._running.cancel()
         try:
             await self._turn.acquire()
+            while gives_way and self._urgent_count:
+                self._turn.release()
+                await self._turn.acquire()  # behind all who wait
         except asyncio.CancelledError:
             if self._waiting_count == 1 and not self._turn.locked():
                 await self._end()  # it was kept for this job alone
             raise
         finally:
             self._waiting_count -= 1
-        try:
-            if self._closed:
-                raise EngineError("The full pass is shut down.")
-            self._running = asyncio.create_task(self._do(job, on_progress), name="full pass")
-            try:
-                result = await self._running
-            except asyncio.CancelledError:
-                await self._end()
-                asking = asyncio.current_task()
-                if asking is not None and asking.cancelling():
-                    raise
-                raise EngineError("The full pass is shut down.") from None
-            except BaseException:
-                await self._end()
-                raise
-            if not self._waiting_count and not self._load.cores:
-                await self._end()
-            return result
-        finally:
-            self._running = None
-            self._turn.release()
+            if not gives_way:
+                self._urgent_count -= 1
 
     async def close(self) -> None:
         """Kill the process. Whoever waits for a pass gets an EngineError. Idempotent."""

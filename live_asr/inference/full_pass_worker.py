@@ -98,7 +98,8 @@ class Worker:
             return self._by_channel(job, pcm, meter)
         diarizes = job.diarize and self._load.pipeline is not None
         name = self._load.pipeline.name if self._load.pipeline else ""
-        if diarizes and job.recognize and (self._load.cores > 1 or self._load.device != "cpu"):
+        alone = self._load.cores > 0  # nothing live shares the device
+        if diarizes and job.recognize and alone and (self._load.cores > 1 or self._load.device != "cpu"):
             return FullPassResult(*self._both(job, pcm, meter), name)
         ends = {True: DIARIZATION_SHARE if job.recognize else 1.0, False: LOADING_SHARE}[diarizes]
         turns = self._turns(job, pcm, meter, ends) if diarizes else None

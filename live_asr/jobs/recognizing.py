@@ -31,7 +31,7 @@ OnProgress = Callable[[str, float], None]
 class Pass(Protocol):
     """Where recordings are gone over; see `inference.full_pass.FullPass`."""
 
-    async def run(self, job: FullPassJob, on_progress: OnProgress) -> FullPassResult:
+    async def run(self, job: FullPassJob, on_progress: OnProgress, *, gives_way: bool) -> FullPassResult:
         """Go over one recording. Raises EngineError; a cancelled call stops the work."""
 
 
@@ -127,7 +127,7 @@ class Recognizing:
 async def _passed(job: FullPassJob, full_pass: Pass, on_progress: OnProgress) -> FullPassResult:
     for attempt in range(1, MOST_ATTEMPTS + 1):
         try:
-            return await full_pass.run(job, on_progress)
+            return await full_pass.run(job, on_progress, gives_way=True)
         except EngineError as error:
             log.warning("pass %d failed: %s", attempt, error)
             if attempt == MOST_ATTEMPTS:

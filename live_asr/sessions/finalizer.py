@@ -59,7 +59,9 @@ class FullPassRunner(Protocol):
     def can_diarize(self) -> bool:
         """Whether it can tell speakers apart."""
 
-    async def run(self, job: FullPassJob, on_progress: Callable[[str, float], None]) -> FullPassResult:
+    async def run(
+        self, job: FullPassJob, on_progress: Callable[[str, float], None], *, gives_way: bool = False
+    ) -> FullPassResult:
         """Go over one recording. Raises EngineError; a cancelled call stops the work."""
 
     async def close(self) -> None:

@@ -80,10 +80,10 @@ async def full_pass(load: FullPassLoad) -> AsyncIterator[FullPass]:
 class Asked:
     """A job that was asked for, watched until its process works on it."""
 
-    def __init__(self, full_pass: FullPass, job: FullPassJob) -> None:
+    def __init__(self, full_pass: FullPass, job: FullPassJob, *, gives_way: bool = False) -> None:
         self._full_pass = full_pass
         self._works = asyncio.Event()
-        self.answer = asyncio.create_task(full_pass.run(job, self._told))
+        self.answer = asyncio.create_task(full_pass.run(job, self._told, gives_way=gives_way))
 
     def _told(self, stage: str, fraction: float) -> None:
         if stage != "loading":
@@ -200,6 +200,24 @@ async def test_a_process_kept_for_a_job_that_is_given_up_ends_too(
     with pytest.raises(asyncio.CancelledError):
         await waiting
     await until(lambda: not psutil.pid_exists(process_id))
+
+
+async def test_a_job_that_gives_way_is_broken_off_for_others_and_done_after_them(
+    full_pass: FullPass, job: FullPassJob
+) -> None:
+    patient = Asked(full_pass, job, gives_way=True)
+    process_id = await patient.process()
+    urgent = Asked(full_pass, job)
+    assert await urgent.process() != process_id
+    assert not psutil.pid_exists(process_id)
+    also_patient = Asked(full_pass, job, gives_way=True)
+    last = Asked(full_pass, job)
+    assert "New Jersey" in text(await soon(urgent.answer))
+    assert "New Jersey" in text(await soon(last.answer))
+    assert not patient.answer.done() and not also_patient.answer.done()
+    for answer in (patient.answer, also_patient.answer):
+        assert "New Jersey" in text(await soon(answer))
+    assert full_pass.process_id is None
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
