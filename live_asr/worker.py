@@ -39,8 +39,8 @@ from live_asr.storage.jobs import JobDatabase
 
 log = logging.getLogger(__name__)
 
-FOLDER = "jobs"
-"""Below the data folder: a folder for each worker, with what it works on."""
+FOLDER = "work"
+"""Below the data folder: a folder for each worker, with what it works on; `jobs` there is the server's."""
 SESSIONS = "sessions"
 
 

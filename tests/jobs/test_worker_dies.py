@@ -75,7 +75,7 @@ def test_a_worker_that_is_killed_leaves_its_job_to_the_next_one_and_there_is_one
 
     assert len(platform.effects) == 1
     assert {told.body["status"] for told in platform.told} == {"success"}
-    assert list((data / "jobs").iterdir()) == [], "what the killed one worked on is erased"
+    assert list((data / "work").iterdir()) == [], "what the killed one worked on is erased"
 
 
 def test_a_job_three_times_as_long_as_the_visibility_is_done_once(
