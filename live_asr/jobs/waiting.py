@@ -28,7 +28,7 @@ from live_asr.jobs.results import session_id_of
 from live_asr.sessions.admission import SOMEBODY, Client
 from live_asr.sessions.registry import CheckReceiver
 from live_asr.storage.database import StoredSession
-from live_asr.storage.files import storage_error, sync_folder
+from live_asr.storage.files import made, storage_error, sync_folder
 from live_asr.storage.jobs import JobDatabase, Waiting
 
 log = logging.getLogger(__name__)
@@ -193,7 +193,7 @@ class WaitingJobs:
         try:
             if waiting.attempts >= MOST_RUNS:
                 raise LiveAsrError("The server ended while it was done, again and again.", code="interrupted")
-            with tempfile.TemporaryDirectory(dir=_made(self._folder), prefix=".job-") as name:
+            with tempfile.TemporaryDirectory(dir=made(self._folder), prefix=".job-") as name:
                 folder = Path(name)
                 recording = await self._recording(waiting, job, folder)
                 done = await self._doing.do(
@@ -203,6 +203,11 @@ class WaitingJobs:
         except asyncio.CancelledError:
             await asyncio.shield(self._database.call(self._database.begin_job, waiting.id, by=-1))
             raise
+        except StorageError as error:  # no fault of the job, which does not fail by it
+            log.error("job %s waits for the disk or the database: %s", job.job_id, error)
+            self._later[waiting.id] = time.monotonic() + RETRY_DELAY
+            await self._database.call(self._database.begin_job, waiting.id, by=-1)
+            return
         except LiveAsrError as error:
             if is_passing(error) and waiting.attempts + 1 < MOST_RUNS:
                 log.warning("job %s is tried again: %s", job.job_id, error)
@@ -259,11 +264,3 @@ def _keep(upload: IO[bytes], target: Path) -> None:
     except OSError as error:
         unfinished.unlink(missing_ok=True)
         raise storage_error(error) from error
-
-
-def _made(folder: Path) -> Path:
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise storage_error(error) from error
-    return folder

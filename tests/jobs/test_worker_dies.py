@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import wave
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -130,6 +131,26 @@ def deliveries(worker: Working) -> list[Any]:
         return database.deliveries()
     finally:
         database.close()
+
+
+def test_a_disk_that_refuses_makes_the_job_wait_and_costs_it_no_receive(
+    cloud: Aws, queue: str, dlq: str, platform: Inbox, start_worker: StartWorker, call: str
+) -> None:
+    more = {**SOON, "LIVE_ASR_JOBS__MAX_RECEIVES": "1", "LIVE_ASR_JOBS__DLQ_URL": dlq}
+    worker = start_worker(queue, platform, **more)
+    worker.says("taking jobs")
+    (folder,) = (worker.data / "work").iterdir()
+    shutil.rmtree(folder)
+    folder.write_text("in the way")
+    cloud.send(queue, job())
+    worker.until(lambda: worker.said.count("waits for the disk") >= 3)
+    assert cloud.counts(queue) == (0, 1), "hidden for longer than its visibility"
+    assert platform.told == []
+    folder.unlink()
+    worker.until(lambda: platform.told and cloud.counts(queue) == (0, 0))
+    assert worker.stop() == 0
+    assert [told.body["status"] for told in platform.told] == ["success"]
+    assert cloud.counts(dlq) == (0, 0)
 
 
 @pytest.mark.parametrize("by_hand", [True, False])
