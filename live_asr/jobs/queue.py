@@ -124,6 +124,7 @@ class Queue:
         self._receivers = ThreadPoolExecutor(settings.lanes, "queue")
         # A receive takes its thread for twenty seconds, and heartbeats must not wait for it.
         self._threads = ThreadPoolExecutor(2 * settings.lanes + 2, "messages")
+        self._max_receives = settings.max_receives
         self.redrive: Redrive | None = None
 
     async def look(self) -> None:
@@ -134,6 +135,12 @@ class Queue:
         policy = answer.get("Attributes", {}).get("RedrivePolicy")
         with contextlib.suppress(ValueError, KeyError, TypeError):
             self.redrive = Redrive(int(json.loads(policy)["maxReceiveCount"])) if policy else None
+        if self.redrive is not None and self.redrive.max_receives <= self._max_receives:
+            log.warning(
+                "the queue's redrive policy takes a job after %d receives: nobody is told of one that kills "
+                "its worker each time; let maxReceiveCount be larger than jobs.max_receives, which is %d",
+                *(self.redrive.max_receives, self._max_receives),
+            )
 
     async def depth(self) -> int:
         """Return about how many messages wait. Raises QueueError."""

@@ -95,6 +95,22 @@ async def test_without_another_queue_the_redrive_policy_takes_it_and_without_tha
     assert [dead["Body"] for dead in cloud.take(dlq)] == ["rubbish"]
 
 
+@pytest.mark.parametrize(("granted", "is_warned"), [(3, True), (4, False)])
+async def test_a_redrive_policy_that_leaves_no_receive_to_tell_of_is_warned_of(
+    cloud: Aws,
+    queue: str,
+    dlq: str,
+    opened: Open,
+    caplog: pytest.LogCaptureFixture,
+    granted: int,
+    is_warned: bool,
+) -> None:
+    policy = json.dumps({"deadLetterTargetArn": cloud.arn(dlq), "maxReceiveCount": granted})
+    cloud.sqs.set_queue_attributes(QueueUrl=queue, Attributes={"RedrivePolicy": policy})
+    await opened(max_receives=3).look()
+    assert ("maxReceiveCount" in caplog.text) == is_warned
+
+
 async def test_a_queue_that_there_is_not_is_said(cloud: Aws, opened: Open) -> None:
     missing = opened(queue_url=f"{cloud.url}/123456789012/none")
     for work in (missing.look, missing.receive):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import wave
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ from benchmarks.aws import BUCKET, Aws
 from benchmarks.inbox import Inbox
 from live_asr.storage.database import Database, sqlite_url
 from tests.jobs.conftest import StartWorker, Working
+from tests.started import ROOT
 
 SOON = {
     "LIVE_ASR_JOBS__VISIBILITY": "2",
@@ -190,6 +192,25 @@ def test_after_three_receives_a_job_fails_for_good(
     (dead,) = cloud.take(dlq)
     if by_hand:
         assert dead["MessageAttributes"]["ErrorCode"]["StringValue"] == "denied"
+
+
+def test_a_job_that_kills_its_worker_each_time_is_told_of_with_the_policy_shipped(
+    cloud: Aws, queue: str, dlq: str, platform: Inbox, start_worker: StartWorker, call: str
+) -> None:
+    shipped = re.search(r"maxReceiveCount\s*= (\d+)", (ROOT / "examples" / "worker" / "main.tf").read_text())
+    assert shipped is not None
+    policy = json.dumps({"deadLetterTargetArn": cloud.arn(dlq), "maxReceiveCount": shipped[1]})
+    cloud.sqs.set_queue_attributes(QueueUrl=queue, Attributes={"RedrivePolicy": policy})
+    cloud.send(queue, job())
+    for _ in range(3):
+        worker = start_worker(queue, platform, LIVE_ASR_JOBS__VISIBILITY="2")
+        worker.says("job 7 begins")
+        worker.kill()
+    worker = start_worker(queue, platform, LIVE_ASR_JOBS__VISIBILITY="2")
+    worker.until(lambda: platform.told and cloud.counts(dlq)[0])
+    assert worker.stop() == 0
+    (told,) = platform.told
+    assert told.body["error"]["code"] == "too_many_receives"
 
 
 def test_workers_that_share_a_data_folder_share_a_queue_and_tell_of_each_job_once(
