@@ -135,13 +135,19 @@ class WebhookSender:
         self._fault = ""
 
     async def start(self) -> None:
-        """Begin to deliver what is due. The database is prepared already."""
+        """Begin to deliver what is due, or go on after a pause. The database is prepared already."""
+        self._closing = False
         if self._tls is None:
             self._tls = await asyncio.to_thread(tls_context)
         self._work = asyncio.create_task(self._deliver_forever(), name="webhook sender")
 
     async def close(self) -> None:
-        """End: tries in flight get a moment, then they are dropped and made anew at the next start.
+        """End, as `pause` does, for good. Idempotent."""
+        await self.pause()
+        self._resolvers.shutdown(wait=False, cancel_futures=True)
+
+    async def pause(self) -> None:
+        """Deliver no more until the next start: tries in flight get a moment, then they are made again then.
 
         Idempotent.
         """
@@ -158,7 +164,6 @@ class WebhookSender:
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
-        self._resolvers.shutdown(wait=False, cancel_futures=True)
 
     def fetched(self, url: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Give what is at a URL that somebody names, guarded as deliveries are; see `fetch.fetched`."""

@@ -136,7 +136,7 @@ class Worker:
         try:
             async with self._queue.held(message):
                 fault = await self._do_patiently(message, lane, full_pass)
-            await self._settle(message, fault)
+                await self._settle(message, fault)
         except asyncio.CancelledError:
             await asyncio.shield(self._queue.release(message))
             raise
