@@ -39,6 +39,7 @@ from live_asr.delivery.schedule import DELAYS, delay_before_next, read_retry_aft
 from live_asr.delivery.signature import signed_headers, webhook_secret
 from live_asr.errors import StorageError
 from live_asr.storage.database import DEAD, DELIVERED, PENDING, Database, Delivery
+from live_asr.storage.jobs import delivery_id_of
 
 __all__ = ["Outcome", "WebhookSender", "notice_of", "webhook_body", "webhook_secret"]
 
@@ -291,7 +292,9 @@ class WebhookSender:
                 patience=self._patience,
             )
         except ForbiddenTarget as error:
-            return Outcome(error=error.message, hopeless=True)
+            # Whoever put a job's there may have been a worker, whose own address it was, and come back.
+            of_job = delivery.id == delivery_id_of(delivery.session_id)
+            return Outcome(error=error.message, hopeless=not of_job)
         except httpcore.ConnectTimeout:
             return Outcome(error=f"It could not be reached within {self._patience.connect:g} s.")
         except (TimeoutError, httpcore.TimeoutException):
