@@ -21,7 +21,7 @@ from live_asr.errors import LiveAsrError, StorageError, Unavailable
 from live_asr.jobs.doing import Asked, Doing, is_passing
 from live_asr.jobs.downloads import Fetched
 from live_asr.jobs.folder import looked_at
-from live_asr.jobs.messages import Job, read_job
+from live_asr.jobs.messages import Job, NotAJob, read_job
 from live_asr.jobs.metrics import JobMetrics
 from live_asr.jobs.recognizing import Pass
 from live_asr.jobs.results import session_id_of
@@ -149,7 +149,7 @@ class WaitingJobs:
         """Return what is known of a job; None where there is none. Raises StorageError."""
         waiting = await self._database.call(self._database.waiting_job, job_id)
         if waiting is not None:
-            told = read_job(waiting.job).told
+            told = _job_of(waiting).told
             if job_id == self._running:
                 return JobStatus(job_id, "running", told, waiting.owner, self._progress)
             return JobStatus(job_id, "queued", told, waiting.owner)
@@ -188,9 +188,10 @@ class WaitingJobs:
         began = time.monotonic()
         # Counted at once: what takes the server down is not begun without end.
         await self._database.call(self._database.begin_job, waiting.id, by=1)
-        job = read_job(waiting.job)
+        job = _job_of(waiting)
         asked = Asked(job, waiting.id, waiting.created_at)
         try:
+            read_job(waiting.job)  # what another version has kept may be no job to this one
             if waiting.attempts >= MOST_RUNS:
                 raise LiveAsrError("The server ended while it was done, again and again.", code="interrupted")
             with tempfile.TemporaryDirectory(dir=made(self._folder), prefix=".job-") as name:
@@ -236,6 +237,14 @@ class WaitingJobs:
     def _tell(self, stage: str, fraction: float) -> None:
         self._progress = Progress(stage, round(min(max(fraction, 0.0), 1.0), 3))
         self._metrics.progress(0, fraction)
+
+
+def _job_of(waiting: Waiting) -> Job:
+    """Return a job as it was asked for; one that cannot be read any more by its name alone."""
+    try:
+        return read_job(waiting.job)
+    except NotAJob as error:
+        return Job(error.told.get("jobId", waiting.id), "", error.told.get("presentationId"))
 
 
 def _scope_of(owner: str | None) -> str:
