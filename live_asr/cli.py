@@ -261,6 +261,8 @@ def transcribe(
         "webhook.url": webhook or "",  # that of the settings is for servers and workers
         "jobs.diarize": False if no_diarize else None,
     }
+    if webhook != _load(config, {}).settings.webhook.url:
+        flags["webhook.bearer"] = ""  # a secret between the operator and that address
     settings = _load(config, flags, data=data, model=model, device=device).settings
     from live_asr.core.languages import code_of
     from live_asr.replay import check_language, speaker_limits

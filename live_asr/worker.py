@@ -39,8 +39,8 @@ from live_asr.storage.jobs import JobDatabase
 
 log = logging.getLogger(__name__)
 
-FOLDER = "jobs"
-"""Below the data folder: a folder for each worker, with what it works on."""
+FOLDER = "work"
+"""Below the data folder: a folder for each worker, with what it works on; `jobs` there is the server's."""
 SESSIONS = "sessions"
 
 
@@ -76,10 +76,10 @@ def run(settings: Settings, brought: Brought) -> None:
 
 async def _work(settings: Settings, brought: Brought) -> None:
     jobs, data = settings.jobs, settings.storage.data
-    sqs, s3 = await asyncio.to_thread(clients, jobs)
+    sqs, receiving, s3 = await asyncio.to_thread(clients, jobs)
     load = full_pass_load(settings, brought, cores=max(1, cpu_count() // jobs.lanes))
     async with contextlib.AsyncExitStack() as stack:
-        queue = Queue(sqs, jobs)
+        queue = Queue(sqs, jobs, receiving)
         stack.callback(queue.close)
         await queue.look()
         database = JobDatabase(database_url(settings.storage))

@@ -39,7 +39,7 @@ resource "aws_sqs_queue" "jobs" {
 
   redrive_policy = jsonencode({
     deadLetterTargetArn = aws_sqs_queue.dead.arn
-    maxReceiveCount     = 3
+    maxReceiveCount     = 5 # more than jobs.max_receives: a job that kills its worker is told of by the next one
   })
 }
 

@@ -39,6 +39,7 @@ from live_asr.delivery.schedule import DELAYS, delay_before_next, read_retry_aft
 from live_asr.delivery.signature import signed_headers, webhook_secret
 from live_asr.errors import StorageError
 from live_asr.storage.database import DEAD, DELIVERED, PENDING, Database, Delivery
+from live_asr.storage.jobs import delivery_id_of
 
 __all__ = ["Outcome", "WebhookSender", "notice_of", "webhook_body", "webhook_secret"]
 
@@ -135,13 +136,19 @@ class WebhookSender:
         self._fault = ""
 
     async def start(self) -> None:
-        """Begin to deliver what is due. The database is prepared already."""
+        """Begin to deliver what is due, or go on after a pause. The database is prepared already."""
+        self._closing = False
         if self._tls is None:
             self._tls = await asyncio.to_thread(tls_context)
         self._work = asyncio.create_task(self._deliver_forever(), name="webhook sender")
 
     async def close(self) -> None:
-        """End: tries in flight get a moment, then they are dropped and made anew at the next start.
+        """End, as `pause` does, for good. Idempotent."""
+        await self.pause()
+        self._resolvers.shutdown(wait=False, cancel_futures=True)
+
+    async def pause(self) -> None:
+        """Deliver no more until the next start: tries in flight get a moment, then they are made again then.
 
         Idempotent.
         """
@@ -158,7 +165,6 @@ class WebhookSender:
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
-        self._resolvers.shutdown(wait=False, cancel_futures=True)
 
     def fetched(self, url: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Give what is at a URL that somebody names, guarded as deliveries are; see `fetch.fetched`."""
@@ -286,7 +292,9 @@ class WebhookSender:
                 patience=self._patience,
             )
         except ForbiddenTarget as error:
-            return Outcome(error=error.message, hopeless=True)
+            # Whoever put a job's there may have been a worker, whose own address it was, and come back.
+            of_job = delivery.id == delivery_id_of(delivery.session_id)
+            return Outcome(error=error.message, hopeless=not of_job)
         except httpcore.ConnectTimeout:
             return Outcome(error=f"It could not be reached within {self._patience.connect:g} s.")
         except (TimeoutError, httpcore.TimeoutException):

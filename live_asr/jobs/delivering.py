@@ -18,42 +18,60 @@ from live_asr.storage.holding import try_held
 log = logging.getLogger(__name__)
 
 INTERVAL = 2.0
-"""Seconds between two looks whether nobody delivers any more."""
+"""Seconds between two looks at who delivers."""
 
 
 class Delivering:
-    """Starts a sender once nobody else delivers from the same outbox."""
+    """Has a sender deliver while nobody else does from the same outbox."""
 
     def __init__(self, sender: WebhookSender, database: Database, data: Path) -> None:
         self._sender = sender
         self._database = database
         self._data = data
         self._release: Callable[[], None] | None = None
-        self._trying: asyncio.Task[None] | None = None
+        self._working: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Deliver, now or as soon as nobody else does."""
-        self._trying = asyncio.create_task(self._try_forever(), name="delivering")
+        self._working = asyncio.create_task(self._deliver_forever(), name="delivering")
 
     async def close(self) -> None:
         """Deliver no more, and let another do it. Idempotent."""
-        if self._trying is not None:
-            self._trying.cancel()
-            await asyncio.gather(self._trying, return_exceptions=True)
-            self._trying = None
+        if self._working is not None:
+            self._working.cancel()
+            await asyncio.gather(self._working, return_exceptions=True)
+            self._working = None
         await self._sender.close()
         if self._release is not None:
             self._release()
             self._release = None
 
-    async def _try_forever(self) -> None:
+    async def _deliver_forever(self) -> None:
+        while True:
+            await self._wait_until_ours()
+            await self._sender.start()
+            await self._wait_until_lost()
+            await self._sender.pause()
+
+    async def _wait_until_ours(self) -> None:
         is_told = False
         while not await self._is_ours():
             if not is_told:
                 log.info("another live-asr delivers webhooks from this outbox")
             is_told = True
             await asyncio.sleep(INTERVAL)
-        await self._sender.start()
+
+    async def _wait_until_lost(self) -> None:
+        """Hold the database for as long as nobody else has taken it, which they can where it began anew."""
+        while True:
+            await asyncio.sleep(INTERVAL)
+            try:
+                await self._database.call(self._database.keep_hold)
+            except StorageError as error:
+                if error.code == "database_taken":
+                    log.warning("another live-asr has taken over the outbox: %s", error)
+                    return
+                log.debug("nobody knows who holds the outbox: %s", error)
 
     async def _is_ours(self) -> bool:
         try:

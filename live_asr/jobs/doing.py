@@ -258,13 +258,16 @@ class Doing:
         target = PREFIX.fullmatch(prefix)
         if target is None:
             raise ClientError("bad_config", "jobs.result_prefix does not begin with s3://.")
-        name = target[2] + UNSAFE.sub("_", str(asked.job.job_id))
+        job_id = str(asked.job.job_id)
+        name = UNSAFE.sub("_", job_id)
+        if name != job_id:  # as that of another job may be by now
+            name = f"{name}-{asked.session_id[:8]}"
         written = await asyncio.to_thread(exports_of, asked.session_id, found.outcome, asked.job.told)
         for ending, body, media_type in written:
             put = partial(
                 self._s3.put_object,
                 Bucket=target[1],
-                Key=f"{name}.{ending}",
+                Key=f"{target[2]}{name}.{ending}",
                 Body=body,
                 ContentType=media_type,
             )

@@ -31,7 +31,9 @@ LONGEST_REASON = 1000
 SHORTENED = 50_000
 """Characters that are kept of a message which is too large to be put aside: queues take 256 KiB or more."""
 BEATS = 3
-"""So often a message is renewed in the time for which it is hidden: two may fail."""
+"""So often a message is renewed in the time for which it is hidden."""
+READ_PATIENCE = 10
+"""Seconds that SQS has to answer what it can answer at once."""
 WITHOUT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that SQS takes in no message."""
 
@@ -67,8 +69,8 @@ class Redrive:
     max_receives: int
 
 
-def clients(settings: JobsSettings) -> tuple[Any, Any]:
-    """Return boto3's clients of SQS and S3, with nothing asked of them yet.
+def clients(settings: JobsSettings) -> tuple[Any, Any, Any]:
+    """Return boto3's clients of SQS, of SQS for receives, which take long, and of S3. Asks nothing of them.
 
     Raises ConfigError where boto3 is not installed, or finds the settings wrong.
     """
@@ -86,10 +88,13 @@ def clients(settings: JobsSettings) -> tuple[Any, Any]:
         session = boto3.session.Session()
         region = region or session.region_name or DEFAULT_REGION
         connections = 4 * settings.lanes + 4
-        sqs = session.client(
-            "sqs",
-            region_name=region,
-            config=Config(read_timeout=settings.poll_wait + 15, max_pool_connections=connections, **patient),
+        sqs, receiving = (
+            session.client(
+                "sqs",
+                region_name=region,
+                config=Config(read_timeout=seconds, max_pool_connections=connections, **patient),
+            )
+            for seconds in (READ_PATIENCE, settings.poll_wait + 15)
         )
         # Another store than AWS's is seldom reached by a name of its own for each bucket.
         style = {} if ".amazonaws.com" in sqs.meta.endpoint_url else {"addressing_style": "path"}
@@ -102,7 +107,7 @@ def clients(settings: JobsSettings) -> tuple[Any, Any]:
         raise ConfigError(
             f"boto3 refuses the settings: {error}", "Check jobs.region and AWS_ENDPOINT_URL."
         ) from error
-    return sqs, s3
+    return sqs, receiving, s3
 
 
 def region_of(queue_url: str) -> str | None:
@@ -112,11 +117,15 @@ def region_of(queue_url: str) -> str | None:
 
 
 class Queue:
-    """A queue that jobs come from, and the one that takes what cannot be done."""
+    """A queue that jobs come from, and the one that takes what cannot be done.
 
-    def __init__(self, sqs: Any, settings: JobsSettings) -> None:
+    `receiving` is the client for receives, where that is another one.
+    """
+
+    def __init__(self, sqs: Any, settings: JobsSettings, receiving: Any | None = None) -> None:
         assert settings.queue_url is not None
         self._sqs = sqs
+        self._receiving = receiving or sqs
         self.url = settings.queue_url
         self._dlq_url = settings.dlq_url
         self._wait = settings.poll_wait
@@ -124,6 +133,7 @@ class Queue:
         self._receivers = ThreadPoolExecutor(settings.lanes, "queue")
         # A receive takes its thread for twenty seconds, and heartbeats must not wait for it.
         self._threads = ThreadPoolExecutor(2 * settings.lanes + 2, "messages")
+        self._max_receives = settings.max_receives
         self.redrive: Redrive | None = None
 
     async def look(self) -> None:
@@ -134,6 +144,12 @@ class Queue:
         policy = answer.get("Attributes", {}).get("RedrivePolicy")
         with contextlib.suppress(ValueError, KeyError, TypeError):
             self.redrive = Redrive(int(json.loads(policy)["maxReceiveCount"])) if policy else None
+        if self.redrive is not None and self.redrive.max_receives <= self._max_receives:
+            log.warning(
+                "the queue's redrive policy takes a job after %d receives: nobody is told of one that kills "
+                "its worker each time; let maxReceiveCount be larger than jobs.max_receives, which is %d",
+                *(self.redrive.max_receives, self._max_receives),
+            )
 
     async def depth(self) -> int:
         """Return about how many messages wait. Raises QueueError."""
@@ -159,7 +175,7 @@ class Queue:
             raise
 
     def _receive(self) -> Message | None:
-        answer = self._sqs.receive_message(
+        answer = self._receiving.receive_message(
             QueueUrl=self.url,
             MaxNumberOfMessages=1,
             WaitTimeSeconds=self._wait,
@@ -188,12 +204,20 @@ class Queue:
             await asyncio.gather(beating, return_exceptions=True)
 
     async def _beat(self, message: Message) -> None:
+        pause = self.visibility / BEATS
         while True:
-            await asyncio.sleep(self.visibility / BEATS)
+            await asyncio.sleep(pause)
+            # On a line that is dead, too, there is time for two more tries.
+            pause = self.visibility / (4 * BEATS)
             try:
-                await self._hide(message, self.visibility)
+                async with asyncio.timeout(self.visibility / (2 * BEATS)):
+                    await self._hide(message, self.visibility)
+            except TimeoutError:
+                log.warning("message %s could not be renewed: SQS does not answer", message.id)
             except QueueError as error:  # what it cannot renew another worker gets, and does: one effect
                 log.warning("message %s could not be renewed: %s", message.id, error.message)
+            else:
+                pause = self.visibility / BEATS
 
     async def _hide(self, message: Message, seconds: int) -> None:
         await self._call(

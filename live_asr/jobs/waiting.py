@@ -21,14 +21,14 @@ from live_asr.errors import LiveAsrError, StorageError, Unavailable
 from live_asr.jobs.doing import Asked, Doing, is_passing
 from live_asr.jobs.downloads import Fetched
 from live_asr.jobs.folder import looked_at
-from live_asr.jobs.messages import Job, read_job
+from live_asr.jobs.messages import Job, NotAJob, read_job
 from live_asr.jobs.metrics import JobMetrics
 from live_asr.jobs.recognizing import Pass
 from live_asr.jobs.results import session_id_of
 from live_asr.sessions.admission import SOMEBODY, Client
 from live_asr.sessions.registry import CheckReceiver
 from live_asr.storage.database import StoredSession
-from live_asr.storage.files import storage_error, sync_folder
+from live_asr.storage.files import made, storage_error, sync_folder
 from live_asr.storage.jobs import JobDatabase, Waiting
 
 log = logging.getLogger(__name__)
@@ -149,7 +149,7 @@ class WaitingJobs:
         """Return what is known of a job; None where there is none. Raises StorageError."""
         waiting = await self._database.call(self._database.waiting_job, job_id)
         if waiting is not None:
-            told = read_job(waiting.job).told
+            told = _job_of(waiting).told
             if job_id == self._running:
                 return JobStatus(job_id, "running", told, waiting.owner, self._progress)
             return JobStatus(job_id, "queued", told, waiting.owner)
@@ -188,12 +188,13 @@ class WaitingJobs:
         began = time.monotonic()
         # Counted at once: what takes the server down is not begun without end.
         await self._database.call(self._database.begin_job, waiting.id, by=1)
-        job = read_job(waiting.job)
+        job = _job_of(waiting)
         asked = Asked(job, waiting.id, waiting.created_at)
         try:
+            read_job(waiting.job)  # what another version has kept may be no job to this one
             if waiting.attempts >= MOST_RUNS:
                 raise LiveAsrError("The server ended while it was done, again and again.", code="interrupted")
-            with tempfile.TemporaryDirectory(dir=_made(self._folder), prefix=".job-") as name:
+            with tempfile.TemporaryDirectory(dir=made(self._folder), prefix=".job-") as name:
                 folder = Path(name)
                 recording = await self._recording(waiting, job, folder)
                 done = await self._doing.do(
@@ -203,6 +204,11 @@ class WaitingJobs:
         except asyncio.CancelledError:
             await asyncio.shield(self._database.call(self._database.begin_job, waiting.id, by=-1))
             raise
+        except StorageError as error:  # no fault of the job, which does not fail by it
+            log.error("job %s waits for the disk or the database: %s", job.job_id, error)
+            self._later[waiting.id] = time.monotonic() + RETRY_DELAY
+            await self._database.call(self._database.begin_job, waiting.id, by=-1)
+            return
         except LiveAsrError as error:
             if is_passing(error) and waiting.attempts + 1 < MOST_RUNS:
                 log.warning("job %s is tried again: %s", job.job_id, error)
@@ -233,6 +239,14 @@ class WaitingJobs:
         self._metrics.progress(0, fraction)
 
 
+def _job_of(waiting: Waiting) -> Job:
+    """Return a job as it was asked for; one that cannot be read any more by its name alone."""
+    try:
+        return read_job(waiting.job)
+    except NotAJob as error:
+        return Job(error.told.get("jobId", waiting.id), "", error.told.get("presentationId"))
+
+
 def _scope_of(owner: str | None) -> str:
     return SCOPE if owner is None else f"{SCOPE} {owner}"
 
@@ -259,11 +273,3 @@ def _keep(upload: IO[bytes], target: Path) -> None:
     except OSError as error:
         unfinished.unlink(missing_ok=True)
         raise storage_error(error) from error
-
-
-def _made(folder: Path) -> Path:
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise storage_error(error) from error
-    return folder

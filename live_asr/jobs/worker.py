@@ -23,11 +23,12 @@ from live_asr.jobs.metrics import JobMetrics
 from live_asr.jobs.queue import Message, Queue, QueueError
 from live_asr.jobs.recognizing import Pass
 from live_asr.jobs.results import session_id_of
+from live_asr.storage.files import made
 
 log = logging.getLogger(__name__)
 
 LONGEST_BACKOFF = 30.0
-"""Seconds between two tries to reach a queue that does not answer."""
+"""Seconds between two tries to reach a queue, a disk or a database that does not answer."""
 LONGEST_RETRY_DELAY = 30.0
 """Seconds after which a job that failed is tried again."""
 DEPTH_INTERVAL = 60.0
@@ -134,18 +135,29 @@ class Worker:
         self._metrics.running.inc()
         try:
             async with self._queue.held(message):
-                fault = await self._do_all(message, lane, full_pass)
-            await self._settle(message, fault)
+                fault = await self._do_patiently(message, lane, full_pass)
+                await self._settle(message, fault)
         except asyncio.CancelledError:
             await asyncio.shield(self._queue.release(message))
             raise
-        except StorageError as error:
-            log.error("message %s waits for the database: %s", message.id, error)
-            await self._queue.release(message, self._retry_delay)
         except QueueError as error:  # it comes again, and is known to be over by then
             log.warning("message %s is done, and the queue was not told: %s", message.id, error)
         finally:
             self._metrics.running.dec()
+
+    async def _do_patiently(self, message: Message, lane: int, full_pass: Pass) -> _Fault | None:
+        """Do all jobs of a message, however long the disk or the database takes to be there again.
+
+        Neither is a job's fault: given back, one message after the other would be received too often.
+        """
+        backoff = 1.0
+        while True:
+            try:
+                return await self._do_all(message, lane, full_pass)
+            except StorageError as error:
+                log.error("message %s waits for the disk or the database: %s", message.id, error)
+            await asyncio.sleep(backoff)
+            backoff = min(2 * backoff, LONGEST_BACKOFF)
 
     async def _do_all(self, message: Message, lane: int, full_pass: Pass) -> _Fault | None:
         """Do all jobs of a message; return what is the matter with one of them, None where all are over."""
@@ -181,11 +193,13 @@ class Worker:
         log.info("job %s begins, receive %d", job.job_id, message.receives, extra=_fields(job, message))
         folder = self._folder / f"lane-{lane}"
         try:
-            await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+            await asyncio.to_thread(made, folder)
             recording = await self._doing.bring(job, folder)
             asked = Asked(job, session_id, message.sent_at)
             told = _Told(job, lane, self._metrics)
             done = await self._doing.do(asked, recording, full_pass, told, folder=folder, began=began)
+        except StorageError:
+            raise
         except LiveAsrError as error:
             if is_passing(error) and message.receives < self._last_receive:
                 fields = _fields(job, message, code=error.code)

@@ -124,6 +124,7 @@ class Database:
         """Hold the database as a server does; return False where another one does."""
         with tables.sentences(self._engine):
             self._held, is_held = tables.try_hold(self._engine)
+        self._is_to_be_held = self._held is not None
         return is_held
 
     def keep_hold(self) -> None:

@@ -213,6 +213,15 @@ def erase_audio(folder: Path) -> bool:
     return erased
 
 
+def made(folder: Path) -> Path:
+    """Return a folder, made for this user alone where it was not there. Blocks. Raises StorageError."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(error) from error
+    return folder
+
+
 def storage_error(error: Exception) -> StorageError:
     """Say for people that the disk refused; as DiskFull where it has no room."""
     reason = getattr(error, "strerror", None) or str(error)

@@ -11,6 +11,7 @@ from pathlib import Path
 from live_asr.errors import StorageError
 
 LOCK_FILE = ".server.lock"
+OWN_PREFIX = "work-"
 
 
 @contextmanager
@@ -60,18 +61,18 @@ def try_held(folder: Path) -> Callable[[], None] | None:
 def own_folder(parent: Path) -> Iterator[Path]:
     """Give a folder of one's own for as long as the block lasts, and erase those of processes that died.
 
-    Raises StorageError where nothing can be written there.
+    What else is in `parent` stays. Raises StorageError where nothing can be written there.
     """
     from filelock import FileLock, Timeout
 
     try:
         parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for left in parent.iterdir():
+        for left in parent.glob(f"{OWN_PREFIX}*"):
             lock = FileLock(left / LOCK_FILE)
             with suppress(Timeout, FileNotFoundError, NotADirectoryError), lock.acquire(timeout=0):
                 shutil.rmtree(left, ignore_errors=True)
         # Made under another name: until its lock is held it must not look like a dead one's.
-        folder = Path(tempfile.mkdtemp(dir=parent.parent, prefix=".work-"))
+        folder = Path(tempfile.mkdtemp(dir=parent.parent, prefix=f".{OWN_PREFIX}"))
         lock = FileLock(folder / LOCK_FILE)
         lock.acquire(timeout=0)
         folder = folder.rename(parent / folder.name.removeprefix("."))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def with_extension(target: Path, extension: str) -> Path:
 def write_transcripts(record: Record, turns: str | None, target: Path) -> list[Path]:
     """Write a record in all formats, `turns` as its RTTM where they are given; return the files.
 
-    The JSON comes last: where it is there, all are. Blocks. Raises StorageError.
+    The JSON comes last: where it is there, all are; and none is there in part. Blocks. Raises StorageError.
     """
     contents = {extension: rendering.render(record) for extension, rendering in FORMATS.items()}
     if turns is not None:
@@ -55,7 +56,13 @@ def write_transcripts(record: Record, turns: str | None, target: Path) -> list[P
             if extension == "rttm" and not contents[extension]:
                 continue  # nobody was told apart
             path = with_extension(target, extension)
-            path.write_text(contents[extension], encoding="utf-8", newline="\n")
+            unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+            try:
+                unfinished.write_text(contents[extension], encoding="utf-8", newline="\n")
+                unfinished.replace(path)
+            except OSError:
+                unfinished.unlink(missing_ok=True)
+                raise
             paths.append(path)
     except OSError as error:
         raise StorageError(

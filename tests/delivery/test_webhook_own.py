@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from live_asr.config import WebhookSettings
 from live_asr.delivery.webhook import WebhookSender
 from live_asr.storage.database import Database, NewDelivery
+from live_asr.storage.jobs import delivery_id_of
 from tests.delivery.receiver import answer, receiving
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
@@ -65,3 +66,29 @@ async def test_without_a_worker_s_trust_the_own_address_is_guarded_as_all_are(da
         finally:
             await sender.close()
         assert own.requests == []
+
+
+async def test_a_worker_s_delivery_waits_where_a_server_may_not_make_it(database: Database) -> None:
+    async with receiving(answer(200)) as own:
+        settings = WebhookSettings(url=own.url)
+        database.add_session("s", {}, created_at=1.0)
+        news = NewDelivery(own.url, b"{}", delivery_id_of("s"))
+        database.finish_session("s", state="done", ended_at=time.time(), delivery=news)
+        server = WebhookSender(database, settings, SECRET, delays=[0.01] * 1000)
+        await server.start()
+        try:
+            async with asyncio.timeout(60):
+                while database.deliveries()[0].attempts < 2:  # noqa: ASYNC110  the sender tells nobody
+                    await asyncio.sleep(0.02)
+        finally:
+            await server.close()
+        assert own.requests == []
+        (waiting,) = database.deliveries()
+        assert (waiting.state, "loopback" in (waiting.last_error or "")) == ("pending", True)
+
+        worker = WebhookSender(database, settings, SECRET, trusts_own=True)
+        await worker.start()
+        try:
+            await own.received(1)
+        finally:
+            await worker.close()

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
+from threading import Thread
 
+import boto3
 import pytest
+from botocore.config import Config
 
-from benchmarks.aws import Aws
+from benchmarks.aws import REGION, Aws
 from live_asr.config import JobsSettings
 from live_asr.jobs.queue import Message, Queue, QueueError, region_of
 
@@ -60,6 +64,52 @@ async def test_a_message_is_renewed_for_as_long_as_it_is_held(cloud: Aws, queue:
     assert await other.receive() is not None
 
 
+@contextmanager
+def dead_line(cloud: Aws) -> Iterator[str]:
+    """Give a way to the cloud whose first connection is never answered."""
+    port = int(cloud.url.rpartition(":")[2])
+    with socket.create_server(("127.0.0.1", 0)) as listening, ExitStack() as stack:
+
+        def carry(source: socket.socket, target: socket.socket) -> None:
+            with suppress(OSError):
+                while piece := source.recv(65_536):
+                    target.sendall(piece)
+                target.shutdown(socket.SHUT_WR)
+
+        def serve() -> None:
+            with suppress(OSError):
+                stack.enter_context(listening.accept()[0])
+                while True:
+                    near = stack.enter_context(listening.accept()[0])
+                    far = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+                    Thread(target=carry, args=(near, far), daemon=True).start()
+                    Thread(target=carry, args=(far, near), daemon=True).start()
+
+        Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        listening.shutdown(socket.SHUT_RDWR)
+
+
+async def test_a_beat_on_a_dead_line_leaves_time_for_another(cloud: Aws, queue: str, opened: Open) -> None:
+    cloud.send(queue, "hello")
+    other = opened(poll_wait=8)
+    with dead_line(cloud) as url:
+        settings = JobsSettings.model_validate({"queue_url": queue, "visibility": 6, "poll_wait": 0})
+        sqs = boto3.client(
+            "sqs",
+            endpoint_url=url,
+            region_name=REGION,
+            aws_access_key_id="testing",
+            aws_secret_access_key="testing",
+            config=Config(retries={"total_max_attempts": 1}),
+        )
+        beating = Queue(sqs, settings, cloud.sqs)
+        message = await received(beating)
+        async with beating.held(message):
+            assert await other.receive() is None, "for eight seconds, and it was hidden for six"
+        beating.close()
+
+
 @pytest.mark.parametrize("size", [10, 1_000_000])
 async def test_what_is_put_aside_says_why(cloud: Aws, queue: str, dlq: str, opened: Open, size: int) -> None:
     found = opened(dlq_url=dlq)
@@ -93,6 +143,22 @@ async def test_without_another_queue_the_redrive_policy_takes_it_and_without_tha
         await found.put_aside(await received(found), "not_json", "It is rubbish.")
     assert await found.receive() is None
     assert [dead["Body"] for dead in cloud.take(dlq)] == ["rubbish"]
+
+
+@pytest.mark.parametrize(("granted", "is_warned"), [(3, True), (4, False)])
+async def test_a_redrive_policy_that_leaves_no_receive_to_tell_of_is_warned_of(
+    cloud: Aws,
+    queue: str,
+    dlq: str,
+    opened: Open,
+    caplog: pytest.LogCaptureFixture,
+    granted: int,
+    is_warned: bool,
+) -> None:
+    policy = json.dumps({"deadLetterTargetArn": cloud.arn(dlq), "maxReceiveCount": granted})
+    cloud.sqs.set_queue_attributes(QueueUrl=queue, Attributes={"RedrivePolicy": policy})
+    await opened(max_receives=3).look()
+    assert ("maxReceiveCount" in caplog.text) == is_warned
 
 
 async def test_a_queue_that_there_is_not_is_said(cloud: Aws, opened: Open) -> None:

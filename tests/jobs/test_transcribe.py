@@ -20,7 +20,7 @@ from tests.jobs.conftest import PATIENCE, SECRET
 from tests.started import MODEL, ROOT
 
 
-def command(*arguments: object, data: Path, models_dir: Path) -> subprocess.Popen[str]:
+def command(*arguments: object, data: Path, models_dir: Path, **more: str) -> subprocess.Popen[str]:
     """Start the command."""
     return subprocess.Popen(
         [
@@ -36,6 +36,7 @@ def command(*arguments: object, data: Path, models_dir: Path) -> subprocess.Pope
             "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
             "LIVE_ASR_MODELS__DIR": str(models_dir),
             "LIVE_ASR_WEBHOOK__SECRET": SECRET,
+            **more,
         },
     )
 
@@ -85,6 +86,24 @@ def test_a_folder_is_written_down_told_of_and_left_alone_the_next_time(
     said, _ = second.communicate(timeout=PATIENCE)
     assert second.returncode == 0, said
     assert "0 written down, 2 already written down, 0 failed" in said
+
+
+@pytest.mark.parametrize("is_configured", [True, False])
+def test_the_bearer_goes_to_the_address_of_the_settings_alone(
+    tmp_path: Path, models_dir: Path, platform: Inbox, is_configured: bool
+) -> None:
+    (tmp_path / "broken.mp3").write_bytes(b"<html>not found</html>")
+    running = command(
+        tmp_path / "broken.mp3",
+        *("--no-diarize", "--webhook", platform.url),
+        data=tmp_path / "data",
+        models_dir=models_dir,
+        LIVE_ASR_WEBHOOK__BEARER="s3cret",
+        LIVE_ASR_WEBHOOK__URL=platform.url if is_configured else "https://hooks.example.com/asr",
+    )
+    said, _ = running.communicate(timeout=PATIENCE)
+    (told,) = platform.told
+    assert told.authorization == ("Bearer s3cret" if is_configured else None), said
 
 
 def test_a_folder_that_is_watched_is_written_down_as_recordings_come(

@@ -163,6 +163,16 @@ def test_the_same_job_twice_has_one_effect_and_the_same_recording_is_recognised_
     assert [one["aiSpeakerLabel"] for one in speakers] == ["SPEAKER_00"]
 
 
+def test_jobs_that_a_key_cannot_tell_apart_are_kept_apart(shared: Shared) -> None:
+    for job_id in ("a?b", "a!b"):
+        send(shared, jobId=job_id)
+        told = shared.told(job_id)
+        key = f"results/a_b-{told.body['sessionId'][:8]}.json"
+        kept = json.loads(shared.cloud.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read())
+        assert kept["jobId"] == job_id
+    shared.is_empty()
+
+
 def test_the_store_s_own_news_are_jobs_and_so_are_those_in_an_envelope(shared: Shared) -> None:
     def record(key: str, sequencer: str) -> dict[str, Any]:
         return {

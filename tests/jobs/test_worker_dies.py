@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import re
+import shutil
 import wave
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +19,7 @@ from benchmarks.aws import BUCKET, Aws
 from benchmarks.inbox import Inbox
 from live_asr.storage.database import Database, sqlite_url
 from tests.jobs.conftest import StartWorker, Working
+from tests.started import ROOT
 
 SOON = {
     "LIVE_ASR_JOBS__VISIBILITY": "2",
@@ -75,7 +78,7 @@ def test_a_worker_that_is_killed_leaves_its_job_to_the_next_one_and_there_is_one
 
     assert len(platform.effects) == 1
     assert {told.body["status"] for told in platform.told} == {"success"}
-    assert list((data / "jobs").iterdir()) == [], "what the killed one worked on is erased"
+    assert list((data / "work").iterdir()) == [], "what the killed one worked on is erased"
 
 
 def test_a_job_three_times_as_long_as_the_visibility_is_done_once(
@@ -132,6 +135,26 @@ def deliveries(worker: Working) -> list[Any]:
         database.close()
 
 
+def test_a_disk_that_refuses_makes_the_job_wait_and_costs_it_no_receive(
+    cloud: Aws, queue: str, dlq: str, platform: Inbox, start_worker: StartWorker, call: str
+) -> None:
+    more = {**SOON, "LIVE_ASR_JOBS__MAX_RECEIVES": "1", "LIVE_ASR_JOBS__DLQ_URL": dlq}
+    worker = start_worker(queue, platform, **more)
+    worker.says("taking jobs")
+    (folder,) = (worker.data / "work").iterdir()
+    shutil.rmtree(folder)
+    folder.write_text("in the way")
+    cloud.send(queue, job())
+    worker.until(lambda: worker.said.count("waits for the disk") >= 3)
+    assert cloud.counts(queue) == (0, 1), "hidden for longer than its visibility"
+    assert platform.told == []
+    folder.unlink()
+    worker.until(lambda: platform.told and cloud.counts(queue) == (0, 0))
+    assert worker.stop() == 0
+    assert [told.body["status"] for told in platform.told] == ["success"]
+    assert cloud.counts(dlq) == (0, 0)
+
+
 @pytest.mark.parametrize("by_hand", [True, False])
 def test_after_three_receives_a_job_fails_for_good(
     cloud: Aws, queue: str, dlq: str, platform: Inbox, start_worker: StartWorker, by_hand: bool
@@ -169,6 +192,25 @@ def test_after_three_receives_a_job_fails_for_good(
     (dead,) = cloud.take(dlq)
     if by_hand:
         assert dead["MessageAttributes"]["ErrorCode"]["StringValue"] == "denied"
+
+
+def test_a_job_that_kills_its_worker_each_time_is_told_of_with_the_policy_shipped(
+    cloud: Aws, queue: str, dlq: str, platform: Inbox, start_worker: StartWorker, call: str
+) -> None:
+    shipped = re.search(r"maxReceiveCount\s*= (\d+)", (ROOT / "examples" / "worker" / "main.tf").read_text())
+    assert shipped is not None
+    policy = json.dumps({"deadLetterTargetArn": cloud.arn(dlq), "maxReceiveCount": shipped[1]})
+    cloud.sqs.set_queue_attributes(QueueUrl=queue, Attributes={"RedrivePolicy": policy})
+    cloud.send(queue, job())
+    for _ in range(3):
+        worker = start_worker(queue, platform, LIVE_ASR_JOBS__VISIBILITY="2")
+        worker.says("job 7 begins")
+        worker.kill()
+    worker = start_worker(queue, platform, LIVE_ASR_JOBS__VISIBILITY="2")
+    worker.until(lambda: platform.told and cloud.counts(dlq)[0])
+    assert worker.stop() == 0
+    (told,) = platform.told
+    assert told.body["error"]["code"] == "too_many_receives"
 
 
 def test_workers_that_share_a_data_folder_share_a_queue_and_tell_of_each_job_once(

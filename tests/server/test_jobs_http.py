@@ -20,6 +20,10 @@ from talking import wav
 from benchmarks.inbox import inbox
 from live_asr.errors import EngineError
 from live_asr.storage import tokens
+from live_asr.storage.database import sqlite_url
+from live_asr.storage.holding import own_folder
+from live_asr.storage.jobs import JobDatabase
+from live_asr.worker import FOLDER
 from tests.jobs.conftest import SECRET
 from tests.started import StartServer
 
@@ -81,6 +85,27 @@ async def test_an_upload_is_done_by_the_full_pass_and_becomes_a_session(
     assert list((tmp_path / "jobs" / "uploads").iterdir()) == []
 
 
+@pytest.mark.parametrize("name", [FOLDER, "jobs"])
+async def test_a_worker_that_starts_on_the_same_folder_leaves_the_server_s_recordings_alone(
+    tmp_path: Path, models_dir: Path, name: str
+) -> None:
+    full_pass = ScriptedPass(found("hello"))
+    full_pass.may_end.clear()
+    dead = tmp_path / name / "work-dead"
+    dead.mkdir(parents=True)
+    async with serving(tmp_path, models_dir, full_pass) as served:
+        form = [{"jobId": "runs"}, {"jobId": "waits"}]
+        for data in form:
+            assert (await served.http.post("/v1/jobs", files={"file": FILE}, data=data)).status_code == 202
+        await full_pass.began.wait()
+        with own_folder(tmp_path / name):
+            assert not dead.exists()
+            assert list((tmp_path / "jobs").glob(".job-*")), "of the one that runs"
+            full_pass.may_end.set()
+            for data in form:
+                assert (await settled(served, data["jobId"]))["state"] == "done"
+
+
 async def test_a_job_by_its_url_and_one_that_fails(tmp_path: Path, models_dir: Path) -> None:
     class Gives(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -128,6 +153,18 @@ async def test_a_job_that_was_not_done_is_done_by_the_next_run_of_the_server(
     async with serving(tmp_path, models_dir, ScriptedPass(found("second"))) as served:
         done = await settled(served, job)
         assert (await served.http.get(done["links"]["txt"])).text.endswith("second\n")
+
+
+async def test_a_job_that_cannot_be_read_any_more_fails_alone(tmp_path: Path, models_dir: Path) -> None:
+    database = JobDatabase(sqlite_url(tmp_path / "live-asr.db"))
+    database.prepare()
+    database.add_job("older", {"jobId": 7, "audioUrl": 7}, upload=None, created_at=1.0)
+    database.close()
+    async with serving(tmp_path, models_dir, ScriptedPass(found("hello"))) as served:
+        failed = await settled(served, "older")
+        assert (failed["jobId"], failed["error"]["code"]) == (7, "bad_job")
+        job = (await served.http.post("/v1/jobs", files={"file": FILE})).json()["job"]
+        assert (await settled(served, job))["state"] == "done"
 
 
 async def test_a_job_whose_models_fail_is_told_why(
