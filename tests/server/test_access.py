@@ -339,6 +339,27 @@ async def test_a_link_opens_one_session_until_it_expires_or_is_revoked(guarded: 
     assert (await http.get(path, headers=again)).status_code == 200
 
 
+@pytest.mark.parametrize("given", ["-1", "-x.y", "z" * 3000, f"-1.{'a' * 24}", f"{'z' * 10}.{'a' * 24}"])
+async def test_what_no_link_ever_held_is_refused_like_any_wrong_token(guarded: Guarded, given: str) -> None:
+    http = guarded.server.http
+    guarded.server.state.access.forgive()
+    async with asyncio.timeout(60):
+        for path in ("events", "transcript.txt"):
+            answer = await http.get(f"/v1/sessions/{OWN}/{path}", params={"token": given})
+            assert answer.status_code in (401, 422)  # the latter for one that is longer than a query's may be
+            headers = {"Authorization": f"Bearer {given}"}
+            answer = await http.get(f"/v1/sessions/{OWN}/{path}", headers=headers)
+            assert answer.status_code == 401
+
+
+async def test_a_server_token_may_begin_with_a_dash(tmp_path: Path) -> None:
+    async with standing(tmp_path, server__token="-7zK_own") as server, asyncio.timeout(60):
+        await server.keep_session(OWN, None)
+        headers = {"Authorization": "Bearer -7zK_own"}
+        path = f"/v1/sessions/{OWN}/transcript.txt"
+        assert (await server.http.get(path, headers=headers)).status_code == 200
+
+
 # Wrong ones ------------------------------------------------------------------------------------------
 
 
