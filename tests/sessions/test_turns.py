@@ -114,5 +114,7 @@ def test_live_audio_may_come_as_fast_as_it_is_spoken_and_catch_up() -> None:
     assert pace.wait_for(5.0 + BURST + 60.0) == 60.0 / CATCHING_UP
     now += 60.0 / CATCHING_UP
     assert pace.wait_for(5.0 + BURST + 60.0) == 0
+    assert pace.allowed(1000.0) == 5.0 + BURST + 60.0, "as much of it as has had its time"
     now += 3600.0
     assert pace.wait_for(3600.0) == 0
+    assert pace.allowed(3600.0) == 3600.0
