@@ -50,6 +50,8 @@ FORGIVEN_AFTER = 900.0
 """Seconds without a wrong token after which an address begins anew."""
 MOST_ADDRESSES = 10_000
 """Of which wrong tokens are counted."""
+MOST_OPERATORS = 100
+"""Addresses that are remembered because the server's own token came from there."""
 KEPT_EXPIRED = 86_400.0
 """Seconds for which a token that was made with another one is listed after it has expired."""
 _SERVER = "server"
@@ -129,6 +131,8 @@ class Access:
         self._clock = clock
         self._kept = _Kept()
         self._tries: OrderedDict[str, _Tries] = OrderedDict()
+        self._own_came_from: OrderedDict[str | None, None] = OrderedDict()
+        """The addresses that presented the server's own token: guesses of others there hold it up no more."""
         self._changed = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None
 
@@ -188,8 +192,7 @@ class Access:
             return Grant(frozenset(tokens.SCOPES), Client(None, address))
         if given is None:
             return None
-        own = self._settings.token
-        if own is not None and hmac.compare_digest(given.encode(), own.get_secret_value().encode()):
+        if self._is_own(given):
             return Grant(frozenset(tokens.SCOPES), Client(None, address, is_known=True), "server.token")
         token = self._kept.by_digest.get(tokens.digest_of(given))
         if token is None or not self.is_good(token.id):
@@ -198,6 +201,12 @@ class Access:
         may_name = not scopes.isdisjoint(("webhook", "admin"))
         client = Client(token.id, address, is_known=True, may_name_receivers=may_name)
         return Grant(scopes, client, token.name)
+
+    def _is_own(self, given: str | None) -> bool:
+        own = self._settings.token
+        if own is None or given is None:
+            return False
+        return hmac.compare_digest(given.encode(), own.get_secret_value().encode())
 
     def is_good(self, token_id: str | None) -> bool:
         """Tell whether a token may be used now; with it those that it was made with. None: the server's."""
@@ -252,16 +261,24 @@ class Access:
         revoked is not. Raises ClientError `unauthorized` and `forbidden`, Unavailable `too_many_tries`.
         """
         address = address_of(connection)
+        is_own = self._is_own(given)
+        is_guess = given is not None and not (
+            # Those that were made here nobody guesses: they are let pass, or refused, and count for nothing.
+            tokens.digest_of(given) in self._kept.by_digest or (is_own and address in self._own_came_from)
+        )
         tries = self._tries.get(address or "")
-        # Those that were made here nobody guesses: they are let pass, or refused, and count for nothing.
-        is_made_here = given is not None and tokens.digest_of(given) in self._kept.by_digest
-        if tries is not None and tries.delayed >= MOST_DELAYED and not is_made_here:
+        if is_guess and tries is not None and tries.delayed >= MOST_DELAYED:
             raise too_many_tries(self._delay(tries))
         grant = self.granted(given, address)
         if grant is None:
-            if given is not None and not is_made_here:
+            if is_guess:
                 await self._slow_down(address or "")
             raise unauthorized(given)
+        if is_own:
+            self._own_came_from[address] = None
+            self._own_came_from.move_to_end(address)
+            if len(self._own_came_from) > MOST_OPERATORS:
+                self._own_came_from.popitem(last=False)
         connection.scope[GRANT] = grant
         if grant.token is not None:
             self._rate(grant.token)

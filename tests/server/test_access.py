@@ -14,11 +14,12 @@ from fastapi.routing import APIWebSocketRoute
 from scripted_pass import ScriptedPass, found
 from serving import settings_of
 from standing import NO_MODELS, Standing, standing
+from starlette.requests import HTTPConnection
 from starlette.routing import BaseRoute, Mount, Route
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from live_asr.server.access import FREE_TRIES, MOST_DELAYED
+from live_asr.server.access import FREE_TRIES, MOST_DELAYED, Access, Grant
 from live_asr.server.app import build_state, create_app
 from live_asr.server.links import Links
 from live_asr.server.permission import watch_link
@@ -387,21 +388,50 @@ async def test_a_refused_try_says_when_to_come_back_and_other_addresses_are_not_
     guarded: Guarded,
 ) -> None:
     access = guarded.server.state.access
-    access.forgive()
-    wrong, right = {"Authorization": "Bearer guess"}, {"Authorization": f"Bearer {SERVER_TOKEN}"}
+    right = {"Authorization": f"Bearer {SERVER_TOKEN}"}
     http = guarded.server.http
-    for _ in range(FREE_TRIES):
-        await http.get("/v1/sessions", headers=wrong)
-    held = [asyncio.create_task(http.get("/v1/sessions", headers=wrong)) for _ in range(MOST_DELAYED)]
-    while (answer := await http.get("/v1/sessions", headers=right)).status_code == 200:
-        pass
+    held = await hold_up(access)
+    answer = await http.get("/v1/sessions", headers=right)
     assert answer.status_code == 429 and int(answer.headers["retry-after"]) >= 1
     with pytest.raises(InvalidStatus) as refused:
         await connect(guarded.server.stream, proxy=None, additional_headers=right)
     assert json.loads(refused.value.response.body)["code"] == "too_many_tries"
     own = {"Authorization": f"Bearer {guarded.given['caption']}"}
     assert (await http.get("/v1/sessions", headers=own)).status_code == 200, "nobody guesses such a one"
-    await asyncio.gather(*held)
+    assert (await http.get("/v1/sessions")).status_code == 401, "nor without any"
+    await access.admit(coming_from("192.0.2.7"), SERVER_TOKEN)
+    for one in held:
+        one.cancel()
+
+
+async def test_guesses_do_not_hold_up_who_has_presented_the_server_s_token_before(guarded: Guarded) -> None:
+    access, http = guarded.server.state.access, guarded.server.http
+    right = {"Authorization": f"Bearer {SERVER_TOKEN}"}
+    assert (await http.get("/v1/sessions", headers=right)).status_code == 200
+    held = await hold_up(access)
+    assert (await http.get("/v1/sessions", headers=right)).status_code == 200
+    another = {"Authorization": "Bearer another-guess"}
+    assert (await http.get("/v1/sessions", headers=another)).status_code == 429
+    for one in held:
+        one.cancel()
+
+
+def coming_from(host: str) -> HTTPConnection:
+    return HTTPConnection({"type": "http", "headers": [], "client": (host, 1)})
+
+
+async def hold_up(access: Access) -> list[asyncio.Task[Grant]]:
+    """Have as many wrong tokens of this machine wait for their answer as may, for seconds."""
+    access.forgive()
+
+    def guess() -> asyncio.Task[Grant]:
+        return asyncio.create_task(access.admit(coming_from("127.0.0.1"), "guess"))
+
+    for count in (FREE_TRIES, MOST_DELAYED):
+        await asyncio.gather(*(guess() for _ in range(count)), return_exceptions=True)
+    held = [guess() for _ in range(MOST_DELAYED)]
+    await asyncio.sleep(0)
+    return held
 
 
 async def test_what_has_expired_or_was_revoked_is_no_guess(guarded: Guarded) -> None:
