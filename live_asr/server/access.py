@@ -178,13 +178,14 @@ class Access:
 
     def links_secret(self) -> str:
         """Return what links for an audience are made of. Blocks. Raises StorageError."""
-        if self._settings.token is not None:
-            return self._settings.token.get_secret_value()
         path = self._data / LINKS_FILE
         try:
-            return kept_secret(path, lambda: secrets.token_urlsafe(TOKEN_BYTES))
+            key = kept_secret(path, lambda: secrets.token_urlsafe(TOKEN_BYTES))
         except OSError as error:
             raise StorageError(f"The key of the links cannot be kept in {path}: {error}.") from error
+        own = self._settings.token
+        # Beside the random key, so that links end with the token and nobody can try tokens out on them.
+        return key if own is None else f"{key} {tokens.digest_of(own.get_secret_value())}"
 
     def granted(self, given: str | None, address: str | None = None) -> Grant | None:
         """Return what a token allows; None where it is none, or not any more. Nothing is counted."""

@@ -22,7 +22,7 @@ from websockets.exceptions import InvalidStatus
 from live_asr.server.access import FREE_TRIES, MOST_DELAYED, Access, Grant
 from live_asr.server.app import build_state, create_app
 from live_asr.server.links import Links
-from live_asr.server.permission import watch_link
+from live_asr.server.permission import audio_token, watch_link
 from live_asr.storage import tokens
 from live_asr.storage.database import sqlite_url
 from live_asr.storage.jobs import JobDatabase
@@ -338,6 +338,18 @@ async def test_a_link_opens_one_session_until_it_expires_or_is_revoked(guarded: 
     watch = (await http.get(f"/v1/sessions/{OWN}", headers=owner)).json()["watch"]
     again = {"Authorization": f"Bearer {watch.partition('#token=')[2]}"}
     assert (await http.get(path, headers=again)).status_code == 200
+
+
+async def test_links_tell_nothing_of_the_server_s_token_and_end_with_it(tmp_path: Path) -> None:
+    made = []
+    servers = (("a", SERVER_TOKEN), ("b", SERVER_TOKEN), ("a", "another-token"), ("a", SERVER_TOKEN))
+    for folder, token in servers:
+        async with standing(tmp_path / folder, server__token=token) as server:
+            made.append((await server.state.links.token(OWN), await audio_token(OWN, server.state)))
+    first, elsewhere, rotated, again = made
+    assert again == first
+    for watch, audio in (elsewhere, rotated):
+        assert watch != first[0] and audio != first[1]
 
 
 @pytest.mark.parametrize("given", ["-1", "-x.y", "z" * 3000, f"-1.{'a' * 24}", f"{'z' * 10}.{'a' * 24}"])
