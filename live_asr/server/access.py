@@ -241,11 +241,11 @@ class Access:
         as `new_token`; StorageError.
         """
         if not self.asks:
-            raise forbidden("This server asks nobody for a token: there is nothing to make one with.")
+            raise forbidden("This server does not use tokens, so it cannot create one.")
         if not set(scopes) <= grant.scopes and not grant.may():
-            raise forbidden(f"This token cannot give what it has not: it may {_spoken(grant)}.")
+            raise forbidden(f"This token can only pass on its own scopes: {_spoken(grant)}.")
         if grant.token is not None and "." in grant.token:
-            raise forbidden("A token that was made with another one makes none itself.")
+            raise forbidden("A client token cannot create further tokens.")
         now = self._clock()
         made = tokens.new_token(name, scopes, now=now, seconds=seconds, maker=grant.token or _SERVER)
         await self._database.call(tokens.forget_expired, self._database, before=now - KEPT_EXPIRED)
@@ -284,7 +284,8 @@ class Access:
         if grant.token is not None:
             self._rate(grant.token)
         if scopes and not grant.may(*scopes):
-            raise forbidden(f"This token may {_spoken(grant)}; this asks for {' or '.join(scopes)}.")
+            needed = f"{'one of the scopes' if len(scopes) > 1 else 'the scope'} {', '.join(scopes)}"
+            raise forbidden(f"This needs {needed}; this token has {_spoken(grant)}.")
         return grant
 
     async def _slow_down(self, address: str) -> None:

@@ -302,7 +302,7 @@ class SessionRunner:
         return self._stop_asked or self.outbox is None or self.received_bytes > self._acked_bytes
 
     def _warn_idle(self, left: float) -> None:
-        text = f"Nothing has come for a while: the session ends in {left:.0f} seconds without a message."
+        text = f"The session will end in {left:.0f} seconds unless something arrives."
         self._tell(Notice("idle", f"{text} Send audio, or `keepalive`."))
 
     def _end_idle(self) -> None:

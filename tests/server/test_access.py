@@ -260,7 +260,11 @@ async def test_a_token_that_is_made_for_a_page_may_no_more_and_ends_with_its_mak
     assert (await http.get(f"/v1/sessions/{OWN}", headers=its)).status_code == 403
 
     for asked in ({"scopes": ["read"]}, {"scopes": ["admin"]}, {"scopes": ["caption", "watch"]}):
-        assert (await http.post("/v1/tokens", headers=maker, json=asked)).status_code == 403
+        refused = await http.post("/v1/tokens", headers=maker, json=asked)
+        assert refused.status_code == 403
+        assert "can only pass on its own scopes: caption." in refused.json()["detail"]
+    refused = await http.get("/metrics", headers=maker)
+    assert "This needs the scope read; this token has caption." in refused.json()["detail"]
     assert (await http.post("/v1/tokens", headers=its, json={})).status_code == 403
     for asked in (
         {"scopes": []},
