@@ -361,7 +361,11 @@ def address_of(connection: HTTPConnection) -> str | None:
 
     None where that is not known, as behind a proxy that does not tell it.
     """
-    host = connection.client.host if connection.client is not None else ""
+    return line_of(connection.client.host if connection.client is not None else "")
+
+
+def line_of(host: str) -> str | None:
+    """Do as `address_of` for an address as a socket tells it."""
     with suppress(ValueError):
         address = ip_address(host.partition("%")[0])
         if isinstance(address, IPv6Address):
