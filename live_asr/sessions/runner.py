@@ -230,6 +230,7 @@ class SessionRunner:
             return
         if isinstance(message, Pause):
             self._is_paused = message.paused
+            self._idleness.touch()  # whose time may be shorter now
             self._inbox.put(message)
             return
         if not is_finalize:

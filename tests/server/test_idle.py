@@ -96,6 +96,16 @@ async def test_a_pause_is_longer_than_silence_may_be(served: Served, sample_pcm:
         await paused.finished()
 
 
+async def test_after_a_pause_silence_is_as_short_as_before(served: Served, sample_pcm: bytes) -> None:
+    async with call(served.stream) as caller:
+        await caller.start()
+        await caller.say("pause")
+        await caller.until("paused")
+        await caller.send(sample_pcm[:16_000])
+        assert await caller.closed() == 1008
+        assert caller.heard[-1]["code"] == "idle"
+
+
 async def answered(url: str) -> bytes:
     """Return what a connection of its own is answered."""
     reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
