@@ -52,6 +52,8 @@ MOST_ADDRESSES = 10_000
 """Of which wrong tokens are counted."""
 MOST_OPERATORS = 100
 """Addresses that are remembered because the server's own token came from there."""
+MOST_MINTED = 1000
+"""Tokens that were made with one token and have not expired."""
 KEPT_EXPIRED = 86_400.0
 """Seconds for which a token that was made with another one is listed after it has expired."""
 _SERVER = "server"
@@ -133,6 +135,7 @@ class Access:
         self._tries: OrderedDict[str, _Tries] = OrderedDict()
         self._own_came_from: OrderedDict[str | None, None] = OrderedDict()
         """The addresses that presented the server's own token: guesses of others there hold it up no more."""
+        self._looking_up = asyncio.Lock()
         self._changed = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None
 
@@ -152,12 +155,13 @@ class Access:
 
     async def refresh(self) -> None:
         """Take up what became of the tokens. Raises StorageError; what was known before stays then."""
-        listed = await self._database.call(tokens.listed, self._database)
-        kept = _Kept({token.digest: token for token in listed}, {token.id: token for token in listed})
-        if kept.by_id != self._kept.by_id:
-            self._kept = kept
-            changed, self._changed = self._changed, asyncio.Event()
-            changed.set()
+        async with self._looking_up:
+            listed = await self._database.call(tokens.listed, self._database)
+            kept = _Kept({token.digest: token for token in listed}, {token.id: token for token in listed})
+            if kept.by_id != self._kept.by_id:
+                self._kept = kept
+                changed, self._changed = self._changed, asyncio.Event()
+                changed.set()
 
     async def _watch(self) -> None:
         is_reported = False
@@ -238,7 +242,7 @@ class Access:
         """Make a token with another one, for a while; return it and its secret.
 
         Raises ClientError for scopes that the other one has not, and where it was made so itself; ConfigError
-        as `new_token`; StorageError.
+        as `new_token`; Unavailable `too_many_tokens`; StorageError.
         """
         if not self.asks:
             raise forbidden("This server does not use tokens, so it cannot create one.")
@@ -246,12 +250,16 @@ class Access:
             raise forbidden(f"This token can only pass on its own scopes: {_spoken(grant)}.")
         if grant.token is not None and "." in grant.token:
             raise forbidden("A client token cannot create further tokens.")
-        now = self._clock()
-        made = tokens.new_token(name, scopes, now=now, seconds=seconds, maker=grant.token or _SERVER)
-        await self._database.call(tokens.forget_expired, self._database, before=now - KEPT_EXPIRED)
-        await self._database.call(tokens.add, self._database, made[0])
-        await self.refresh()
-        return made
+        now, maker = self._clock(), grant.token or _SERVER
+        token, secret = tokens.new_token(name, scopes, now=now, seconds=seconds, maker=maker)
+        async with self._looking_up:
+            good = [one for one in self._kept.by_id.values() if one.maker == maker and one.is_good(now)]
+            if len(good) >= MOST_MINTED:
+                raise too_many_tokens(min(one.expires_at or now for one in good) - now)
+            await self._database.call(tokens.forget_expired, self._database, before=now - KEPT_EXPIRED)
+            await self._database.call(tokens.add, self._database, token)
+            self._kept.by_digest[token.digest] = self._kept.by_id[token.id] = token
+        return token, secret
 
     # Who comes -----------------------------------------------------------------------------------------
 
@@ -353,6 +361,16 @@ def too_many_tries(retry_after: float) -> Unavailable:
         "Wait, then send the right one.",
         retry_after=max(1.0, retry_after),
         close_code=1008,
+    )
+
+
+def too_many_tokens(retry_after: float) -> Unavailable:
+    """Return the refusal to make yet another token for somebody else."""
+    return Unavailable(
+        "too_many_tokens",
+        f"This token has created {MOST_MINTED} client tokens that have not expired.",
+        "Create them for a shorter time (`expires_in`), or wait until one expires.",
+        retry_after=max(1.0, retry_after),
     )
 
 

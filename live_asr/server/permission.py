@@ -31,7 +31,13 @@ NO_KEY = (
 NOT_YOURS = (
     "This session was opened with another token: send its key (`token` of `ready`), or ask the operator."
 )
-STATUS = {"unauthorized": 401, "forbidden": 403, "too_many_tries": 429, "too_many_requests": 429}
+STATUS = {
+    "unauthorized": 401,
+    "forbidden": 403,
+    "too_many_tries": 429,
+    "too_many_requests": 429,
+    "too_many_tokens": 429,
+}
 
 
 def refused(error: LiveAsrError) -> HTTPException:

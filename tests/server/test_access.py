@@ -21,6 +21,7 @@ from websockets.exceptions import InvalidStatus
 
 from live_asr.server.access import FREE_TRIES, MOST_DELAYED, Access, Grant
 from live_asr.server.app import build_state, create_app
+from live_asr.server.keys import ClientSecrets
 from live_asr.server.links import Links
 from live_asr.server.permission import audio_token, watch_link
 from live_asr.storage import tokens
@@ -288,6 +289,33 @@ async def test_the_server_s_own_token_makes_tokens_too(guarded: Guarded) -> None
     its = {"Authorization": f"Bearer {answer.json()['token']}"}
     assert (await guarded.server.http.get(f"/v1/sessions/{OWN}", headers=its)).status_code == 200
     assert (await guarded.server.http.delete(f"/v1/sessions/{OWN}", headers=its)).status_code == 403
+
+
+async def test_a_token_makes_no_more_than_so_many_others(
+    guarded: Guarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("live_asr.server.access.MOST_MINTED", 3)
+    http = guarded.server.http
+    maker, other = ({"Authorization": f"Bearer {guarded.given[name]}"} for name in ("caption", "admin"))
+    asked = {"expires_in": 60}
+    answers = await asyncio.gather(*(http.post("/v1/tokens", headers=maker, json=asked) for _ in range(6)))
+    assert sorted(answer.status_code for answer in answers) == [201] * 3 + [429] * 3
+    refused = next(answer for answer in answers if answer.status_code == 429)
+    assert 1 <= int(refused.headers["retry-after"]) <= 60
+    assert "3 client tokens" in refused.json()["detail"]
+    assert (await http.post("/v1/tokens", headers=other, json=asked)).status_code == 201
+    for answer in answers:
+        if answer.status_code == 201:
+            its = {"Authorization": f"Bearer {answer.json()['token']}"}
+            assert (await http.get("/v1/sessions", headers=its)).status_code == 200
+
+
+def test_one_token_s_keys_for_browsers_push_out_no_other_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("live_asr.server.keys.MOST_KEYS", 2)
+    keys = ClientSecrets()
+    other, _ = keys.make("ek_", {}, 60.0, "b")
+    theirs = [keys.make("ek_", {}, 60.0, owner)[0] for owner in ("a", "a.1", "a")]
+    assert [keys.made(key) is not None for key in (other, *theirs)] == [True, False, True, True]
 
 
 async def test_what_a_revoked_token_began_is_cut(guarded: Guarded) -> None:
