@@ -200,9 +200,8 @@ class ServerSettings(Section):
     drain_timeout: float = Field(
         default=30.0,
         ge=0,
-        description="Seconds that open sessions get to finish when the server is told to stop; jobs of "
-        "a worker, "
-        "where jobs.on_stop lets them.",
+        description="Seconds that open sessions get to finish when the server is told to stop; with "
+        "jobs.on_stop=finish, a worker's jobs get the same.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="The least severity that is logged."

@@ -50,6 +50,10 @@ FORGIVEN_AFTER = 900.0
 """Seconds without a wrong token after which an address begins anew."""
 MOST_ADDRESSES = 10_000
 """Of which wrong tokens are counted."""
+MOST_OPERATORS = 100
+"""Addresses that are remembered because the server's own token came from there."""
+MOST_MINTED = 1000
+"""Tokens that were made with one token and have not expired."""
 KEPT_EXPIRED = 86_400.0
 """Seconds for which a token that was made with another one is listed after it has expired."""
 _SERVER = "server"
@@ -129,6 +133,9 @@ class Access:
         self._clock = clock
         self._kept = _Kept()
         self._tries: OrderedDict[str, _Tries] = OrderedDict()
+        self._own_came_from: OrderedDict[str | None, None] = OrderedDict()
+        """The addresses that presented the server's own token: guesses of others there hold it up no more."""
+        self._looking_up = asyncio.Lock()
         self._changed = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None
 
@@ -148,12 +155,13 @@ class Access:
 
     async def refresh(self) -> None:
         """Take up what became of the tokens. Raises StorageError; what was known before stays then."""
-        listed = await self._database.call(tokens.listed, self._database)
-        kept = _Kept({token.digest: token for token in listed}, {token.id: token for token in listed})
-        if kept.by_id != self._kept.by_id:
-            self._kept = kept
-            changed, self._changed = self._changed, asyncio.Event()
-            changed.set()
+        async with self._looking_up:
+            listed = await self._database.call(tokens.listed, self._database)
+            kept = _Kept({token.digest: token for token in listed}, {token.id: token for token in listed})
+            if kept.by_id != self._kept.by_id:
+                self._kept = kept
+                changed, self._changed = self._changed, asyncio.Event()
+                changed.set()
 
     async def _watch(self) -> None:
         is_reported = False
@@ -174,13 +182,14 @@ class Access:
 
     def links_secret(self) -> str:
         """Return what links for an audience are made of. Blocks. Raises StorageError."""
-        if self._settings.token is not None:
-            return self._settings.token.get_secret_value()
         path = self._data / LINKS_FILE
         try:
-            return kept_secret(path, lambda: secrets.token_urlsafe(TOKEN_BYTES))
+            key = kept_secret(path, lambda: secrets.token_urlsafe(TOKEN_BYTES))
         except OSError as error:
             raise StorageError(f"The key of the links cannot be kept in {path}: {error}.") from error
+        own = self._settings.token
+        # Beside the random key, so that links end with the token and nobody can try tokens out on them.
+        return key if own is None else f"{key} {tokens.digest_of(own.get_secret_value())}"
 
     def granted(self, given: str | None, address: str | None = None) -> Grant | None:
         """Return what a token allows; None where it is none, or not any more. Nothing is counted."""
@@ -188,8 +197,7 @@ class Access:
             return Grant(frozenset(tokens.SCOPES), Client(None, address))
         if given is None:
             return None
-        own = self._settings.token
-        if own is not None and hmac.compare_digest(given.encode(), own.get_secret_value().encode()):
+        if self._is_own(given):
             return Grant(frozenset(tokens.SCOPES), Client(None, address, is_known=True), "server.token")
         token = self._kept.by_digest.get(tokens.digest_of(given))
         if token is None or not self.is_good(token.id):
@@ -198,6 +206,12 @@ class Access:
         may_name = not scopes.isdisjoint(("webhook", "admin"))
         client = Client(token.id, address, is_known=True, may_name_receivers=may_name)
         return Grant(scopes, client, token.name)
+
+    def _is_own(self, given: str | None) -> bool:
+        own = self._settings.token
+        if own is None or given is None:
+            return False
+        return hmac.compare_digest(given.encode(), own.get_secret_value().encode())
 
     def is_good(self, token_id: str | None) -> bool:
         """Tell whether a token may be used now; with it those that it was made with. None: the server's."""
@@ -228,20 +242,24 @@ class Access:
         """Make a token with another one, for a while; return it and its secret.
 
         Raises ClientError for scopes that the other one has not, and where it was made so itself; ConfigError
-        as `new_token`; StorageError.
+        as `new_token`; Unavailable `too_many_tokens`; StorageError.
         """
         if not self.asks:
-            raise forbidden("This server asks nobody for a token: there is nothing to make one with.")
+            raise forbidden("This server does not use tokens, so it cannot create one.")
         if not set(scopes) <= grant.scopes and not grant.may():
-            raise forbidden(f"This token cannot give what it has not: it may {_spoken(grant)}.")
+            raise forbidden(f"This token can only pass on its own scopes: {_spoken(grant)}.")
         if grant.token is not None and "." in grant.token:
-            raise forbidden("A token that was made with another one makes none itself.")
-        now = self._clock()
-        made = tokens.new_token(name, scopes, now=now, seconds=seconds, maker=grant.token or _SERVER)
-        await self._database.call(tokens.forget_expired, self._database, before=now - KEPT_EXPIRED)
-        await self._database.call(tokens.add, self._database, made[0])
-        await self.refresh()
-        return made
+            raise forbidden("A client token cannot create further tokens.")
+        now, maker = self._clock(), grant.token or _SERVER
+        token, secret = tokens.new_token(name, scopes, now=now, seconds=seconds, maker=maker)
+        async with self._looking_up:
+            good = [one for one in self._kept.by_id.values() if one.maker == maker and one.is_good(now)]
+            if len(good) >= MOST_MINTED:
+                raise too_many_tokens(min(one.expires_at or now for one in good) - now)
+            await self._database.call(tokens.forget_expired, self._database, before=now - KEPT_EXPIRED)
+            await self._database.call(tokens.add, self._database, token)
+            self._kept.by_digest[token.digest] = self._kept.by_id[token.id] = token
+        return token, secret
 
     # Who comes -----------------------------------------------------------------------------------------
 
@@ -252,21 +270,30 @@ class Access:
         revoked is not. Raises ClientError `unauthorized` and `forbidden`, Unavailable `too_many_tries`.
         """
         address = address_of(connection)
+        is_own = self._is_own(given)
+        is_guess = given is not None and not (
+            # Those that were made here nobody guesses: they are let pass, or refused, and count for nothing.
+            tokens.digest_of(given) in self._kept.by_digest or (is_own and address in self._own_came_from)
+        )
         tries = self._tries.get(address or "")
-        # Those that were made here nobody guesses: they are let pass, or refused, and count for nothing.
-        is_made_here = given is not None and tokens.digest_of(given) in self._kept.by_digest
-        if tries is not None and tries.delayed >= MOST_DELAYED and not is_made_here:
+        if is_guess and tries is not None and tries.delayed >= MOST_DELAYED:
             raise too_many_tries(self._delay(tries))
         grant = self.granted(given, address)
         if grant is None:
-            if given is not None and not is_made_here:
+            if is_guess:
                 await self._slow_down(address or "")
             raise unauthorized(given)
+        if is_own:
+            self._own_came_from[address] = None
+            self._own_came_from.move_to_end(address)
+            if len(self._own_came_from) > MOST_OPERATORS:
+                self._own_came_from.popitem(last=False)
         connection.scope[GRANT] = grant
         if grant.token is not None:
             self._rate(grant.token)
         if scopes and not grant.may(*scopes):
-            raise forbidden(f"This token may {_spoken(grant)}; this asks for {' or '.join(scopes)}.")
+            needed = f"{'one of the scopes' if len(scopes) > 1 else 'the scope'} {', '.join(scopes)}"
+            raise forbidden(f"This needs {needed}; this token has {_spoken(grant)}.")
         return grant
 
     async def _slow_down(self, address: str) -> None:
@@ -337,12 +364,26 @@ def too_many_tries(retry_after: float) -> Unavailable:
     )
 
 
+def too_many_tokens(retry_after: float) -> Unavailable:
+    """Return the refusal to make yet another token for somebody else."""
+    return Unavailable(
+        "too_many_tokens",
+        f"This token has created {MOST_MINTED} client tokens that have not expired.",
+        "Create them for a shorter time (`expires_in`), or wait until one expires.",
+        retry_after=max(1.0, retry_after),
+    )
+
+
 def address_of(connection: HTTPConnection) -> str | None:
     """Return what stands for a peer where it is counted: its address, of IPv6 the network of its line.
 
     None where that is not known, as behind a proxy that does not tell it.
     """
-    host = connection.client.host if connection.client is not None else ""
+    return line_of(connection.client.host if connection.client is not None else "")
+
+
+def line_of(host: str) -> str | None:
+    """Do as `address_of` for an address as a socket tells it."""
     with suppress(ValueError):
         address = ip_address(host.partition("%")[0])
         if isinstance(address, IPv6Address):

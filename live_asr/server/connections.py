@@ -7,6 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 
+from live_asr.server.access import line_of
 from live_asr.server.proxies import is_among, networks_of
 
 log = logging.getLogger(__name__)
@@ -21,7 +22,10 @@ REFUSAL = (
 
 
 class Connections:
-    """The connections of a server, by the address that they come from; those of proxies are not counted."""
+    """The connections of a server, by the address that they come from, of IPv6 the network of its line.
+
+    Those of proxies are not counted.
+    """
 
     def __init__(self, most: int | None = None, proxies: Sequence[str] = ()) -> None:
         self._most = most or MOST_OF_AN_ADDRESS
@@ -32,8 +36,9 @@ class Connections:
     def enter(self, transport: asyncio.Transport) -> str | None:
         """Count a new connection; return what `leave` needs, or None where it was refused and closed."""
         peer = transport.get_extra_info("peername")
-        address = str(peer[0]) if peer else ""
-        if not address or is_among(address, self._proxies):
+        host = str(peer[0]) if peer else ""
+        address = line_of(host)
+        if address is None or is_among(host, self._proxies):
             return ""
         if self._open[address] >= self._most:
             if address not in self._refused:  # once, until it has room again

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from live_asr.sessions.places import root_of
+
 MOST_KEYS = 1000
-"""The oldest are forgotten beyond that; a server that restarts forgets all of them."""
+"""Of one token; the oldest are forgotten beyond that. A server that restarts forgets all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +37,9 @@ class ClientSecrets:
         """Return a new key, and the Unix time at which it expires; `owner` is the token it is made with."""
         now = time.time()
         self._keys = {key: kept for key, kept in self._keys.items() if kept.expires_at > now}
-        while len(self._keys) >= MOST_KEYS:
-            del self._keys[next(iter(self._keys))]
+        theirs = [key for key, kept in self._keys.items() if root_of(kept.owner) == root_of(owner)]
+        for key in theirs[: max(0, len(theirs) + 1 - MOST_KEYS)]:
+            del self._keys[key]
         key = prefix + secrets.token_urlsafe(24)
         self._keys[key] = Made(now + seconds, session, owner)
         return key, int(now + seconds)

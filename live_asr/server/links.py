@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import math
+import re
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from live_asr.storage.database import Database
 
 DAY = 86_400.0
 SIGNATURE_BYTES = 18
+_SHAPE = re.compile(r"([0-9a-z]{1,9})\.[\w-]{24}", re.ASCII)
+"""What a link holds: when it expires, in base 36, and its signature."""
 
 
 class Links:
@@ -46,20 +49,16 @@ class Links:
 
     async def check(self, session_id: str, given: str) -> bool:
         """Tell whether this is what a link of a session holds that counts."""
-        try:
-            expires_at = int(given.partition(".")[0], 36)
-        except ValueError:
-            return False
-        if expires_at <= self._clock():
+        expires_at = _expiry_of(given)
+        if expires_at is None or expires_at <= self._clock():
             return False
         wanted = await self._made(session_id, expires_at)
         return hmac.compare_digest(given.encode(), wanted.encode())
 
     async def was_good(self, session_id: str, given: str) -> bool:
         """Tell whether this is what a link of a session held once: who has it guesses nothing."""
-        try:
-            expires_at = int(given.partition(".")[0], 36)
-        except ValueError:
+        expires_at = _expiry_of(given)
+        if expires_at is None:
             return False
         secret = await asyncio.to_thread(self._access.links_secret)
         count = await self._database.call(ownership.links_revoked, self._database, session_id)
@@ -89,7 +88,14 @@ def _made(secret: str, session_id: str, count: int, expires_at: int) -> str:
     return f"{_base36(expires_at)}.{urlsafe_b64encode(digest[:SIGNATURE_BYTES]).decode()}"
 
 
+def _expiry_of(given: str) -> int | None:
+    """Return the Unix time at which what a link holds expires; None for what no link ever held."""
+    shape = _SHAPE.fullmatch(given)
+    return int(shape[1], 36) if shape is not None else None
+
+
 def _base36(number: int) -> str:
+    assert number >= 0
     digits = "0123456789abcdefghijklmnopqrstuvwxyz"
     text = ""
     while number:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from live_asr.errors import ClientError, ConfigError
+from live_asr.errors import ClientError, ConfigError, Unavailable
 from live_asr.server.access import Grant
 from live_asr.server.permission import admitted, refused
 from live_asr.server.replies import Problem
@@ -57,6 +57,7 @@ async def may_mint(request: Request, state: State) -> Grant:
         401: {"model": Problem, "description": "The token is missing or wrong."},
         403: {"model": Problem, "description": "The token cannot give that."},
         422: {"model": Problem, "description": "The request holds what it may not."},
+        429: {"model": Problem, "description": "Too many tokens that this one made have not expired."},
     },
 )
 async def mint(
@@ -67,7 +68,7 @@ async def mint(
     asked = wanted or TokenRequest()
     try:
         token, secret = await state.access.mint(grant, asked.name, asked.scopes, asked.expires_in)
-    except ClientError as error:
+    except (ClientError, Unavailable) as error:
         raise refused(error) from None
     except ConfigError as error:
         raise HTTPException(422, str(error)) from None

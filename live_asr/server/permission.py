@@ -31,7 +31,13 @@ NO_KEY = (
 NOT_YOURS = (
     "This session was opened with another token: send its key (`token` of `ready`), or ask the operator."
 )
-STATUS = {"unauthorized": 401, "forbidden": 403, "too_many_tries": 429, "too_many_requests": 429}
+STATUS = {
+    "unauthorized": 401,
+    "forbidden": 403,
+    "too_many_tries": 429,
+    "too_many_requests": 429,
+    "too_many_tokens": 429,
+}
 
 
 def refused(error: LiveAsrError) -> HTTPException:
@@ -63,10 +69,11 @@ async def check_read(
     if access.asks and given is not None:
         if is_watching and await state.links.check(session_id, given):
             return None
-        if access.granted(given) is None and await _has_key(session_id, given, state):
-            return None
-        if await state.links.was_good(session_id, given):
-            raise refused(unauthorized(given))  # a hall full of those shall not look like guessing
+        if access.granted(given) is None:
+            if await _has_key(session_id, given, state):
+                return None
+            if await state.links.was_good(session_id, given):
+                raise refused(unauthorized(given))  # a hall full of those shall not look like guessing
     try:
         grant = await access.admit(request, given)
         if grant.may("read", *(["watch"] if is_watching else [])):

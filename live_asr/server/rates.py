@@ -68,7 +68,7 @@ def too_many_requests(wait: float) -> Unavailable:
     """Return the refusal of who sends too many requests."""
     return Unavailable(
         "too_many_requests",
-        "Too many requests came from here.",
+        "Too many requests.",
         "Send fewer, or ask the operator for more: server.requests_per_minute.",
         retry_after=max(1.0, round(wait + 0.5)),
         close_code=1008,

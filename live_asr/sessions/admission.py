@@ -43,9 +43,10 @@ def check_start(start: Start, recognizer: RecognizerInfo) -> None:
 
 def quota_reached(hours: float) -> Unavailable:
     """Return the refusal of a token that has had its day's audio."""
+    unit = "hour" if hours == 1 else "hours"
     return Unavailable(
         "quota_reached",
-        f"This token has had its {hours:g} hours of audio in 24 hours.",
+        f"This token has used its {hours:g} {unit} of audio for the last 24 hours.",
         "Come back later, or ask the operator for more.",
         retry_after=3600.0,
         close_code=1008,

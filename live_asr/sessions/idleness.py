@@ -35,8 +35,12 @@ class Idleness:
         """Take note that the client has said something, or has come."""
         loop = asyncio.get_running_loop()
         self._heard_at, self._is_warned = loop.time(), False
-        if self._timer is None and self._patience():  # else the timer finds the new time
-            self._timer = loop.call_later(self._patience() - _warning_of(self._patience()), self._look)
+        patience = self._patience()
+        due = self._heard_at + patience - _warning_of(patience)
+        # A timer that comes no later finds the new time.
+        if patience and (self._timer is None or self._timer.when() > due):
+            self.close()
+            self._timer = loop.call_at(due, self._look)
 
     def close(self) -> None:
         """Wait no longer. Idempotent."""

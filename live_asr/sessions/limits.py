@@ -55,12 +55,15 @@ class RealTime:
         self._began_with = 0.0
 
     def wait_for(self, seconds: float) -> float:
-        """Return how long to wait until so many seconds of audio may be acknowledged; 0 where they may be.
+        """Return how long to wait until so many seconds of audio may be acknowledged; 0 where they may be."""
+        return (seconds - self.allowed(seconds)) / CATCHING_UP
 
-        The first call begins the time; what there was by then does not count.
+    def allowed(self, seconds: float) -> float:
+        """Return how many of so many seconds of audio may be acknowledged by now.
+
+        The first call, of this or of `wait_for`, begins the time; what there was by then does not count.
         """
         now = self._clock()
         if self._began_at is None:
             self._began_at, self._began_with = now, seconds
-        ahead = seconds - self._began_with - BURST - CATCHING_UP * (now - self._began_at)
-        return max(0.0, ahead / CATCHING_UP)
+        return min(seconds, self._began_with + BURST + CATCHING_UP * (now - self._began_at))

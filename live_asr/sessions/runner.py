@@ -66,6 +66,8 @@ LIVE_BACKLOG_SAMPLES = samples(60.0)
 """A live session is fed this far ahead of what was recognised; what comes beyond waits on disk."""
 FILE_BACKLOG_SAMPLES = samples(20.0)
 """The same for a file, whose acknowledgements tell of what was worked off: they are what paces it."""
+ACK_INTERVAL = 1.0
+"""Seconds after which more is acknowledged of live audio that came too fast."""
 LAG_INTERVAL = 1.0
 """Seconds between two `lag` messages while audio arrives, or is caught up with."""
 
@@ -138,6 +140,7 @@ class SessionRunner:
         self._live = session.start.pace == "realtime"
         self._bytes_per_second = rate_of(session.start.audio)
         self._limits, self._ack_pace = limits, RealTime()
+        self._ack_timer: asyncio.TimerHandle | None = None
         self._heard_pace: RealTime | None = None
         self._silence = Silence(lambda: self._inbox.put("silence"))
         self._audio_since_lag = False
@@ -227,11 +230,13 @@ class SessionRunner:
             return
         if isinstance(message, Pause):
             self._is_paused = message.paused
+            self._idleness.touch()  # whose time may be shorter now
             self._inbox.put(message)
             return
         if not is_finalize:
             self._stop_asked = True
             self._silence.close()
+            self._acknowledge_safe()  # nobody is made to wait for what was sent already
         self._inbox.put("finalize" if is_finalize else "stop")
 
     def _possible(self, update: Update) -> Update:
@@ -298,7 +303,7 @@ class SessionRunner:
         return self._stop_asked or self.outbox is None or self.received_bytes > self._acked_bytes
 
     def _warn_idle(self, left: float) -> None:
-        text = f"Nothing has come for a while: the session ends in {left:.0f} seconds without a message."
+        text = f"The session will end in {left:.0f} seconds unless something arrives."
         self._tell(Notice("idle", f"{text} Send audio, or `keepalive`."))
 
     def _end_idle(self) -> None:
@@ -329,6 +334,7 @@ class SessionRunner:
         self._given_up = self._given_up or not self._stop_asked
         self._stop_asked = True
         self._silence.close()
+        self._acknowledge_safe()
         self._inbox.put("lost")
 
     def _drop_audio(self) -> None:
@@ -349,22 +355,27 @@ class SessionRunner:
 
     def acknowledge(self, safe_bytes: int) -> None:
         """Tell the client what is on disk; a file's client, what was worked off as well."""
-        position = safe_bytes if self._live else min(safe_bytes, self._hearing.heard_bytes)
-        if self._live and position > self._acked_bytes and self._is_held_back(position):
-            return
+        position = self._paced(safe_bytes) if self._live else min(safe_bytes, self._hearing.heard_bytes)
         if position > self._acked_bytes:
             self._acked_bytes = position
             self._tell(Ack(position))
 
-    def _is_held_back(self, position_bytes: int) -> bool:
-        """Tell whether live audio up to here came too fast; it is acknowledged once its time has come."""
-        seconds = position_bytes / self._bytes_per_second if self._bytes_per_second else 0.0
-        wait = 0.0 if self._stop_asked else self._ack_pace.wait_for(seconds)
-        if wait and not self.is_over:
-            asyncio.get_running_loop().call_later(wait, self._acknowledge_safe)
-        return wait > 0
+    def _paced(self, safe_bytes: int) -> int:
+        """Return how much live audio on disk may be acknowledged; the rest waits for its time."""
+        if not self._bytes_per_second or self._stop_asked:
+            return safe_bytes
+        seconds = safe_bytes / self._bytes_per_second
+        allowed = self._ack_pace.allowed(seconds)
+        if allowed == seconds:
+            return safe_bytes
+        if self._ack_timer is None and not self.is_over:
+            self._ack_timer = asyncio.get_running_loop().call_later(ACK_INTERVAL, self._acknowledge_safe)
+        return int(allowed * self._bytes_per_second)
 
     def _acknowledge_safe(self) -> None:
+        if self._ack_timer is not None:
+            self._ack_timer.cancel()
+            self._ack_timer = None
         if not self.is_over:
             self.acknowledge(self.spool.safe_bytes)
 
@@ -441,6 +452,8 @@ class SessionRunner:
             self._hearing.close()
             self._silence.close()
             self._idleness.close()
+            if self._ack_timer is not None:
+                self._ack_timer.cancel()
             self.audience.close()
             self._presence.close()
             if self.outbox is not None:

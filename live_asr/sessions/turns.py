@@ -67,8 +67,10 @@ class Turns:
         self._waiting = OrderedDict((whose, theirs) for whose, theirs in self._waiting.items() if theirs)
         while self._free and self._waiting:
             whose, theirs = self._waiting.popitem(last=False)
-            self._free -= 1
-            theirs.popleft().admitted.set_result(None)
+            one = theirs.popleft()
+            if not one.admitted.done():  # else it was cancelled in this turn of the loop, and takes no place
+                self._free -= 1
+                one.admitted.set_result(None)
             if theirs:
                 self._waiting[whose] = theirs  # behind all others
         for position, one in enumerate(self._in_order()):

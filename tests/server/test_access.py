@@ -14,14 +14,16 @@ from fastapi.routing import APIWebSocketRoute
 from scripted_pass import ScriptedPass, found
 from serving import settings_of
 from standing import NO_MODELS, Standing, standing
+from starlette.requests import HTTPConnection
 from starlette.routing import BaseRoute, Mount, Route
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from live_asr.server.access import FREE_TRIES, MOST_DELAYED
+from live_asr.server.access import FREE_TRIES, MOST_DELAYED, Access, Grant
 from live_asr.server.app import build_state, create_app
+from live_asr.server.keys import ClientSecrets
 from live_asr.server.links import Links
-from live_asr.server.permission import watch_link
+from live_asr.server.permission import audio_token, watch_link
 from live_asr.storage import tokens
 from live_asr.storage.database import sqlite_url
 from live_asr.storage.jobs import JobDatabase
@@ -259,7 +261,11 @@ async def test_a_token_that_is_made_for_a_page_may_no_more_and_ends_with_its_mak
     assert (await http.get(f"/v1/sessions/{OWN}", headers=its)).status_code == 403
 
     for asked in ({"scopes": ["read"]}, {"scopes": ["admin"]}, {"scopes": ["caption", "watch"]}):
-        assert (await http.post("/v1/tokens", headers=maker, json=asked)).status_code == 403
+        refused = await http.post("/v1/tokens", headers=maker, json=asked)
+        assert refused.status_code == 403
+        assert "can only pass on its own scopes: caption." in refused.json()["detail"]
+    refused = await http.get("/metrics", headers=maker)
+    assert "This needs the scope read; this token has caption." in refused.json()["detail"]
     assert (await http.post("/v1/tokens", headers=its, json={})).status_code == 403
     for asked in (
         {"scopes": []},
@@ -283,6 +289,33 @@ async def test_the_server_s_own_token_makes_tokens_too(guarded: Guarded) -> None
     its = {"Authorization": f"Bearer {answer.json()['token']}"}
     assert (await guarded.server.http.get(f"/v1/sessions/{OWN}", headers=its)).status_code == 200
     assert (await guarded.server.http.delete(f"/v1/sessions/{OWN}", headers=its)).status_code == 403
+
+
+async def test_a_token_makes_no_more_than_so_many_others(
+    guarded: Guarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("live_asr.server.access.MOST_MINTED", 3)
+    http = guarded.server.http
+    maker, other = ({"Authorization": f"Bearer {guarded.given[name]}"} for name in ("caption", "admin"))
+    asked = {"expires_in": 60}
+    answers = await asyncio.gather(*(http.post("/v1/tokens", headers=maker, json=asked) for _ in range(6)))
+    assert sorted(answer.status_code for answer in answers) == [201] * 3 + [429] * 3
+    refused = next(answer for answer in answers if answer.status_code == 429)
+    assert 1 <= int(refused.headers["retry-after"]) <= 60
+    assert "3 client tokens" in refused.json()["detail"]
+    assert (await http.post("/v1/tokens", headers=other, json=asked)).status_code == 201
+    for answer in answers:
+        if answer.status_code == 201:
+            its = {"Authorization": f"Bearer {answer.json()['token']}"}
+            assert (await http.get("/v1/sessions", headers=its)).status_code == 200
+
+
+def test_one_token_s_keys_for_browsers_push_out_no_other_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("live_asr.server.keys.MOST_KEYS", 2)
+    keys = ClientSecrets()
+    other, _ = keys.make("ek_", {}, 60.0, "b")
+    theirs = [keys.make("ek_", {}, 60.0, owner)[0] for owner in ("a", "a.1", "a")]
+    assert [keys.made(key) is not None for key in (other, *theirs)] == [True, False, True, True]
 
 
 async def test_what_a_revoked_token_began_is_cut(guarded: Guarded) -> None:
@@ -339,6 +372,39 @@ async def test_a_link_opens_one_session_until_it_expires_or_is_revoked(guarded: 
     assert (await http.get(path, headers=again)).status_code == 200
 
 
+async def test_links_tell_nothing_of_the_server_s_token_and_end_with_it(tmp_path: Path) -> None:
+    made = []
+    servers = (("a", SERVER_TOKEN), ("b", SERVER_TOKEN), ("a", "another-token"), ("a", SERVER_TOKEN))
+    for folder, token in servers:
+        async with standing(tmp_path / folder, server__token=token) as server:
+            made.append((await server.state.links.token(OWN), await audio_token(OWN, server.state)))
+    first, elsewhere, rotated, again = made
+    assert again == first
+    for watch, audio in (elsewhere, rotated):
+        assert watch != first[0] and audio != first[1]
+
+
+@pytest.mark.parametrize("given", ["-1", "-x.y", "z" * 3000, f"-1.{'a' * 24}", f"{'z' * 10}.{'a' * 24}"])
+async def test_what_no_link_ever_held_is_refused_like_any_wrong_token(guarded: Guarded, given: str) -> None:
+    http = guarded.server.http
+    guarded.server.state.access.forgive()
+    async with asyncio.timeout(60):
+        for path in ("events", "transcript.txt"):
+            answer = await http.get(f"/v1/sessions/{OWN}/{path}", params={"token": given})
+            assert answer.status_code in (401, 422)  # the latter for one that is longer than a query's may be
+            headers = {"Authorization": f"Bearer {given}"}
+            answer = await http.get(f"/v1/sessions/{OWN}/{path}", headers=headers)
+            assert answer.status_code == 401
+
+
+async def test_a_server_token_may_begin_with_a_dash(tmp_path: Path) -> None:
+    async with standing(tmp_path, server__token="-7zK_own") as server, asyncio.timeout(60):
+        await server.keep_session(OWN, None)
+        headers = {"Authorization": "Bearer -7zK_own"}
+        path = f"/v1/sessions/{OWN}/transcript.txt"
+        assert (await server.http.get(path, headers=headers)).status_code == 200
+
+
 # Wrong ones ------------------------------------------------------------------------------------------
 
 
@@ -366,21 +432,50 @@ async def test_a_refused_try_says_when_to_come_back_and_other_addresses_are_not_
     guarded: Guarded,
 ) -> None:
     access = guarded.server.state.access
-    access.forgive()
-    wrong, right = {"Authorization": "Bearer guess"}, {"Authorization": f"Bearer {SERVER_TOKEN}"}
+    right = {"Authorization": f"Bearer {SERVER_TOKEN}"}
     http = guarded.server.http
-    for _ in range(FREE_TRIES):
-        await http.get("/v1/sessions", headers=wrong)
-    held = [asyncio.create_task(http.get("/v1/sessions", headers=wrong)) for _ in range(MOST_DELAYED)]
-    while (answer := await http.get("/v1/sessions", headers=right)).status_code == 200:
-        pass
+    held = await hold_up(access)
+    answer = await http.get("/v1/sessions", headers=right)
     assert answer.status_code == 429 and int(answer.headers["retry-after"]) >= 1
     with pytest.raises(InvalidStatus) as refused:
         await connect(guarded.server.stream, proxy=None, additional_headers=right)
     assert json.loads(refused.value.response.body)["code"] == "too_many_tries"
     own = {"Authorization": f"Bearer {guarded.given['caption']}"}
     assert (await http.get("/v1/sessions", headers=own)).status_code == 200, "nobody guesses such a one"
-    await asyncio.gather(*held)
+    assert (await http.get("/v1/sessions")).status_code == 401, "nor without any"
+    await access.admit(coming_from("192.0.2.7"), SERVER_TOKEN)
+    for one in held:
+        one.cancel()
+
+
+async def test_guesses_do_not_hold_up_who_has_presented_the_server_s_token_before(guarded: Guarded) -> None:
+    access, http = guarded.server.state.access, guarded.server.http
+    right = {"Authorization": f"Bearer {SERVER_TOKEN}"}
+    assert (await http.get("/v1/sessions", headers=right)).status_code == 200
+    held = await hold_up(access)
+    assert (await http.get("/v1/sessions", headers=right)).status_code == 200
+    another = {"Authorization": "Bearer another-guess"}
+    assert (await http.get("/v1/sessions", headers=another)).status_code == 429
+    for one in held:
+        one.cancel()
+
+
+def coming_from(host: str) -> HTTPConnection:
+    return HTTPConnection({"type": "http", "headers": [], "client": (host, 1)})
+
+
+async def hold_up(access: Access) -> list[asyncio.Task[Grant]]:
+    """Have as many wrong tokens of this machine wait for their answer as may, for seconds."""
+    access.forgive()
+
+    def guess() -> asyncio.Task[Grant]:
+        return asyncio.create_task(access.admit(coming_from("127.0.0.1"), "guess"))
+
+    for count in (FREE_TRIES, MOST_DELAYED):
+        await asyncio.gather(*(guess() for _ in range(count)), return_exceptions=True)
+    held = [guess() for _ in range(MOST_DELAYED)]
+    await asyncio.sleep(0)
+    return held
 
 
 async def test_what_has_expired_or_was_revoked_is_no_guess(guarded: Guarded) -> None:

@@ -18,6 +18,7 @@ from websockets.asyncio.client import connect as connect_socket
 from websockets.exceptions import InvalidStatus
 
 from live_asr.client import connect
+from live_asr.server.connections import Connections
 from live_asr.storage import tokens
 
 QUIET = 3.0
@@ -95,6 +96,16 @@ async def test_a_pause_is_longer_than_silence_may_be(served: Served, sample_pcm:
         await paused.finished()
 
 
+async def test_after_a_pause_silence_is_as_short_as_before(served: Served, sample_pcm: bytes) -> None:
+    async with call(served.stream) as caller:
+        await caller.start()
+        await caller.say("pause")
+        await caller.until("paused")
+        await caller.send(sample_pcm[:16_000])
+        assert await caller.closed() == 1008
+        assert caller.heard[-1]["code"] == "idle"
+
+
 async def answered(url: str) -> bytes:
     """Return what a connection of its own is answered."""
     reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
@@ -130,6 +141,31 @@ async def open_socket(url: str) -> AsyncIterator[None]:
     finally:
         writer.close()
         await writer.wait_closed()
+
+
+class Line(asyncio.Transport):
+    """A connection from an address that this machine cannot connect from."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__({"peername": (host, 1, 0, 0)})
+        self.answer = b""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.answer += data
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_line_s_network_counts_as_one_address() -> None:
+    connections = Connections(2)
+    assert connections.enter(Line("2001:db8:1:2::3")) == connections.enter(Line("2001:db8:1:2:f:e:d:c"))
+    third = Line("2001:db8:1:2::4")
+    assert connections.enter(third) is None
+    assert third.answer.startswith(b"HTTP/1.1 429 ")
+    assert connections.enter(Line("2001:db8:1:3::3"))
+    assert connections.enter(Line("192.0.2.1")) == connections.enter(Line("::ffff:192.0.2.1"))
+    assert connections.enter(Line("192.0.2.1")) is None
 
 
 async def test_a_socket_counts_as_well_and_is_given_back(tmp_path: Path) -> None:

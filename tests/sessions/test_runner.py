@@ -627,3 +627,15 @@ async def test_live_audio_is_acknowledged_no_faster_than_somebody_could_speak(tm
         assert acked / SECOND_BYTES <= BURST * 1.5
         assert desk.runner.session.state is SessionState.STREAMING
         desk.runner.receive(Stop())  # nobody is made to wait for what was sent already
+    assert max(m["bytes"] for m in desk.heard if m["type"] == "ack") == 2 * BURST * SECOND_BYTES
+
+
+async def test_of_live_audio_that_comes_too_fast_more_and_more_is_acknowledged(tmp_path: Path) -> None:
+    async with bench(tmp_path, Start(pace="realtime"), window_bytes=20_000_000) as desk:
+        desk.runner.receive_audio(bytes(SECOND_BYTES))
+        await desk.until("ack")
+        desk.runner.receive_audio(bytes(int(4 * BURST) * SECOND_BYTES))
+        acked = [(await desk.until("ack", number))["bytes"] for number in range(1, 4)]
+        assert acked[0] >= BURST * SECOND_BYTES
+        assert acked[0] < acked[1] < acked[2] < desk.runner.received_bytes
+        desk.runner.receive(Stop())

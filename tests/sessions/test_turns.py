@@ -91,6 +91,21 @@ async def test_a_turn_that_is_taken_and_not_wanted_any_more_is_given_on() -> Non
     assert "c" in log
 
 
+async def test_two_that_are_cancelled_at_once_give_their_places_on() -> None:
+    turns, log = Turns(1, 10), list[str]()
+    running, waiting = Work(turns, log, "a", "1"), Work(turns, log, "a", "2")
+    await settle()
+    running.task.cancel()
+    waiting.task.cancel()
+    ended = await asyncio.gather(running.task, waiting.task, return_exceptions=True)
+    assert [type(error) for error in ended] == [asyncio.CancelledError] * 2
+    last = Work(turns, log, "b", "3")
+    last.may_end.set()
+    async with asyncio.timeout(60):
+        await last.task
+    assert log == ["1", "3"]
+
+
 def test_live_audio_may_come_as_fast_as_it_is_spoken_and_catch_up() -> None:
     now = 1000.0
     pace = RealTime(lambda: now)
@@ -99,5 +114,7 @@ def test_live_audio_may_come_as_fast_as_it_is_spoken_and_catch_up() -> None:
     assert pace.wait_for(5.0 + BURST + 60.0) == 60.0 / CATCHING_UP
     now += 60.0 / CATCHING_UP
     assert pace.wait_for(5.0 + BURST + 60.0) == 0
+    assert pace.allowed(1000.0) == 5.0 + BURST + 60.0, "as much of it as has had its time"
     now += 3600.0
     assert pace.wait_for(3600.0) == 0
+    assert pace.allowed(3600.0) == 3600.0
