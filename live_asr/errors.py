@@ -8,6 +8,8 @@ LiveAsrError
 ├── ConfigError      a setting is wrong
 ├── WeightsError     a model's files are missing, unknown or not what they should be
 ├── EngineError      the inference process failed at a piece of work
+├── DecoderError     the process that reads containers could not be started
+│   └── DecoderDied  it has ended without an answer
 └── StorageError     the disk refused
     └── DiskFull     it has no room: once there is, the same may succeed
 
@@ -95,6 +97,16 @@ class EngineError(LiveAsrError):
     code = "engine"
 
 
+class DecoderError(LiveAsrError):
+    """The process that reads containers could not be started: the audio is not to blame, so try again."""
+
+    code = "decoder"
+
+
+class DecoderDied(DecoderError):
+    """That process has ended without an answer; the audio is to blame where it does so twice at one place."""
+
+
 class StorageError(LiveAsrError):
     """The disk refused to keep what was to be kept."""
 
@@ -107,7 +119,7 @@ class DiskFull(StorageError):
 
 def told(error: LiveAsrError) -> LiveAsrError:
     """Return what a peer may be told of an error: paths and addresses are for the operator's log."""
-    if isinstance(error, StorageError | ConfigError | WeightsError | EngineError):
+    if isinstance(error, StorageError | ConfigError | WeightsError | EngineError | DecoderError):
         return LiveAsrError(
             "The server cannot do this now.",
             "Try again later; its operator's log says why.",

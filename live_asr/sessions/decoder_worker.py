@@ -10,16 +10,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import signal
 import struct
 import sys
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import orjson
 
-from live_asr.core.audio import Samples
 from live_asr.errors import LiveAsrError
-from live_asr.sessions.container import ContainerDecoder
+
+if TYPE_CHECKING:
+    from live_asr.core.audio import Samples
+    from live_asr.sessions.container import ContainerDecoder
 
 LENGTH = struct.Struct("!I")
 FEED, FINISH = b"f", b"e"
@@ -87,6 +90,13 @@ def main(folder: str, channel: str, channels: str) -> None:
 
     `folder` is where files are kept whose index comes last; it and `channel` may be empty.
     """
+    # What asks the server to end may reach all that it has started. It brings its sessions to an end first,
+    # and this process ends with its input.
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, signal.SIG_IGN)
+    # Not before that: FFmpeg and NumPy take their time.
+    from live_asr.sessions.container import ContainerDecoder
+
     confine()
     answers = sys.stdout.buffer
     sys.stdout = sys.stderr  # nobody else writes there

@@ -23,7 +23,7 @@ from live_asr.core.speech_settings import whole_recording
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import SAMPLE_RATE_HZ, Turn, samples, seconds
 from live_asr.delivery.webhook import notice_of, webhook_body
-from live_asr.errors import DiskFull, EngineError, LiveAsrError, StorageError, told
+from live_asr.errors import DecoderError, DiskFull, EngineError, LiveAsrError, StorageError, told
 from live_asr.inference.full_pass import FullPassJob, FullPassResult
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.progress import PacedProgress
@@ -300,6 +300,8 @@ class Finalizer:
                     message = "The server's disk is full: the full pass will run once there is room."
                     session.tell(Notice("final_pass_postponed", message))
                 is_told = True
+            except DecoderError as error:
+                log.warning("session %s: its full pass waits for a decoder: %s", session.session_id, error)
             await asyncio.sleep(ROOM_INTERVAL)
 
     async def _try_pass(self, session: Drained, on_progress: PacedProgress) -> FullPassResult | None:
@@ -337,7 +339,7 @@ class Finalizer:
                     return await self._full_pass.run(job, on_progress)
                 except EngineError as error:
                     log.warning("session %s: full pass %d failed: %s", session.session_id, attempt, error)
-        except DiskFull:
+        except (DiskFull, DecoderError):
             raise
         except (OSError, StorageError) as error:
             log.warning("session %s: its recording cannot be read: %s", session.session_id, error)

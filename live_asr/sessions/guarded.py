@@ -18,7 +18,7 @@ import orjson
 
 from live_asr.core.audio import Samples
 from live_asr.core.messages import AudioFormat, Notice
-from live_asr.errors import DiskFull, LiveAsrError, MediaError, StorageError
+from live_asr.errors import DecoderDied, DecoderError, DiskFull, LiveAsrError, MediaError, StorageError
 from live_asr.sessions.decoder_worker import FEED, FINISH, LENGTH
 from live_asr.sessions.decoding import AudioDecoder, open_decoder
 from live_asr.sessions.media import HINT
@@ -67,7 +67,7 @@ class GuardedDecoder:
         """A call that was cancelled: what it brings belongs to the next one."""
 
     async def feed(self, data: bytes) -> Samples:
-        """Take the next bytes. Raises MediaError where the process dies of them."""
+        """Take the next bytes. Raises DecoderDied where the process is gone, DecoderError without one."""
         return await self._call(FEED, data)
 
     async def finish(self) -> Samples:
@@ -109,11 +109,16 @@ class GuardedDecoder:
             process.stdin.write(letter + LENGTH.pack(len(data)) + data)
             process.stdin.flush()
             about, body = _answer(process.stdout)
-            samples = self._shaped(body)
-        except (OSError, EOFError, ValueError) as error:
+            return self._taken(about, body)
+        except (OSError, EOFError) as error:
             if self._closed:
                 return self._shaped(b"")
-            raise MediaError("These bytes have broken their decoder.", HINT) from error
+            raise DecoderDied("The process that decodes this session's audio has ended.") from error
+        except (ValueError, TypeError, KeyError) as error:  # whoever answers so is no decoder any more
+            raise broken() from error
+
+    def _taken(self, about: dict[str, Any], body: bytes) -> Samples:
+        """Take note of what goes with an answer. Raises the fault that it tells of."""
         self.has_more = bool(about.get("more"))
         self.skipped_packets = int(about.get("skipped") or 0)
         for code, message in about.get("notices") or ():
@@ -121,24 +126,14 @@ class GuardedDecoder:
         if about.get("fault"):
             kind, message, hint = about["fault"]
             raise FAULTS.get(str(kind), MediaError)(str(message), str(hint))
-        return samples
+        return self._shaped(body)
 
     def _shaped(self, body: bytes) -> Samples:
         return np.frombuffer(body, np.float32).reshape(self._shape)
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
-            environment = {name: value for name, value in os.environ.items() if name in INHERITED}
-            package = str(Path(__file__).resolve().parents[2])
-            paths = filter(None, (package, environment.get("PYTHONPATH")))
-            environment["PYTHONPATH"] = os.pathsep.join(paths)
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", WORKER, *self._arguments],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env=environment | ONE_THREAD,
-            )
+            self._process = start_worker(*self._arguments)
         return self._process
 
     def _end(self) -> None:
@@ -151,13 +146,37 @@ class GuardedDecoder:
                         pipe.close()
 
 
+def broken() -> MediaError:
+    """Return the refusal of bytes that no decoder survives."""
+    return MediaError("These bytes have broken their decoder.", HINT)
+
+
+def start_worker(*arguments: str) -> subprocess.Popen[bytes]:
+    """Start the process. Raises DecoderError where the system does not let it."""
+    environment = {name: value for name, value in os.environ.items() if name in INHERITED}
+    package = str(Path(__file__).resolve().parents[2])
+    paths = filter(None, (package, environment.get("PYTHONPATH")))
+    environment["PYTHONPATH"] = os.pathsep.join(paths)
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", WORKER, *arguments],  # -P: no modules of the current folder
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment | ONE_THREAD,
+            start_new_session=True,  # Ctrl-C and a kill of the server's group are not for it
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise DecoderError(f"The process that decodes audio cannot be started: {error}.") from error
+
+
 def _answer(pipe: IO[bytes]) -> tuple[dict[str, Any], bytes]:
     """Read one answer. Raises EOFError at the end, ValueError for what is none."""
     (length,) = LENGTH.unpack(_exactly(pipe, LENGTH.size))
     if length > LARGEST_HEAD_BYTES:
         raise ValueError("an answer without end")
     about = orjson.loads(_exactly(pipe, length))
-    size = about["size"] if isinstance(about, dict) else -1
+    size = about.get("size") if isinstance(about, dict) else None
     if not isinstance(size, int) or not 0 <= size <= LARGEST_ANSWER_BYTES or size % 4:
         raise ValueError("an answer of no such size")
     return about, _exactly(pipe, size)

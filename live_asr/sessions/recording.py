@@ -13,7 +13,7 @@ import numpy as np
 from live_asr.core.audio import Samples
 from live_asr.core.messages import AudioFormat
 from live_asr.core.types import SAMPLE_RATE_HZ
-from live_asr.errors import MediaError
+from live_asr.errors import DecoderDied, MediaError
 from live_asr.sessions.decoding import AudioDecoder
 from live_asr.sessions.guarded import open_guarded_decoder
 from live_asr.sessions.media import MediaReader
@@ -36,8 +36,9 @@ async def write_pcm(
     It is mono, or has so many `channels` interleaved that are heard apart. Returns the number of samples of
     each, which are those that the live session heard: any chunking gives the same. Works in threads, at most
     half of the time, since live sessions want the machine too. What cannot be read to its end is written as
-    far as it goes. Raises DiskFull when there is no room for what is expected, StorageError or OSError when
-    the disk refuses.
+    far as it goes; a decoder whose process dies has a second one, which gives up where it dies there again.
+    Raises DiskFull when there is no room for what is expected, StorageError or OSError when the disk refuses,
+    DecoderError when no decoder can be started.
     """
     try:
         needed_bytes = SAMPLE_BYTES * channels * expected_samples
@@ -49,7 +50,14 @@ async def write_pcm(
             await asyncio.to_thread(target.open, "wb") as writing,
         ):
             pcm = _Pcm(writing, target.parent, expected_samples, channels)
-            await _write_all(reading, audio, pcm)
+            died_at_bytes = -1
+            while not await _write_all(reading, audio, pcm):
+                if reading.tell() <= died_at_bytes:
+                    log.warning("%s has broken its decoder twice at one place", source)
+                    break
+                died_at_bytes = reading.tell()
+                await asyncio.to_thread(pcm.restart)
+                await asyncio.to_thread(reading.seek, 0)
     except OSError as error:
         if error.errno in FULL:
             raise storage_error(error) from error
@@ -99,6 +107,12 @@ class _Pcm:
         """Samples so far."""
         self._checked = 0
 
+    def restart(self) -> None:
+        """Forget what was written. Blocks. Raises OSError."""
+        self._writing.seek(0)
+        self._writing.truncate()
+        self.count = self._checked = 0
+
     def write(self, heard: Samples) -> None:
         """Add what was decoded. Blocks. Raises DiskFull and OSError."""
         if self.count >= self._checked:
@@ -109,7 +123,8 @@ class _Pcm:
         self.count += heard.shape[-1]
 
 
-async def _write_all(reading: BinaryIO, audio: AudioFormat, pcm: _Pcm) -> None:
+async def _write_all(reading: BinaryIO, audio: AudioFormat, pcm: _Pcm) -> bool:
+    """Decode all that can be read; return False where the decoder's process died on the way."""
     loop = asyncio.get_running_loop()
     decoder = open_guarded_decoder(audio, pcm.folder, channels=pcm.channels)
     try:
@@ -123,7 +138,11 @@ async def _write_all(reading: BinaryIO, audio: AudioFormat, pcm: _Pcm) -> None:
             except MediaError as error:
                 log.info("%s can be read for %.1f s: %s", reading.name, pcm.count / SAMPLE_RATE_HZ, error)
                 break
+            except DecoderDied as error:
+                log.warning("%s: %s", reading.name, error)
+                return False
             await asyncio.sleep(loop.time() - began)
+        return True
     finally:
         decoder.close()
 

@@ -22,7 +22,15 @@ from live_asr.core.messages import Notice, Resume, Start, to_dict
 from live_asr.core.session import Session
 from live_asr.core.snapshot import Snapshot
 from live_asr.core.types import SAMPLE_RATE_HZ
-from live_asr.errors import ClientError, DiskFull, LiveAsrError, MediaError, StorageError
+from live_asr.errors import (
+    ClientError,
+    DecoderDied,
+    DecoderError,
+    DiskFull,
+    LiveAsrError,
+    MediaError,
+    StorageError,
+)
 from live_asr.inference.channel import Loaded
 from live_asr.inference.engine import Engine
 from live_asr.sessions.admission import SOMEBODY, Client, check_start, quota_reached, server_full
@@ -57,6 +65,8 @@ log = logging.getLogger(__name__)
 
 TRY_AGAIN_AFTER = 30.0
 """Seconds until a session is taken up again that disk or database did not let be taken up."""
+DECODER_AGAIN_AFTER = 5.0
+"""Seconds until a session is taken up again whose decoder could not be started."""
 HOUR = 3600.0
 MOST_COMPLETED = 8
 """Stopped sessions of an earlier run that are taken up at once; their transcripts are held in memory."""
@@ -104,6 +114,10 @@ class SessionRegistry:
         """Who opened those that are worked for, as far as that is known."""
         self._erased: set[str] = set()
         """Those whose end is nobody's business any more."""
+        self._pausing: set[str] = set()
+        """Those whose decoder could not be started."""
+        self._died_at: dict[str, int] = {}
+        """Those whose decoder's process died, and how far into the audio."""
         self._completing = asyncio.Semaphore(MOST_COMPLETED)
         server = settings.server
         self._places = Places(server.max_sessions, server.max_sessions_per_client)
@@ -218,6 +232,16 @@ class SessionRegistry:
             runner.leave(even_stopped=True)
         if not runner.is_left:
             runner.fail(error)
+
+    def _lost_decoder(self, runner: SessionRunner, error: DecoderError) -> None:
+        """Have a session taken up again, from what is on disk, with another decoder."""
+        log.error("session %s is taken up again: %s", runner.session.id, error)
+        if runner.died_at_bytes is not None:
+            self._died_at[runner.session.id] = runner.died_at_bytes
+        runner.dismiss(loading("What reads this session's audio is being started again."))
+        runner.leave(even_stopped=True)
+        if not isinstance(error, DecoderDied):
+            self._pausing.add(runner.session.id)
 
     # The end of the server, and of a session ---------------------------------------------------------
 
@@ -448,6 +472,8 @@ class SessionRegistry:
             idle_timeout=self._settings.server.idle_timeout,
             models=models_of(loaded),
             limits=limits,
+            lose_decoder=self._lost_decoder,
+            died_at_bytes=self._died_at.get(session.id),
         )
 
     async def _keep_opening(
@@ -476,11 +502,20 @@ class SessionRegistry:
             more = await work()
             while more and not self._draining:
                 await self._room.wait()
+                if session_id in self._pausing:
+                    self._pausing.discard(session_id)
+                    await asyncio.sleep(DECODER_AGAIN_AFTER)
                 self._opening += 1
                 more = await self._take_up(session_id)
 
         task = self._tasks[session_id] = asyncio.create_task(to_its_end(), name=f"session {session_id}")
-        task.add_done_callback(lambda _: self._tasks.pop(session_id, None))
+
+        def forget(_: asyncio.Task[None]) -> None:
+            self._tasks.pop(session_id, None)
+            self._died_at.pop(session_id, None)
+            self._pausing.discard(session_id)
+
+        task.add_done_callback(forget)
 
     async def _run(self, runner: SessionRunner) -> bool:
         """Work for a session until it is over. Never raises; returns whether it was left to be taken up."""
@@ -490,7 +525,9 @@ class SessionRegistry:
                 await runner.run()
             finally:
                 # Without its result, the audio is all that there is of what was acknowledged.
-                await self._store.finish(runner.spool, keep_audio=not isinstance(runner.fault, MediaError))
+                # Where a process died of it, it may not have been the audio that was to blame.
+                keep_audio = not isinstance(runner.fault, MediaError) or session_id in self._died_at
+                await self._store.finish(runner.spool, keep_audio=keep_audio)
             if runner.fault is not None and session_id not in self._erased:
                 session = runner.session
                 await self._finalizer.fail(

@@ -7,7 +7,6 @@ A socket and a file feed the same runner. What arrives is queued in the order it
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -39,7 +38,7 @@ from live_asr.core.messages import (
 from live_asr.core.session import Session, SessionEvent, SessionState
 from live_asr.core.snapshot import Models
 from live_asr.core.types import samples
-from live_asr.errors import ClientError, LiveAsrError, MediaError, StorageError
+from live_asr.errors import ClientError, DecoderError, LiveAsrError, MediaError, StorageError
 from live_asr.inference.engine import Engine
 from live_asr.inference.interfaces import FloatArray
 from live_asr.sessions.cadence import Cadence
@@ -80,7 +79,8 @@ class SessionRunner:
     `resume_window` seconds, in its place, then ends as if stopped. While it is paused it waits for
     `pause_window` seconds, where that is longer. A client that says nothing for `idle_timeout` seconds, of a
     paused session for as long as that waits, is let go; 0: never. A session that reaches one of its `limits`
-    ends as if stopped.
+    ends as if stopped. `lose_decoder` is called where what decodes its audio is gone, and has it left;
+    `died_at_bytes` is as for `Hearing`.
     """
 
     def __init__(
@@ -98,6 +98,8 @@ class SessionRunner:
         pause_window: float = PAUSE_WINDOW,
         models: Models | None = None,
         limits: Limits = NO_LIMITS,
+        lose_decoder: Callable[[SessionRunner, DecoderError], None] | None = None,
+        died_at_bytes: int | None = None,
     ) -> None:
         self.session = session
         self.audience = Audience(session.transcript.last_seq)
@@ -113,6 +115,7 @@ class SessionRunner:
         self.max_unacked_bytes = max_unacked_bytes
         """Audio that its client may have in flight."""
         self._finalize = finalize
+        self._lose_decoder = lose_decoder
         self._spool_or_none: Spool | None = None
         self._inbox = Inbox()
         self._moved = asyncio.Event()
@@ -151,6 +154,7 @@ class SessionRunner:
             self._heard,
             most_backlog_samples=LIVE_BACKLOG_SAMPLES if self._live else FILE_BACKLOG_SAMPLES,
             pace=self._ahead,
+            died_at_bytes=died_at_bytes,
         )
         self._ended = asyncio.Event()
 
@@ -479,6 +483,9 @@ class SessionRunner:
                 await self._ingest_one(item)
             except MediaError as error:
                 self._give_up_on(error)
+            except DecoderError as error:
+                self._go_without_decoder(error)
+                return
             for notice in self._hearing.take_notices():
                 self._tell(notice)
             self._advanced()
@@ -492,6 +499,9 @@ class SessionRunner:
             await self._hearing.hear_again(self._kept_audio, self.received_bytes)
         except MediaError as error:
             self._give_up_on(error)
+        except DecoderError as error:
+            self._go_without_decoder(error)
+            return
         self._hearing.take_notices()  # the run that heard it first has told of them
         if self._live and not self._stop_asked:
             self._silence.wait(BACK_WITHIN)
@@ -503,6 +513,18 @@ class SessionRunner:
             return
         self.dismiss(error)
         self._presence.give_up()
+
+    def _go_without_decoder(self, error: DecoderError) -> None:
+        """Have the session taken up again with another decoder; it hears what is on disk once more."""
+        if self._lose_decoder is None:
+            self.fail(error)
+        else:
+            self._lose_decoder(self, error)
+
+    @property
+    def died_at_bytes(self) -> int | None:
+        """How far its audio was asked for when its decoder's process died."""
+        return self._hearing.died_at_bytes
 
     async def _ingest_one(self, item: bytes | Shelved | Control) -> None:
         if isinstance(item, bytes | Shelved):
@@ -521,8 +543,12 @@ class SessionRunner:
             self.session.receive_stop()
         elif not self._finishing:
             if self.session.state is SessionState.STREAMING:
-                with contextlib.suppress(LiveAsrError):  # nobody is left to be told of an unreadable end
+                try:
                     await self._hearing.flush()
+                except DecoderError:
+                    raise
+                except LiveAsrError as error:  # nobody is left to be told of an unreadable end
+                    log.debug("session %s: its end cannot be read: %s", self.session.id, error)
             self.session.receive_loss()
 
     async def _ingest_audio(self, audio: bytes | Shelved) -> None:

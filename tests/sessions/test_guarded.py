@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from live_asr.core.messages import AudioFormat
-from live_asr.errors import MediaError
+from live_asr.errors import DecoderDied, DecoderError
 from live_asr.sessions.decoding import open_decoder
 from live_asr.sessions.guarded import GuardedDecoder, open_guarded_decoder
 
@@ -57,13 +57,48 @@ async def test_its_death_is_an_error_of_this_session_and_of_no_other() -> None:
     for decoder in (broken, whole):
         await decoder.feed(data[:20_000])
     os.kill(process_of(broken), signal.SIGKILL)
-    with pytest.raises(MediaError, match="have broken their decoder") as failed:
+    with pytest.raises(DecoderDied):
         await broken.feed(data[20_000:])
-    assert (failed.value.code, failed.value.close_code) == ("not_audio", 1003)
     broken.close()
     heard = [await whole.feed(data[20_000:]), await whole.finish()]
     assert sum(map(len, heard)) > 16_000
     whole.close()
+
+
+async def test_what_ends_the_server_and_its_group_does_not_end_it() -> None:
+    decoder, data = GuardedDecoder(), noise(2.0)
+    heard = [await decoder.feed(data[:20_000])]
+    pid = process_of(decoder)
+    assert os.getpgid(pid) == pid != os.getpgid(0)
+    for ending in (signal.SIGTERM, signal.SIGINT):
+        os.killpg(pid, ending)
+    heard += [await decoder.feed(data[20_000:]), await decoder.finish()]
+    assert abs(sum(map(len, heard)) - 32_000) < 160
+    decoder.close()
+
+
+async def test_it_takes_no_modules_from_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "orjson.py").write_text("raise SystemExit('taken')")
+    monkeypatch.chdir(tmp_path)
+    decoder = GuardedDecoder()
+    heard = [await decoder.feed(noise(2.0)), await decoder.finish()]
+    assert abs(sum(map(len, heard)) - 32_000) < 160
+    decoder.close()
+
+
+async def test_where_it_cannot_be_started_nothing_is_said_of_the_audio(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    decoder = GuardedDecoder()
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "executable", "/nowhere/python")
+        with pytest.raises(DecoderError) as failed:
+            await decoder.feed(noise(2.0))
+    assert not isinstance(failed.value, DecoderDied)
+    assert failed.value.code == "decoder"
+    decoder.close()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc tells")
