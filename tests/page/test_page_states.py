@@ -74,8 +74,9 @@ def test_a_microphone_that_another_program_holds_is_said_to_be_held(
 
 
 def test_an_insecure_address_is_named_as_the_reason(
-    launch_browser: LaunchBrowser, server: Server, visit: OpenPage
+    launch_browser: LaunchBrowser, start_server: StartServer, visit: OpenPage
 ) -> None:
+    server = start_server(LIVE_ASR_SERVER__ALLOWED_HOSTS="captions.test")
     browser = launch_browser(flags=("--host-resolver-rules=MAP captions.test 127.0.0.1",))
     opened = visit(browser, server.url.replace("127.0.0.1", "captions.test"))
     expect_words(opened, "Not a secure address", "https://")
