@@ -291,6 +291,18 @@ async def test_the_server_s_own_token_makes_tokens_too(guarded: Guarded) -> None
     assert (await guarded.server.http.delete(f"/v1/sessions/{OWN}", headers=its)).status_code == 403
 
 
+async def test_what_the_server_s_own_token_made_ends_with_it(tmp_path: Path) -> None:
+    its, statuses = {}, []
+    for token in (SERVER_TOKEN, "another-token", SERVER_TOKEN):
+        async with standing(tmp_path, server__token=token) as server:
+            if not its:
+                own = {"Authorization": f"Bearer {token}"}
+                made = (await server.http.post("/v1/tokens", headers=own, json={})).json()
+                its = {"Authorization": f"Bearer {made['token']}"}
+            statuses.append((await server.http.get("/v1/sessions", headers=its)).status_code)
+    assert statuses == [200, 401, 200]
+
+
 async def test_a_token_makes_no_more_than_so_many_others(
     guarded: Guarded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -322,7 +334,7 @@ async def test_what_a_revoked_token_began_is_cut(guarded: Guarded) -> None:
     access = guarded.server.state.access
     grant = access.granted(guarded.given["caption"])
     assert grant is not None
-    waiting = asyncio.create_task(access.until_revoked(grant))
+    waiting = asyncio.create_task(access.until_revoked(grant.token))
     await asyncio.to_thread(tokens.revoke, guarded.server.state.database, "caption", now=time.time())
     async with asyncio.timeout(60):
         await waiting  # it is noticed by itself

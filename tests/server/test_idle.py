@@ -15,7 +15,7 @@ from standing import standing
 from talking import Caller, call, eventually
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as connect_socket
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from live_asr.client import connect
 from live_asr.server.connections import Connections
@@ -182,6 +182,26 @@ async def accepted(url: str) -> ClientConnection:
     while True:
         with suppress(InvalidStatus):
             return await connect_socket(url, proxy=None)
+
+
+async def test_a_session_in_another_dialect_ends_when_its_token_is_revoked(
+    served: Served, sample_pcm: bytes
+) -> None:
+    token, secret = tokens.new_token("Anna", ["caption"], now=time.time())
+    await asyncio.to_thread(tokens.add, served.state.database, token)
+    await served.state.access.refresh()
+    headers = {"Authorization": f"Bearer {secret}"}
+    url = served.stream.replace("/v1/stream", "/v1/listen?encoding=linear16&sample_rate=16000")
+    async with asyncio.timeout(60), connect_socket(url, proxy=None, additional_headers=headers) as socket:
+        await socket.send(sample_pcm[: 2 * 32_000])
+        metrics = served.state.metrics.registry
+        await eventually(lambda: metrics.get_sample_value("live_asr_sessions") == 1)
+        await asyncio.to_thread(tokens.revoke, served.state.database, "Anna", now=time.time())
+        await served.state.access.refresh()
+        with suppress(ConnectionClosed):
+            while True:
+                await socket.recv()
+    assert "revoked" in str(socket.close_reason)
 
 
 async def test_a_token_has_so_much_audio_a_day(tmp_path: Path, models_dir: Path, sample_pcm: bytes) -> None:
