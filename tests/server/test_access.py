@@ -417,6 +417,26 @@ async def test_a_server_token_may_begin_with_a_dash(tmp_path: Path) -> None:
         assert (await server.http.get(path, headers=headers)).status_code == 200
 
 
+async def test_what_opens_the_audio_expires_and_is_revoked_with_the_links(guarded: Guarded) -> None:
+    state = guarded.server.state
+    given = await audio_token(OWN, state)
+    until = int(given.partition(".")[0], 36)
+    assert 86_400 <= until - time.time() <= 2 * 86_400
+    path = f"/v1/sessions/{OWN}/audio"
+
+    async def status(token: str) -> int:
+        return (await guarded.server.http.get(path, params={"token": token})).status_code
+
+    assert await status(given) == 404, "let in; there is none"
+    assert await status(guarded.given["link"]) == 401
+    assert await status(await audio_token(OTHER, state)) == 401
+    later = Links(state.access, state.database, days=30, clock=lambda: until + 1.0)
+    assert not await later.check_audio(OWN, given)
+    await state.links.revoke(OWN)
+    assert await status(given) == 401
+    assert await status(await audio_token(OWN, state)) == 404
+
+
 # Wrong ones ------------------------------------------------------------------------------------------
 
 
