@@ -256,10 +256,9 @@ class SessionRegistry:
         Returns False when there is no such session. Raises StorageError when disk or database refuse; what is
         left is erased by another call, or by the next run of the server.
         """
-        task = self._tasks.get(session_id)
+        task, runner = self._tasks.get(session_id), self.runner_of(session_id)
         if task is not None:
             self._erased.add(session_id)
-            runner = self.runner_of(session_id)
             if runner is None:
                 task.cancel()
             else:
@@ -269,6 +268,8 @@ class SessionRegistry:
             await asyncio.wait({task})
             self._erased.discard(session_id)
         was_kept = await asyncio.to_thread(self._store.condemn, session_id)
+        heard = runner.session.heard_sample / SAMPLE_RATE_HZ if runner is not None else 0.0
+        await self._database.call(ownership.keep_spent, self._database, session_id, heard, now=time.time())
         was_known = await self._database.call(self._database.delete_session, session_id)
         await asyncio.to_thread(self._store.erase, session_id)
         return was_kept or was_known
@@ -423,7 +424,7 @@ class SessionRegistry:
             )
             spent += sum(
                 runner.session.heard_sample / SAMPLE_RATE_HZ
-                for session_id, runner in self._live.items()
+                for session_id, runner in (self._live | self._finalizing).items()
                 if root_of(self._whose.get(session_id, SOMEBODY).owner) == owner
             )
             if spent >= quota * HOUR:

@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from live_asr.client import connect
 from live_asr.server.connections import Connections
+from live_asr.sessions.admission import Client
 from live_asr.storage import tokens
 
 QUIET = 3.0
@@ -225,6 +226,29 @@ async def test_a_token_has_so_much_audio_a_day(tmp_path: Path, models_dir: Path,
         async with asyncio.timeout(60):
             while await state() != "done":
                 pass
+        for _ in range(2):
+            async with call(served.stream, additional_headers=headers) as caller:
+                refused = await caller.start()
+                assert (refused["code"], refused["retry_after"]) == ("quota_reached", 3600)
+            await served.http.delete(f"/v1/sessions/{session}", headers=headers)  # which gives nothing back
+
+
+async def test_a_session_that_is_erased_while_it_goes_on_has_cost_its_token(
+    tmp_path: Path, models_dir: Path, sample_pcm: bytes
+) -> None:
+    flags = {"server__token_hours_per_day": 1.0}
+    async with serving(tmp_path, models_dir, ScriptedPass(found()), **flags) as served:
+        token, secret = tokens.new_token("Anna", ["caption"], now=time.time())
+        await asyncio.to_thread(tokens.add, served.state.database, token)
+        await served.state.access.refresh()
+        headers = {"Authorization": f"Bearer {secret}"}
         async with call(served.stream, additional_headers=headers) as caller:
-            refused = await caller.start()
-            assert (refused["code"], refused["retry_after"]) == ("quota_reached", 3600)
+            session = (await caller.start())["session"]
+            await caller.send(sample_pcm[: 2 * 32_000])
+            await caller.until("ack")
+            runner = served.state.registry.runner_of(session)
+            assert runner is not None
+            await eventually(lambda: runner.session.heard_sample == 2 * 16_000)
+            assert (await served.http.delete(f"/v1/sessions/{session}", headers=headers)).status_code == 204
+        limits = await served.state.registry.limits_of(Client(token.id))
+        assert limits.seconds == 3600.0 - 2.0
