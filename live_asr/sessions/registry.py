@@ -29,7 +29,7 @@ from live_asr.sessions.admission import SOMEBODY, Client, check_start, quota_rea
 from live_asr.sessions.cadence import Cadence
 from live_asr.sessions.finalizer import Drained, Finalizer, Postponed
 from live_asr.sessions.guarded import open_guarded_decoder
-from live_asr.sessions.limits import NO_LIMITS, Limits
+from live_asr.sessions.limits import Limits
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.places import Places, key_of, root_of
 from live_asr.sessions.policy import caption_options, models_of, options_of, speaker_options_of
@@ -338,6 +338,7 @@ class SessionRegistry:
         loaded = await self._engine.wait()
         runner = await self._rebuilt(session_id, start, loaded)
         place.close()
+        self._places.take_again(session_id, self._whose[session_id])
         self._metrics.sessions.inc()
         self._live[session_id] = runner
         if self._draining:
@@ -374,7 +375,7 @@ class SessionRegistry:
                 options_of(self._options, start),
                 speakers=speaker_options_of(loaded),
             )
-            runner = self._runner_of(session, loaded)
+            runner = self._runner_of(session, loaded, self._limits)
         except BaseException:
             await self._store.finish(spool, keep_audio=True)
             raise
@@ -415,9 +416,8 @@ class SessionRegistry:
 
     async def limits_of(self, client: Client) -> Limits:
         """Return how much a client's session may be. Raises Unavailable `quota_reached`."""
-        server = self._settings.server
-        seconds = server.max_session_hours * HOUR
-        quota, owner = server.token_hours_per_day, root_of(client.owner)
+        limits = self._limits
+        quota, owner = self._settings.server.token_hours_per_day, root_of(client.owner)
         if quota is not None and owner is not None:
             spent = await self._database.call(
                 ownership.spent, self._database, owner, after=time.time() - 24 * HOUR
@@ -429,12 +429,16 @@ class SessionRegistry:
             )
             if spent >= quota * HOUR:
                 raise quota_reached(quota)
-            seconds = min(seconds, quota * HOUR - spent)
-        return Limits(seconds, server.max_session_bytes)
+            left = quota * HOUR - spent
+            limits = replace(limits, seconds=left if limits.seconds is None else min(limits.seconds, left))
+        return limits
 
-    def _runner_of(
-        self, session: Session, loaded: Loaded | None, limits: Limits = NO_LIMITS
-    ) -> SessionRunner:
+    @property
+    def _limits(self) -> Limits:
+        """How much any session may be."""
+        return Limits(self._settings.server.max_session_hours * HOUR, self._settings.server.max_session_bytes)
+
+    def _runner_of(self, session: Session, loaded: Loaded | None, limits: Limits) -> SessionRunner:
         return SessionRunner(
             session,
             decoder=open_guarded_decoder(
