@@ -57,7 +57,7 @@ MOST_MINTED = 1000
 KEPT_EXPIRED = 86_400.0
 """Seconds for which a token that was made with another one is listed after it has expired."""
 _SERVER = "server"
-"""Stands for the server's own token in the ids of those that were made with it."""
+"""How the ids of tokens begin that were made with the server's own; a digest follows, which ends with it."""
 
 
 # What may be done -------------------------------------------------------------------------------------
@@ -135,6 +135,8 @@ class Access:
         self._tries: OrderedDict[str, _Tries] = OrderedDict()
         self._own_came_from: OrderedDict[str | None, None] = OrderedDict()
         """The addresses that presented the server's own token: guesses of others there hold it up no more."""
+        self._server_id = _SERVER
+        """Stands for the server's own token in the ids of those that were made with it."""
         self._looking_up = asyncio.Lock()
         self._changed = asyncio.Event()
         self._watching: asyncio.Task[None] | None = None
@@ -143,6 +145,9 @@ class Access:
 
     async def start(self) -> None:
         """Look the tokens up, and again every second. Raises StorageError."""
+        if self._settings.token is not None:
+            secret = await asyncio.to_thread(self.links_secret)
+            self._server_id = f"{_SERVER}.{tokens.digest_of(secret)[:8]}"
         await self.refresh()
         self._watching = asyncio.create_task(self._watch(), name="tokens")
 
@@ -215,8 +220,8 @@ class Access:
 
     def is_good(self, token_id: str | None) -> bool:
         """Tell whether a token may be used now; with it those that it was made with. None: the server's."""
-        while token_id not in (None, _SERVER):
-            token = self._kept.by_id.get(token_id or "")
+        while token_id is not None and token_id != self._server_id:
+            token = self._kept.by_id.get(token_id)
             if token is None or not token.is_good(self._clock()):
                 return False
             token_id = token.maker
@@ -231,9 +236,9 @@ class Access:
             token_id = token_id.rpartition(".")[0] or None
         return False
 
-    async def until_revoked(self, grant: Grant) -> None:
-        """Wait until somebody takes the token back."""
-        while not self.is_revoked(grant.token):
+    async def until_revoked(self, token_id: str | None) -> None:
+        """Wait until `is_revoked`."""
+        while not self.is_revoked(token_id):
             await self._changed.wait()
 
     async def mint(
@@ -250,7 +255,7 @@ class Access:
             raise forbidden(f"This token can only pass on its own scopes: {_spoken(grant)}.")
         if grant.token is not None and "." in grant.token:
             raise forbidden("A client token cannot create further tokens.")
-        now, maker = self._clock(), grant.token or _SERVER
+        now, maker = self._clock(), grant.token or self._server_id
         token, secret = tokens.new_token(name, scopes, now=now, seconds=seconds, maker=maker)
         async with self._looking_up:
             good = [one for one in self._kept.by_id.values() if one.maker == maker and one.is_good(now)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 import re
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -10,7 +9,7 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 
-from live_asr.server.permission import audio_of, audio_token, may_change, refusal
+from live_asr.server.permission import audio_of, may_change, opens_audio, refusal
 from live_asr.server.replies import Problem
 from live_asr.server.rest import SessionId, State, unknown_session
 from live_asr.sessions.listening import KeptAudio
@@ -46,9 +45,7 @@ async def audio(
 ) -> Response:
     """Answer the audio of a session that is over, where the server keeps it, for who may change it."""
     try:
-        is_heard = token is not None and hmac.compare_digest(
-            token.encode(), (await audio_token(session_id, state)).encode()
-        )
+        is_heard = token is not None and await opens_audio(session_id, token, state)
         if not is_heard and not await may_change(session_id, request, state):
             raise await refusal(session_id, request, state)
         stored = (await state.catalogue.status(session_id)).stored

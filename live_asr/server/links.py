@@ -15,6 +15,8 @@ from live_asr.storage import ownership
 from live_asr.storage.database import Database
 
 DAY = 86_400.0
+AUDIO_DAYS = 1.0
+"""For which what opens a session's audio counts: each reply about the session has a new one."""
 SIGNATURE_BYTES = 18
 _SHAPE = re.compile(r"([0-9a-z]{1,9})\.[\w-]{24}", re.ASCII)
 """What a link holds: when it expires, in base 36, and its signature."""
@@ -44,26 +46,33 @@ class Links:
         """
         if not self._access.asks:
             return None
-        expires_at = math.ceil(self._clock() / DAY + self._days) * int(DAY)
-        return await self._made(session_id, expires_at)
+        return await self._made_now("watch", session_id, await self._secret(), self._days)
 
     async def check(self, session_id: str, given: str) -> bool:
         """Tell whether this is what a link of a session holds that counts."""
-        expires_at = _expiry_of(given)
-        if expires_at is None or expires_at <= self._clock():
-            return False
-        wanted = await self._made(session_id, expires_at)
-        return hmac.compare_digest(given.encode(), wanted.encode())
+        return await self._counts("watch", session_id, await self._secret(), given)
+
+    async def audio_token(self, session_id: str, secret: str | None = None) -> str:
+        """Return what opens the audio of a session now; it expires and is revoked like a link.
+
+        `secret` is what it is made of where nobody is asked for a token.
+        """
+        return await self._made_now("listen", session_id, secret or await self._secret(), AUDIO_DAYS)
+
+    async def check_audio(self, session_id: str, given: str, secret: str | None = None) -> bool:
+        """Tell whether this opens the audio of a session; `secret` is as for `audio_token`."""
+        return await self._counts("listen", session_id, secret or await self._secret(), given)
 
     async def was_good(self, session_id: str, given: str) -> bool:
         """Tell whether this is what a link of a session held once: who has it guesses nothing."""
         expires_at = _expiry_of(given)
         if expires_at is None:
             return False
-        secret = await asyncio.to_thread(self._access.links_secret)
+        secret = await self._secret()
         count = await self._database.call(ownership.links_revoked, self._database, session_id)
         made = [
-            _made(secret, session_id, before, expires_at) for before in range(max(0, count - 99), count + 1)
+            _made("watch", secret, session_id, before, expires_at)
+            for before in range(max(0, count - 99), count + 1)
         ]
         return any(hmac.compare_digest(given.encode(), one.encode()) for one in made)
 
@@ -76,14 +85,27 @@ class Links:
         """Return how often the links of a session were revoked in this run, to see whether that changes."""
         return self._revoked.get(session_id, 0)
 
-    async def _made(self, session_id: str, expires_at: int) -> str:
-        secret = await asyncio.to_thread(self._access.links_secret)
+    async def _secret(self) -> str:
+        return await asyncio.to_thread(self._access.links_secret)
+
+    async def _made_now(self, purpose: str, session_id: str, secret: str, days: float) -> str:
+        expires_at = math.ceil(self._clock() / DAY + days) * int(DAY)
+        return await self._made(purpose, session_id, secret, expires_at)
+
+    async def _counts(self, purpose: str, session_id: str, secret: str, given: str) -> bool:
+        expires_at = _expiry_of(given)
+        if expires_at is None or expires_at <= self._clock():
+            return False
+        wanted = await self._made(purpose, session_id, secret, expires_at)
+        return hmac.compare_digest(given.encode(), wanted.encode())
+
+    async def _made(self, purpose: str, session_id: str, secret: str, expires_at: int) -> str:
         count = await self._database.call(ownership.links_revoked, self._database, session_id)
-        return _made(secret, session_id, count, expires_at)
+        return _made(purpose, secret, session_id, count, expires_at)
 
 
-def _made(secret: str, session_id: str, count: int, expires_at: int) -> str:
-    said = f"watch {session_id} {count} {expires_at}"
+def _made(purpose: str, secret: str, session_id: str, count: int, expires_at: int) -> str:
+    said = f"{purpose} {session_id} {count} {expires_at}"
     digest = hmac.digest(secret.encode(), said.encode(), "sha256")
     return f"{_base36(expires_at)}.{urlsafe_b64encode(digest[:SIGNATURE_BYTES]).decode()}"
 

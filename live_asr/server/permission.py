@@ -14,7 +14,7 @@ from starlette.requests import HTTPConnection
 
 from live_asr.errors import ClientError, LiveAsrError, Unavailable
 from live_asr.server.access import Grant, forbidden, token_in, unauthorized
-from live_asr.server.sharing import listen_token, watch_path
+from live_asr.server.sharing import watch_path
 from live_asr.server.state import ServerState
 from live_asr.sessions.listening import KeptAudio, kept_audio
 from live_asr.storage.database import OVER, StoredSession
@@ -167,7 +167,17 @@ async def audio_path(stored: StoredSession, state: ServerState) -> str | None:
 
 async def audio_token(session_id: str, state: ServerState) -> str:
     """Return what opens the audio of one session. Raises KeyError when there is no such session."""
+    return await state.links.audio_token(session_id, await _audio_secret(session_id, state))
+
+
+async def opens_audio(session_id: str, given: str, state: ServerState) -> bool:
+    """Tell whether this opens the audio of one session. Raises KeyError when there is no such session."""
+    return await state.links.check_audio(session_id, given, await _audio_secret(session_id, state))
+
+
+async def _audio_secret(session_id: str, state: ServerState) -> str | None:
+    """Return what the links to a session's audio are made of where nobody is asked for a token."""
     if state.access.asks:
-        return listen_token(await asyncio.to_thread(state.access.links_secret), session_id)
+        return None
     about = await asyncio.to_thread(state.store.about, session_id)
-    return listen_token(str(about.get("token")), session_id)
+    return str(about.get("token"))

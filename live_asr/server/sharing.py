@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import hmac
 import io
-from base64 import urlsafe_b64encode
 
 import segno
 
 QUIET_ZONE = 2
 """Light modules around the code; the page shows it on white."""
-
-
-def listen_token(secret: str, session_id: str) -> str:
-    """Return what lets its holder hear the audio of one session, for players that send no header."""
-    digest = hmac.digest(secret.encode(), f"listen {session_id}".encode(), "sha256")
-    return urlsafe_b64encode(digest[:18]).decode()
 
 
 def watch_path(token: str | None, session_id: str, root_path: str = "") -> str:

@@ -220,7 +220,7 @@ class Stream:
 
     async def _until_revoked(self, runner: SessionRunner, outbox: Outbox, grant: Grant) -> None:
         """Let the client go once somebody takes its token back."""
-        await self._access.until_revoked(grant)
+        await self._access.until_revoked(grant.token)
         runner.dismiss(unauthorized("revoked"), outbox)
 
     async def _refuse(self, error: LiveAsrError) -> None:

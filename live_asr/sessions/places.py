@@ -34,6 +34,10 @@ class Places:
     def take(self, session_id: str, client: Client) -> None:
         """Take note that a session of a client has a place. Raises as `check` does."""
         self.check(client)
+        self.take_again(session_id, client)
+
+    def take_again(self, session_id: str, client: Client) -> None:
+        """Take note of the place of a session that was admitted before, whatever the bound is."""
         self._whose[session_id] = tuple(key for key, _, _ in _keys(client))
         self._taken.update(self._whose[session_id])
 

@@ -37,7 +37,7 @@ from live_asr.sessions.admission import SOMEBODY, Client, check_start, quota_rea
 from live_asr.sessions.cadence import Cadence
 from live_asr.sessions.finalizer import Drained, Finalizer, Postponed
 from live_asr.sessions.guarded import open_guarded_decoder
-from live_asr.sessions.limits import NO_LIMITS, Limits
+from live_asr.sessions.limits import Limits
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.places import Places, key_of, root_of
 from live_asr.sessions.policy import caption_options, models_of, options_of, speaker_options_of
@@ -280,10 +280,9 @@ class SessionRegistry:
         Returns False when there is no such session. Raises StorageError when disk or database refuse; what is
         left is erased by another call, or by the next run of the server.
         """
-        task = self._tasks.get(session_id)
+        task, runner = self._tasks.get(session_id), self.runner_of(session_id)
         if task is not None:
             self._erased.add(session_id)
-            runner = self.runner_of(session_id)
             if runner is None:
                 task.cancel()
             else:
@@ -293,6 +292,8 @@ class SessionRegistry:
             await asyncio.wait({task})
             self._erased.discard(session_id)
         was_kept = await asyncio.to_thread(self._store.condemn, session_id)
+        heard = runner.session.heard_sample / SAMPLE_RATE_HZ if runner is not None else 0.0
+        await self._database.call(ownership.keep_spent, self._database, session_id, heard, now=time.time())
         was_known = await self._database.call(self._database.delete_session, session_id)
         await asyncio.to_thread(self._store.erase, session_id)
         return was_kept or was_known
@@ -361,6 +362,7 @@ class SessionRegistry:
         loaded = await self._engine.wait()
         runner = await self._rebuilt(session_id, start, loaded)
         place.close()
+        self._places.take_again(session_id, self._whose[session_id])
         self._metrics.sessions.inc()
         self._live[session_id] = runner
         if self._draining:
@@ -397,7 +399,7 @@ class SessionRegistry:
                 options_of(self._options, start),
                 speakers=speaker_options_of(loaded),
             )
-            runner = self._runner_of(session, loaded)
+            runner = self._runner_of(session, loaded, self._limits)
         except BaseException:
             await self._store.finish(spool, keep_audio=True)
             raise
@@ -438,26 +440,29 @@ class SessionRegistry:
 
     async def limits_of(self, client: Client) -> Limits:
         """Return how much a client's session may be. Raises Unavailable `quota_reached`."""
-        server = self._settings.server
-        seconds = server.max_session_hours * HOUR
-        quota, owner = server.token_hours_per_day, root_of(client.owner)
+        limits = self._limits
+        quota, owner = self._settings.server.token_hours_per_day, root_of(client.owner)
         if quota is not None and owner is not None:
             spent = await self._database.call(
                 ownership.spent, self._database, owner, after=time.time() - 24 * HOUR
             )
             spent += sum(
                 runner.session.heard_sample / SAMPLE_RATE_HZ
-                for session_id, runner in self._live.items()
+                for session_id, runner in (self._live | self._finalizing).items()
                 if root_of(self._whose.get(session_id, SOMEBODY).owner) == owner
             )
             if spent >= quota * HOUR:
                 raise quota_reached(quota)
-            seconds = min(seconds, quota * HOUR - spent)
-        return Limits(seconds, server.max_session_bytes)
+            left = quota * HOUR - spent
+            limits = replace(limits, seconds=left if limits.seconds is None else min(limits.seconds, left))
+        return limits
 
-    def _runner_of(
-        self, session: Session, loaded: Loaded | None, limits: Limits = NO_LIMITS
-    ) -> SessionRunner:
+    @property
+    def _limits(self) -> Limits:
+        """How much any session may be."""
+        return Limits(self._settings.server.max_session_hours * HOUR, self._settings.server.max_session_bytes)
+
+    def _runner_of(self, session: Session, loaded: Loaded | None, limits: Limits) -> SessionRunner:
         return SessionRunner(
             session,
             decoder=open_guarded_decoder(

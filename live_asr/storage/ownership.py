@@ -5,10 +5,12 @@ All block, and raise StorageError when the database fails.
 
 from __future__ import annotations
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import Column, ColumnElement, func, or_, select
 
 from live_asr.storage.database import Database
-from live_asr.storage.tables import links, owners, sessions
+from live_asr.storage.tables import erased, links, owners, sessions
+
+DAY = 86_400.0
 
 
 def owner_of(database: Database, session_id: str) -> str | None:
@@ -28,14 +30,44 @@ def owner_of(database: Database, session_id: str) -> str | None:
 
 def spent(database: Database, owner: str, *, after: float) -> float:
     """Return how many seconds of audio a token had that ended after a time, with those made with it."""
-    theirs = or_(owners.c.owner == owner, owners.c.owner.startswith(f"{owner}.", autoescape=True))
-    wanted = (
+
+    def theirs(column: Column[str]) -> ColumnElement[bool]:
+        return or_(column == owner, column.startswith(f"{owner}.", autoescape=True))
+
+    kept = (
         select(func.sum(sessions.c.duration))
         .join(owners, owners.c.session_id == sessions.c.id)
-        .where(theirs, sessions.c.ended_at > after)
+        .where(theirs(owners.c.owner), sessions.c.ended_at > after)
     )
+    gone = select(func.sum(erased.c.duration)).where(theirs(erased.c.owner), erased.c.ended_at > after)
     with database.transaction(writes=False) as connection:
-        return float(connection.scalar(wanted) or 0.0)
+        return float(connection.scalar(kept) or 0.0) + float(connection.scalar(gone) or 0.0)
+
+
+def keep_spent(database: Database, session_id: str, heard: float, *, now: float) -> None:
+    """Keep for a day what a session cost its token that is about to be erased.
+
+    `heard` is how many seconds of audio it had so far, where it is not over.
+    """
+    wanted = (
+        select(owners.c.owner, sessions.c.duration, sessions.c.ended_at)
+        .join(sessions, owners.c.session_id == sessions.c.id)
+        .where(sessions.c.id == session_id)
+    )
+    with database.transaction(writes=True) as connection:
+        connection.execute(
+            erased.delete().where(or_(erased.c.session_id == session_id, erased.c.ended_at < now - DAY))
+        )
+        row = connection.execute(wanted).first()
+        if row is not None and (row.ended_at or now) >= now - DAY:
+            connection.execute(
+                erased.insert().values(
+                    session_id=session_id,
+                    owner=row.owner,
+                    ended_at=row.ended_at or now,
+                    duration=row.duration or heard,
+                )
+            )
 
 
 def links_revoked(database: Database, session_id: str) -> int:

@@ -115,6 +115,15 @@ owners = Table(  # by which token sessions were opened; those of nobody have no 
     Column("owner", Text, nullable=False, index=True),
 )
 
+erased = Table(  # what sessions cost their tokens that were erased before their day was over
+    "erased",
+    metadata,
+    Column("session_id", Text, primary_key=True),
+    Column("owner", Text, nullable=False, index=True),
+    Column("ended_at", Double, nullable=False),
+    Column("duration", Double, nullable=False),
+)
+
 links = Table(  # how often the links for an audience were revoked; of most sessions never
     "links",
     metadata,

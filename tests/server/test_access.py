@@ -291,6 +291,18 @@ async def test_the_server_s_own_token_makes_tokens_too(guarded: Guarded) -> None
     assert (await guarded.server.http.delete(f"/v1/sessions/{OWN}", headers=its)).status_code == 403
 
 
+async def test_what_the_server_s_own_token_made_ends_with_it(tmp_path: Path) -> None:
+    its, statuses = {}, []
+    for token in (SERVER_TOKEN, "another-token", SERVER_TOKEN):
+        async with standing(tmp_path, server__token=token) as server:
+            if not its:
+                own = {"Authorization": f"Bearer {token}"}
+                made = (await server.http.post("/v1/tokens", headers=own, json={})).json()
+                its = {"Authorization": f"Bearer {made['token']}"}
+            statuses.append((await server.http.get("/v1/sessions", headers=its)).status_code)
+    assert statuses == [200, 401, 200]
+
+
 async def test_a_token_makes_no_more_than_so_many_others(
     guarded: Guarded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -322,7 +334,7 @@ async def test_what_a_revoked_token_began_is_cut(guarded: Guarded) -> None:
     access = guarded.server.state.access
     grant = access.granted(guarded.given["caption"])
     assert grant is not None
-    waiting = asyncio.create_task(access.until_revoked(grant))
+    waiting = asyncio.create_task(access.until_revoked(grant.token))
     await asyncio.to_thread(tokens.revoke, guarded.server.state.database, "caption", now=time.time())
     async with asyncio.timeout(60):
         await waiting  # it is noticed by itself
@@ -403,6 +415,26 @@ async def test_a_server_token_may_begin_with_a_dash(tmp_path: Path) -> None:
         headers = {"Authorization": "Bearer -7zK_own"}
         path = f"/v1/sessions/{OWN}/transcript.txt"
         assert (await server.http.get(path, headers=headers)).status_code == 200
+
+
+async def test_what_opens_the_audio_expires_and_is_revoked_with_the_links(guarded: Guarded) -> None:
+    state = guarded.server.state
+    given = await audio_token(OWN, state)
+    until = int(given.partition(".")[0], 36)
+    assert 86_400 <= until - time.time() <= 2 * 86_400
+    path = f"/v1/sessions/{OWN}/audio"
+
+    async def status(token: str) -> int:
+        return (await guarded.server.http.get(path, params={"token": token})).status_code
+
+    assert await status(given) == 404, "let in; there is none"
+    assert await status(guarded.given["link"]) == 401
+    assert await status(await audio_token(OTHER, state)) == 401
+    later = Links(state.access, state.database, days=30, clock=lambda: until + 1.0)
+    assert not await later.check_audio(OWN, given)
+    await state.links.revoke(OWN)
+    assert await status(given) == 401
+    assert await status(await audio_token(OWN, state)) == 404
 
 
 # Wrong ones ------------------------------------------------------------------------------------------

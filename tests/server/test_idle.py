@@ -15,10 +15,11 @@ from standing import standing
 from talking import Caller, call, eventually
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as connect_socket
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from live_asr.client import connect
 from live_asr.server.connections import Connections
+from live_asr.sessions.admission import Client
 from live_asr.storage import tokens
 
 QUIET = 3.0
@@ -184,6 +185,26 @@ async def accepted(url: str) -> ClientConnection:
             return await connect_socket(url, proxy=None)
 
 
+async def test_a_session_in_another_dialect_ends_when_its_token_is_revoked(
+    served: Served, sample_pcm: bytes
+) -> None:
+    token, secret = tokens.new_token("Anna", ["caption"], now=time.time())
+    await asyncio.to_thread(tokens.add, served.state.database, token)
+    await served.state.access.refresh()
+    headers = {"Authorization": f"Bearer {secret}"}
+    url = served.stream.replace("/v1/stream", "/v1/listen?encoding=linear16&sample_rate=16000")
+    async with asyncio.timeout(60), connect_socket(url, proxy=None, additional_headers=headers) as socket:
+        await socket.send(sample_pcm[: 2 * 32_000])
+        metrics = served.state.metrics.registry
+        await eventually(lambda: metrics.get_sample_value("live_asr_sessions") == 1)
+        await asyncio.to_thread(tokens.revoke, served.state.database, "Anna", now=time.time())
+        await served.state.access.refresh()
+        with suppress(ConnectionClosed):
+            while True:
+                await socket.recv()
+    assert "revoked" in str(socket.close_reason)
+
+
 async def test_a_token_has_so_much_audio_a_day(tmp_path: Path, models_dir: Path, sample_pcm: bytes) -> None:
     flags = {"server__token_hours_per_day": 2 / 3600}
     async with serving(tmp_path, models_dir, ScriptedPass(found()), **flags) as served:
@@ -205,6 +226,29 @@ async def test_a_token_has_so_much_audio_a_day(tmp_path: Path, models_dir: Path,
         async with asyncio.timeout(60):
             while await state() != "done":
                 pass
+        for _ in range(2):
+            async with call(served.stream, additional_headers=headers) as caller:
+                refused = await caller.start()
+                assert (refused["code"], refused["retry_after"]) == ("quota_reached", 3600)
+            await served.http.delete(f"/v1/sessions/{session}", headers=headers)  # which gives nothing back
+
+
+async def test_a_session_that_is_erased_while_it_goes_on_has_cost_its_token(
+    tmp_path: Path, models_dir: Path, sample_pcm: bytes
+) -> None:
+    flags = {"server__token_hours_per_day": 1.0}
+    async with serving(tmp_path, models_dir, ScriptedPass(found()), **flags) as served:
+        token, secret = tokens.new_token("Anna", ["caption"], now=time.time())
+        await asyncio.to_thread(tokens.add, served.state.database, token)
+        await served.state.access.refresh()
+        headers = {"Authorization": f"Bearer {secret}"}
         async with call(served.stream, additional_headers=headers) as caller:
-            refused = await caller.start()
-            assert (refused["code"], refused["retry_after"]) == ("quota_reached", 3600)
+            session = (await caller.start())["session"]
+            await caller.send(sample_pcm[: 2 * 32_000])
+            await caller.until("ack")
+            runner = served.state.registry.runner_of(session)
+            assert runner is not None
+            await eventually(lambda: runner.session.heard_sample == 2 * 16_000)
+            assert (await served.http.delete(f"/v1/sessions/{session}", headers=headers)).status_code == 204
+        limits = await served.state.registry.limits_of(Client(token.id))
+        assert limits.seconds == 3600.0 - 2.0

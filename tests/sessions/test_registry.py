@@ -19,6 +19,7 @@ from live_asr.core.messages import Resume, Start, Stop
 from live_asr.errors import ClientError, Unavailable
 from live_asr.inference.channel import Loaded
 from live_asr.inference.interfaces import RecognizerInfo
+from live_asr.sessions import admission
 from live_asr.sessions.finalizer import Finalizer
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.registry import SessionRegistry
@@ -158,6 +159,27 @@ def text_of(*clients: Client) -> str:
     kept = [message for client in clients for message in client.kept]
     assert [message["seq"] for message in kept] == list(range(1, len(kept) + 1))
     return "".join(message["text"] for message in kept if message["type"] == "commit")
+
+
+async def test_a_session_that_is_taken_up_has_its_client_s_place_and_the_bounds_of_any(
+    tmp_path: Path,
+) -> None:
+    ours = admission.Client("a1")
+    async with running(tmp_path) as server:
+        first = Client(await server.registry.open(START, ours))
+        first.runner.receive_audio(pcm()[:SECOND_BYTES])
+        await first.until("ack")
+    async with running(tmp_path) as server:
+        await server.has(first.opened.id)
+        with pytest.raises(Unavailable, match="token"):
+            server.registry.admit(START, ours)  # of two places one token has one
+        server.registry.admit(START, admission.Client("b2"))
+        second = Client(await server.registry.resume(first.resume()))
+        assert second.runner._limits == await server.registry.limits_of(ours)
+        second.runner.receive(Stop())
+        await second.until("final")
+        await server.done(first.opened.id)
+        server.registry.admit(START, ours)
 
 
 async def test_a_lost_client_takes_its_session_up_and_hears_all_of_it_once(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ async def transcribed(
 
     Raises as `SessionRegistry.open` does.
     """
-    async with linked(state.registry, start, client) as link:
+    async with linked(state, start, client) as link:
         session = FileSession(state, link, file)
         try:
             yield session

@@ -23,8 +23,9 @@ from live_asr.core.messages import (
     decode_server,
 )
 from live_asr.errors import ClientError, LiveAsrError
+from live_asr.server.access import unauthorized
+from live_asr.server.state import ServerState
 from live_asr.sessions.admission import Client
-from live_asr.sessions.registry import SessionRegistry
 from live_asr.sessions.resumption import OpenSession
 
 MOST_WAITING = 256
@@ -93,6 +94,10 @@ class Link:
         while (message := await self._waiting.get()) is not None:
             yield message
 
+    def dismiss(self, error: LiveAsrError) -> None:
+        """Tell the client why it must go."""
+        self._runner.dismiss(error, self._outbox)
+
     async def leave(self) -> None:
         """Let go of the session; one that was not stopped is brought to its end as if it were. Idempotent."""
         if not self._is_stopped and not self._runner.is_over:
@@ -119,16 +124,25 @@ class Link:
 
 @asynccontextmanager
 async def linked(
-    registry: SessionRegistry, start: Start, client: Client, *, most_ahead_bytes: int = 0
+    state: ServerState, start: Start, client: Client, *, most_ahead_bytes: int = 0
 ) -> AsyncIterator[Link]:
     """Open a client's session for as long as the block lasts; `most_ahead_bytes` is as for `Link`.
 
+    The client is let go once somebody takes its token back.
+
     Raises as `SessionRegistry.open` does: ClientError for what was asked wrongly, Unavailable without room.
     """
-    link = Link(await registry.open(start, client), most_ahead_bytes=most_ahead_bytes)
+    link = Link(await state.registry.open(start, client), most_ahead_bytes=most_ahead_bytes)
+
+    async def dismiss_once_revoked() -> None:
+        await state.access.until_revoked(client.owner)
+        link.dismiss(unauthorized("revoked"))
+
+    watching = asyncio.create_task(dismiss_once_revoked(), name=f"{link.id} token")
     try:
         yield link
     finally:
+        watching.cancel()
         await asyncio.shield(link.leave())
 
 

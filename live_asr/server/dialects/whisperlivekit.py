@@ -168,9 +168,7 @@ class Conversation:
         encoding = "container" if _is_container(wanted, frames) else "pcm_s16le"
         start = start_of(wanted, encoding, is_file=is_file)
         most_ahead_bytes = round(MOST_AHEAD * BYTES_PER_SECOND)
-        async with linked(
-            self._state.registry, start, self._client, most_ahead_bytes=most_ahead_bytes
-        ) as link:
+        async with linked(self._state, start, self._client, most_ahead_bytes=most_ahead_bytes) as link:
             waits = start.diarize and link.loaded.speaker_encoder_name is not None
             view = View(Lines(waits_for_speakers=waits, language=start.language))
             reading = asyncio.create_task(self._read_all(link, frames))

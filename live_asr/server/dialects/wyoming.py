@@ -194,7 +194,7 @@ class Conversation:
         )
         start = replace(start, pace="fast" if is_file else "realtime")
         opening = linked(
-            self._state.registry,
+            self._state,
             start,
             Client(address=self._writer.get_extra_info("peername")[0]),
             most_ahead_bytes=most_ahead_bytes(start.audio),

@@ -132,9 +132,7 @@ class Conversation:
             lambda frame: not isinstance(frame, bytes) and frame["type"] == "CloseStream",
         )
         start = replace(asked.start, pace="fast" if is_file else "realtime")
-        opening = linked(
-            self._state.registry, start, self._client, most_ahead_bytes=most_ahead_bytes(start.audio)
-        )
+        opening = linked(self._state, start, self._client, most_ahead_bytes=most_ahead_bytes(start.audio))
         async with opening as link:
             self._channels = [Channel(request, asked, index) for index in range(asked.channels)]
             await together([self._tell(link, asked, request)], self._read_all(link, frames, request))

@@ -100,7 +100,7 @@ async def _transcribe(
     pieces: AsyncIterator[bytes], asked: Asked, request: Request, state: ServerState, client: Client
 ) -> Heard:
     """Have all of it recognised."""
-    async with linked(state.registry, replace(asked.start, pace="fast"), client) as link:
+    async with linked(state, replace(asked.start, pace="fast"), client) as link:
         (heard,) = await together([_final(link)], _send_all(pieces, link, request))
         assert isinstance(heard, Heard)
         return heard
@@ -112,7 +112,7 @@ async def _take(
 ) -> None:
     """Take a recording whose result goes elsewhere: it is written down once it is here."""
     start = replace(asked.start, pace="fast")
-    async with linked(state.registry, start, client, most_ahead_bytes=MOST_UPLOAD_BYTES) as link:
+    async with linked(state, start, client, most_ahead_bytes=MOST_UPLOAD_BYTES) as link:
         await _send_all(pieces, link, request)
 
 

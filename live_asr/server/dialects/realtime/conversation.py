@@ -104,9 +104,7 @@ class Conversation:
         )
         start = replace(self._settings.start(), pace="fast" if is_file else "realtime")
         self._items = Items(self._settings, is_beta=self._is_beta)
-        opening = linked(
-            self._state.registry, start, self._client, most_ahead_bytes=most_ahead_bytes(start.audio)
-        )
+        opening = linked(self._state, start, self._client, most_ahead_bytes=most_ahead_bytes(start.audio))
         async with opening as self._link:
             await together([self._tell(self._link)], self._answer_all(events))
 
