@@ -256,7 +256,7 @@ async def at_work(
     await state.sender.start()
     await state.registry.recover()
     state.retention.start()
-    state.jobs.start()
+    await state.jobs.start()
     beside = [
         asyncio.create_task(come_up(), name="coming up"),
         asyncio.create_task(state.registry.watch_disk(), name="disk"),
