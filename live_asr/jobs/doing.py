@@ -251,8 +251,10 @@ class Doing:
         return NewDelivery(url, body, delivery_id_of(asked.session_id))
 
     async def _persist(self, end: JobEnd) -> None:
-        """Write to the database, however long it takes until it answers: the result is "
-        "worth more than time."""
+        """Write to the database, however long it takes until it answers.
+
+        The result is worth more than time.
+        """
         backoff = 1.0
         while True:
             try:

@@ -246,8 +246,10 @@ class _Web:
         """What names the state of the file that the first bytes came of: its ETag, else its date."""
 
     async def pull(self, sink: Sink) -> bool:
-        """Take what there is into the sink; return True. Raises Unfetched where the line "
-        "is cut before that."""
+        """Take what there is into the sink; return True.
+
+        Raises Unfetched where the line is cut before that.
+        """
         url = self._url
         for _ in range(MOST_REDIRECTS):
             elsewhere = await self._get(url, sink)
@@ -346,8 +348,10 @@ class _S3:
         self._tag: str | None = None
 
     async def pull(self, sink: Sink) -> bool:
-        """Take what there is into the sink; return True. Raises Unfetched where the line "
-        "is cut before that."""
+        """Take what there is into the sink; return True.
+
+        Raises Unfetched where the line is cut before that.
+        """
         try:
             await asyncio.get_running_loop().run_in_executor(self._threads, self._pull, sink)
         except asyncio.CancelledError:

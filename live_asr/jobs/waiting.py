@@ -115,9 +115,9 @@ class WaitingJobs:
         value: Mapping[str, Any],
         recording: tuple[str, IO[bytes]] | None,
         client: Client = SOMEBODY,
-    ) -> JobStatus:
+    ) -> tuple[JobStatus, bool]:
         """Take a client's job, with its recording and what that is called if it came with it; return what is
-        known of it.
+        known of it, and whether it is a new one.
 
         The same `jobId` of the same token is the same job, unless it has failed. Raises NotAJob, ClientError
         for a receiver that the client may not name, StorageError, and Unavailable where too many wait.
@@ -133,7 +133,7 @@ class WaitingJobs:
         if known is not None and known.state == "failed":
             job_id, known = session_id_of(scope, name, uuid4().hex), None
         if known is not None:
-            return known
+            return known, False
         if job.webhook_url is not None and self._check_receiver is not None:
             await self._check_receiver(
                 job.webhook_url, is_known=client.is_known, may_name=client.may_name_receivers
@@ -155,7 +155,7 @@ class WaitingJobs:
                 (self._folder / UPLOADS / upload).unlink(missing_ok=True)
             raise Unavailable("too_many_jobs", "Too many jobs wait.", "Come back later.", retry_after=60.0)
         self._wanted.set()
-        return JobStatus(job_id, "queued", job.told, client.owner)
+        return JobStatus(job_id, "queued", job.told, client.owner), kept
 
     async def status(self, job_id: str) -> JobStatus | None:
         """Return what is known of a job; None where there is none. Raises StorageError."""

@@ -147,10 +147,15 @@ async def test_a_job_that_was_not_done_is_done_by_the_next_run_of_the_server(
 ) -> None:
     hangs = ScriptedPass(found("first"))
     hangs.may_end.clear()
-    async with serving(tmp_path, models_dir, hangs) as served:
+    async with serving(tmp_path, models_dir, hangs, server__audit_log=str(tmp_path / "audit")) as served:
         job = (await served.http.post("/v1/jobs", files={"file": FILE})).json()["job"]
         await hangs.began.wait()
+        for status in (202, 200):
+            answer = await served.http.post("/v1/jobs", files={"file": FILE}, data={"jobId": "waits"})
+            assert (answer.status_code, answer.json()["state"]) == (status, "queued")
     assert hangs.cancelled == 1
+    noted = [json.loads(line)["event"] for line in (tmp_path / "audit").read_text().splitlines()]
+    assert noted == ["open", "open"]
     async with serving(tmp_path, models_dir, ScriptedPass(found("second"))) as served:
         done = await settled(served, job)
         assert (await served.http.get(done["links"]["txt"])).text.endswith("second\n")
