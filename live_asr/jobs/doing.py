@@ -65,7 +65,7 @@ class Done:
 class Doing:
     """Does jobs, each as often as somebody asks, with one effect.
 
-    `models` names what writes and tells speakers apart; `wake` is called when a new delivery is in the
+    `models` names what writes and tells speakers apart now; `wake` is called when a new delivery is in the
     database; `s3` is boto3's client, None where there is none.
     """
 
@@ -76,7 +76,7 @@ class Doing:
         downloader: Downloader,
         sessions: Path,
         *,
-        models: str,
+        models: Callable[[], str],
         wake: Callable[[], None],
         s3: Any | None = None,
         threads: Executor | None = None,
@@ -200,7 +200,7 @@ class Doing:
             diarize=settings.jobs.diarize,
             min_speakers=least,
             max_speakers=most,
-            models=self._models,
+            models=self._models(),
         )
 
     async def _erase(self, session_id: str) -> None:

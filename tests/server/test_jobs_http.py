@@ -7,6 +7,7 @@ import io
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -20,6 +21,8 @@ from talking import wav
 
 from benchmarks.inbox import inbox
 from live_asr.errors import DiskFull, EngineError
+from live_asr.inference.bringing import models_of
+from live_asr.inference.full_pass import FullPass, FullPassLoad
 from live_asr.storage import tokens
 from live_asr.storage.database import sqlite_url
 from live_asr.storage.holding import own_folder
@@ -216,6 +219,23 @@ async def test_a_job_that_cannot_be_read_any_more_fails_alone(tmp_path: Path, mo
         assert (failed["jobId"], failed["error"]["code"]) == (7, "bad_job")
         job = (await served.http.post("/v1/jobs", files={"file": FILE})).json()["job"]
         assert (await settled(served, job))["state"] == "done"
+
+
+async def test_what_one_device_s_models_wrote_is_not_the_result_of_another_s(
+    tmp_path: Path, models_dir: Path
+) -> None:
+    loading = FullPass(FullPassLoad("tiny.en", models_dir, models_dir, "cuda", "float16", 5, None))
+    full_pass = ScriptedPass(found("hello"))
+    async with serving(tmp_path, models_dir, full_pass, models=lambda: models_of(loading.load)) as served:
+
+        async def passes_after(job_id: str) -> int:
+            await served.http.post("/v1/jobs", files={"file": FILE}, data={"jobId": job_id})
+            assert (await settled(served, job_id))["state"] == "done"
+            return len(full_pass.jobs)
+
+        assert [await passes_after("first"), await passes_after("again")] == [1, 1]
+        loading.use(replace(loading.load, device="cpu", compute_type="int8"))
+        assert await passes_after("on the CPU") == 2
 
 
 async def test_a_job_whose_models_fail_is_told_why(
