@@ -46,6 +46,12 @@ PortFlag = Annotated[int | None, typer.Option("--port", help="TCP port to listen
 DataFlag = Annotated[Path | None, typer.Option("--data", help="Folder of everything the server keeps.")]
 ModelFlag = Annotated[str | None, typer.Option("--model", help="Recogniser: a model's name or its folder.")]
 DeviceFlag = Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")]
+WorkerFlag = Annotated[
+    bool,
+    typer.Option(
+        "--worker", help="As `live-asr worker` sees them: by the usual names of its environment, too."
+    ),
+]
 
 
 def main() -> NoReturn:
@@ -151,12 +157,10 @@ def worker(
     settings = _load(
         config, flags, data=data, model=model, device=device, usual_names=_usual_names()
     ).settings
-    from live_asr.jobs.environment import HUB_TOKEN
+    _use_hub_token()
     from live_asr.worker import check, run
 
     check(settings)
-    if os.environ.get(HUB_TOKEN):
-        os.environ.setdefault("HF_TOKEN", os.environ[HUB_TOKEN])
     run(settings, _bring(settings, tell=False))  # its log tells
 
 
@@ -290,12 +294,7 @@ def show_config(
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print the reference of all settings.")
     ] = False,
-    worker: Annotated[
-        bool,
-        typer.Option(
-            "--worker", help="As `live-asr worker` sees them: by the usual names of its environment, too."
-        ),
-    ] = False,
+    worker: WorkerFlag = False,
 ) -> None:
     """Print each setting's value and where it came from."""
     if markdown:
@@ -363,9 +362,12 @@ def pull(
         typer.Argument(metavar="[NAME…]", help="Models; without any, what the settings use."),
     ] = None,
     config: ConfigFlag = None,
+    worker: WorkerFlag = False,
 ) -> None:
     """Fetch models and verify them."""
-    settings = _load(config, {}).settings
+    settings = _load(config, {}, usual_names=_usual_names() if worker else None).settings
+    if worker:
+        _use_hub_token()
     from live_asr.inference.bringing import Bringer
 
     if names:
@@ -442,6 +444,13 @@ def _usual_names() -> UsualNames:
     from live_asr.jobs.environment import read_usual_names
 
     return read_usual_names
+
+
+def _use_hub_token() -> None:
+    from live_asr.jobs.environment import HUB_TOKEN
+
+    if os.environ.get(HUB_TOKEN):
+        os.environ.setdefault("HF_TOKEN", os.environ[HUB_TOKEN])
 
 
 def _bring(settings: Settings, *, tell: bool = True) -> Brought:

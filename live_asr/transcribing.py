@@ -1,5 +1,4 @@
-"""The command `live-asr transcribe`: files and folders written down as jobs are, without "
-"a queue or a server."""
+"""The command `live-asr transcribe`: files and folders written down as jobs are, without queue or server."""
 
 from __future__ import annotations
 
@@ -38,8 +37,7 @@ from live_asr.worker import SESSIONS, doing_of, sender_of
 OK, FAILED, INTERRUPTED = 0, 1, 130
 """Exit statuses: the last is what shells report for Ctrl-C."""
 LOOK_INTERVAL = 2.0
-"""Seconds between two looks into a folder that is watched: a file that has not changed in "
-"between is whole."""
+"""Seconds between two looks into a folder that is watched: a file that has not changed between is whole."""
 LONGEST_DELIVERY = 120.0
 """Seconds for which the command waits in the end until its webhooks are taken."""
 SCOPE = "files"

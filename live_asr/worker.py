@@ -152,7 +152,7 @@ def doing_of(
         database,
         downloader,
         settings.storage.data / SESSIONS,
-        models=models,
+        models=lambda: models,
         wake=sender.wake,
         s3=s3,
         threads=threads,

@@ -127,6 +127,11 @@ class FullPass:
         """Id of the process, while there is one."""
         return self._process.pid if self._process else None
 
+    @property
+    def load(self) -> FullPassLoad:
+        """What the processes load that are started from now on."""
+        return self._load
+
     def use(self, load: FullPassLoad) -> None:
         """Load this in the processes that are started from now on."""
         self._load = load

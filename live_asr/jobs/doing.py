@@ -25,6 +25,7 @@ from live_asr.jobs.results import Options, Outcome, ending_of, exports_of, start
 from live_asr.sessions.finalizer import reachable_links_of, speaker_dict
 from live_asr.storage.database import NewDelivery, StoredSession
 from live_asr.storage.jobs import JobDatabase, JobEnd, delivery_id_of
+from live_asr.storage.spool import SpoolStore
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class Done:
 class Doing:
     """Does jobs, each as often as somebody asks, with one effect.
 
-    `models` names what writes and tells speakers apart; `wake` is called when a new delivery is in the
+    `models` names what writes and tells speakers apart now; `wake` is called when a new delivery is in the
     database; `s3` is boto3's client, None where there is none.
     """
 
@@ -75,7 +76,7 @@ class Doing:
         downloader: Downloader,
         sessions: Path,
         *,
-        models: str,
+        models: Callable[[], str],
         wake: Callable[[], None],
         s3: Any | None = None,
         threads: Executor | None = None,
@@ -153,8 +154,15 @@ class Doing:
         duration = found.outcome.result.final.duration
         return Done(duration, found.seconds, found.is_new, found.outcome)
 
-    async def fail(self, asked: Asked, error: LiveAsrError, *, began: float) -> None:
-        """Keep that a job failed for good, and have its receiver told."""
+    async def fail(
+        self, asked: Asked, error: LiveAsrError, *, began: float, tried: str | None = None
+    ) -> None:
+        """Keep that a job failed for good, and have its receiver told.
+
+        `tried` is the session that it should have become, where that is another one: what there is of it is
+        erased, since nobody would ever erase it for its age. Raises StorageError.
+        """
+        await self._erase(tried or asked.session_id)
         start = start_of(asked.job, self.options_of(asked.job), "")
         name = asked.job.audio_url.partition("?")[0].rpartition("/")[2]
         fault = {"code": error.code, "message": str(told(error))}
@@ -192,8 +200,14 @@ class Doing:
             diarize=settings.jobs.diarize,
             min_speakers=least,
             max_speakers=most,
-            models=self._models,
+            models=self._models(),
         )
+
+    async def _erase(self, session_id: str) -> None:
+        if await self._database.call(self._database.forget_result, session_id):
+            store = SpoolStore(self._sessions)
+            await asyncio.to_thread(store.condemn, session_id)
+            await asyncio.to_thread(store.erase, session_id)
 
     # What is kept, and who is told --------------------------------------------------------------------
 
@@ -237,8 +251,10 @@ class Doing:
         return NewDelivery(url, body, delivery_id_of(asked.session_id))
 
     async def _persist(self, end: JobEnd) -> None:
-        """Write to the database, however long it takes until it answers: the result is "
-        "worth more than time."""
+        """Write to the database, however long it takes until it answers.
+
+        The result is worth more than time.
+        """
         backoff = 1.0
         while True:
             try:

@@ -246,14 +246,19 @@ class _Web:
         """What names the state of the file that the first bytes came of: its ETag, else its date."""
 
     async def pull(self, sink: Sink) -> bool:
-        """Take what there is into the sink; return True. Raises Unfetched where the line "
-        "is cut before that."""
+        """Take what there is into the sink; return True.
+
+        Raises Unfetched where the line is cut before that.
+        """
         url = self._url
         for _ in range(MOST_REDIRECTS):
             elsewhere = await self._get(url, sink)
             if elsewhere is None:
                 return True
-            url = urljoin(url, elsewhere)
+            try:
+                url = urljoin(url, elsewhere)
+            except ValueError:  # an unclosed bracket
+                raise _refused("redirects to what is no URL") from None
             if not url.startswith("https://") and self._url.startswith("https://"):
                 raise ForbiddenTarget("The recording's host redirects to what is not https.")
         raise _refused("redirects without end")
@@ -289,21 +294,26 @@ class _Web:
             return found["location"]
         if status in PASSING:
             raise Unfetched(f"The host of the recording answered {status}.")
+        if status == 416 and sink.size_bytes and found.get("content-range") == f"bytes */{sink.size_bytes}":
+            return None  # all of it had come when the line was cut
         if status not in (200, 206):
             code = {404: "not_found", 410: "not_found", 401: "denied", 403: "denied"}.get(status)
             raise _refused(f"answered {status}", code or "remote_content")
-        begins = 0
+        begins, total = 0, None
         if status == 206:
             told = CONTENT_RANGE.fullmatch(found.get("content-range", ""))
             if told is None or int(told[1]) != sink.size_bytes:
                 raise _refused("answered another part than was asked for")
             begins = sink.size_bytes
+            total = int(told[2]) if told[2].isdecimal() else None
         elif sink.size_bytes:  # it has changed, or the host knows no parts
             await asyncio.to_thread(sink.begin_again)
         self._state = _state_of(found)
         length = found.get("content-length", "")
-        if length.isdecimal():
-            sink.expect(begins + int(length))
+        if total is None and length.isdecimal():
+            total = begins + int(length)
+        if total is not None:
+            sink.expect(total)
         pieces, size_bytes = [], 0
         try:
             async for piece in response.aiter_stream():
@@ -316,6 +326,8 @@ class _Web:
             await asyncio.to_thread(sink.write, b"".join(pieces))  # what has come need not come again
             raise
         await asyncio.to_thread(sink.write, b"".join(pieces))
+        if total is not None and sink.size_bytes != total:
+            raise Unfetched(f"The host of the recording gave {sink.size_bytes} of {total} bytes.")
         return None
 
 
@@ -336,8 +348,10 @@ class _S3:
         self._tag: str | None = None
 
     async def pull(self, sink: Sink) -> bool:
-        """Take what there is into the sink; return True. Raises Unfetched where the line "
-        "is cut before that."""
+        """Take what there is into the sink; return True.
+
+        Raises Unfetched where the line is cut before that.
+        """
         try:
             await asyncio.get_running_loop().run_in_executor(self._threads, self._pull, sink)
         except asyncio.CancelledError:

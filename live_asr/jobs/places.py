@@ -1,5 +1,4 @@
-"""Where a recording is: a bucket and a key, an address on the web, or a file; read from a "
-"URL of any style."""
+"""Where a recording is: a bucket and a key, an address on the web, or a file; by a URL of any style."""
 
 from __future__ import annotations
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -28,7 +30,7 @@ from live_asr.jobs.results import session_id_of
 from live_asr.sessions.admission import SOMEBODY, Client
 from live_asr.sessions.registry import CheckReceiver
 from live_asr.storage.database import StoredSession
-from live_asr.storage.files import made, storage_error, sync_folder
+from live_asr.storage.files import check_room, made, storage_error, sync_folder
 from live_asr.storage.jobs import JobDatabase, Waiting
 
 log = logging.getLogger(__name__)
@@ -38,6 +40,7 @@ MOST_RUNS = 3
 """So often a job is begun before it fails for good."""
 RETRY_DELAY = 30.0
 """Seconds until a job that failed is begun again, where nothing else waits."""
+WORK_PREFIX = ".job-"
 UPLOADS = "uploads"
 UPLOAD_URL = "upload:"
 """Stands where a job came with its recording."""
@@ -60,7 +63,9 @@ class JobStatus:
 
 
 class WaitingJobs:
-    """Takes jobs and does them in their order, beside live sessions and after their full passes.
+    """Takes jobs and does them one by one, beside live sessions and after their full passes.
+
+    Owners take turns, and the jobs of each are done in their order.
 
     `folder` is where recordings that came with their jobs lie.
     """
@@ -86,9 +91,16 @@ class WaitingJobs:
         self._progress: Progress | None = None
         self._later: dict[str, float] = {}
         """Jobs that failed, and when they are begun again, by the monotonic clock."""
+        self._turns: dict[str | None, float] = {}
+        """When a job of each owner was last begun, by the same clock."""
 
-    def start(self) -> None:
-        """Go on with what an earlier run has left, and begin what comes."""
+    async def start(self) -> None:
+        """Go on with what an earlier run has left, and begin what comes; nothing may come before.
+
+        Raises StorageError.
+        """
+        waiting = await self._database.call(self._database.waiting)
+        await asyncio.to_thread(_clear, self._folder, {job_id for job_id, _ in waiting})
         self._working = asyncio.create_task(self._work_forever(), name="jobs")
 
     async def close(self) -> None:
@@ -103,9 +115,9 @@ class WaitingJobs:
         value: Mapping[str, Any],
         recording: tuple[str, IO[bytes]] | None,
         client: Client = SOMEBODY,
-    ) -> JobStatus:
+    ) -> tuple[JobStatus, bool]:
         """Take a client's job, with its recording and what that is called if it came with it; return what is
-        known of it.
+        known of it, and whether it is a new one.
 
         The same `jobId` of the same token is the same job, unless it has failed. Raises NotAJob, ClientError
         for a receiver that the client may not name, StorageError, and Unavailable where too many wait.
@@ -121,7 +133,7 @@ class WaitingJobs:
         if known is not None and known.state == "failed":
             job_id, known = session_id_of(scope, name, uuid4().hex), None
         if known is not None:
-            return known
+            return known, False
         if job.webhook_url is not None and self._check_receiver is not None:
             await self._check_receiver(
                 job.webhook_url, is_known=client.is_known, may_name=client.may_name_receivers
@@ -143,7 +155,7 @@ class WaitingJobs:
                 (self._folder / UPLOADS / upload).unlink(missing_ok=True)
             raise Unavailable("too_many_jobs", "Too many jobs wait.", "Come back later.", retry_after=60.0)
         self._wanted.set()
-        return JobStatus(job_id, "queued", job.told, client.owner)
+        return JobStatus(job_id, "queued", job.told, client.owner), kept
 
     async def status(self, job_id: str) -> JobStatus | None:
         """Return what is known of a job; None where there is none. Raises StorageError."""
@@ -166,11 +178,9 @@ class WaitingJobs:
         while True:
             self._wanted.clear()
             try:
-                waiting = await self._database.call(self._database.waiting_jobs)
-                now = time.monotonic()
-                ready = [one for one in waiting if self._later.get(one.id, 0.0) <= now]
-                if ready:
-                    await self._run(ready[0])
+                found = await self._next()
+                if found is not None:
+                    await self._run(found)
                     continue
             except StorageError as error:
                 log.error("jobs wait for the disk or the database: %s", error)
@@ -181,6 +191,17 @@ class WaitingJobs:
                     await self._wanted.wait()
             except TimeoutError:
                 continue
+
+    async def _next(self) -> Waiting | None:
+        """Return the oldest job of the owner whose turn it is; None where nothing is to be begun now."""
+        now = time.monotonic()
+        waiting = await self._database.call(self._database.waiting)
+        ready = [one for one in waiting if self._later.get(one[0], 0.0) <= now]
+        if not ready:
+            return None
+        job_id, owner = min(ready, key=lambda one: self._turns.get(one[1], 0.0))
+        self._turns[owner] = now
+        return await self._database.call(self._database.waiting_job, job_id)
 
     async def _run(self, waiting: Waiting) -> None:
         self._running, self._progress = waiting.id, None
@@ -194,7 +215,7 @@ class WaitingJobs:
             read_job(waiting.job)  # what another version has kept may be no job to this one
             if waiting.attempts >= MOST_RUNS:
                 raise LiveAsrError("The server ended while it was done, again and again.", code="interrupted")
-            with tempfile.TemporaryDirectory(dir=made(self._folder), prefix=".job-") as name:
+            with tempfile.TemporaryDirectory(dir=made(self._folder), prefix=WORK_PREFIX) as name:
                 folder = Path(name)
                 recording = await self._recording(waiting, job, folder)
                 done = await self._doing.do(
@@ -265,6 +286,7 @@ def _keep(upload: IO[bytes], target: Path) -> None:
     unfinished = target.with_name(f".{target.name}.{uuid4().hex}")
     try:
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        check_room(target.parent, upload.seek(0, os.SEEK_END))
         with unfinished.open("wb") as file:
             upload.seek(0)
             shutil.copyfileobj(upload, file, COPIED_BYTES)
@@ -273,3 +295,13 @@ def _keep(upload: IO[bytes], target: Path) -> None:
     except OSError as error:
         unfinished.unlink(missing_ok=True)
         raise storage_error(error) from error
+
+
+def _clear(folder: Path, waiting: Collection[str]) -> None:
+    """Erase what an earlier run has left of jobs that do not wait any more."""
+    for worked_on in folder.glob(f"{WORK_PREFIX}*"):
+        shutil.rmtree(worked_on, ignore_errors=True)
+    for upload in (folder / UPLOADS).glob("*"):
+        if upload.name not in waiting:
+            with suppress(OSError):
+                upload.unlink()

@@ -189,7 +189,7 @@ class Worker:
         if message.receives > self._last_receive:
             # Every worker that had it died, or gave it back: it may be what kills them.
             error = LiveAsrError(f"It was received {message.receives} times.", code=TOO_OFTEN)
-            return await self._fail(Asked(job, failed_id, message.sent_at), error, began)
+            return await self._fail(Asked(job, failed_id, message.sent_at), error, began, session_id)
         log.info("job %s begins, receive %d", job.job_id, message.receives, extra=_fields(job, message))
         folder = self._folder / f"lane-{lane}"
         try:
@@ -206,7 +206,7 @@ class Worker:
                 log.warning("job %s is tried again: %s", job.job_id, error, extra=fields)
                 self._metrics.retried(error.code)
                 return _Fault(error.code, str(error), is_final=False)
-            return await self._fail(Asked(job, failed_id, message.sent_at), error, began)
+            return await self._fail(Asked(job, failed_id, message.sent_at), error, began, session_id)
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         took = time.monotonic() - began
@@ -223,10 +223,10 @@ class Worker:
         most = self._settings.max_receives
         return most if redrive is None else min(most, redrive.max_receives)
 
-    async def _fail(self, asked: Asked, error: LiveAsrError, began: float) -> _Fault:
+    async def _fail(self, asked: Asked, error: LiveAsrError, began: float, tried: str) -> _Fault:
         fields = {"fields": {"jobId": asked.job.job_id, "code": error.code}}
         log.error("job %s failed: %s", asked.job.job_id, error, extra=fields)
-        await self._doing.fail(asked, error, began=began)
+        await self._doing.fail(asked, error, began=began, tried=tried)
         self._metrics.failed(error.code)
         return _Fault(error.code, str(error), is_final=True)
 

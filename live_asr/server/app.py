@@ -114,10 +114,12 @@ def build_state(
     full_pass: FullPassRunner,
     warning: str = "",
     fallback: Callable[[str], Load] | None = None,
+    models: Callable[[], str] = lambda: "",
 ) -> ServerState:
     """Put a server together, with nothing started yet.
 
-    `warning` says why the models are not on the GPU that there is; `fallback` is the engine's.
+    `warning` says why the models are not on the GPU that there is; `fallback` is the engine's;
+    `models` names what full passes are done by now, which a fallback changes.
     Raises ConfigError and StorageError for the key of the webhooks, as `webhook_secret` does.
     """
     metrics, audit = Metrics(), Audit(settings.server.audit_log)
@@ -181,20 +183,19 @@ def build_state(
         retention=retention,
         metrics=metrics,
         client_secrets=ClientSecrets(),
-        jobs=_waiting_jobs(settings, load, database, full_pass, sender, metrics),
+        jobs=_waiting_jobs(settings, models, database, full_pass, sender, metrics),
     )
 
 
 def _waiting_jobs(
     settings: Settings,
-    load: Load,
+    models: Callable[[], str],
     database: JobDatabase,
     full_pass: FullPassRunner,
     sender: WebhookSender,
     metrics: Metrics,
 ) -> WaitingJobs:
     """Put together what does jobs that come over HTTP; they are fetched as deliveries are sent, guarded."""
-    recognizer = settings.final.recognizer or load.recognizer_name
     bounds = Bounds(settings.jobs.max_bytes, settings.jobs.download_timeout)
     network = GuardedNetwork(resolve, why_not=guard(allow_private=settings.jobs.allow_private))
     doing = Doing(
@@ -202,7 +203,7 @@ def _waiting_jobs(
         database,
         Downloader(bounds, network=network),
         sessions_folder(settings),
-        models=f"{recognizer} {load.compute_type}, {settings.final.pipeline}",
+        models=models,
         wake=sender.wake,
     )
     folder = settings.storage.data / JOBS_FOLDER
@@ -256,7 +257,7 @@ async def at_work(
     await state.sender.start()
     await state.registry.recover()
     state.retention.start()
-    state.jobs.start()
+    await state.jobs.start()
     beside = [
         asyncio.create_task(come_up(), name="coming up"),
         asyncio.create_task(state.registry.watch_disk(), name="disk"),

@@ -76,15 +76,15 @@ async def add_job(request: Request, state: State) -> Response:
             form = await read_form(request, settings.storage.data, settings.server.max_upload_bytes)
             try:
                 file = file_of(form)
-                status = await state.jobs.submit(_asked(form), (file.filename or "", file.file), client)
+                recording = (file.filename or "", file.file)
+                status, is_new = await state.jobs.submit(_asked(form), recording, client)
             finally:
                 await form.close()
         else:
-            status = await state.jobs.submit(await _read(request), None, client)
+            status, is_new = await state.jobs.submit(await _read(request), None, client)
     except LiveAsrError as error:
         state.metrics.refused.labels(error.code).inc()
         return _refused(error)
-    is_new = status.state == "queued"
     if is_new:
         state.audit.opened(status.id, client)
     return JSONResponse(_info(status, request).model_dump(), status_code=202 if is_new else 200)

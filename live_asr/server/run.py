@@ -22,7 +22,7 @@ from pydantic import SecretStr
 from live_asr.config import ServerSettings, Settings
 from live_asr.core.urls import is_reached_by_others
 from live_asr.errors import ConfigError, LiveAsrError, WeightsError
-from live_asr.inference.bringing import Bringer, Brought, Pipeline, Voices, full_pass_load
+from live_asr.inference.bringing import Bringer, Brought, Pipeline, Voices, full_pass_load, models_of
 from live_asr.inference.channel import Load, Loaded
 from live_asr.inference.device import AUTO, cpu_count, pick_compute_type, pick_device, why_not_gpu
 from live_asr.inference.full_pass import FullPass
@@ -103,6 +103,7 @@ def _serve(given: Settings, brought: Brought) -> None:
             full_pass=full_pass,
             warning=why_not_gpu(settings.inference.device),
             fallback=fallback_of(settings, brought, full_pass),
+            models=lambda: models_of(full_pass.load),
         )
         app = create_app(state, on_ready=on_ready, on_failed=on_failed)
         server = server_of(settings, app, told)

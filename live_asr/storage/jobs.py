@@ -8,14 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from live_asr.storage import tables
 from live_asr.storage.database import Database, NewDelivery, finish_row, open_row
-from live_asr.storage.tables import jobs, kept_results
+from live_asr.storage.tables import jobs, kept_results, sessions
 
 MOST_WAITING = 10_000
 """Jobs that wait at once; more are refused."""
+MOST_OF_ONE = 1000
+"""Of them, those of one token: it leaves room for the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,14 @@ class JobDatabase(Database):
         with self._writing() as connection:
             tables.insert_new(connection, kept_results, row)
 
+    def forget_result(self, session_id: str) -> bool:
+        """Forget what was kept for a session that did not come about; return False where it did."""
+        with self._writing() as connection:
+            if connection.scalar(select(sessions.c.id).where(sessions.c.id == session_id)) is not None:
+                return False
+            connection.execute(kept_results.delete().where(kept_results.c.session_id == session_id))
+        return True
+
     def kept_result(self, key: str) -> bytes | None:
         """Return what a recording came to before; None where nothing is kept of it."""
         with self._reading() as connection:
@@ -127,8 +137,11 @@ class JobDatabase(Database):
             "created_at": created_at,
         }
         with self._writing() as connection:
-            waiting = connection.execute(select(jobs.c.id).limit(MOST_WAITING)).all()
-            return len(waiting) < MOST_WAITING and tables.insert_new(connection, jobs, row)
+            count = select(func.count()).select_from(jobs)
+            is_room = (connection.scalar(count) or 0) < MOST_WAITING
+            if owner is not None:
+                is_room &= (connection.scalar(count.where(jobs.c.owner == owner)) or 0) < MOST_OF_ONE
+            return is_room and tables.insert_new(connection, jobs, row)
 
     def waiting_job(self, job_id: str) -> Waiting | None:
         """Return a job that is not over; None where there is none of that id."""
@@ -136,11 +149,11 @@ class JobDatabase(Database):
             row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first()
         return None if row is None else Waiting(**row._mapping)
 
-    def waiting_jobs(self) -> list[Waiting]:
-        """Return the jobs that are not over, oldest first."""
-        wanted = select(jobs).order_by(jobs.c.created_at, jobs.c.id)
+    def waiting(self) -> list[tuple[str, str | None]]:
+        """Return the jobs that are not over, oldest first: the id of each, and its owner."""
+        wanted = select(jobs.c.id, jobs.c.owner).order_by(jobs.c.created_at, jobs.c.id)
         with self._reading() as connection:
-            return [Waiting(**row._mapping) for row in connection.execute(wanted)]
+            return [(job_id, owner) for job_id, owner in connection.execute(wanted)]
 
     def begin_job(self, job_id: str, *, by: int) -> None:
         """Count one more run of a job, or by -1 take one back that was no fault of its own."""

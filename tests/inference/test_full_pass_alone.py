@@ -1,5 +1,4 @@
-"""The full pass where nothing live goes on beside it: at its own priority, both halves at "
-"once, and it stays."""
+"""The full pass where nothing live goes on beside it: at its own priority, both halves at once."""
 
 from __future__ import annotations
 

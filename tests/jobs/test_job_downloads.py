@@ -36,6 +36,10 @@ class Host:
     statuses: list[int] = field(default_factory=list)
     location: str = ""
     hangs: Event | None = None
+    largest_part: int = len(CONTENT)
+    """Bytes of one answer to who asks for the rest."""
+    ends_badly: bool = False
+    """Whether its answer of unknown length lacks the end alone."""
     asked: list[str | None] = field(default_factory=list)
     port: int = 0
 
@@ -50,6 +54,8 @@ def hosting(host: Host) -> Iterator[Host]:
     """Listen for as long as the block lasts."""
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
         def do_GET(self) -> None:
             asked = self.headers.get("Range")
             host.asked.append(asked)
@@ -61,21 +67,33 @@ def hosting(host: Host) -> Iterator[Host]:
                     self.send_header("Location", host.location)
                 self.end_headers()
                 return
-            begins = 0
+            begins, ends = 0, len(host.content)
             if asked and host.knows_parts and self.headers.get("If-Range") == tag:
                 found = re.fullmatch(r"bytes=(\d+)-", asked)
                 assert found is not None
                 begins = int(found[1])
+                if begins == len(host.content):
+                    self.send_response(416)
+                    self.send_header("Content-Range", f"bytes */{begins}")
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+                    return
                 self.send_response(206)
-                last = len(host.content) - 1
+                ends = min(len(host.content), begins + host.largest_part)
+                last = ends - 1
                 self.send_header("Content-Range", f"bytes {begins}-{last}/{len(host.content)}")
             else:
                 self.send_response(200)
             self.send_header("ETag", tag)
-            self.send_header("Content-Length", str(len(host.content) - begins))
+            if host.ends_badly:
+                self.send_header("Transfer-Encoding", "chunked")
+                self.end_headers()
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(host.content), host.content))
+                return
+            self.send_header("Content-Length", str(ends - begins))
             self.end_headers()
             cut = host.cuts.pop(0) if host.cuts else len(host.content)
-            self.wfile.write(host.content[begins : begins + cut])
+            self.wfile.write(host.content[begins : min(ends, begins + cut)])
             if host.hangs is not None:
                 host.hangs.wait(60)
 
@@ -118,6 +136,20 @@ async def test_a_cut_line_is_taken_up_where_it_was_cut(tmp_path: Path) -> None:
     assert first is None and second is not None and third is not None
     begins = [int(part.removeprefix("bytes=").removesuffix("-")) for part in (second, third)]
     assert 0 < begins[0] <= 1_000_000 and begins[0] < begins[1] <= 3_000_000
+
+
+async def test_a_host_that_gives_less_than_the_rest_is_asked_for_what_lacks(tmp_path: Path) -> None:
+    with hosting(Host(cuts=[1_000_000], largest_part=2_500_000)) as host:
+        found = await brought(host, tmp_path)
+    assert (found.size_bytes, found.digest) == (len(CONTENT), DIGEST)
+    assert len(host.asked) == 3
+
+
+async def test_a_line_that_is_cut_after_the_last_byte_is_no_fault(tmp_path: Path) -> None:
+    with hosting(Host(ends_badly=True)) as host:
+        found = await brought(host, tmp_path)
+    assert (found.size_bytes, found.digest) == (len(CONTENT), DIGEST)
+    assert host.asked == [None, f"bytes={len(CONTENT)}-"]
 
 
 @pytest.mark.parametrize(
@@ -179,6 +211,8 @@ async def test_redirects_are_followed_and_each_is_guarded(tmp_path: Path) -> Non
         assert (await refused(host, tmp_path)).code == "remote_content"
         host.statuses, host.location = [302], "ftp://example.com/"
         assert isinstance(await refused(host, tmp_path), ForbiddenTarget)
+        host.statuses, host.location = [302], "http://[::1"
+        assert (await refused(host, tmp_path)).code == "remote_content"
 
 
 async def test_private_addresses_are_refused_whatever_names_lead_there(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from live_asr.config import Loaded, load_settings
 from live_asr.delivery.signature import signed_headers, webhook_secret
 from live_asr.errors import ConfigError
 from live_asr.jobs.environment import read_usual_names
-from tests.started import ROOT
+from tests.started import MODEL, ROOT
 
 USUAL = {
     "AWS_ACCESS_KEY_ID": "AKIA",
@@ -138,6 +138,23 @@ def test_the_command_line_shows_where_each_came_from_and_keeps_secrets() -> None
     assert lines["models.recognizer"].split()[1:] == ["large-v3", "WHISPER_MODEL"]
     assert lines["webhook.secret"].split()[1:] == ["********", "WEBHOOK_SECRET"]
     assert "your_webhook_secret" not in said
+
+
+def test_the_worker_s_weights_are_pulled_by_the_names_of_its_environment(models_dir: Path) -> None:
+    more = {
+        "WHISPER_MODEL": MODEL,
+        "WHISPER_LANGUAGE": "en",
+        "LIVE_ASR_MODELS__DIR": str(models_dir),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path[1:]]),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "live_asr.cli", "models", "pull", "--worker"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **USUAL, **more},
+    )
+    assert f"{MODEL}: {models_dir}" in done.stdout, done.stderr
 
 
 def test_a_worker_without_a_queue_says_what_to_set() -> None:

@@ -18,6 +18,7 @@ import pytest
 from benchmarks.aws import BUCKET, Aws
 from benchmarks.inbox import Inbox
 from live_asr.storage.database import Database, sqlite_url
+from live_asr.storage.tables import kept_results
 from tests.jobs.conftest import StartWorker, Working
 from tests.started import ROOT
 
@@ -192,6 +193,22 @@ def test_after_three_receives_a_job_fails_for_good(
     (dead,) = cloud.take(dlq)
     if by_hand:
         assert dead["MessageAttributes"]["ErrorCode"]["StringValue"] == "denied"
+
+
+def test_of_a_job_that_fails_for_good_nothing_is_left(
+    cloud: Aws, queue: str, platform: Inbox, start_worker: StartWorker, call: str
+) -> None:
+    more = {"LIVE_ASR_JOBS__MAX_RECEIVES": "1", "LIVE_ASR_JOBS__RESULT_PREFIX": "s3://no-such-bucket/"}
+    worker = start_worker(queue, platform, **{**SOON, **more})
+    cloud.send(queue, job())
+    worker.until(lambda: platform.told and cloud.counts(queue) == (0, 0))
+    assert worker.stop() == 0
+    assert platform.told[0].body["error"]["code"] == "upload", "after its session was written"
+    assert list((worker.data / "sessions").iterdir()) == []
+    database = Database(sqlite_url(worker.data / "live-asr.db"))
+    with database.transaction(writes=False) as connection:
+        assert connection.execute(kept_results.select()).all() == []
+    database.close()
 
 
 def test_a_job_that_kills_its_worker_each_time_is_told_of_with_the_policy_shipped(

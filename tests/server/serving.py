@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +58,12 @@ def settings_of(data: Path, **flags: object) -> Settings:
 
 @asynccontextmanager
 async def serving(
-    data: Path, models_dir: Path, full_pass: ScriptedPass, **flags: object
+    data: Path,
+    models_dir: Path,
+    full_pass: ScriptedPass,
+    *,
+    models: Callable[[], str] = lambda: "scripted",
+    **flags: object,
 ) -> AsyncIterator[Served]:
     """Serve until the block ends; then the server is told to stop, as by a signal."""
     settings = settings_of(data, **flags)
@@ -71,6 +76,7 @@ async def serving(
         load_of(settings, Brought(recognizer, detector, NOBODY, recognizer, NOBODY, ())),
         database=database,
         full_pass=full_pass,
+        models=models,
     )
     app = create_app(state, on_ready=lambda _: ready.set_result(None), on_failed=ready.set_exception)
     server = server_of(settings, app, [])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -18,7 +20,9 @@ from serving import Served, serving
 from talking import wav
 
 from benchmarks.inbox import inbox
-from live_asr.errors import EngineError
+from live_asr.errors import DiskFull, EngineError
+from live_asr.inference.bringing import models_of
+from live_asr.inference.full_pass import FullPass, FullPassLoad
 from live_asr.storage import tokens
 from live_asr.storage.database import sqlite_url
 from live_asr.storage.holding import own_folder
@@ -146,13 +150,63 @@ async def test_a_job_that_was_not_done_is_done_by_the_next_run_of_the_server(
 ) -> None:
     hangs = ScriptedPass(found("first"))
     hangs.may_end.clear()
-    async with serving(tmp_path, models_dir, hangs) as served:
+    async with serving(tmp_path, models_dir, hangs, server__audit_log=str(tmp_path / "audit")) as served:
         job = (await served.http.post("/v1/jobs", files={"file": FILE})).json()["job"]
         await hangs.began.wait()
+        for status in (202, 200):
+            answer = await served.http.post("/v1/jobs", files={"file": FILE}, data={"jobId": "waits"})
+            assert (answer.status_code, answer.json()["state"]) == (status, "queued")
     assert hangs.cancelled == 1
+    noted = [json.loads(line)["event"] for line in (tmp_path / "audit").read_text().splitlines()]
+    assert noted == ["open", "open"]
     async with serving(tmp_path, models_dir, ScriptedPass(found("second"))) as served:
         done = await settled(served, job)
         assert (await served.http.get(done["links"]["txt"])).text.endswith("second\n")
+
+
+async def test_what_an_earlier_run_has_left_of_no_job_is_erased(tmp_path: Path, models_dir: Path) -> None:
+    hangs = ScriptedPass(found("first"))
+    hangs.may_end.clear()
+    uploads = tmp_path / "jobs" / "uploads"
+    async with serving(tmp_path, models_dir, hangs) as served:
+        job = (await served.http.post("/v1/jobs", files={"file": FILE})).json()["job"]
+        await hangs.began.wait()
+    for name in ("0123", ".0123.unfinished"):
+        (uploads / name).write_bytes(b"left")
+    (tmp_path / "jobs" / ".job-left").mkdir()
+    second = ScriptedPass(found("second"))
+    second.may_end.clear()
+    async with serving(tmp_path, models_dir, second) as served:
+        await second.began.wait()
+        assert [path.name for path in uploads.iterdir()] == [job]
+        assert not (tmp_path / "jobs" / ".job-left").exists()
+        second.may_end.set()
+        assert (await settled(served, job))["state"] == "done"
+
+
+async def test_owners_take_turns(tmp_path: Path, models_dir: Path) -> None:
+    database = JobDatabase(sqlite_url(tmp_path / "live-asr.db"))
+    database.prepare()
+    order = ("ann-1", "ann-2", "ann-3", "bob-1", "bob-2")
+    for at, name in enumerate(order):
+        given = {"jobId": name, "audioUrl": "s3://b/k"}
+        database.add_job(name, given, upload=None, created_at=float(at), owner=name[:3])
+    async with serving(tmp_path, models_dir, ScriptedPass(found("hello"))) as served:
+        for name in order:
+            assert (await settled(served, name))["state"] == "failed"
+        ended = [name for name, _ in database.ended(before=time.time())]
+    database.close()
+    assert ended == ["ann-1", "bob-1", "ann-2", "bob-2", "ann-3"]
+
+
+async def test_an_upload_for_which_there_is_no_room_is_refused(
+    tmp_path: Path, models_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with serving(tmp_path, models_dir, ScriptedPass(found("hello"))) as served:
+        monkeypatch.setattr("live_asr.storage.files.RESERVE_BYTES", 2**60)
+        with pytest.raises(DiskFull):
+            await served.state.jobs.submit({}, ("talk.wav", io.BytesIO(FILE[1])))
+        assert list((tmp_path / "jobs" / "uploads").iterdir()) == []
 
 
 async def test_a_job_that_cannot_be_read_any_more_fails_alone(tmp_path: Path, models_dir: Path) -> None:
@@ -165,6 +219,23 @@ async def test_a_job_that_cannot_be_read_any_more_fails_alone(tmp_path: Path, mo
         assert (failed["jobId"], failed["error"]["code"]) == (7, "bad_job")
         job = (await served.http.post("/v1/jobs", files={"file": FILE})).json()["job"]
         assert (await settled(served, job))["state"] == "done"
+
+
+async def test_what_one_device_s_models_wrote_is_not_the_result_of_another_s(
+    tmp_path: Path, models_dir: Path
+) -> None:
+    loading = FullPass(FullPassLoad("tiny.en", models_dir, models_dir, "cuda", "float16", 5, None))
+    full_pass = ScriptedPass(found("hello"))
+    async with serving(tmp_path, models_dir, full_pass, models=lambda: models_of(loading.load)) as served:
+
+        async def passes_after(job_id: str) -> int:
+            await served.http.post("/v1/jobs", files={"file": FILE}, data={"jobId": job_id})
+            assert (await settled(served, job_id))["state"] == "done"
+            return len(full_pass.jobs)
+
+        assert [await passes_after("first"), await passes_after("again")] == [1, 1]
+        loading.use(replace(loading.load, device="cpu", compute_type="int8"))
+        assert await passes_after("on the CPU") == 2
 
 
 async def test_a_job_whose_models_fail_is_told_why(

@@ -75,12 +75,34 @@ def test_a_job_waits_until_it_is_over(jobs: JobDatabase) -> None:
     jobs.begin_job("a1", by=1)
     jobs.begin_job("a1", by=1)
     jobs.begin_job("a1", by=-1)
-    first, second = jobs.waiting_jobs()
+    assert jobs.waiting() == [("a1", None), ("a0", None)]
+    first = jobs.waiting_job("a1")
+    assert first is not None
     assert (first.id, first.job, first.upload, first.attempts) == ("a1", {"jobId": 1}, "a1", 1)
-    assert second.id == "a0"
     jobs.finish_job(END)
     assert jobs.waiting_job("a1") is None
-    assert [one.id for one in jobs.waiting_jobs()] == ["a0"]
+    assert jobs.waiting() == [("a0", None)]
+
+
+def test_one_token_leaves_room_for_the_others(jobs: JobDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("live_asr.storage.jobs.MOST_OF_ONE", 2)
+    monkeypatch.setattr("live_asr.storage.jobs.MOST_WAITING", 5)
+
+    def added(job_id: str, owner: str | None) -> bool:
+        return jobs.add_job(job_id, {}, upload=None, created_at=1.0, owner=owner)
+
+    assert [added(f"a{number}", "ann") for number in range(3)] == [True, True, False]
+    assert added("b", "bob")
+    assert [added(f"n{number}", None) for number in range(3)] == [True, True, False]
+
+
+def test_what_was_kept_of_a_job_that_failed_is_forgotten_and_of_no_other(jobs: JobDatabase) -> None:
+    jobs.keep_result("k1", "a1", b"result", created_at=1.0)
+    jobs.keep_result("k2", "a2", b"result", created_at=1.0)
+    jobs.finish_job(END)
+    assert not jobs.forget_result("a1")
+    assert jobs.forget_result("a2")
+    assert (jobs.kept_result("k1"), jobs.kept_result("k2")) == (b"result", None)
 
 
 def test_one_of_those_that_share_a_database_delivers_and_then_another(url: str) -> None:
