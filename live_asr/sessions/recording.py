@@ -71,11 +71,11 @@ def write_file_pcm(
 ) -> tuple[int, str]:
     """Decode a file into `target`: raw pcm_s16le, 16 kHz, mono. Returns its samples and its format's name.
 
-    Nothing is copied: FFmpeg may go back in the file, and memory stays bounded, however long it is. That is
-    a process of its own, and where it dies another one. Blocks; `stopped` says that nobody wants it any more,
-    then what is there counts. Raises MediaError `not_audio`, also where the process dies twice at one
-    place, or `too_long` beyond `longest_samples`, DiskFull when there is no room, StorageError when the disk
-    refuses, DecoderError when no process can be started.
+    Nothing is copied: FFmpeg may go back in the file, and memory stays bounded, however long it is. It works
+    in a process of its own, which is replaced once where it dies. Blocks; `stopped` says that nobody wants it
+    any more, then what is there counts. Raises MediaError `not_audio`, also where the process dies twice at
+    one place, or `too_long` beyond `longest_samples`, DiskFull when there is no room, StorageError when the
+    disk refuses, DecoderError when no process can be started.
     """
     try:
         with source.open("rb") as reading, target.open("wb") as writing:
