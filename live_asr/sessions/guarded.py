@@ -19,7 +19,7 @@ import orjson
 from live_asr.core.audio import Samples
 from live_asr.core.messages import AudioFormat, Notice
 from live_asr.errors import DecoderDied, DecoderError, DiskFull, LiveAsrError, MediaError, StorageError
-from live_asr.sessions.decoder_worker import FEED, FINISH, LENGTH
+from live_asr.sessions.decoder_worker import FEED, FINISH, LENGTH, STREAM
 from live_asr.sessions.decoding import AudioDecoder, open_decoder
 from live_asr.sessions.media import HINT
 
@@ -108,7 +108,7 @@ class GuardedDecoder:
             assert process.stdin is not None and process.stdout is not None
             process.stdin.write(letter + LENGTH.pack(len(data)) + data)
             process.stdin.flush()
-            about, body = _answer(process.stdout)
+            about, body = answer_of(process.stdout)
             return self._taken(about, body)
         except (OSError, EOFError) as error:
             if self._closed:
@@ -124,8 +124,7 @@ class GuardedDecoder:
         for code, message in about.get("notices") or ():
             self.notices.append(Notice(str(code), str(message)))
         if about.get("fault"):
-            kind, message, hint = about["fault"]
-            raise FAULTS.get(str(kind), MediaError)(str(message), str(hint))
+            raise fault_of(about)
         return self._shaped(body)
 
     def _shaped(self, body: bytes) -> Samples:
@@ -133,7 +132,7 @@ class GuardedDecoder:
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
-            self._process = start_worker(*self._arguments)
+            self._process = start_worker(STREAM, *self._arguments)
         return self._process
 
     def _end(self) -> None:
@@ -151,8 +150,14 @@ def broken() -> MediaError:
     return MediaError("These bytes have broken their decoder.", HINT)
 
 
-def start_worker(*arguments: str) -> subprocess.Popen[bytes]:
-    """Start the process. Raises DecoderError where the system does not let it."""
+def fault_of(about: dict[str, Any]) -> LiveAsrError:
+    """Return the fault that an answer tells of. Raises ValueError and TypeError where it is none."""
+    kind, message, hint = about["fault"]
+    return FAULTS.get(str(kind), MediaError)(str(message), str(hint))
+
+
+def start_worker(*arguments: str, stdin: int | IO[bytes] = subprocess.PIPE) -> subprocess.Popen[bytes]:
+    """Start the process, which reads `stdin`. Raises DecoderError where the system does not let it."""
     environment = {name: value for name, value in os.environ.items() if name in INHERITED}
     package = str(Path(__file__).resolve().parents[2])
     paths = filter(None, (package, environment.get("PYTHONPATH")))
@@ -160,7 +165,7 @@ def start_worker(*arguments: str) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
             [sys.executable, "-P", "-m", WORKER, *arguments],  # -P: no modules of the current folder
-            stdin=subprocess.PIPE,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=environment | ONE_THREAD,
@@ -170,14 +175,14 @@ def start_worker(*arguments: str) -> subprocess.Popen[bytes]:
         raise DecoderError(f"The process that decodes audio cannot be started: {error}.") from error
 
 
-def _answer(pipe: IO[bytes]) -> tuple[dict[str, Any], bytes]:
+def answer_of(pipe: IO[bytes], most_bytes: int = LARGEST_ANSWER_BYTES) -> tuple[dict[str, Any], bytes]:
     """Read one answer. Raises EOFError at the end, ValueError for what is none."""
     (length,) = LENGTH.unpack(_exactly(pipe, LENGTH.size))
     if length > LARGEST_HEAD_BYTES:
         raise ValueError("an answer without end")
     about = orjson.loads(_exactly(pipe, length))
     size = about.get("size") if isinstance(about, dict) else None
-    if not isinstance(size, int) or not 0 <= size <= LARGEST_ANSWER_BYTES or size % 4:
+    if not isinstance(size, int) or not 0 <= size <= most_bytes or size % 4:
         raise ValueError("an answer of no such size")
     return about, _exactly(pipe, size)
 

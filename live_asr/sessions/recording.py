@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,8 +16,8 @@ from live_asr.core.messages import AudioFormat
 from live_asr.core.types import SAMPLE_RATE_HZ
 from live_asr.errors import DecoderDied, MediaError
 from live_asr.sessions.decoding import AudioDecoder
-from live_asr.sessions.guarded import open_guarded_decoder
-from live_asr.sessions.media import MediaReader
+from live_asr.sessions.guarded import broken, open_guarded_decoder
+from live_asr.sessions.guarded_files import file_samples
 from live_asr.storage.files import FULL, check_room, storage_error
 
 log = logging.getLogger(__name__)
@@ -70,29 +71,49 @@ def write_file_pcm(
 ) -> tuple[int, str]:
     """Decode a file into `target`: raw pcm_s16le, 16 kHz, mono. Returns its samples and its format's name.
 
-    Nothing is copied: FFmpeg may go back in the file, and memory stays bounded, however long it is. Blocks;
-    `stopped` says that nobody wants it any more, then what is there counts. Raises MediaError `not_audio`, or
-    `too_long` beyond `longest_samples`, DiskFull when there is no room, StorageError when the disk refuses.
+    Nothing is copied: FFmpeg may go back in the file, and memory stays bounded, however long it is. It works
+    in a process of its own, which is replaced once where it dies. Blocks; `stopped` says that nobody wants it
+    any more, then what is there counts. Raises MediaError `not_audio`, also where the process dies twice at
+    one place, or `too_long` beyond `longest_samples`, DiskFull when there is no room, StorageError when the
+    disk refuses, DecoderError when no process can be started.
     """
     try:
         with source.open("rb") as reading, target.open("wb") as writing:
             pcm = _Pcm(writing, target.parent, 0, 1)
-            reader = MediaReader.of_file(reading)
-            for heard in reader.samples():
-                if pcm.count + heard.size > longest_samples:
-                    raise MediaError(
-                        f"The recording is longer than {longest_samples / SAMPLE_RATE_HZ / 3600:g} hours.",
-                        "Send it in parts; the operator can allow more by jobs.max_hours.",
-                        code="too_long",
-                    )
-                pcm.write(heard)
-                if stopped():
+            died_at_sample = -1
+            while True:
+                try:
+                    name = _write_file(reading, pcm, longest_samples, stopped)
                     break
+                except DecoderDied as error:
+                    if pcm.count <= died_at_sample:
+                        raise broken() from error
+                    log.warning("%s after %.1f s: %s", source.name, pcm.count / SAMPLE_RATE_HZ, error)
+                    died_at_sample = pcm.count
+                    pcm.restart()
     except OSError as error:
         raise storage_error(error) from error
     if not pcm.count:
         raise MediaError("The recording is empty.", "Send one that holds sound.")
-    return pcm.count, reader.format
+    return pcm.count, name
+
+
+def _write_file(reading: BinaryIO, pcm: _Pcm, longest_samples: int, stopped: Callable[[], bool]) -> str:
+    """Write what can be decoded of a file; return its format's name. Blocks. Raises as `write_file_pcm`, and
+    DecoderDied."""
+    name = ""
+    with closing(file_samples(reading)) as pieces:
+        for heard, name in pieces:  # noqa: B007 - the last one is returned
+            if pcm.count + heard.size > longest_samples:
+                raise MediaError(
+                    f"The recording is longer than {longest_samples / SAMPLE_RATE_HZ / 3600:g} hours.",
+                    "Send it in parts; the operator can allow more by jobs.max_hours.",
+                    code="too_long",
+                )
+            pcm.write(heard)
+            if stopped():
+                break
+    return name
 
 
 class _Pcm:

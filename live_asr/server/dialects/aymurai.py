@@ -27,7 +27,7 @@ from live_asr.server.rest import State
 from live_asr.server.sse import EventStream, Heartbeat
 from live_asr.server.state import ServerState
 from live_asr.sessions.admission import Client
-from live_asr.sessions.media import duration_of
+from live_asr.sessions.guarded_files import duration_of
 from live_asr.storage.files import storage_error
 
 FOLDER = "documents"
