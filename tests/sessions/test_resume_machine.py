@@ -292,9 +292,13 @@ class ResumeMachine(RuleBasedStateMachine):
         self.is_ready = False
         if is_lost:
             connection.up.clear()
-        if is_noticed and connection.opened is not None:
+        if is_noticed and connection.opened is not None and self.is_awaited():
             outbox = connection.opened.outbox
             self.turn(lambda: self.runner.lose_client(outbox))
+
+    def is_awaited(self) -> bool:
+        """Tell whether the server waits for a client that it loses: who sent no audio has lost none."""
+        return self.runner.received_bytes > 0 or self.runner._kept_audio is not None
 
     # The end of a server -------------------------------------------------------------------------
 
@@ -397,7 +401,7 @@ class ResumeMachine(RuleBasedStateMachine):
                 continue
             connection.opening = None
             self.greet(connection, opening.result())
-            if connection.is_cut and connection.opened is not None:
+            if connection.is_cut and connection.opened is not None and self.is_awaited():
                 outbox = connection.opened.outbox
                 self.turn(lambda lost=outbox: self.runner.lose_client(lost))
 
