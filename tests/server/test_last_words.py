@@ -57,7 +57,13 @@ async def test_audio_and_a_stop_that_came_with_the_close_count_though_the_sender
     async with serving(tmp_path, models_dir, ScriptedPass(found()), **waits) as served:
         state = served.state
         socket = WebSocket(scope, peer.receive, peer.send)
-        stream = Stream(socket, settings=state.settings, registry=state.registry, metrics=state.metrics)
+        stream = Stream(
+            socket,
+            settings=state.settings,
+            registry=state.registry,
+            metrics=state.metrics,
+            access=state.access,
+        )
         async with asyncio.timeout(PATIENCE):
             await stream.run()
         assert (await finished_record(served.url, peer.session))["duration"] == 3.0
