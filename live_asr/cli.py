@@ -44,6 +44,18 @@ ConfigFlag = Annotated[Path | None, typer.Option("--config", help="TOML file wit
 HostFlag = Annotated[str | None, typer.Option("--host", help="Address to listen on.")]
 PortFlag = Annotated[int | None, typer.Option("--port", help="TCP port to listen on.")]
 DataFlag = Annotated[Path | None, typer.Option("--data", help="Folder of everything the server keeps.")]
+LanguageFlag = Annotated[
+    str | None, typer.Option(help="Language spoken, e.g. en, pt-BR or german; without it, detected.")
+]
+VocabularyFlag = Annotated[list[str] | None, typer.Option(metavar="WORD", help="A word to expect.")]
+SpeakersFlag = Annotated[int | None, typer.Option(min=1, max=MOST_SPEAKERS, help="How many people speak.")]
+MinSpeakersFlag = Annotated[
+    int | None, typer.Option(min=1, max=MOST_SPEAKERS, help="The least number of people who speak.")
+]
+MaxSpeakersFlag = Annotated[
+    int | None, typer.Option(min=1, max=MOST_SPEAKERS, help="The most people who speak.")
+]
+NoDiarizeFlag = Annotated[bool, typer.Option("--no-diarize", help="Do not tell speakers apart.")]
 ModelFlag = Annotated[str | None, typer.Option("--model", help="Recogniser: a model's name or its folder.")]
 DeviceFlag = Annotated[str | None, typer.Option("--device", help="auto, cpu or cuda.")]
 WorkerFlag = Annotated[
@@ -174,23 +186,15 @@ def replay(
     pace: Annotated[
         Literal["realtime", "fast"], typer.Option(help="As it was spoken, or as fast as it goes.")
     ] = ("fast"),
-    language: Annotated[
-        str | None, typer.Option(help="Language spoken, e.g. en, pt-BR or german; without it, detected.")
-    ] = None,
+    language: LanguageFlag = None,
     task: Annotated[Literal["transcribe", "translate"], typer.Option(help="translate: into English.")] = (
         "transcribe"
     ),
-    vocabulary: Annotated[list[str] | None, typer.Option(metavar="WORD", help="A word to expect.")] = None,
-    speakers: Annotated[
-        int | None, typer.Option(min=1, max=MOST_SPEAKERS, help="How many people speak.")
-    ] = None,
-    min_speakers: Annotated[
-        int | None, typer.Option(min=1, max=MOST_SPEAKERS, help="The least number of people who speak.")
-    ] = None,
-    max_speakers: Annotated[
-        int | None, typer.Option(min=1, max=MOST_SPEAKERS, help="The most people who speak.")
-    ] = None,
-    no_diarize: Annotated[bool, typer.Option("--no-diarize", help="Do not tell speakers apart.")] = False,
+    vocabulary: VocabularyFlag = None,
+    speakers: SpeakersFlag = None,
+    min_speakers: MinSpeakersFlag = None,
+    max_speakers: MaxSpeakersFlag = None,
+    no_diarize: NoDiarizeFlag = False,
     no_final_pass: Annotated[
         bool, typer.Option("--no-final-pass", help="Keep the live result; do not go through it all again.")
     ] = False,
@@ -239,20 +243,12 @@ def transcribe(
     again: Annotated[bool, typer.Option("--again", help="Also those that are written down already.")] = False,
     webhook: Annotated[str | None, typer.Option(help="Address that is told of each recording.")] = None,
     lanes: Annotated[int | None, typer.Option(help="Recordings at once.")] = None,
-    language: Annotated[
-        str | None, typer.Option(help="Language spoken, e.g. en, pt-BR or german; without it, detected.")
-    ] = None,
-    vocabulary: Annotated[list[str] | None, typer.Option(metavar="WORD", help="A word to expect.")] = None,
-    speakers: Annotated[
-        int | None, typer.Option(min=1, max=MOST_SPEAKERS, help="How many people speak.")
-    ] = None,
-    min_speakers: Annotated[
-        int | None, typer.Option(min=1, max=MOST_SPEAKERS, help="The least number of people who speak.")
-    ] = None,
-    max_speakers: Annotated[
-        int | None, typer.Option(min=1, max=MOST_SPEAKERS, help="The most people who speak.")
-    ] = None,
-    no_diarize: Annotated[bool, typer.Option("--no-diarize", help="Do not tell speakers apart.")] = False,
+    language: LanguageFlag = None,
+    vocabulary: VocabularyFlag = None,
+    speakers: SpeakersFlag = None,
+    min_speakers: MinSpeakersFlag = None,
+    max_speakers: MaxSpeakersFlag = None,
+    no_diarize: NoDiarizeFlag = False,
     model: ModelFlag = None,
     device: DeviceFlag = None,
     output: Annotated[Path | None, typer.Option(help="Folder for the transcripts.")] = None,
