@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, TimeoutError, expect
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SCREENSHOTS = ROOT / "test-results" / "screenshots"
@@ -99,8 +99,13 @@ class Visit:
         return " ".join(" ".join(turns).split())
 
     def wait_for(self, condition: str, argument: Any = None) -> None:
-        """Wait until this JavaScript function returns something true."""
-        self.page.wait_for_function(condition, arg=argument, timeout=WORKING)
+        """Wait until this JavaScript function returns something true; say what is shown where it doesn't."""
+        try:
+            self.page.wait_for_function(condition, arg=argument, timeout=WORKING)
+        except TimeoutError as error:
+            shown = self.page.inner_text("body")
+            error.add_note(f"the page shows:\n{shown}\nthe browser complains: {self.complaints}")
+            raise
 
     def photograph(self, name: str) -> None:
         """Keep a picture of the window."""
