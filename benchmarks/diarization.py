@@ -101,9 +101,9 @@ def remembering(embed: Callable[[Any], Any]) -> Callable[[Any], Any]:
 def settled(turns: list[Turn], recording: Recording, embed: Callable[[Any], Any]) -> list[Turn]:
     """Return the turns after the full pass's second look at the voices."""
     from live_asr.core import types
-    from live_asr.core.voices import TUNED_INDIFFERENCE
-    from live_asr.inference.diarization import CLUSTERING_THRESHOLD
-    from live_asr.inference.settling import settle_voices
+    from live_asr.core.speaker_clusters import TUNED_INDIFFERENCE
+    from live_asr.full_pass.diarization import CLUSTERING_THRESHOLD
+    from live_asr.full_pass.speaker_reassignment import settle_voices
 
     length = len(recording.clip.audio)
     given = [
@@ -134,14 +134,14 @@ def judged(turns: list[Turn], recording: Recording, took: float | None = None) -
 
 def run(options: Options, _: argparse.Namespace) -> tuple[list[Table], dict[str, Any]]:
     """Run the suite: every setting on every recording, and the whole as it is shipped."""
-    from live_asr.inference.diarization import (
+    from live_asr.full_pass.diarization import (
         CLUSTERING_THRESHOLD,
         MIN_CLUSTER_SIZE,
         Diarizer,
         import_pyannote,
         local_pipeline,
     )
-    from live_asr.inference.embedding import open_encoder
+    from live_asr.models.embedding import open_encoder
 
     warnings.simplefilter("ignore")  # torch's and pyannote's, which concern nobody here
     weights, known = local_weights(options), available_recordings(options.clips, options)

@@ -28,13 +28,13 @@ from benchmarks.speech import RATE_HZ, Clip
 from benchmarks.streaming import Pace, SessionLog, play
 from live_asr.core.messages import Start
 from live_asr.core.session import Session, SessionState
-from live_asr.core.voices import SpeakerOptions
-from live_asr.inference.channel import Load
-from live_asr.inference.conversion import converted
-from live_asr.inference.device import cpu_count
-from live_asr.inference.interfaces import FloatArray, SpeechState
-from live_asr.inference.weights import resolve
+from live_asr.core.speaker_clusters import SpeakerOptions
+from live_asr.inference.ipc import Load
 from live_asr.inference.worker import Models, build, warm_up
+from live_asr.models.device import cpu_count
+from live_asr.models.interfaces import FloatArray, SpeechState
+from live_asr.weights.onnx_conversion import converted
+from live_asr.weights.store import resolve
 
 SOURCE = "talk5_lj"
 SECONDS = 120.0

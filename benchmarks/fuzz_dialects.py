@@ -22,9 +22,9 @@ from starlette.requests import Request
 
 from benchmarks.fuzz_inputs import BYTEWISE, LARGEST_FRAME_BYTES, Corpus, Source, retold, spliced
 from benchmarks.fuzz_target import LONGEST_SENTENCE, Outcome, UnsoundError
+from live_asr.core.errors import ClientError, LiveAsrError
 from live_asr.core.fields import parse_json
 from live_asr.core.messages import client_from_dict, to_dict
-from live_asr.errors import ClientError, LiveAsrError
 from live_asr.server.dialects import openai_parameters, whisperlivekit
 from live_asr.server.dialects.deepgram.parameters import read_keyterms, read_query
 from live_asr.server.dialects.openai_errors import status_of

@@ -27,6 +27,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from live_asr.audio.decoder import open_decoder
+from live_asr.core.errors import ClientError, LiveAsrError, MediaError
 from live_asr.core.messages import (
     CLIENT_TYPES,
     SERVER_TYPES,
@@ -37,9 +39,7 @@ from live_asr.core.messages import (
     error_message,
 )
 from live_asr.core.transcript import RecordError, Transcript
-from live_asr.errors import ClientError, LiveAsrError, MediaError
-from live_asr.memory import return_freed_memory
-from live_asr.sessions.decoding import open_decoder
+from live_asr.inference.memory import return_freed_memory
 
 NUMBER = struct.Struct(">I")
 """Goes before each batch, input and answer: how many inputs, or bytes, follow."""

@@ -30,7 +30,7 @@ from benchmarks.fuzz_process import HANG, Child, MemorySample, TargetDiedError
 from benchmarks.options import Options
 from benchmarks.report import Row, Table, fact, limit, machine, write
 from benchmarks.speech import MissingSpeechError
-from live_asr.errors import LiveAsrError
+from live_asr.core.errors import LiveAsrError
 
 NAMES = ("messages", "container", "dialects")
 MINUTES = 60.0

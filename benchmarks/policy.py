@@ -28,13 +28,12 @@ from benchmarks.options import default_models_dir
 from benchmarks.reference import Reference, reference
 from benchmarks.speech import Clip, load_clip
 from benchmarks.streaming import Arrival, SessionLog
-from live_asr.core.caption_options import CaptionOptions
-from live_asr.core.captioner import Captioner, Committed, MarkReached, TailChanged
+from live_asr.core.streaming_policy import Captioner, CaptionOptions, Committed, MarkReached, TailChanged
 from live_asr.core.types import SAMPLE_RATE_HZ, Word, samples
-from live_asr.inference.interfaces import SpeechState
-from live_asr.inference.silero import SileroDetector
-from live_asr.inference.weights import resolve
-from live_asr.inference.whisper import WhisperRecognizer
+from live_asr.models.interfaces import SpeechState
+from live_asr.models.silero import SileroDetector
+from live_asr.models.whisper import WhisperRecognizer
+from live_asr.weights.store import resolve
 
 SHIFTS = (0, 37, 111, 229, 53, 311, 173, 401)
 """How many samples each copy of a clip starts later; at most 25 ms or so, so that its words stay the same."""

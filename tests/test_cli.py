@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from live_asr import __version__
-from live_asr.inference.device import look_for_gpu
+from live_asr.models.device import look_for_gpu
 
 
 def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -41,7 +41,7 @@ def test_help_names_every_command(tmp_path: Path) -> None:
 
 def test_the_command_line_starts_without_the_models_libraries(tmp_path: Path) -> None:
     code = (
-        "import sys, live_asr.cli, live_asr.config, live_asr.inference.weights\n"
+        "import sys, live_asr.cli.main, live_asr.config.settings, live_asr.weights.store\n"
         "heavy = {'ctranslate2', 'faster_whisper', 'onnxruntime', 'av', 'huggingface_hub', 'torch'}\n"
         "print(sorted(heavy & sys.modules.keys()))"
     )

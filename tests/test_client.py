@@ -29,6 +29,7 @@ from live_asr.client import (
     transcribe_file,
 )
 from live_asr.client.resuming import HELD_BYTES
+from live_asr.core.errors import ClientError, MediaError
 from live_asr.core.messages import (
     Ack,
     Commit,
@@ -48,7 +49,6 @@ from live_asr.core.messages import (
     encode,
 )
 from live_asr.core.transcript import Transcript
-from live_asr.errors import ClientError, MediaError
 
 
 async def everything(session: LiveSession) -> list[SessionMessage]:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from live_asr.config import known_keys, load_settings, variable
-from live_asr.config_reference import settings_as_markdown
-from live_asr.errors import ConfigError
+from live_asr.config.reference import settings_as_markdown
+from live_asr.config.settings import known_keys, load_settings, variable
+from live_asr.core.errors import ConfigError
 from live_asr.replay.own_server import as_environment
 
 ROOT = Path(__file__).parent.parent

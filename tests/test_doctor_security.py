@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from live_asr.config import load_settings
-from live_asr.doctor_security import examine_security
+from live_asr.cli.doctor_security import examine_security
+from live_asr.config.settings import load_settings
 from tests.started import ROOT
 
 

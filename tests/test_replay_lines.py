@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from scripted_peer import commit
 
+from live_asr.core.errors import ConfigError
 from live_asr.core.messages import (
     Commit,
     Final,
@@ -16,7 +17,6 @@ from live_asr.core.messages import (
     UtteranceMessage,
     WireWord,
 )
-from live_asr.errors import ConfigError
 from live_asr.replay.lines import Line, Lines
 from live_asr.replay.speakers import speaker_limits
 from live_asr.replay.summary import clock, colour_of, summary, timeline

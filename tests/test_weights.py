@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from live_asr.errors import WeightsError
-from live_asr.inference import sources
-from live_asr.inference.manifest import ManifestEntry, load_manifest, parse_manifest
-from live_asr.inference.weights import (
+from live_asr.core.errors import WeightsError
+from live_asr.weights import sources
+from live_asr.weights.manifest import ManifestEntry, load_manifest, parse_manifest
+from live_asr.weights.store import (
     Weights,
     default_model,
     resolve,
@@ -527,7 +527,7 @@ def _puller(models_dir: Path, mode: str) -> list[str]:
     code = """
 import sys
 from pathlib import Path
-from live_asr.inference.weights import resolve
+from live_asr.weights.store import resolve
 said = False
 def on_progress(*step):
     global said

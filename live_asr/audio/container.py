@@ -8,11 +8,11 @@ from collections import deque
 from enum import Enum
 from pathlib import Path
 
+from live_asr.audio.ffmpeg import HINT, MediaReader, joined
 from live_asr.core.audio import Samples
+from live_asr.core.errors import LiveAsrError, MediaError
 from live_asr.core.messages import Notice
 from live_asr.core.types import SAMPLE_RATE_HZ
-from live_asr.errors import LiveAsrError, MediaError
-from live_asr.sessions.media import HINT, MediaReader, joined
 
 MOST_WAITING_SAMPLES = 60 * SAMPLE_RATE_HZ
 """The thread pauses when so much decoded audio waits to be taken."""

@@ -7,11 +7,11 @@ from collections import deque
 from pathlib import Path
 from typing import Protocol
 
+from live_asr.audio.container import ContainerDecoder
+from live_asr.audio.resampler import Apart, Together
 from live_asr.core.audio import PcmDecoder, Samples
 from live_asr.core.declaration import Declaration
 from live_asr.core.messages import AudioFormat, Notice
-from live_asr.sessions.container import ContainerDecoder
-from live_asr.sessions.resampling import Apart, Together
 
 INLINE_BYTES = 16 * 1024
 """Raw audio up to this size, at most 2 s, is decoded on the event loop, which takes 5 ms at most."""

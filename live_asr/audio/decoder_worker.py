@@ -21,11 +21,11 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 import orjson
 
-from live_asr.errors import LiveAsrError, MediaError
+from live_asr.core.errors import LiveAsrError, MediaError
 
 if TYPE_CHECKING:
+    from live_asr.audio.container import ContainerDecoder
     from live_asr.core.audio import Samples
-    from live_asr.sessions.container import ContainerDecoder
 
 LENGTH = struct.Struct("!I")
 FEED, FINISH = b"f", b"e"
@@ -124,7 +124,7 @@ def answer_samples(file: IO[bytes], answers: BinaryIO) -> None:
     """Decode a file, and answer its samples piece by piece, the last one with `done`."""
     from av.error import FFmpegError
 
-    from live_asr.sessions.media import HINT, MediaReader, joined
+    from live_asr.audio.ffmpeg import HINT, MediaReader, joined
     from live_asr.storage.files import storage_error
 
     reader = MediaReader.of_file(file)
@@ -151,7 +151,7 @@ def answer_samples(file: IO[bytes], answers: BinaryIO) -> None:
 
 def answer_duration(file: IO[bytes], answers: BinaryIO) -> None:
     """Answer how many seconds a file says that it lasts, or null."""
-    from live_asr.sessions.media import duration_of
+    from live_asr.audio.ffmpeg import duration_of
 
     _answer(answers, {"duration": duration_of(file)})
 
@@ -176,7 +176,7 @@ def main(does: str, folder: str = "", channel: str = "", channels: str = "1") ->
     for ending in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ending, signal.SIG_IGN)
     # Not before that: FFmpeg and NumPy take their time.
-    from live_asr.sessions.container import ContainerDecoder
+    from live_asr.audio.container import ContainerDecoder
 
     confine()
     asked, answers = sys.stdin.buffer, sys.stdout.buffer

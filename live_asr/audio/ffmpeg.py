@@ -20,13 +20,13 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from av.container import InputContainer
 
+from live_asr.audio.resampler import Apart, Together
 from live_asr.core.audio import Samples, floats
 from live_asr.core.downmix import mono_weights
+from live_asr.core.errors import MediaError
 from live_asr.core.messages import Notice
 from live_asr.core.timeline import Timeline
 from live_asr.core.types import SAMPLE_RATE_HZ
-from live_asr.errors import MediaError
-from live_asr.sessions.resampling import Apart, Together
 from live_asr.storage.files import check_room, storage_error
 
 FORMATS = (

@@ -16,14 +16,14 @@ from typing import IO, Any
 import numpy as np
 import orjson
 
+from live_asr.audio.decoder import AudioDecoder, open_decoder
+from live_asr.audio.decoder_worker import FEED, FINISH, LENGTH, STREAM
+from live_asr.audio.ffmpeg import HINT
 from live_asr.core.audio import Samples
+from live_asr.core.errors import DecoderDied, DecoderError, DiskFull, LiveAsrError, MediaError, StorageError
 from live_asr.core.messages import AudioFormat, Notice
-from live_asr.errors import DecoderDied, DecoderError, DiskFull, LiveAsrError, MediaError, StorageError
-from live_asr.sessions.decoder_worker import FEED, FINISH, LENGTH, STREAM
-from live_asr.sessions.decoding import AudioDecoder, open_decoder
-from live_asr.sessions.media import HINT
 
-WORKER = "live_asr.sessions.decoder_worker"
+WORKER = "live_asr.audio.decoder_worker"
 FAULTS: dict[str, type[LiveAsrError]] = {
     "MediaError": MediaError,
     "StorageError": StorageError,

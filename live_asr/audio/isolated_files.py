@@ -11,10 +11,10 @@ from typing import IO
 
 import numpy as np
 
+from live_asr.audio.decoder_worker import DURATION, FILE
+from live_asr.audio.isolated_decoder import answer_of, broken, fault_of, start_worker
 from live_asr.core.audio import Samples
-from live_asr.errors import DecoderDied, DecoderError
-from live_asr.sessions.decoder_worker import DURATION, FILE
-from live_asr.sessions.guarded import answer_of, broken, fault_of, start_worker
+from live_asr.core.errors import DecoderDied, DecoderError
 
 log = logging.getLogger(__name__)
 

@@ -11,13 +11,13 @@ from typing import BinaryIO
 
 import numpy as np
 
+from live_asr.audio.decoder import AudioDecoder
+from live_asr.audio.isolated_decoder import broken, open_guarded_decoder
+from live_asr.audio.isolated_files import file_samples
 from live_asr.core.audio import Samples
+from live_asr.core.errors import DecoderDied, MediaError
 from live_asr.core.messages import AudioFormat
 from live_asr.core.types import SAMPLE_RATE_HZ
-from live_asr.errors import DecoderDied, MediaError
-from live_asr.sessions.decoding import AudioDecoder
-from live_asr.sessions.guarded import broken, open_guarded_decoder
-from live_asr.sessions.guarded_files import file_samples
 from live_asr.storage.files import FULL, check_room, storage_error
 
 log = logging.getLogger(__name__)

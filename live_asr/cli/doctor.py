@@ -16,14 +16,14 @@ from typing import Literal
 
 import numpy as np
 
-from live_asr.config import Settings
+from live_asr.config.settings import Settings
+from live_asr.core.errors import LiveAsrError
 from live_asr.core.types import SAMPLE_RATE_HZ, DecodeRequest
-from live_asr.errors import LiveAsrError
-from live_asr.inference.bringing import Bringer
-from live_asr.inference.device import cpu_count, look_for_gpu, pick_compute_type, pick_device, why_not_gpu
-from live_asr.inference.interfaces import CHUNK_SAMPLES, SpeechState
-from live_asr.inference.manifest import find_entry, load_manifest
-from live_asr.inference.weights import AUTO, Weights, default_model
+from live_asr.models.device import cpu_count, look_for_gpu, pick_compute_type, pick_device, why_not_gpu
+from live_asr.models.interfaces import CHUNK_SAMPLES, SpeechState
+from live_asr.weights.manifest import find_entry, load_manifest
+from live_asr.weights.resolver import Bringer
+from live_asr.weights.store import AUTO, Weights, default_model
 
 PACKAGES = (
     "faster-whisper",
@@ -183,7 +183,7 @@ def _attempt(subject: str, work: Callable[[], str]) -> Finding:
 
 
 def _detect(weights: Weights) -> str:
-    from live_asr.inference.silero import SileroDetector
+    from live_asr.models.silero import SileroDetector
 
     detector = SileroDetector(weights.model_file)
     chunks = SAMPLE_RATE_HZ // CHUNK_SAMPLES
@@ -193,7 +193,7 @@ def _detect(weights: Weights) -> str:
 
 
 def _decode(weights: Weights, settings: Settings) -> str:
-    from live_asr.inference.whisper import WhisperRecognizer
+    from live_asr.models.whisper import WhisperRecognizer
 
     device = pick_device(settings.inference.device)
     compute_type = pick_compute_type(settings.inference.compute_type, device)

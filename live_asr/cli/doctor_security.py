@@ -6,9 +6,9 @@ import os
 import stat
 from collections.abc import Iterator
 
-from live_asr.config import Settings
+from live_asr.cli.doctor import Finding
+from live_asr.config.settings import Settings
 from live_asr.core.urls import is_reached_by_others
-from live_asr.doctor import Finding
 
 GOOD_TOKEN = 16
 """Characters of a token that nobody guesses, however it was thought up."""

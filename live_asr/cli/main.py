@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
-from live_asr import __version__, tokens, webhooks
+from live_asr import __version__
+from live_asr.cli import tokens, webhooks
+from live_asr.core.errors import ConfigError, LiveAsrError, WeightsError
 from live_asr.core.messages import MOST_SPEAKERS
-from live_asr.errors import ConfigError, LiveAsrError, WeightsError
 
 if TYPE_CHECKING:
-    from live_asr.config import Loaded, Settings
-    from live_asr.inference.bringing import Brought
-    from live_asr.inference.sources import Progress
+    from live_asr.config.settings import Loaded, Settings
+    from live_asr.weights.resolver import Brought
+    from live_asr.weights.sources import Progress
 
 UsualNames = Callable[[Mapping[str, str]], dict[str, tuple[Any, str]]]
 USUAL_QUEUE = "AWS_SQS_ASR_QUEUE_URL"
@@ -170,7 +171,7 @@ def worker(
         config, flags, data=data, model=model, device=device, usual_names=_usual_names()
     ).settings
     _use_hub_token()
-    from live_asr.worker import check, run
+    from live_asr.cli.worker import check, run
 
     check(settings)
     run(settings, _bring(settings, tell=False))  # its log tells
@@ -264,9 +265,9 @@ def transcribe(
     if webhook != _load(config, {}).settings.webhook.url:
         flags["webhook.bearer"] = ""  # a secret between the operator and that address
     settings = _load(config, flags, data=data, model=model, device=device).settings
+    from live_asr.cli.transcribe import TranscribeOptions, run
     from live_asr.core.languages import code_of
     from live_asr.replay import check_language, speaker_limits
-    from live_asr.transcribing import TranscribeOptions, run
 
     check_language(language)
     least, most = speaker_limits(speakers, min_speakers, max_speakers, diarize=not no_diarize)
@@ -294,7 +295,7 @@ def show_config(
 ) -> None:
     """Print each setting's value and where it came from."""
     if markdown:
-        from live_asr.config_reference import settings_as_markdown
+        from live_asr.config.reference import settings_as_markdown
 
         print(settings_as_markdown(), end="")
         return
@@ -324,8 +325,8 @@ def doctor(
 ) -> None:
     """Check Python, packages, device, weights, disk and port, and decode one second."""
     settings = _load(config, {}, host=host, port=port, data=data, model=model, device=device).settings
-    from live_asr.doctor import examine
-    from live_asr.doctor_security import examine_security
+    from live_asr.cli.doctor import examine
+    from live_asr.cli.doctor_security import examine_security
 
     failed = False
     for finding in examine_security(settings) if security else examine(settings):
@@ -341,8 +342,8 @@ def doctor(
 def list_models(config: ConfigFlag = None) -> None:
     """List the models there are, and which of them are here."""
     settings = _load(config, {}).settings
-    from live_asr.inference.manifest import load_manifest
-    from live_asr.inference.weights import is_held
+    from live_asr.weights.manifest import load_manifest
+    from live_asr.weights.store import is_held
 
     for entry in load_manifest().values():
         state = "here" if is_held(entry, settings.models.dir) else "-"
@@ -364,7 +365,7 @@ def pull(
     settings = _load(config, {}, usual_names=_usual_names() if worker else None).settings
     if worker:
         _use_hub_token()
-    from live_asr.inference.bringing import Bringer
+    from live_asr.weights.resolver import Bringer
 
     if names:
         with _progress() as on_progress:
@@ -384,8 +385,8 @@ def verify(
 ) -> None:
     """Hash models' files again and compare them with what they must be."""
     settings = _load(config, {}).settings
-    from live_asr.inference.manifest import load_manifest
-    from live_asr.inference.weights import verify as check
+    from live_asr.weights.manifest import load_manifest
+    from live_asr.weights.store import verify as check
 
     failed = False
     for name in names or load_manifest():
@@ -404,7 +405,7 @@ def path(
 ) -> None:
     """Print the folder that holds a model's files."""
     settings = _load(config, {"models.offline": True}).settings
-    from live_asr.inference.bringing import Bringer
+    from live_asr.weights.resolver import Bringer
 
     print(Bringer(settings).bring(name).folder)
 
@@ -420,7 +421,7 @@ def _load(
     device: str | None = None,
     usual_names: UsualNames | None = None,
 ) -> Loaded:
-    from live_asr.config import load_settings
+    from live_asr.config.settings import load_settings
 
     return load_settings(
         config,
@@ -451,7 +452,7 @@ def _use_hub_token() -> None:
 
 def _bring(settings: Settings, *, tell: bool = True) -> Brought:
     """Bring what the settings use, so that it is here when the processes ask for it; tell what is lacking."""
-    from live_asr.inference.bringing import Bringer
+    from live_asr.weights.resolver import Bringer
 
     with _progress() as on_progress:
         brought = Bringer(settings, on_progress).bring_all()

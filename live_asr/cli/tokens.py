@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from live_asr.errors import ConfigError
-from live_asr.webhooks import WIDE_COLUMNS, ConfigFlag, DataFlag, opened_database
+from live_asr.cli.webhooks import WIDE_COLUMNS, ConfigFlag, DataFlag, opened_database
+from live_asr.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from live_asr.storage.tokens import Token

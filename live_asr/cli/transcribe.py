@@ -15,12 +15,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from live_asr.config import Settings
+from live_asr.cli.worker import SESSIONS, doing_of, sender_of
+from live_asr.config.settings import Settings
+from live_asr.core.errors import ConfigError, LiveAsrError, StorageError
 from live_asr.core.export import FORMATS
-from live_asr.errors import ConfigError, LiveAsrError, StorageError
-from live_asr.inference.bringing import Brought, full_pass_load, models_of
-from live_asr.inference.device import cpu_count
-from live_asr.inference.full_pass import FullPass
+from live_asr.full_pass.process import FullPass
 from live_asr.jobs.delivering import Delivering
 from live_asr.jobs.doing import Asked, Doing
 from live_asr.jobs.downloads import Fetched
@@ -28,11 +27,12 @@ from live_asr.jobs.folder import State, is_written, looked_at, recordings_in
 from live_asr.jobs.messages import Job
 from live_asr.jobs.recognizing import Recognizing
 from live_asr.jobs.results import Options, Outcome, session_id_of
+from live_asr.models.device import cpu_count
 from live_asr.storage.database import DEAD, DELIVERED, database_url
 from live_asr.storage.files import prepare
 from live_asr.storage.jobs import JobDatabase
 from live_asr.storage.transcripts import targets_of, write_transcripts
-from live_asr.worker import SESSIONS, doing_of, sender_of
+from live_asr.weights.resolver import Brought, full_pass_load, models_of
 
 OK, FAILED, INTERRUPTED = 0, 1, 130
 """Exit statuses: the last is what shells report for Ctrl-C."""

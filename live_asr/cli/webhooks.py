@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from live_asr.errors import ConfigError
+from live_asr.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from live_asr.storage.database import Database, Delivery
@@ -105,7 +105,7 @@ def retry(
 def opened_database(config: Path | None, data: Path | None, *, is_made: bool = False) -> Iterator[Database]:
     """Open the settings' database. Raises ConfigError where no server has made one yet; with `is_made` that
     is done now."""
-    from live_asr.config import load_settings
+    from live_asr.config.settings import load_settings
     from live_asr.storage.database import Database, database_url
 
     settings = load_settings(config, {"storage.data": data}).settings

@@ -14,15 +14,13 @@ from typing import Any
 
 from prometheus_client import start_http_server
 
-from live_asr.config import Settings
+from live_asr.config.settings import Settings
+from live_asr.core.errors import ConfigError
 from live_asr.delivery.addresses import guard
 from live_asr.delivery.post import GuardedNetwork
 from live_asr.delivery.signature import webhook_secret
 from live_asr.delivery.webhook import WebhookSender
-from live_asr.errors import ConfigError
-from live_asr.inference.bringing import Brought, full_pass_load, models_of
-from live_asr.inference.device import cpu_count, why_not_gpu
-from live_asr.inference.full_pass import FullPass
+from live_asr.full_pass.process import FullPass
 from live_asr.jobs.delivering import Delivering
 from live_asr.jobs.doing import PREFIX, Doing
 from live_asr.jobs.downloads import Bounds, Downloader, resolve
@@ -30,12 +28,14 @@ from live_asr.jobs.metrics import JobMetrics, emf_stream
 from live_asr.jobs.queue import Queue, clients
 from live_asr.jobs.sweeping import sweep_forever
 from live_asr.jobs.worker import Worker
+from live_asr.models.device import cpu_count, why_not_gpu
 from live_asr.server.logs import log_config
 from live_asr.sessions.finalizer import reachable_links_of
 from live_asr.storage.database import database_url
 from live_asr.storage.files import prepare
-from live_asr.storage.holding import own_folder
 from live_asr.storage.jobs import JobDatabase
+from live_asr.storage.lock import own_folder
+from live_asr.weights.resolver import Brought, full_pass_load, models_of
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_websocket
 from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
 
-from live_asr.errors import LiveAsrError
+from live_asr.core.errors import LiveAsrError
 
 DEFAULT_URL = "http://localhost:8765"
 _STREAM_PATH = "/v1/stream"

@@ -28,6 +28,7 @@ from live_asr.client.resuming import (
 )
 from live_asr.client.silence import until_silent
 from live_asr.core.audio import bytes_per_second
+from live_asr.core.errors import LiveAsrError
 from live_asr.core.fields import parse_json
 from live_asr.core.languages import check_known
 from live_asr.core.messages import (
@@ -56,7 +57,6 @@ from live_asr.core.messages import (
     to_dict,
 )
 from live_asr.core.transcript import Transcript
-from live_asr.errors import LiveAsrError
 
 Pace: TypeAlias = Literal["realtime", "fast"]
 

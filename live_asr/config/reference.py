@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from live_asr.config import DEFAULT_FILE, ENV_FILE, Settings
-from live_asr.config_values import shown
+from live_asr.config.settings import DEFAULT_FILE, ENV_FILE, Settings
+from live_asr.config.values import shown
 
 
 def settings_as_markdown() -> str:

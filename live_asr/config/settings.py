@@ -20,7 +20,7 @@ import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
-from live_asr.config_values import (
+from live_asr.config.values import (
     Folder,
     Items,
     OptionalBytes,
@@ -41,8 +41,8 @@ from live_asr.config_values import (
     RootPath,
     shown,
 )
+from live_asr.core.errors import ConfigError
 from live_asr.core.urls import receiver_of
-from live_asr.errors import ConfigError
 
 ENV_PREFIX = "LIVE_ASR_"
 ENV_FILE = "LIVE_ASR_CONFIG"

@@ -10,10 +10,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
+from live_asr.core.errors import ClientError
 from live_asr.core.fields import web_url
 from live_asr.core.languages import AUTO, as_spelt, code_of, hint_for
 from live_asr.core.messages import MOST_SPEAKERS
-from live_asr.errors import ClientError
 
 ANY_PROXY = "*"
 """Stands for any peer in a list of proxies."""

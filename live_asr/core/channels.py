@@ -14,9 +14,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from live_asr.core.caption_options import CaptionOptions
-from live_asr.core.captioner import (
+from live_asr.core.checkpoint import Memory
+from live_asr.core.floor import Floor
+from live_asr.core.language import LanguageVote
+from live_asr.core.segmenter import CHUNK_SAMPLES, SpeechEnded, SpeechStarted
+from live_asr.core.speaker_timeline import live_label
+from live_asr.core.streaming_policy import (
     Captioner,
+    CaptionOptions,
     Committed,
     Event,
     LanguageChanged,
@@ -24,11 +29,6 @@ from live_asr.core.captioner import (
     TailChanged,
     VocabularyShortened,
 )
-from live_asr.core.floor import Floor
-from live_asr.core.language import LanguageVote
-from live_asr.core.segmenter import CHUNK_SAMPLES, SpeechEnded, SpeechStarted
-from live_asr.core.snapshot import Memory
-from live_asr.core.turns import live_label
 from live_asr.core.types import (
     DecodeRequest,
     Hypothesis,

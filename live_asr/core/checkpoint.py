@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from live_asr.core.speaker_timeline import live_label
 from live_asr.core.transcript import Transcript
-from live_asr.core.turns import live_label
 from live_asr.core.types import Turn, Word, samples
 
 ROUNDING_SAMPLES = samples(0.001)

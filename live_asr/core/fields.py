@@ -19,8 +19,8 @@ from typing import Any, NoReturn, get_type_hints
 from urllib.parse import urlsplit
 
 from live_asr.core.clock import utc_text
+from live_asr.core.errors import ClientError
 from live_asr.core.languages import AUTO, as_spelt
-from live_asr.errors import ClientError
 
 Reader = Callable[[object, str], Any]
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from live_asr.core.captioner import Committed
 from live_asr.core.passages import ends_sentence
+from live_asr.core.streaming_policy import Committed
 from live_asr.core.types import Utterance, Word, samples
 
 MOST_WAIT_SAMPLES = samples(2.5)

@@ -11,8 +11,8 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 
+from live_asr.core.normalize import normalized
 from live_asr.core.speech import SpeechTrack, own_samples
-from live_asr.core.text import normalized
 from live_asr.core.types import Hypothesis, Word, samples
 
 OWN_SAMPLES = samples(0.15)

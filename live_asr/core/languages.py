@@ -14,7 +14,7 @@ from types import MappingProxyType
 import langcodes
 from langcodes.data_dicts import MACROLANGUAGES
 
-from live_asr.errors import ClientError
+from live_asr.core.errors import ClientError
 
 NAMES: Mapping[str, str] = MappingProxyType(
     {

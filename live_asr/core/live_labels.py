@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby, takewhile
 
-from live_asr.core.speakers import SpeakerTracker
+from live_asr.core.speaker_tracker import SpeakerTracker
 from live_asr.core.types import SpeakerLabel, Word, samples
 
 MATURE_SAMPLES = samples(4.0)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, TypeAlias
 
+from live_asr.core.errors import ClientError, LiveAsrError, Unavailable, told
 from live_asr.core.fields import (
     array,
     boolean,
@@ -35,7 +36,6 @@ from live_asr.core.fields import (
     web_url,
 )
 from live_asr.core.types import Word, seconds
-from live_asr.errors import ClientError, LiveAsrError, Unavailable, told
 
 ENCODINGS = ("pcm_s16le", "pcm_f32le", "mulaw", "alaw", "container")
 INSIDE_AUDIO = {name: f"audio.{name}" for name in ("encoding", "sample_rate", "channels", "channel")}

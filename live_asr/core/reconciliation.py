@@ -12,8 +12,8 @@ from difflib import SequenceMatcher
 from typing import NamedTuple
 
 from live_asr.core.guards import copies
+from live_asr.core.normalize import normalized
 from live_asr.core.speech import SpeechTrack, longest_spoken
-from live_asr.core.text import normalized
 from live_asr.core.types import Word, samples
 
 SHORTEST_HOLE_SAMPLES = samples(1.0)

@@ -15,19 +15,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from live_asr.core.caption_options import CaptionOptions
-from live_asr.core.captioner import (
-    Committed,
-    LanguageChanged,
-    MarkReached,
-    TailChanged,
-    VocabularyShortened,
-)
-from live_asr.core.captioner import Event as CaptionEvent
 from live_asr.core.channels import Channels, ChannelSpeech
+from live_asr.core.checkpoint import Snapshot, shown_turns, speaker_count, voices_of
 from live_asr.core.clock import objection
-from live_asr.core.labelling import LiveLabels
+from live_asr.core.errors import ClientError
 from live_asr.core.languages import named
+from live_asr.core.live_labels import LiveLabels
 from live_asr.core.messages import (
     ClockPoint,
     Commit,
@@ -51,13 +44,20 @@ from live_asr.core.messages import (
     wire_word,
 )
 from live_asr.core.segmenter import SpeechEnded, SpeechStarted
-from live_asr.core.snapshot import Snapshot, shown_turns, speaker_count, voices_of
-from live_asr.core.speakers import SpeakerTracker
+from live_asr.core.speaker_clusters import SpeakerOptions
+from live_asr.core.speaker_tracker import SpeakerTracker
 from live_asr.core.speech_settings import SpeechSettings
+from live_asr.core.streaming_policy import (
+    CaptionOptions,
+    Committed,
+    LanguageChanged,
+    MarkReached,
+    TailChanged,
+    VocabularyShortened,
+)
+from live_asr.core.streaming_policy import Event as CaptionEvent
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import DecodeRequest, Hypothesis, Turn, Utterance, Word, seconds
-from live_asr.core.voices import SpeakerOptions
-from live_asr.errors import ClientError
 
 FloatArray = NDArray[np.float32]
 

@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from live_asr.core.audio import AudioBuffer
-from live_asr.core.turns import FRAME_SAMPLES, UNKNOWN, Timeline, live_label
+from live_asr.core.speaker_clusters import SpeakerClusters, SpeakerOptions
+from live_asr.core.speaker_timeline import FRAME_SAMPLES, UNKNOWN, Timeline, live_label
 from live_asr.core.types import SpeakerLabel, Turn, samples
-from live_asr.core.voices import SpeakerClusters, SpeakerOptions
 
 FloatArray = NDArray[np.float32]
 T = TypeVar("T")

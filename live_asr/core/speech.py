@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from live_asr.core.normalize import normalized
 from live_asr.core.segmenter import CHUNK_SAMPLES
-from live_asr.core.text import normalized
 from live_asr.core.types import Word, samples
 
 HEARD_PROBABILITY = 0.35

@@ -3,14 +3,13 @@
 Composes Segmenter, RollingWindow, LocalAgreement and the guards. The policy lives on a clock of its own,
 the audio it has consumed: at a decode it stops consuming until the hypothesis is there. So what it
 decides depends on the audio alone, not on how it was cut into chunks nor on how fast it came — unless
-steps are skipped because the recogniser cannot follow.
-"""
+steps are skipped because the recogniser cannot follow."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -18,7 +17,6 @@ from numpy.typing import NDArray
 
 from live_asr.core.agreement import LocalAgreement
 from live_asr.core.audio import AudioBuffer
-from live_asr.core.caption_options import CaptionOptions
 from live_asr.core.guards import (
     drop_after_speech,
     drop_echo,
@@ -36,15 +34,43 @@ from live_asr.core.guards import (
 )
 from live_asr.core.language import LOOK_BACK_SAMPLES, LanguageVote
 from live_asr.core.passages import ends_sentence
-from live_asr.core.segmenter import (
-    CHUNK_SAMPLES,
-    Segmenter,
-    SpeechEnded,
-    SpeechStarted,
-)
+from live_asr.core.segmenter import CHUNK_SAMPLES, Segmenter, SegmenterOptions, SpeechEnded, SpeechStarted
 from live_asr.core.speech import SpeechTrack, clamped
 from live_asr.core.types import DecodeRequest, Hypothesis, Utterance, Word, samples
-from live_asr.core.window import RollingWindow
+from live_asr.core.window import RollingWindow, WindowOptions
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionOptions:
+    """Everything that tunes the streaming policy."""
+
+    segmenter: SegmenterOptions = field(default_factory=SegmenterOptions)
+    window: WindowOptions = field(default_factory=WindowOptions)
+    agreement_depth: int = 2
+    """So many consecutive hypotheses must agree."""
+    doubt_probability: float = 0.7
+    """A word below it needs one hypothesis more."""
+    edge_guard_samples: int = samples(0.5)
+    """Words that end so close to the edge of what was heard are not committed yet."""
+    longest_utterance_samples: int = samples(30.0)
+    """An utterance that goes on for longer is ended at the next end of a sentence, or of half as much
+    again at any word; the window runs on, so that this costs nothing."""
+    longest_hold_samples: int = samples(6.0)
+    """First words that nothing tells the language of wait so long for what is said next."""
+    longest_held_samples: int = samples(5.0)
+    """Where there are more of them they do not: the window has to hold both."""
+    skip_behind_samples: int = samples(2.1)
+    """A session that is so far behind skips steps rather than fall back further, if it may."""
+    longest_skip_samples: int = samples(12.0)
+    """No step is skipped that would let the window grow beyond this."""
+
+    @property
+    def memory_samples(self) -> int:
+        """Audio kept through silence: what the next utterance may look back at, and what shows its begin."""
+        onset = self.segmenter.onset_chunks * CHUNK_SAMPLES + self.segmenter.pre_roll_samples
+        window = self.window
+        return max(window.carry_samples, window.look_back_samples) + window.lead_samples + onset
+
 
 FloatArray = NDArray[np.float32]
 MarkName = Literal["finalize", "silence", "pause", "stop", "update"]

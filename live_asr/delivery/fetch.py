@@ -13,8 +13,8 @@ from contextlib import asynccontextmanager
 
 import httpcore
 
+from live_asr.core.errors import ClientError
 from live_asr.delivery.post import Target
-from live_asr.errors import ClientError
 
 CONNECT_PATIENCE, READ_PATIENCE = 10.0, 30.0
 """Seconds until the host answers, and between two pieces of its answer."""

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from standardwebhooks import Webhook
 
-from live_asr.config import WebhookSettings
-from live_asr.errors import ConfigError, StorageError
+from live_asr.config.settings import WebhookSettings
+from live_asr.core.errors import ConfigError, StorageError
 from live_asr.storage.secrets import kept_secret
 
 SECRET_FILE = "webhook.secret"

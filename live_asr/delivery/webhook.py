@@ -21,7 +21,8 @@ from dataclasses import dataclass, replace
 import httpcore
 
 from live_asr import __version__
-from live_asr.config import WebhookSettings
+from live_asr.config.settings import WebhookSettings
+from live_asr.core.errors import StorageError
 from live_asr.delivery.addresses import guard
 from live_asr.delivery.fetch import fetched
 from live_asr.delivery.payload import notice_of, webhook_body
@@ -37,7 +38,6 @@ from live_asr.delivery.post import (
 from live_asr.delivery.receivers import Receivers
 from live_asr.delivery.schedule import DELAYS, delay_before_next, read_retry_after
 from live_asr.delivery.signature import signed_headers, webhook_secret
-from live_asr.errors import StorageError
 from live_asr.storage.database import DEAD, DELIVERED, PENDING, Database, Delivery
 from live_asr.storage.jobs import delivery_id_of
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from live_asr.core.types import samples
-from live_asr.inference.interfaces import FloatArray
+from live_asr.models.interfaces import FloatArray
 
 SEARCH_SAMPLES = samples(60.0)
 """A cut is looked for within so much before and after where it would make blocks of one length."""

@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from live_asr.core.errors import WeightsError
 from live_asr.core.types import SAMPLE_RATE_HZ, Turn, samples
-from live_asr.errors import WeightsError
-from live_asr.inference.blocks import as_float, cut_in_pauses, link_speakers
-from live_asr.inference.interfaces import FloatArray, SpeakerEncoder
-from live_asr.inference.live_speakers import with_live_speakers
-from live_asr.inference.settling import settle_voices
+from live_asr.full_pass.blocks import as_float, cut_in_pauses, link_speakers
+from live_asr.full_pass.live_speakers import with_live_speakers
+from live_asr.full_pass.speaker_reassignment import settle_voices
+from live_asr.models.interfaces import FloatArray, SpeakerEncoder
 
 Pcm = NDArray[np.int16]
 """16 kHz mono, shape (n,); may lie in a file."""
@@ -95,7 +95,7 @@ class Diarizer:
         import_pyannote()
         self._encoder: SpeakerEncoder | None = None
         if isinstance(pipeline, LocalPipeline):
-            from live_asr.inference.embedding import open_encoder
+            from live_asr.models.embedding import open_encoder
 
             self._pipeline = local_pipeline(pipeline, device)
             self._encoder = open_encoder(pipeline.encoder_file)
@@ -338,7 +338,7 @@ def local_pipeline(
     import_pyannote()
     from pyannote.audio.pipelines import SpeakerDiarization
 
-    from live_asr.inference.pyannote_parts import CamPlusModel, NoPlda
+    from live_asr.full_pass.pyannote_parts import CamPlusModel, NoPlda
 
     batch = BATCH_WINDOWS if device == "cpu" else GPU_BATCH_WINDOWS
     built = SpeakerDiarization(

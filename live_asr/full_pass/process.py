@@ -13,10 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from live_asr.core.errors import EngineError
 from live_asr.core.types import Turn, Utterance, Word
-from live_asr.errors import EngineError
-from live_asr.inference.channel import Failed, pack, receive, spawn
-from live_asr.inference.diarization import LocalPipeline, PretrainedPipeline
+from live_asr.full_pass.diarization import LocalPipeline, PretrainedPipeline
+from live_asr.inference.ipc import Failed, pack, receive, spawn
 
 LONGEST_SILENCE = 1800.0
 """Seconds without a word of progress after which the process counts as hung. It may be starved for long:
@@ -222,7 +222,7 @@ class FullPass:
     async def _start(self) -> None:
         try:
             self._process, self._reader, self._writer = await spawn(
-                "live_asr.inference.full_pass_worker",
+                "live_asr.full_pass.worker",
                 stdout=asyncio.subprocess.DEVNULL,  # pyannote prints there what concerns nobody
                 environment=self._environment(),
             )

@@ -12,9 +12,9 @@ from pyannote.audio.core.plda import PLDA
 from torch import Tensor
 
 from live_asr.core.types import SAMPLE_RATE_HZ, samples
-from live_asr.inference.embedding import FRAME_SAMPLES, HOP_SAMPLES, kaldi_features
-from live_asr.inference.interfaces import FloatArray
-from live_asr.inference.onnx import open_model
+from live_asr.models.embedding import FRAME_SAMPLES, HOP_SAMPLES, kaldi_features
+from live_asr.models.interfaces import FloatArray
+from live_asr.models.onnx import open_model
 
 DIMENSION = 192
 LEAST_FRAMES = 25

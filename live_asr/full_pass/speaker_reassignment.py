@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from live_asr.core.types import Turn, samples
-from live_asr.inference.blocks import as_float
-from live_asr.inference.interfaces import FloatArray
+from live_asr.full_pass.blocks import as_float
+from live_asr.models.interfaces import FloatArray
 
 SHORTEST_SAMPLES = samples(0.5)
 """A shorter stretch says too little about its voice."""

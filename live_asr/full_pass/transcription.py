@@ -28,6 +28,7 @@ from live_asr.core.guards import (
     without_marks,
     without_stammer,
 )
+from live_asr.core.normalize import normalized
 from live_asr.core.reconciliation import (
     holes,
     with_expected_words,
@@ -35,11 +36,10 @@ from live_asr.core.reconciliation import (
 )
 from live_asr.core.segmenter import Segmenter, SegmenterOptions, SpeechEnded, SpeechStarted
 from live_asr.core.speech import SpeechTrack, clamped
-from live_asr.core.text import normalized
 from live_asr.core.types import DecodeRequest, Hypothesis, Utterance, Word, samples
-from live_asr.inference.blocks import as_float, quietest_sample
-from live_asr.inference.interfaces import CHUNK_SAMPLES, FloatArray, SpeechDetector, SpeechState
-from live_asr.inference.whisper import FULL_WINDOW_SAMPLES, WhisperRecognizer
+from live_asr.full_pass.blocks import as_float, quietest_sample
+from live_asr.models.interfaces import CHUNK_SAMPLES, FloatArray, SpeechDetector, SpeechState
+from live_asr.models.whisper import FULL_WINDOW_SAMPLES, WhisperRecognizer
 
 LONGEST_WINDOW_SAMPLES = samples(28.0)
 """Two seconds of silence behind it fill the model's window: without, it does not find the end."""

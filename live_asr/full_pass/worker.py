@@ -24,15 +24,15 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 
 from live_asr.core.result import final_label
-from live_asr.core.turns import live_label
+from live_asr.core.speaker_timeline import live_label
 from live_asr.core.types import Turn, Word
-from live_asr.inference.channel import HEADER, Failed, pack, unpack
-from live_asr.inference.diarization import Diarizer, Pcm
-from live_asr.inference.full_pass import FullPassJob, FullPassLoad, FullPassResult, Progress
-from live_asr.inference.interfaces import SpeechDetector
-from live_asr.inference.transcription import transcribe
-from live_asr.inference.whisper import WhisperRecognizer
-from live_asr.memory import return_freed_memory
+from live_asr.full_pass.diarization import Diarizer, Pcm
+from live_asr.full_pass.process import FullPassJob, FullPassLoad, FullPassResult, Progress
+from live_asr.full_pass.transcription import transcribe
+from live_asr.inference.ipc import HEADER, Failed, pack, unpack
+from live_asr.inference.memory import return_freed_memory
+from live_asr.models.interfaces import SpeechDetector
+from live_asr.models.whisper import WhisperRecognizer
 
 LOADING_SHARE = 0.03
 DIARIZATION_SHARE = 0.55
@@ -153,7 +153,7 @@ class Worker:
     ) -> tuple[tuple[Word, ...] | None, str | None]:
         load = self._load
         if self._recognizer is None:
-            from live_asr.inference.silero import SileroDetector
+            from live_asr.models.silero import SileroDetector
 
             recognizer = WhisperRecognizer(
                 load.recognizer_folder,

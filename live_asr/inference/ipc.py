@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from live_asr.core.types import DecodeRequest, Hypothesis
-from live_asr.inference.interfaces import FloatArray, RecognizerInfo, SpeechState
+from live_asr.models.interfaces import FloatArray, RecognizerInfo, SpeechState
 
 HEADER = struct.Struct("!I")
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from live_asr.core.errors import EngineError
 from live_asr.core.types import DecodeRequest
-from live_asr.errors import EngineError
-from live_asr.inference.channel import (
+from live_asr.inference.ipc import (
     Detect,
     Detected,
     Embed,
@@ -35,8 +35,8 @@ from live_asr.inference.channel import (
     receive,
     spawn,
 )
-from live_asr.inference.device import cure_of
-from live_asr.inference.interfaces import FloatArray, SpeechState
+from live_asr.models.device import cure_of
+from live_asr.models.interfaces import FloatArray, SpeechState
 
 log = logging.getLogger(__name__)
 

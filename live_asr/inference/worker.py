@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from live_asr.core.types import samples
-from live_asr.inference.channel import (
+from live_asr.inference.ipc import (
     HEADER,
     Detect,
     Detected,
@@ -35,11 +35,11 @@ from live_asr.inference.channel import (
     pack,
     unpack,
 )
-from live_asr.inference.device import is_device_fault
-from live_asr.inference.interfaces import Recognizer, SpeakerEncoder, SpeechDetector, SpeechState
+from live_asr.inference.memory import return_freed_memory
 from live_asr.inference.scheduler import DeadlineQueue
-from live_asr.inference.segmentation import SpeakerSegmentation
-from live_asr.memory import return_freed_memory
+from live_asr.models.device import is_device_fault
+from live_asr.models.interfaces import Recognizer, SpeakerEncoder, SpeechDetector, SpeechState
+from live_asr.models.segmentation import SpeakerSegmentation
 
 FAULTED = 3
 """Exit status of a process whose device failed, or whose models cannot be loaded."""
@@ -80,8 +80,8 @@ class Models:
 
 def build(load: Load) -> Models:
     """Load the models. Raises whatever their libraries raise."""
-    from live_asr.inference.silero import SileroDetector
-    from live_asr.inference.whisper import WhisperRecognizer
+    from live_asr.models.silero import SileroDetector
+    from live_asr.models.whisper import WhisperRecognizer
 
     recognizer = WhisperRecognizer(
         load.recognizer_folder,
@@ -93,7 +93,7 @@ def build(load: Load) -> Models:
     )
     segmentation = encoder = None
     if load.segmentation_file is not None and load.encoder_file is not None:
-        from live_asr.inference.embedding import open_encoder
+        from live_asr.models.embedding import open_encoder
 
         segmentation, encoder = SpeakerSegmentation(load.segmentation_file), open_encoder(load.encoder_file)
     return Models(SileroDetector(load.detector_file), recognizer, segmentation, encoder)

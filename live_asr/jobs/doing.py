@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from live_asr.config import Settings
+from live_asr.config.settings import Settings
+from live_asr.core.errors import ClientError, LiveAsrError, MediaError, StorageError, told
 from live_asr.core.messages import Start, to_dict
 from live_asr.delivery.payload import notice_of, webhook_body
-from live_asr.errors import ClientError, LiveAsrError, MediaError, StorageError, told
 from live_asr.jobs.downloads import Downloader, Fetched, Unfetched
 from live_asr.jobs.messages import Job
 from live_asr.jobs.places import Stored, locate

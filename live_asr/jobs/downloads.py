@@ -23,8 +23,8 @@ from urllib.parse import urljoin
 
 import httpcore
 
+from live_asr.core.errors import ClientError, LiveAsrError
 from live_asr.delivery.post import ForbiddenTarget, Target, tls_context
-from live_asr.errors import ClientError, LiveAsrError
 from live_asr.jobs.places import OnDisk, OnTheWeb, Place, Stored
 from live_asr.storage.files import check_room, storage_error
 

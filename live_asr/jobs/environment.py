@@ -7,8 +7,8 @@ import hashlib
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
+from live_asr.core.errors import ConfigError
 from live_asr.delivery.signature import FEWEST_BYTES, MOST_BYTES, PREFIX, is_secret
-from live_asr.errors import ConfigError
 
 HUB_TOKEN = "HUGGINGFACE_TOKEN"
 ENGINE = "ASR_ENGINE"

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, unquote_plus
 
+from live_asr.core.errors import ClientError
 from live_asr.core.fields import LARGEST_INTEGER, array, describe, integer, language, string, web_url
 from live_asr.core.messages import MOST_SPEAKERS, MOST_VOCABULARY
-from live_asr.errors import ClientError
 
 LARGEST_BODY_BYTES = 1024 * 1024
 """SQS takes no larger message."""

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-from live_asr.config import JobsSettings
-from live_asr.errors import ConfigError, LiveAsrError
+from live_asr.config.settings import JobsSettings
+from live_asr.core.errors import ConfigError, LiveAsrError
 
 log = logging.getLogger(__name__)
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from threading import Event
 from typing import Protocol
 
+from live_asr.audio.recording import write_file_pcm
+from live_asr.core.errors import EngineError, MediaError
 from live_asr.core.types import SAMPLE_RATE_HZ, samples
-from live_asr.errors import EngineError, MediaError
-from live_asr.inference.full_pass import FullPassJob, FullPassResult
+from live_asr.full_pass.process import FullPassJob, FullPassResult
 from live_asr.jobs.downloads import Fetched
 from live_asr.jobs.results import Options, Outcome, format_of
-from live_asr.sessions.recording import write_file_pcm
 from live_asr.storage.jobs import JobDatabase
 
 log = logging.getLogger(__name__)

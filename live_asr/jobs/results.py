@@ -28,7 +28,7 @@ from live_asr.core.messages import (
 from live_asr.core.result import Result, make_result
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import Turn, samples, seconds
-from live_asr.inference.full_pass import FullPassResult
+from live_asr.full_pass.process import FullPassResult
 from live_asr.jobs.messages import Job
 from live_asr.sessions.finalizer import links_of
 from live_asr.storage.files import (

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from live_asr.errors import StorageError
+from live_asr.core.errors import StorageError
 from live_asr.sessions.retention import DAY, PAGE, SWEEP_INTERVAL
 from live_asr.storage.jobs import JobDatabase
 from live_asr.storage.spool import SpoolStore

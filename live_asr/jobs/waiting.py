@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
 
+from live_asr.core.errors import LiveAsrError, StorageError, Unavailable
 from live_asr.core.messages import Progress
-from live_asr.errors import LiveAsrError, StorageError, Unavailable
 from live_asr.jobs.doing import Asked, Doing, is_passing
 from live_asr.jobs.downloads import Fetched
 from live_asr.jobs.folder import looked_at

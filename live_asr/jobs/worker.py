@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from live_asr.config import JobsSettings
-from live_asr.errors import LiveAsrError, StorageError
+from live_asr.config.settings import JobsSettings
+from live_asr.core.errors import LiveAsrError, StorageError
 from live_asr.jobs.doing import Asked, Doing, is_passing
 from live_asr.jobs.messages import Job, NotAJob, read_body
 from live_asr.jobs.metrics import JobMetrics

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from live_asr.inference.device import load_cublas
-from live_asr.inference.interfaces import FloatArray
-from live_asr.inference.trading import traded_places
+from live_asr.models.device import load_cublas
+from live_asr.models.interfaces import FloatArray
+from live_asr.models.prefix_prompt import traded_places
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from live_asr.errors import ConfigError
+from live_asr.core.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ def look_for_gpu() -> Gpu:
         ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
         return Gpu(problem="There is no CUDA GPU here.", is_there=False)
-    command = [sys.executable, "-m", "live_asr.inference.device"]
+    command = [sys.executable, "-m", "live_asr.models.device"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_LOOK)
         found = json.loads(done.stdout.splitlines()[-1])

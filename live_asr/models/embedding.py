@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from live_asr.core.types import SAMPLE_RATE_HZ
-from live_asr.inference.interfaces import FloatArray, SpeakerEncoder
-from live_asr.inference.onnx import open_model
+from live_asr.models.interfaces import FloatArray, SpeakerEncoder
+from live_asr.models.onnx import open_model
 
 MEL_BINS = 80
 FRAME_SAMPLES = 400

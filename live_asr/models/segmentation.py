@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from live_asr.inference.interfaces import FloatArray
-from live_asr.inference.onnx import open_model
+from live_asr.models.interfaces import FloatArray
+from live_asr.models.onnx import open_model
 
 FRAME_SAMPLES = 320
 """The answer has a row every 20 ms."""

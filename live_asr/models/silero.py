@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from live_asr.inference.interfaces import CHUNK_SAMPLES, FloatArray, SpeechMemory, SpeechState
-from live_asr.inference.onnx import open_model
+from live_asr.models.interfaces import CHUNK_SAMPLES, FloatArray, SpeechMemory, SpeechState
+from live_asr.models.onnx import open_model
 
 CONTEXT_SAMPLES = 64
 SPEECH_PROBABILITY = 0.35

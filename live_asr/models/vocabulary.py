@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from difflib import SequenceMatcher
 
-from live_asr.core.text import normalized
+from live_asr.core.normalize import normalized
 from live_asr.core.types import Hypothesis, Word
 
 UNHEARD_LOG_PROBABILITY = -3.0

@@ -16,18 +16,18 @@ from typing import Any
 
 import numpy as np
 
-from live_asr.core.text import normalized
+from live_asr.core.normalize import normalized
 from live_asr.core.types import SAMPLE_RATE_HZ, DecodeRequest, Hypothesis, Word
-from live_asr.inference.device import is_out_of_memory
-from live_asr.inference.interfaces import FloatArray, RecognizerInfo
-from live_asr.inference.vocabulary import (
+from live_asr.models.ctranslate2_whisper import WhisperModel, Written
+from live_asr.models.device import is_out_of_memory
+from live_asr.models.interfaces import FloatArray, RecognizerInfo
+from live_asr.models.vocabulary import (
     expected_words,
     fitting,
     is_better_without,
     is_doubtful,
     unheard,
 )
-from live_asr.inference.whisper_model import WhisperModel, Written
 
 HOP_SAMPLES = 160
 """One feature frame is 10 ms."""

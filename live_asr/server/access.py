@@ -21,8 +21,8 @@ from pathlib import Path
 
 from starlette.requests import HTTPConnection
 
-from live_asr.config import ServerSettings
-from live_asr.errors import ClientError, StorageError, Unavailable
+from live_asr.config.settings import ServerSettings
+from live_asr.core.errors import ClientError, StorageError, Unavailable
 from live_asr.server.origins import is_listed, is_same_host
 from live_asr.server.proxies import UNTRUSTED
 from live_asr.sessions.admission import Client

@@ -8,13 +8,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request, Response
 
-from live_asr.errors import Unavailable
+from live_asr.core.errors import Unavailable
 from live_asr.server.access import Grant, address_of, token_in
 from live_asr.server.permission import check_read
 from live_asr.server.replies import Problem
 from live_asr.server.rest import SessionId, State, unknown_session
 from live_asr.server.sse import EventStream
-from live_asr.sessions.viewers import Viewer
+from live_asr.sessions.audience import Viewer
 
 RETRY_MS = 2_000
 """After so long a browser comes back, with the id of the last event it has."""

@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 from fastapi import Response
 from starlette.types import Receive, Scope, Send
 
-from live_asr.errors import Unavailable
+from live_asr.core.errors import Unavailable
 from live_asr.server.http import ABORT
 from live_asr.server.sse import is_gone
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from live_asr.errors import ClientError, ConfigError, Unavailable
+from live_asr.core.errors import ClientError, ConfigError, Unavailable
 from live_asr.server.access import Grant
 from live_asr.server.permission import admitted, refused
 from live_asr.server.replies import Problem

@@ -11,9 +11,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from live_asr.core.editing import UNSHOWN, Edit, EditError, Merge, Reassign, Reword
+from live_asr.core.errors import ClientError
 from live_asr.core.fields import parse_json
 from live_asr.core.messages import LONGEST_TITLE
-from live_asr.errors import ClientError
 from live_asr.sessions.catalogue import Status
 from live_asr.sessions.finalizer import links_of
 

@@ -12,8 +12,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from live_asr.core.errors import StorageError, Unavailable
 from live_asr.core.export import FORMATS
-from live_asr.errors import StorageError, Unavailable
 from live_asr.server.access import Grant, address_of, token_in
 from live_asr.server.document import MEDIA_TYPE, to_docx
 from live_asr.server.exports import Sent

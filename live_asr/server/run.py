@@ -19,14 +19,13 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from live_asr.config import ServerSettings, Settings
+from live_asr.config.settings import ServerSettings, Settings
+from live_asr.core.errors import ConfigError, LiveAsrError, WeightsError
 from live_asr.core.urls import is_reached_by_others
-from live_asr.errors import ConfigError, LiveAsrError, WeightsError
-from live_asr.inference.bringing import Bringer, Brought, Pipeline, Voices, full_pass_load, models_of
-from live_asr.inference.channel import Load, Loaded
-from live_asr.inference.device import AUTO, cpu_count, pick_compute_type, pick_device, why_not_gpu
-from live_asr.inference.full_pass import FullPass
-from live_asr.memory import return_freed_memory
+from live_asr.full_pass.process import FullPass
+from live_asr.inference.ipc import Load, Loaded
+from live_asr.inference.memory import return_freed_memory
+from live_asr.models.device import AUTO, cpu_count, pick_compute_type, pick_device, why_not_gpu
 from live_asr.server.access import made_token
 from live_asr.server.app import build_state, create_app, sessions_folder
 from live_asr.server.connections import Connections
@@ -35,8 +34,9 @@ from live_asr.server.logs import log_config
 from live_asr.server.websocket import MAX_FRAME_BYTES, StreamProtocol
 from live_asr.storage.database import database_url
 from live_asr.storage.files import prepare
-from live_asr.storage.holding import held
 from live_asr.storage.jobs import JobDatabase
+from live_asr.storage.lock import held
+from live_asr.weights.resolver import Bringer, Brought, Pipeline, Voices, full_pass_load, models_of
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from fastapi import WebSocket
 from fastapi.responses import Response
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
+from live_asr.core.errors import LiveAsrError, Unavailable
 from live_asr.core.messages import encode, error_message
-from live_asr.errors import LiveAsrError, Unavailable
 
 SEND_PATIENCE = 30.0
 """Seconds that one message may take to leave: a client that reads nothing for so long is let go."""

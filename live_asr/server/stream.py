@@ -14,7 +14,8 @@ from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect
 
 from live_asr import __version__
-from live_asr.config import Settings
+from live_asr.config.settings import Settings
+from live_asr.core.errors import ClientError, LiveAsrError, Unavailable
 from live_asr.core.messages import (
     ClientMessage,
     Finalize,
@@ -33,13 +34,12 @@ from live_asr.core.messages import (
     encode,
     error_message,
 )
-from live_asr.errors import ClientError, LiveAsrError, Unavailable
 from live_asr.server.access import Access, Grant, token_in, unauthorized
 from live_asr.server.sockets import GONE, SEND_PATIENCE, close, receive, send, turn_away
+from live_asr.sessions.connection import Outbox
 from live_asr.sessions.metrics import Metrics
-from live_asr.sessions.outbox import Outbox
 from live_asr.sessions.registry import SessionRegistry
-from live_asr.sessions.resumption import OpenSession
+from live_asr.sessions.resume import OpenSession
 from live_asr.sessions.runner import SessionRunner
 
 log = logging.getLogger(__name__)

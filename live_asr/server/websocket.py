@@ -14,10 +14,10 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request
 
+from live_asr.core.errors import ClientError, LiveAsrError
 from live_asr.core.messages import encode, error_message
-from live_asr.errors import ClientError, LiveAsrError
 from live_asr.server.connections import Connections
-from live_asr.sessions.resumption import shutting_down
+from live_asr.sessions.resume import shutting_down
 
 MAX_FRAME_BYTES = 1024 * 1024
 LARGER_FRAMES = {"/v1/realtime": 21 * 1024 * 1024}

@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 
 import orjson
 
+from live_asr.core.errors import LiveAsrError, StorageError, Unavailable
 from live_asr.core.messages import (
     KEPT,
     Commit,
@@ -28,7 +29,6 @@ from live_asr.core.messages import (
     encode,
     error_message,
 )
-from live_asr.errors import LiveAsrError, StorageError, Unavailable
 from live_asr.storage.database import OVER, Database
 from live_asr.storage.spool import SpoolStore
 

@@ -8,15 +8,15 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from live_asr.core.checkpoint import Snapshot
 from live_asr.core.export import Record
 from live_asr.core.messages import Progress
-from live_asr.core.snapshot import Snapshot
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import Turn, samples
 from live_asr.sessions.corrections import Corrections, tag_of
 from live_asr.sessions.finalizer import Finalizer
 from live_asr.sessions.registry import SessionRegistry
-from live_asr.sessions.resumption import is_token, read_transcript
+from live_asr.sessions.resume import is_token, read_transcript
 from live_asr.storage import ownership
 from live_asr.storage.database import OVER, Database, Delivery, StoredSession
 from live_asr.storage.files import LIVE_TURNS_FILE

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from live_asr.errors import DiskFull, StorageError, Unavailable
+from live_asr.core.errors import DiskFull, StorageError, Unavailable
 from live_asr.storage.files import check_write
 from live_asr.storage.spool import SpoolStore
 

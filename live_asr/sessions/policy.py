@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from live_asr.config import Settings
-from live_asr.core.caption_options import CaptionOptions
+from live_asr.config.settings import Settings
+from live_asr.core.checkpoint import Models
 from live_asr.core.messages import Start
 from live_asr.core.segmenter import SegmenterOptions
-from live_asr.core.snapshot import Models
+from live_asr.core.speaker_clusters import SpeakerOptions
+from live_asr.core.streaming_policy import CaptionOptions
 from live_asr.core.types import samples
-from live_asr.core.voices import SpeakerOptions
 from live_asr.core.window import WindowOptions
-from live_asr.inference.channel import Loaded
+from live_asr.inference.ipc import Loaded
 
 
 def caption_options(settings: Settings) -> CaptionOptions:

@@ -16,13 +16,11 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Protocol
 
-from live_asr.config import Settings
+from live_asr.audio.isolated_decoder import open_guarded_decoder
+from live_asr.config.settings import Settings
+from live_asr.core.checkpoint import Snapshot
 from live_asr.core.clock import utc_text
-from live_asr.core.messages import Notice, Resume, Start, to_dict
-from live_asr.core.session import Session
-from live_asr.core.snapshot import Snapshot
-from live_asr.core.types import SAMPLE_RATE_HZ
-from live_asr.errors import (
+from live_asr.core.errors import (
     ClientError,
     DecoderDied,
     DecoderError,
@@ -31,18 +29,22 @@ from live_asr.errors import (
     MediaError,
     StorageError,
 )
-from live_asr.inference.channel import Loaded
-from live_asr.inference.engine import Engine
+from live_asr.core.messages import Notice, Resume, Start, to_dict
+from live_asr.core.session import Session
+from live_asr.core.types import SAMPLE_RATE_HZ
+from live_asr.inference.ipc import Loaded
+from live_asr.inference.local_engine import Engine
 from live_asr.sessions.admission import SOMEBODY, Client, check_start, quota_reached, server_full
-from live_asr.sessions.cadence import Cadence
+from live_asr.sessions.audience import Audience
+from live_asr.sessions.disk_space import Room, disk_full
 from live_asr.sessions.finalizer import Drained, Finalizer, Postponed
-from live_asr.sessions.guarded import open_guarded_decoder
+from live_asr.sessions.inference_tasks import Cadence
+from live_asr.sessions.ingest import window_bytes
 from live_asr.sessions.limits import Limits
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.places import Places, key_of, root_of
 from live_asr.sessions.policy import caption_options, models_of, options_of, speaker_options_of
-from live_asr.sessions.questions import window_bytes
-from live_asr.sessions.resumption import (
+from live_asr.sessions.resume import (
     OpenSession,
     Resumption,
     digest_of,
@@ -53,9 +55,7 @@ from live_asr.sessions.resumption import (
     shutting_down,
     start_of,
 )
-from live_asr.sessions.room import Room, disk_full
 from live_asr.sessions.runner import SessionRunner
-from live_asr.sessions.viewers import Audience
 from live_asr.storage import ownership
 from live_asr.storage.database import Database, StoredSession
 from live_asr.storage.files import AUDIO_FILE

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import orjson
 
+from live_asr.core.checkpoint import Snapshot
+from live_asr.core.errors import ClientError, LiveAsrError, Unavailable
 from live_asr.core.messages import Resume, Start, client_from_dict, decode_server
-from live_asr.core.snapshot import Snapshot
 from live_asr.core.transcript import Transcript
-from live_asr.errors import ClientError, LiveAsrError, Unavailable
-from live_asr.inference.channel import Loaded
-from live_asr.sessions.outbox import Outbox
+from live_asr.inference.ipc import Loaded
+from live_asr.sessions.connection import Outbox
 from live_asr.sessions.runner import SessionRunner
 from live_asr.storage.database import OVER, Database, StoredSession
 from live_asr.storage.spool import SpoolStore

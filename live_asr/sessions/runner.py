@@ -15,7 +15,10 @@ from pathlib import Path
 
 import orjson
 
+from live_asr.audio.decoder import AudioDecoder
+from live_asr.core.checkpoint import Models
 from live_asr.core.clock import utc_text
+from live_asr.core.errors import ClientError, DecoderError, LiveAsrError, MediaError, StorageError
 from live_asr.core.languages import check_known
 from live_asr.core.messages import (
     KEPT,
@@ -36,26 +39,26 @@ from live_asr.core.messages import (
     encode,
 )
 from live_asr.core.session import Session, SessionEvent, SessionState
-from live_asr.core.snapshot import Models
 from live_asr.core.types import samples
-from live_asr.errors import ClientError, DecoderError, LiveAsrError, MediaError, StorageError
-from live_asr.inference.engine import Engine
-from live_asr.inference.interfaces import FloatArray
-from live_asr.sessions.cadence import Cadence
-from live_asr.sessions.decoding import AudioDecoder
-from live_asr.sessions.detecting import SpeechWatch
-from live_asr.sessions.following import SpeakerFollower
-from live_asr.sessions.hearing import Hearing
+from live_asr.inference.local_engine import Engine
+from live_asr.models.interfaces import FloatArray
+from live_asr.sessions.audience import Audience
+from live_asr.sessions.connection import PAUSE_WINDOW, Outbox, Presence
 from live_asr.sessions.idleness import Idleness
-from live_asr.sessions.inbox import Control, Inbox, Shelved
+from live_asr.sessions.inference_tasks import Cadence, Recognition, SpeakerFollower, SpeechWatch
+from live_asr.sessions.ingest import (
+    Control,
+    Hearing,
+    Inbox,
+    Questions,
+    Shelved,
+    after_stop,
+    check_window,
+    rate_of,
+)
 from live_asr.sessions.limits import NO_LIMITS, Limits, RealTime, too_long
 from live_asr.sessions.metrics import Metrics
-from live_asr.sessions.outbox import Outbox
-from live_asr.sessions.presence import PAUSE_WINDOW, Presence
-from live_asr.sessions.questions import Questions, after_stop, check_window, rate_of
-from live_asr.sessions.recognizing import Recognition
 from live_asr.sessions.silence import BACK_WITHIN, Silence
-from live_asr.sessions.viewers import Audience
 from live_asr.storage.files import AUDIO_FILE
 from live_asr.storage.spool import Spool
 

@@ -20,10 +20,10 @@ from typing import Any, ParamSpec, TypeVar
 from sqlalchemy import Connection, Row, Select, and_, case, func, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from live_asr.config import StorageSettings
-from live_asr.core.text import folded
+from live_asr.config.settings import StorageSettings
+from live_asr.core.errors import StorageError
+from live_asr.core.normalize import folded
 from live_asr.core.urls import receiver_of
-from live_asr.errors import StorageError
 from live_asr.storage import tables
 from live_asr.storage.records import (
     DEAD,

@@ -19,9 +19,9 @@ from typing import Any
 
 import orjson
 
+from live_asr.core.errors import ClientError, DiskFull, StorageError
 from live_asr.core.messages import AudioFormat, Start, client_from_dict
 from live_asr.core.types import Turn, samples, seconds
-from live_asr.errors import ClientError, DiskFull, StorageError
 
 log = logging.getLogger(__name__)
 

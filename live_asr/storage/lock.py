@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from live_asr.errors import StorageError
+from live_asr.core.errors import StorageError
 
 LOCK_FILE = ".server.lock"
 OWN_PREFIX = "work-"

@@ -17,8 +17,8 @@ from typing import Any
 
 import orjson
 
+from live_asr.core.errors import StorageError
 from live_asr.core.types import Turn
-from live_asr.errors import StorageError
 from live_asr.storage.compression import Compressor
 from live_asr.storage.files import (
     ABOUT_FILE,
@@ -40,7 +40,7 @@ from live_asr.storage.files import (
     unsealed,
     write_turns,
 )
-from live_asr.storage.mending import Sound, mend
+from live_asr.storage.repair import Sound, mend
 
 log = logging.getLogger(__name__)
 

@@ -39,7 +39,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, SQLAlchemyError
 
-from live_asr.errors import ConfigError, StorageError
+from live_asr.core.errors import ConfigError, StorageError
 
 SCHEMA_VERSION = 1
 """Raised with every change that an older version cannot live with; the database says which one it has.

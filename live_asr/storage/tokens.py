@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import or_, select
 
-from live_asr.errors import ConfigError
+from live_asr.core.errors import ConfigError
 from live_asr.storage.database import Database
 from live_asr.storage.tables import tokens
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from live_asr.errors import WeightsError
+from live_asr.core.errors import WeightsError
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ import tempfile
 from functools import lru_cache
 from pathlib import Path
 
-from live_asr.errors import WeightsError
-from live_asr.inference.weights import Weights
+from live_asr.core.errors import WeightsError
+from live_asr.weights.store import Weights
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def converted(weights: Weights) -> Path:
     part = target.with_suffix(".part")
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "live_asr.inference.conversion", network, checkpoint, part],
+            [sys.executable, "-m", "live_asr.weights.onnx_conversion", network, checkpoint, part],
             capture_output=True,
             text=True,
             timeout=LONGEST_CONVERSION,
@@ -105,17 +105,17 @@ def main(network: str, checkpoint: Path, target: Path) -> None:
 
     torch.set_num_threads(1)
     if network == "campplus":
-        from live_asr.inference import campplus
+        from live_asr.models import campplus
 
         model: torch.nn.Module = campplus.load(checkpoint)
         example, name, dynamic = torch.zeros(1, 300, campplus.MEL_BINS), "features", {1: "frames"}
     elif network == "ge2e":
-        from live_asr.inference import ge2e
+        from live_asr.models import ge2e
 
         model = ge2e.load(checkpoint)
         example, name, dynamic = torch.zeros(2, 160, ge2e.MEL_BINS), "features", {0: "windows"}
     else:
-        from live_asr.inference.diarization import load_segmentation
+        from live_asr.full_pass.diarization import load_segmentation
 
         model = load_segmentation(checkpoint)
         example, name, dynamic = torch.zeros(1, 1, 160_000), "samples", {2: "samples"}

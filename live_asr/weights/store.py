@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from live_asr.errors import WeightsError
-from live_asr.inference.manifest import ManifestEntry, find_entry, load_manifest
-from live_asr.inference.sources import (
+from live_asr.core.errors import WeightsError
+from live_asr.weights.manifest import ManifestEntry, find_entry, load_manifest
+from live_asr.weights.sources import (
     Fetched,
     Progress,
     SourceError,

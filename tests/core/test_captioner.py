@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from live_asr.core.captioner import (
+from live_asr.core.segmenter import SpeechEnded, SpeechStarted
+from live_asr.core.streaming_policy import (
     Captioner,
     CaptionOptions,
     Committed,
@@ -22,10 +23,9 @@ from live_asr.core.captioner import (
     MarkReached,
     TailChanged,
 )
-from live_asr.core.segmenter import SpeechEnded, SpeechStarted
 from live_asr.core.types import DecodeRequest, Hypothesis, Word, samples, seconds
-from live_asr.inference.interfaces import FloatArray, Recognizer, RecognizerInfo
-from live_asr.inference.scripted import (
+from live_asr.models.interfaces import FloatArray, Recognizer, RecognizerInfo
+from live_asr.models.scripted import (
     Mishap,
     ScriptedRecognizer,
     UnreliableRecognizer,
@@ -33,8 +33,8 @@ from live_asr.inference.scripted import (
     numbered,
     spoken,
 )
-from live_asr.inference.silero import SileroDetector
-from live_asr.inference.whisper import WhisperRecognizer
+from live_asr.models.silero import SileroDetector
+from live_asr.models.whisper import WhisperRecognizer
 
 LONGEST_WINDOW_SAMPLES = samples(18.0)
 """No window of the defaults is longer, whatever the recogniser does."""

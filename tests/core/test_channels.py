@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from live_asr.core.checkpoint import Snapshot
+from live_asr.core.errors import ClientError
 from live_asr.core.messages import (
     KEPT,
     AudioFormat,
@@ -30,12 +32,10 @@ from live_asr.core.messages import (
     encode,
 )
 from live_asr.core.session import Session, SessionState
-from live_asr.core.snapshot import Snapshot
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import DecodeRequest, Hypothesis, Word, samples
-from live_asr.errors import ClientError
-from live_asr.inference.interfaces import FloatArray, SpeechState
-from live_asr.inference.scripted import (
+from live_asr.models.interfaces import FloatArray, SpeechState
+from live_asr.models.scripted import (
     EnergyDetector,
     Mishap,
     ScriptedRecognizer,

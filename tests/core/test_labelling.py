@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from live_asr.core.labelling import Labelled, LiveLabels
+from live_asr.core.live_labels import Labelled, LiveLabels
+from live_asr.core.speaker_clusters import SpeakerOptions
 from live_asr.core.types import Word, samples
-from live_asr.core.voices import SpeakerOptions
 
 
 class Heard:

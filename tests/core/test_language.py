@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 from driving import Driver, committed, text_of, utterances
 
-from live_asr.core.captioner import Captioner, Event, LanguageChanged, TailChanged, VocabularyShortened
 from live_asr.core.language import LanguageVote
+from live_asr.core.streaming_policy import Captioner, Event, LanguageChanged, TailChanged, VocabularyShortened
 from live_asr.core.types import DecodeRequest, Hypothesis, Word, samples
-from live_asr.inference.interfaces import FloatArray
-from live_asr.inference.scripted import ScriptedRecognizer, audio_of, numbered, spoken
+from live_asr.models.interfaces import FloatArray
+from live_asr.models.scripted import ScriptedRecognizer, audio_of, numbered, spoken
 
 ENGLISH = "the quick brown fox jumps over the lazy dog and runs away into the deep dark wood"
 SPANISH = "el zorro marrón salta sobre el perro perezoso y se va corriendo hacia el bosque oscuro"

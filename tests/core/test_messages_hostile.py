@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from live_asr.core.errors import ClientError
 from live_asr.core.messages import CLIENT_TYPES, Message, decode_client, decode_server, encode, error_message
-from live_asr.errors import ClientError
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "protocol.md"
 LONGEST_SENTENCE = 1_000

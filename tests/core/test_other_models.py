@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from test_taking_up import MONOLOGUE, MONOLOGUE_AUDIO, TALK, TALK_AUDIO, Life
 
+from live_asr.core.checkpoint import Models, Snapshot
 from live_asr.core.messages import Stopped
-from live_asr.core.snapshot import Models, Snapshot
 from live_asr.core.types import Word, samples
 
 THEN = Models("tiny.en", "campplus")

@@ -13,8 +13,8 @@ from driving import Driver
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from live_asr.core.caption_options import CaptionOptions
 from live_asr.core.clock import MOST_POINTS
+from live_asr.core.errors import ClientError
 from live_asr.core.messages import (
     KEPT,
     AudioFormat,
@@ -38,10 +38,10 @@ from live_asr.core.messages import (
 )
 from live_asr.core.result import make_result
 from live_asr.core.session import TRANSITIONS, Session, SessionEvent, SessionState
+from live_asr.core.streaming_policy import CaptionOptions
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import Word, samples
-from live_asr.errors import ClientError
-from live_asr.inference.scripted import (
+from live_asr.models.scripted import (
     Mishap,
     ScriptedRecognizer,
     UnreliableRecognizer,

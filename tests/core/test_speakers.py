@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from live_asr.core.speakers import CHUNK_SAMPLES, SpeakerTracker
-from live_asr.core.turns import FRAME_SAMPLES, Timeline
+from live_asr.core.speaker_clusters import FloatArray, SpeakerClusters
+from live_asr.core.speaker_timeline import FRAME_SAMPLES, Timeline
+from live_asr.core.speaker_tracker import CHUNK_SAMPLES, SpeakerTracker
 from live_asr.core.types import Turn, samples
-from live_asr.core.voices import FloatArray, SpeakerClusters
-from live_asr.inference.scripted import ScriptedVoices
+from live_asr.models.scripted import ScriptedVoices
 
 VOICES = ScriptedVoices()
 

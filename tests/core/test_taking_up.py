@@ -11,6 +11,7 @@ from driving import VOICES, Driver, FloatArray
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from live_asr.core.checkpoint import Snapshot
 from live_asr.core.messages import (
     KEPT,
     Label,
@@ -24,11 +25,10 @@ from live_asr.core.messages import (
     encode,
 )
 from live_asr.core.session import Session, SessionState
-from live_asr.core.snapshot import Snapshot
+from live_asr.core.speaker_clusters import SpeakerOptions
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import DecodeRequest, Turn, Word, samples
-from live_asr.core.voices import SpeakerOptions
-from live_asr.inference.scripted import ScriptedRecognizer, audio_of, numbered, spoken
+from live_asr.models.scripted import ScriptedRecognizer, audio_of, numbered, spoken
 
 MONOLOGUE = numbered(
     [

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from live_asr.cli.webhooks import wait_in_words
 from live_asr.storage.database import Database, Delivery, NewDelivery, sqlite_url
-from live_asr.webhooks import wait_in_words
 from tests.conftest import ROOT
 
 URL = "https://someone:hunter2@hooks.example.com/done?token=swordfish"

@@ -17,12 +17,12 @@ import pytest
 import trustme
 from standardwebhooks import Webhook
 
-from live_asr.config import WebhookSettings
+from live_asr.config.settings import WebhookSettings
+from live_asr.core.errors import StorageError
 from live_asr.delivery import webhook
 from live_asr.delivery.post import ForbiddenTarget, GuardedNetwork, Patience, Target
 from live_asr.delivery.receivers import Receivers
 from live_asr.delivery.webhook import MOST_PER_RECEIVER, WebhookSender
-from live_asr.errors import StorageError
 from live_asr.storage.database import Database, Delivery, NewDelivery, sqlite_url
 from tests.delivery.receiver import Flood, Received, answer, babble, hang, receiving, reset
 from tests.delivery.running_sender import BODY, SECRET, sending

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from live_asr.core.types import samples
-from live_asr.inference.blocks import cut_in_pauses, link_speakers
-from live_asr.inference.interfaces import FloatArray
+from live_asr.full_pass.blocks import cut_in_pauses, link_speakers
+from live_asr.models.interfaces import FloatArray
 
 
 def voice(angle: float, size: float = 1.0) -> FloatArray:

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from live_asr.config import Settings, load_settings
-from live_asr.errors import WeightsError
-from live_asr.inference import weights
-from live_asr.inference.bringing import Bringer, Brought, Voices
-from live_asr.inference.conversion import converted
-from live_asr.inference.diarization import LocalPipeline, PretrainedPipeline
-from live_asr.inference.weights import resolve
+from live_asr.config.settings import Settings, load_settings
+from live_asr.core.errors import WeightsError
+from live_asr.full_pass.diarization import LocalPipeline, PretrainedPipeline
+from live_asr.weights import store as weights
+from live_asr.weights.onnx_conversion import converted
+from live_asr.weights.resolver import Bringer, Brought, Voices
+from live_asr.weights.store import resolve
 
 Bring = Callable[..., Brought]
 

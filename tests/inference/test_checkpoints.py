@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from live_asr.errors import WeightsError
-from live_asr.inference.diarization import LocalPipeline, check_checkpoint, import_pyannote, load_segmentation
+from live_asr.core.errors import WeightsError
+from live_asr.full_pass.diarization import LocalPipeline, check_checkpoint, import_pyannote, load_segmentation
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # pyannote's own
 

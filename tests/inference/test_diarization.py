@@ -12,17 +12,17 @@ from pyannote.core import Annotation, Segment, Timeline
 from pyannote.database.util import load_rttm
 from pyannote.metrics.diarization import DiarizationErrorRate
 
-from live_asr.core.speakers import SpeakerTracker
+from live_asr.core.speaker_clusters import SpeakerOptions
+from live_asr.core.speaker_tracker import SpeakerTracker
 from live_asr.core.types import Turn, samples, seconds
-from live_asr.core.voices import SpeakerOptions
-from live_asr.inference.blocks import as_float
-from live_asr.inference.conversion import converted
-from live_asr.inference.diarization import Diarizer, LocalPipeline, PretrainedPipeline
-from live_asr.inference.embedding import open_encoder
-from live_asr.inference.interfaces import CHUNK_SAMPLES, SpeechState
-from live_asr.inference.segmentation import SpeakerSegmentation
-from live_asr.inference.silero import SileroDetector
-from live_asr.inference.weights import resolve
+from live_asr.full_pass.blocks import as_float
+from live_asr.full_pass.diarization import Diarizer, LocalPipeline, PretrainedPipeline
+from live_asr.models.embedding import open_encoder
+from live_asr.models.interfaces import CHUNK_SAMPLES, SpeechState
+from live_asr.models.segmentation import SpeakerSegmentation
+from live_asr.models.silero import SileroDetector
+from live_asr.weights.onnx_conversion import converted
+from live_asr.weights.store import resolve
 
 Pcm = NDArray[np.int16]
 

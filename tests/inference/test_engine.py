@@ -18,14 +18,14 @@ import psutil
 import pytest
 from numpy.typing import NDArray
 
+from live_asr.core.errors import EngineError
 from live_asr.core.types import DecodeRequest, samples
-from live_asr.errors import EngineError
-from live_asr.inference.channel import Load, Recognized
-from live_asr.inference.conversion import converted
-from live_asr.inference.engine import MOST_ATTEMPTS, Engine
-from live_asr.inference.interfaces import SpeechState
+from live_asr.inference.ipc import Load, Recognized
+from live_asr.inference.local_engine import MOST_ATTEMPTS, Engine
 from live_asr.inference.scheduler import FINAL_BUDGET, STEP_BUDGET
-from live_asr.inference.weights import resolve
+from live_asr.models.interfaces import SpeechState
+from live_asr.weights.onnx_conversion import converted
+from live_asr.weights.store import resolve
 
 Audio = NDArray[np.float32]
 PATIENCE = 60.0
@@ -264,8 +264,8 @@ async def test_a_sigterm_or_ctrl_c_to_the_whole_group_leaves_the_process_to_the_
 ORPHAN = """
 import asyncio, sys
 from pathlib import Path
-from live_asr.inference.channel import Load
-from live_asr.inference.engine import Engine
+from live_asr.inference.ipc import Load
+from live_asr.inference.local_engine import Engine
 
 async def main():
     engine = Engine(

@@ -17,10 +17,10 @@ import numpy as np
 import psutil
 import pytest
 
+from live_asr.core.errors import EngineError
 from live_asr.core.types import samples
-from live_asr.errors import EngineError
-from live_asr.inference.diarization import LocalPipeline
-from live_asr.inference.full_pass import FullPass, FullPassJob, FullPassLoad, FullPassResult
+from live_asr.full_pass.diarization import LocalPipeline
+from live_asr.full_pass.process import FullPass, FullPassJob, FullPassLoad, FullPassResult
 
 PATIENCE = 300.0
 """Seconds after which a test gives up: the process runs only when nobody else does."""
@@ -284,7 +284,7 @@ SERVER = """
 import asyncio, pickle, sys
 
 async def main():
-    from live_asr.inference.full_pass import FullPass
+    from live_asr.full_pass.process import FullPass
     load, job = pickle.load(sys.stdin.buffer)
     full_pass = FullPass(load)
     await full_pass.run(job, lambda stage, fraction: print(full_pass.process_id, stage, flush=True))

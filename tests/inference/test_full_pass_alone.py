@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from live_asr.inference.diarization import LocalPipeline
-from live_asr.inference.full_pass import FullPass, FullPassJob, FullPassLoad
+from live_asr.full_pass.diarization import LocalPipeline
+from live_asr.full_pass.process import FullPass, FullPassJob, FullPassLoad
 
 PATIENCE = 400.0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from live_asr.core.types import Turn, samples
-from live_asr.inference.live_speakers import with_live_speakers
+from live_asr.full_pass.live_speakers import with_live_speakers
 
 
 def turn(start: float, end: float, speaker: str) -> Turn:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from live_asr.core.types import Turn, samples
-from live_asr.inference.interfaces import FloatArray
-from live_asr.inference.settling import settle_voices
+from live_asr.full_pass.speaker_reassignment import settle_voices
+from live_asr.models.interfaces import FloatArray
 
 ANNA, BEN = 1000, 8000
 """Two voices: the level at which each speaks."""

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from live_asr.core.segmenter import Segmenter, SpeechStarted
 from live_asr.core.types import samples
-from live_asr.inference.interfaces import CHUNK_SAMPLES, SpeechState
-from live_asr.inference.silero import SileroDetector
+from live_asr.models.interfaces import CHUNK_SAMPLES, SpeechState
+from live_asr.models.silero import SileroDetector
 
 Audio = NDArray[np.float32]
 

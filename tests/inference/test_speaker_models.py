@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from live_asr.core.errors import WeightsError
 from live_asr.core.types import samples
-from live_asr.errors import WeightsError
-from live_asr.inference.conversion import MODEL_FILE, RECEIPT, converted
-from live_asr.inference.embedding import kaldi_features, open_encoder
-from live_asr.inference.interfaces import SpeakerEncoder
-from live_asr.inference.segmentation import FRAME_SAMPLES, SpeakerSegmentation
-from live_asr.inference.weights import Weights, resolve
+from live_asr.models.embedding import kaldi_features, open_encoder
+from live_asr.models.interfaces import SpeakerEncoder
+from live_asr.models.segmentation import FRAME_SAMPLES, SpeakerSegmentation
+from live_asr.weights.onnx_conversion import MODEL_FILE, RECEIPT, converted
+from live_asr.weights.store import Weights, resolve
 
 Audio = NDArray[np.float32]
 
@@ -66,7 +66,7 @@ def test_too_little_of_a_voice_is_refused(encoder: SpeakerEncoder) -> None:
 )  # pyannote says so on import; nothing of it is used
 def test_features_are_kaldis(sample_audio: Audio) -> None:
     """The reference is torchaudio's port of Kaldi, which pyannote brings along."""
-    from live_asr.inference.diarization import import_pyannote
+    from live_asr.full_pass.diarization import import_pyannote
 
     import_pyannote()
     import torch
@@ -82,7 +82,7 @@ def test_features_are_kaldis(sample_audio: Audio) -> None:
 def test_the_network_in_onnx_is_the_one_in_torch(models_dir: Path, encoder: SpeakerEncoder) -> None:
     import torch
 
-    from live_asr.inference.campplus import load
+    from live_asr.models.campplus import load
 
     network = load(resolve("campplus", models_dir=models_dir).folder / "campplus_cn_en_common.pt")
     noise = np.random.default_rng(1).normal(0, 0.1, samples(2.3)).astype(np.float32)

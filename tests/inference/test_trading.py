@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from live_asr.inference.trading import traded_places
-from live_asr.inference.weights import resolve
+from live_asr.models.prefix_prompt import traded_places
+from live_asr.weights.store import resolve
 
 TOKENS = ["!", '"', "word", "<|startoftranscript|>", "<|notimestamps|>", "<|0.00|>"]
 ROW = struct.Struct("<2f")

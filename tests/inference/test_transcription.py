@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from whisper_normalizer.english import EnglishTextNormalizer
 
 from live_asr.core.types import DecodeRequest, Hypothesis, Utterance, Word, samples
-from live_asr.inference.silero import SileroDetector
-from live_asr.inference.transcription import (
+from live_asr.full_pass.transcription import (
     LONGEST_WINDOW_SAMPLES,
     Span,
     probabilities,
@@ -24,8 +23,9 @@ from live_asr.inference.transcription import (
     transcribe,
     windows,
 )
-from live_asr.inference.weights import resolve
-from live_asr.inference.whisper import WhisperRecognizer
+from live_asr.models.silero import SileroDetector
+from live_asr.models.whisper import WhisperRecognizer
+from live_asr.weights.store import resolve
 
 Pcm = NDArray[np.int16]
 NOTHING = np.zeros(0, np.int16)

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from live_asr.core.text import normalized
+from live_asr.core.normalize import normalized
 from live_asr.core.types import DecodeRequest, Hypothesis, Word, samples
-from live_asr.inference.weights import resolve
-from live_asr.inference.whisper import WhisperRecognizer, merge_marks
+from live_asr.models.whisper import WhisperRecognizer, merge_marks
+from live_asr.weights.store import resolve
 
 Audio = NDArray[np.float32]
 

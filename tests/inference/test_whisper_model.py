@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from live_asr.inference.weights import resolve
-from live_asr.inference.whisper_model import OUTSIDE, WhisperModel
+from live_asr.models.ctranslate2_whisper import OUTSIDE, WhisperModel
+from live_asr.weights.store import resolve
 
 MODELS = ["tiny.en", "base"]
 WINDOWS = [(6.5, 12.5), (12.4, 22.0), (18.0, 29.5)]

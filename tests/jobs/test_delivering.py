@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 import sqlalchemy
 
-from live_asr.config import WebhookSettings
+from live_asr.config.settings import WebhookSettings
 from live_asr.delivery.webhook import WebhookSender
 from live_asr.jobs.delivering import Delivering
 from live_asr.storage.database import Database, NewDelivery

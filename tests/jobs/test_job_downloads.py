@@ -15,9 +15,9 @@ from threading import Event, Thread
 import pytest
 
 from benchmarks.aws import BUCKET, Aws
+from live_asr.core.errors import ClientError, LiveAsrError
 from live_asr.delivery.addresses import guard
 from live_asr.delivery.post import ForbiddenTarget, GuardedNetwork
-from live_asr.errors import ClientError, LiveAsrError
 from live_asr.jobs.downloads import MOST_CUTS, Bounds, Downloader, Fetched, Unfetched, resolve
 from live_asr.jobs.places import OnDisk, OnTheWeb, Stored
 

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.datastructures import FormData
 
+from live_asr.audio.ffmpeg import is_container
+from live_asr.core.errors import ClientError
 from live_asr.core.messages import Commit, Label, Partial, Stopped, UtteranceMessage, WireWord
-from live_asr.errors import ClientError
 from live_asr.server.dialects.lines import Line, Lines
 from live_asr.server.dialects.openai_parameters import KNOWN, LONGEST_ENTRY, Asked, entries_of, read
 from live_asr.server.dialects.openai_speakers import SpeakerNames, letters
-from live_asr.sessions.media import is_container
 
 
 def word(text: str, start: float, speaker: str | None = None) -> WireWord:

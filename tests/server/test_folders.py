@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from talking import call
 
-from live_asr.inference.conversion import CHECKPOINTS, MODEL_FILE, RECEIPT
+from live_asr.weights.onnx_conversion import CHECKPOINTS, MODEL_FILE, RECEIPT
 from tests.started import MODEL, ROOT, StartServer
 
 SECOND_BYTES = 32_000
@@ -114,8 +114,8 @@ def test_weights_that_are_read_only_are_converted_for_as_long_as_the_server_runs
     assert (folder / CHECKPOINTS["campplus"]).exists()
     forbid(folder, 0o555)
     code = (
-        "import sys; from pathlib import Path; from live_asr.inference.conversion import converted; "
-        "from live_asr.inference.weights import Weights; "
+        "import sys; from pathlib import Path; from live_asr.weights.onnx_conversion import converted; "
+        "from live_asr.weights.store import Weights; "
         "file = converted(Weights('campplus', Path(sys.argv[1]), 'here', '')); "
         "print(file, file.stat().st_size)"
     )

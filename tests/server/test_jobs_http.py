@@ -20,14 +20,14 @@ from serving import Served, serving
 from talking import wav
 
 from benchmarks.inbox import inbox
-from live_asr.errors import DiskFull, EngineError
-from live_asr.inference.bringing import models_of
-from live_asr.inference.full_pass import FullPass, FullPassLoad
+from live_asr.cli.worker import FOLDER
+from live_asr.core.errors import DiskFull, EngineError
+from live_asr.full_pass.process import FullPass, FullPassLoad
 from live_asr.storage import tokens
 from live_asr.storage.database import sqlite_url
-from live_asr.storage.holding import own_folder
 from live_asr.storage.jobs import JobDatabase
-from live_asr.worker import FOLDER
+from live_asr.storage.lock import own_folder
+from live_asr.weights.resolver import models_of
 from tests.jobs.conftest import SECRET
 from tests.started import StartServer
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from live_asr.config import load_settings
-from live_asr.errors import WeightsError
-from live_asr.inference.bringing import Brought, Voices
-from live_asr.inference.channel import Loaded
-from live_asr.inference.diarization import PretrainedPipeline
-from live_asr.inference.interfaces import RecognizerInfo
-from live_asr.inference.weights import Weights
+from live_asr.config.settings import load_settings
+from live_asr.core.errors import WeightsError
+from live_asr.full_pass.diarization import PretrainedPipeline
+from live_asr.inference.ipc import Loaded
+from live_asr.models.interfaces import RecognizerInfo
 from live_asr.server.run import banner, full_pass_load, load_of
+from live_asr.weights.resolver import Brought, Voices
+from live_asr.weights.store import Weights
 
 SETTINGS = load_settings(flags={"inference.device": "cpu"}, environment={}).settings
 NOT_HERE = WeightsError("The weights of community-1 are not on this machine.", "Run `live-asr models pull`.")

@@ -14,8 +14,8 @@ from serving import serving
 from standing import standing
 from talking import eventually
 
+from live_asr.core.errors import ClientError, ConfigError, EngineError, StorageError, WeightsError
 from live_asr.core.messages import encode, error_message
-from live_asr.errors import ClientError, ConfigError, EngineError, StorageError, WeightsError
 
 SESSION = "a" * 24
 

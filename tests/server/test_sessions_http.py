@@ -21,7 +21,7 @@ from scripted_pass import ScriptedPass, found, turn
 from serving import Served, serving
 from talking import PATIENCE, Caller, Message, call, plain_words
 
-from live_asr.errors import EngineError
+from live_asr.core.errors import EngineError
 from tests.started import ROOT
 
 SECOND_BYTES = 32_000

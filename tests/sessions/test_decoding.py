@@ -23,11 +23,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from live_asr.audio import container
+from live_asr.audio import ffmpeg as media
+from live_asr.audio.decoder import INLINE_BYTES, AudioDecoder, open_decoder
 from live_asr.core.audio import Samples
+from live_asr.core.errors import DiskFull, MediaError, StorageError
 from live_asr.core.messages import AudioFormat
-from live_asr.errors import DiskFull, MediaError, StorageError
-from live_asr.sessions import container, media
-from live_asr.sessions.decoding import INLINE_BYTES, AudioDecoder, open_decoder
 from live_asr.storage.files import RESERVE_BYTES
 
 CONTAINER = AudioFormat("container")

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from scripted_pass import ScriptedPass, found, turn, words
 
-from live_asr.config import FinalSettings, Settings, StorageSettings, WebhookSettings
+from live_asr.config.settings import FinalSettings, Settings, StorageSettings, WebhookSettings
+from live_asr.core.errors import EngineError, LiveAsrError, StorageError
 from live_asr.core.messages import (
     AudioFormat,
     Commit,
@@ -33,11 +34,10 @@ from live_asr.core.messages import (
 )
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import Turn
-from live_asr.errors import EngineError, LiveAsrError, StorageError
-from live_asr.inference.full_pass import FullPassResult
+from live_asr.full_pass.process import FullPassResult
 from live_asr.sessions.finalizer import Drained, Finalizer, Finished, Postponed
 from live_asr.sessions.metrics import Metrics
-from live_asr.sessions.resumption import read_transcript
+from live_asr.sessions.resume import read_transcript
 from live_asr.storage.database import Database, sqlite_url
 from live_asr.storage.files import LIVE_TURNS_FILE
 from live_asr.storage.spool import SpoolStore

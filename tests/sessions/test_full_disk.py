@@ -12,12 +12,13 @@ import pytest
 from scripted_pass import found
 from test_finalizer import AUDIO, PATIENCE, Desk, opened, wait_for
 
+from live_asr.audio import recording
+from live_asr.audio.recording import write_pcm
+from live_asr.core.errors import DiskFull, EngineError
 from live_asr.core.messages import AudioFormat, Notice
 from live_asr.core.types import samples
-from live_asr.errors import DiskFull, EngineError
-from live_asr.sessions import finalizer, recording
+from live_asr.sessions import finalizer
 from live_asr.sessions.finalizer import Postponed
-from live_asr.sessions.recording import write_pcm
 from live_asr.storage.files import RESERVE_BYTES
 
 SHORT = samples(2.0)

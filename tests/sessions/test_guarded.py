@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from live_asr.audio.decoder import open_decoder
+from live_asr.audio.isolated_decoder import GuardedDecoder, open_guarded_decoder
+from live_asr.core.errors import DecoderDied, DecoderError
 from live_asr.core.messages import AudioFormat
-from live_asr.errors import DecoderDied, DecoderError
-from live_asr.sessions.decoding import open_decoder
-from live_asr.sessions.guarded import GuardedDecoder, open_guarded_decoder
 
 CONTAINER = AudioFormat("container")
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from test_finalizer import HOOK, PATIENCE, opened, wait_for
 
-from live_asr.config import FinalSettings, WebhookSettings
+from live_asr.config.settings import FinalSettings, WebhookSettings
 from live_asr.storage import compression
 from live_asr.storage.database import Database
 from live_asr.storage.files import CHECKS_FILE

@@ -13,8 +13,8 @@ from test_runner import SECOND_BYTES, TEXT, pcm
 
 from live_asr.core.messages import Stop
 from live_asr.core.types import DecodeRequest
-from live_asr.inference.channel import Recognized
-from live_asr.inference.interfaces import FloatArray
+from live_asr.inference.ipc import Recognized
+from live_asr.models.interfaces import FloatArray
 
 
 @pytest.mark.parametrize(("name", "is_told"), [("scripted", True), ("another", False)])

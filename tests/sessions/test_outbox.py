@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from live_asr.core.errors import ClientError
 from live_asr.core.messages import (
     Ack,
     Commit,
@@ -21,8 +22,7 @@ from live_asr.core.messages import (
     WireWord,
     decode_server,
 )
-from live_asr.errors import ClientError
-from live_asr.sessions.outbox import Outbox
+from live_asr.sessions.connection import Outbox
 
 
 def commit(seq: int) -> Commit:

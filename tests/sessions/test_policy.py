@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from live_asr.config import load_settings
-from live_asr.core.caption_options import CaptionOptions
+from live_asr.config.settings import load_settings
 from live_asr.core.messages import Start
+from live_asr.core.streaming_policy import CaptionOptions
 from live_asr.core.types import samples
 from live_asr.sessions.policy import caption_options, options_of
 

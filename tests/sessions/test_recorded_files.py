@@ -12,10 +12,10 @@ import av
 import numpy as np
 import pytest
 
-from live_asr.errors import DecoderError, MediaError
-from live_asr.sessions import guarded_files
-from live_asr.sessions.guarded_files import duration_of
-from live_asr.sessions.recording import write_file_pcm
+from live_asr.audio import isolated_files as guarded_files
+from live_asr.audio.isolated_files import duration_of
+from live_asr.audio.recording import write_file_pcm
+from live_asr.core.errors import DecoderError, MediaError
 
 LONG = 10**9
 

@@ -14,16 +14,16 @@ import pytest
 from scripted_pass import ScriptedPass, found
 from test_runner import SCRIPT, SECOND_BYTES, SECONDS, TEXT, ScriptedEngine, pcm
 
-from live_asr.config import ServerSettings, Settings, StorageSettings, WebhookSettings
+from live_asr.config.settings import ServerSettings, Settings, StorageSettings, WebhookSettings
+from live_asr.core.errors import ClientError, Unavailable
 from live_asr.core.messages import Resume, Start, Stop
-from live_asr.errors import ClientError, Unavailable
-from live_asr.inference.channel import Loaded
-from live_asr.inference.interfaces import RecognizerInfo
+from live_asr.inference.ipc import Loaded
+from live_asr.models.interfaces import RecognizerInfo
 from live_asr.sessions import admission
 from live_asr.sessions.finalizer import Finalizer
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.registry import SessionRegistry
-from live_asr.sessions.resumption import OpenSession
+from live_asr.sessions.resume import OpenSession
 from live_asr.storage.database import Database, sqlite_url
 from live_asr.storage.spool import SpoolStore
 

@@ -17,7 +17,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from live_asr.audio.decoder import open_decoder
 from live_asr.client.outgoing import Outgoing
+from live_asr.core.checkpoint import Snapshot
+from live_asr.core.errors import StorageError
 from live_asr.core.messages import (
     Ack,
     AudioFormat,
@@ -34,17 +37,14 @@ from live_asr.core.messages import (
     decode_server,
 )
 from live_asr.core.session import Session
-from live_asr.core.snapshot import Snapshot
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import seconds
-from live_asr.errors import StorageError
-from live_asr.inference.channel import Loaded
-from live_asr.inference.interfaces import RecognizerInfo
-from live_asr.sessions.cadence import Cadence
-from live_asr.sessions.decoding import open_decoder
+from live_asr.inference.ipc import Loaded
+from live_asr.models.interfaces import RecognizerInfo
+from live_asr.sessions.connection import Outbox
+from live_asr.sessions.inference_tasks import Cadence
 from live_asr.sessions.metrics import Metrics
-from live_asr.sessions.outbox import Outbox
-from live_asr.sessions.resumption import OpenSession, Resumption, digest_of
+from live_asr.sessions.resume import OpenSession, Resumption, digest_of
 from live_asr.sessions.runner import SessionRunner
 
 T = TypeVar("T")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from live_asr.config import StorageSettings
+from live_asr.config.settings import StorageSettings
 from live_asr.sessions.retention import DAY, Retention
 from live_asr.storage.database import Database, sqlite_url
 from live_asr.storage.spool import SpoolStore

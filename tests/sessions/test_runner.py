@@ -14,19 +14,18 @@ import av
 import numpy as np
 import pytest
 
+from live_asr.audio.decoder import open_decoder
+from live_asr.core.errors import ClientError, EngineError, StorageError, Unavailable
 from live_asr.core.messages import AudioFormat, Finalize, Notice, Pause, Start, Stop, encode
 from live_asr.core.result import make_result
 from live_asr.core.session import Session, SessionState
 from live_asr.core.types import DecodeRequest, Word, samples
-from live_asr.errors import ClientError, EngineError, StorageError, Unavailable
-from live_asr.inference.channel import Detected, Recognized
-from live_asr.inference.interfaces import FloatArray, SpeechState
-from live_asr.inference.scripted import EnergyDetector, ScriptedRecognizer, audio_of, spoken
-from live_asr.sessions.decoding import open_decoder
-from live_asr.sessions.inbox import MOST_BYTES, PIECE_BYTES, Inbox, Shelved
+from live_asr.inference.ipc import Detected, Recognized
+from live_asr.models.interfaces import FloatArray, SpeechState
+from live_asr.models.scripted import EnergyDetector, ScriptedRecognizer, audio_of, spoken
+from live_asr.sessions.ingest import MOST_BYTES, PIECE_BYTES, Inbox, Shelved, window_bytes
 from live_asr.sessions.limits import BURST, NO_LIMITS, Limits
 from live_asr.sessions.metrics import Metrics
-from live_asr.sessions.questions import window_bytes
 from live_asr.sessions.runner import Cadence, SessionRunner
 from live_asr.storage.spool import SpoolStore
 

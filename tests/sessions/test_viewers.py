@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from live_asr.core.errors import LiveAsrError, Unavailable
 from live_asr.core.messages import Ack, Commit, Partial, Speech, Stopped, encode
-from live_asr.errors import LiveAsrError, Unavailable
-from live_asr.sessions import viewers
-from live_asr.sessions.viewers import Audience, Viewer, Viewers, event_of
+from live_asr.sessions import audience as viewers
+from live_asr.sessions.audience import Audience, Viewer, Viewers, event_of
 from live_asr.storage.database import Database
 from live_asr.storage.spool import SpoolStore
 

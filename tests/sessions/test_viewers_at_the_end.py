@@ -9,9 +9,9 @@ from typing import NoReturn
 
 import pytest
 
+from live_asr.core.errors import StorageError
 from live_asr.core.messages import Commit, encode
-from live_asr.errors import StorageError
-from live_asr.sessions.viewers import Audience, Viewer, Viewers
+from live_asr.sessions.audience import Audience, Viewer, Viewers
 from live_asr.storage.database import Database
 from live_asr.storage.spool import SpoolStore
 

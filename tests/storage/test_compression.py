@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from live_asr.core.audio import PcmDecoder, alaw_table, mulaw_table
+from live_asr.core.errors import DiskFull
 from live_asr.core.messages import AudioFormat, Start, to_dict
-from live_asr.errors import DiskFull
 from live_asr.storage import compression
 from live_asr.storage.compression import GivenUp, compress
 from live_asr.storage.files import AUDIO_FILE, CHECKS_FILE, FLAC_FILE, RESERVE_BYTES, UNFINISHED_FILE

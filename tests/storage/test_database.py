@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 
-from live_asr.config import StorageSettings
-from live_asr.errors import ConfigError, StorageError
+from live_asr.config.settings import StorageSettings
+from live_asr.core.errors import ConfigError, StorageError
 from live_asr.storage import tables
 from live_asr.storage.database import Database, NewDelivery, database_url, sqlite_url
 from tests.storage.stored import NEWS, SPEAKER, START, delivery_of, finish

@@ -12,7 +12,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from sqlalchemy import event
 
-from live_asr.errors import StorageError
+from live_asr.core.errors import StorageError
 from live_asr.storage import tables
 from live_asr.storage.database import Database, Delivery
 from live_asr.storage.tables import deliveries

@@ -33,7 +33,7 @@ from live_asr.storage.files import (
     sealed,
     unsealed,
 )
-from live_asr.storage.mending import Sound, mend
+from live_asr.storage.repair import Sound, mend
 from live_asr.storage.spool import SpoolStore
 
 MESSAGES = [json.dumps({"seq": number, "text": "ü" * number}).encode() for number in range(1, 8)]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from live_asr.core.errors import StorageError
 from live_asr.core.types import Turn, samples
-from live_asr.errors import StorageError
 from live_asr.storage.files import AUDIO_FILE, CHECKS_FILE, MESSAGES_FILE, TURNS_FILE, prepare
 from live_asr.storage.spool import Spool, SpoolStore
 

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 import sqlalchemy
 
-from live_asr.errors import StorageError
+from live_asr.core.errors import StorageError
 from live_asr.storage.database import Database, sqlite_url
 
 

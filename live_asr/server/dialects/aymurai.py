@@ -14,11 +14,12 @@ import orjson
 from fastapi import APIRouter, Query, Request, Response
 from starlette.requests import ClientDisconnect
 
+from live_asr.audio.isolated_files import duration_of
+from live_asr.core.errors import LiveAsrError, StorageError, Unavailable, told
 from live_asr.core.messages import AudioFormat, Commit, Lag, Start
 from live_asr.core.passages import passages
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import Segment, seconds
-from live_asr.errors import LiveAsrError, StorageError, Unavailable, told
 from live_asr.server.dialects.files import FileSession, transcribed
 from live_asr.server.dialects.openai_errors import status_of
 from live_asr.server.dialects.requests import NOBODY, form_with, received, unless_gone
@@ -27,7 +28,6 @@ from live_asr.server.rest import State
 from live_asr.server.sse import EventStream, Heartbeat
 from live_asr.server.state import ServerState
 from live_asr.sessions.admission import Client
-from live_asr.sessions.guarded_files import duration_of
 from live_asr.storage.files import storage_error
 
 FOLDER = "documents"

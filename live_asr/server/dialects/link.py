@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from live_asr.core.errors import ClientError, LiveAsrError
 from live_asr.core.messages import (
     Ack,
     Finalize,
@@ -22,11 +23,10 @@ from live_asr.core.messages import (
     Update,
     decode_server,
 )
-from live_asr.errors import ClientError, LiveAsrError
 from live_asr.server.access import unauthorized
 from live_asr.server.state import ServerState
 from live_asr.sessions.admission import Client
-from live_asr.sessions.resumption import OpenSession
+from live_asr.sessions.resume import OpenSession
 
 MOST_WAITING = 256
 """Messages that wait for the translator; behind them the session's own bound on a slow reader counts."""

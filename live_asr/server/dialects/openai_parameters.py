@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import orjson
 from starlette.datastructures import FormData
 
+from live_asr.core.errors import ClientError
 from live_asr.core.messages import MOST_VOCABULARY, Start, client_from_dict
-from live_asr.errors import ClientError
 from live_asr.server.dialects.openai_errors import BadParameter
 
 ALIASES = (

@@ -10,10 +10,10 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 
+from live_asr.core.errors import LiveAsrError
 from live_asr.core.messages import Commit, Final
 from live_asr.core.transcript import Transcript
-from live_asr.errors import LiveAsrError
-from live_asr.inference.channel import Loaded
+from live_asr.inference.ipc import Loaded
 from live_asr.server.dialects.files import FileSession, transcribed
 from live_asr.server.dialects.lines import Line, Lines
 from live_asr.server.dialects.openai_errors import BadParameter, fault_of, response_of

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from live_asr.audio.isolated_decoder import open_guarded_decoder
 from live_asr.core.audio import Samples
+from live_asr.core.errors import LiveAsrError
 from live_asr.core.messages import AudioFormat
 from live_asr.core.types import samples
-from live_asr.errors import LiveAsrError
-from live_asr.inference.interfaces import FloatArray
 from live_asr.inference.scheduler import FILE_BUDGET
+from live_asr.models.interfaces import FloatArray
 from live_asr.server.dialects.openai_errors import BadParameter
 from live_asr.server.state import ServerState
-from live_asr.sessions.guarded import open_guarded_decoder
 
 SHORTEST, LONGEST = 2.0, 10.0
 """Seconds of a voice that are given to know it by."""

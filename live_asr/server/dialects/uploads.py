@@ -11,7 +11,7 @@ from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from live_asr.errors import ClientError
+from live_asr.core.errors import ClientError
 from live_asr.storage.files import check_room, storage_error
 
 FORM = "Send `multipart/form-data` with a `file`."

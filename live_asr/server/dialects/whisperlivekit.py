@@ -15,8 +15,9 @@ from typing import Any
 import orjson
 from fastapi import APIRouter, WebSocket
 
+from live_asr.audio.ffmpeg import is_container
+from live_asr.core.errors import ClientError, LiveAsrError, told
 from live_asr.core.messages import Error, Lag, Notice, ServerMessage, Start, Stop, Stopped, client_from_dict
-from live_asr.errors import ClientError, LiveAsrError, told
 from live_asr.server.access import api_key
 from live_asr.server.dialects.lines import Line, Lines, text_of
 from live_asr.server.dialects.link import Link, linked
@@ -26,8 +27,7 @@ from live_asr.server.rest import State
 from live_asr.server.sockets import GONE, SEND_PATIENCE, close, receive, send
 from live_asr.server.state import ServerState
 from live_asr.sessions.admission import Client, check_start
-from live_asr.sessions.media import is_container
-from live_asr.sessions.resumption import loading
+from live_asr.sessions.resume import loading
 
 BYTES_PER_SECOND = 32_000
 """Of what `MOST_AHEAD` counts: audio at 16 kHz, or as many bytes of a container."""

@@ -17,16 +17,16 @@ from typing import Any
 import orjson
 
 from live_asr import __version__
+from live_asr.core.errors import ClientError, ConfigError, LiveAsrError, told
 from live_asr.core.fields import describe, parse_json
 from live_asr.core.messages import Commit, Start, Stop, Stopped, UtteranceMessage, client_from_dict
-from live_asr.errors import ClientError, ConfigError, LiveAsrError, told
 from live_asr.server.dialects.link import Link, linked
 from live_asr.server.dialects.pacing import first_items, most_ahead_bytes, rate_of
 from live_asr.server.dialects.together import together
 from live_asr.server.sockets import SEND_PATIENCE
 from live_asr.server.state import ServerState
 from live_asr.sessions.admission import Client
-from live_asr.sessions.resumption import loading
+from live_asr.sessions.resume import loading
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from urllib.parse import parse_qsl, urlencode
 
 import orjson
 
+from live_asr.core.errors import ClientError
 from live_asr.core.messages import Final, Start, Webhook
-from live_asr.errors import ClientError
 from live_asr.server.dialects.deepgram.answers import Heard, answer_to
 from live_asr.server.dialects.deepgram.parameters import Asked, bad, read_query
 from live_asr.server.dialects.deepgram.results import Request

@@ -17,9 +17,9 @@ import orjson
 from fastapi import WebSocket
 from starlette.websockets import WebSocketState
 
+from live_asr.core.errors import ClientError, LiveAsrError
 from live_asr.core.fields import parse_json
 from live_asr.core.messages import Finalize, Keepalive, Stop, Stopped, Update, Updated, client_from_dict
-from live_asr.errors import ClientError, LiveAsrError
 from live_asr.server.access import api_key
 from live_asr.server.dialects.deepgram.callbacks import with_callback
 from live_asr.server.dialects.deepgram.parameters import Asked, read_keyterms, read_query

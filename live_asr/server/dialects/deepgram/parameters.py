@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from live_asr.core.errors import ClientError
 from live_asr.core.messages import Start, client_from_dict
-from live_asr.errors import ClientError
 
 RAW = {"linear16": "pcm_s16le", "mulaw": "mulaw", "alaw": "alaw"}
 CONTAINED = ("flac", "ogg-opus", "amr-nb", "amr-wb")

@@ -19,10 +19,10 @@ from fastapi import Response
 from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
+from live_asr.core.errors import ClientError, LiveAsrError, MediaError
 from live_asr.core.fields import parse_json
 from live_asr.core.messages import Final, Stop
 from live_asr.delivery.post import ForbiddenTarget
-from live_asr.errors import ClientError, LiveAsrError, MediaError
 from live_asr.server.access import api_key
 from live_asr.server.dialects.deepgram.answers import Heard, answer_to
 from live_asr.server.dialects.deepgram.callbacks import with_callback

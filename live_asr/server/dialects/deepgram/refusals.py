@@ -6,8 +6,8 @@ from typing import Any
 
 from starlette.responses import JSONResponse
 
-from live_asr.errors import LiveAsrError, MediaError, Unavailable
-from live_asr.errors import told as public
+from live_asr.core.errors import LiveAsrError, MediaError, Unavailable
+from live_asr.core.errors import told as public
 from live_asr.server.dialects.openai_errors import status_of
 
 LONGEST_REASON_BYTES = 123

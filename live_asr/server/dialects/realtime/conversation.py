@@ -18,9 +18,9 @@ import orjson
 from fastapi import WebSocket
 from starlette.websockets import WebSocketState
 
+from live_asr.core.errors import ClientError, LiveAsrError
 from live_asr.core.fields import parse_json
 from live_asr.core.messages import Finalize
-from live_asr.errors import ClientError, LiveAsrError
 from live_asr.server.access import address_of, api_key
 from live_asr.server.dialects.link import Link, linked
 from live_asr.server.dialects.openai_errors import fault_of, response_of

@@ -9,8 +9,8 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 
+from live_asr.core.errors import ClientError, LiveAsrError
 from live_asr.core.fields import describe, parse_json
-from live_asr.errors import ClientError, LiveAsrError
 from live_asr.server.access import api_key
 from live_asr.server.dialects.openai_errors import response_of
 from live_asr.server.dialects.realtime.settings import BadRequest, SessionSettings

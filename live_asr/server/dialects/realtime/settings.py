@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
+from live_asr.core.errors import ClientError
 from live_asr.core.fields import describe
 from live_asr.core.messages import AudioFormat, Start, Update, client_from_dict
-from live_asr.errors import ClientError
 
 FORMATS = {
     "audio/pcm": AudioFormat("pcm_s16le", 24_000),

@@ -14,9 +14,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from live_asr.core.turns import FRAME_SAMPLES
+from live_asr.core.speaker_timeline import FRAME_SAMPLES
 from live_asr.core.types import Turn, samples
-from live_asr.inference.settling import joined
+from live_asr.full_pass.speaker_reassignment import joined
 
 LEAST_FRAMES = samples(0.2) // FRAME_SAMPLES
 """Both may be wrong by so much on where a turn begins: who is heard for less of one did not say it."""
