@@ -101,21 +101,21 @@ def remembering(embed: Callable[[Any], Any]) -> Callable[[Any], Any]:
 def settled(turns: list[Turn], recording: Recording, embed: Callable[[Any], Any]) -> list[Turn]:
     """Return the turns after the full pass's second look at the voices."""
     from live_asr.core import types
-    from live_asr.core.speaker_clusters import TUNED_INDIFFERENCE
+    from live_asr.core.speaker_clusters import TUNED_EQUAL_ERROR_DISTANCE
     from live_asr.full_pass.diarization import CLUSTERING_THRESHOLD
-    from live_asr.full_pass.speaker_reassignment import settle_voices
+    from live_asr.full_pass.speaker_reassignment import reassign_speakers
 
     length = len(recording.clip.audio)
     given = [
         types.Turn(round(turn.start * RATE_HZ), min(round(turn.end * RATE_HZ), length), turn.speaker)
         for turn in turns
     ]
-    found = settle_voices(
+    found = reassign_speakers(
         [sorted(given, key=lambda turn: turn.start_sample)],
         recording.clip.audio,
         embed,
         threshold=CLUSTERING_THRESHOLD,
-        indifference=TUNED_INDIFFERENCE,
+        equal_error_distance=TUNED_EQUAL_ERROR_DISTANCE,
     )
     return in_seconds(found)
 

@@ -15,13 +15,13 @@ from websockets.http11 import Request
 from benchmarks.cutting import proxy
 from live_asr.client import LiveSession, Reconnecting, SessionFailed, connect
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 """Seconds after which something counts as hanging."""
 
 
 async def closed(session: LiveSession) -> None:
     """Close it, and see that whoever reads, sends or waits is told."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         await session.close()
         await session.close()
         with pytest.raises(SessionFailed, match="was closed"):
@@ -62,13 +62,13 @@ async def peer_whose_door_stays_shut() -> AsyncIterator[tuple[str, asyncio.Event
 
 async def test_a_session_closed_while_it_comes_back_ends_and_takes_no_place() -> None:
     async with peer_whose_door_stays_shut() as (url, knocked, _), connect(url) as session:
-        await asyncio.wait_for(knocked.wait(), PATIENCE)
+        await asyncio.wait_for(knocked.wait(), TIMEOUT)
         await closed(session)
 
 
 async def test_a_session_closed_while_it_comes_back_ends_though_the_server_lets_it_in() -> None:
     async with peer_whose_door_stays_shut() as (url, knocked, let_in), connect(url) as session:
-        await asyncio.wait_for(knocked.wait(), PATIENCE)
+        await asyncio.wait_for(knocked.wait(), TIMEOUT)
         closing = asyncio.create_task(closed(session))
         let_in.set()
         await closing
@@ -90,7 +90,7 @@ async def test_a_session_closed_before_it_was_taken_up_again_ends() -> None:
         await peer.socket.wait_closed()
 
     async with peer(script) as url, connect(url) as session:
-        await asyncio.wait_for(asked.wait(), PATIENCE)
+        await asyncio.wait_for(asked.wait(), TIMEOUT)
         await closed(session)
 
 
@@ -138,7 +138,7 @@ async def stuck() -> AsyncIterator[LiveSession]:
         try:
             yield session
             with pytest.raises(SessionFailed, match="was closed"):
-                await asyncio.wait_for(sending, PATIENCE)
+                await asyncio.wait_for(sending, TIMEOUT)
         finally:
             over.set()
 
@@ -151,12 +151,12 @@ async def test_a_session_that_cannot_send_what_it_has_can_be_closed() -> None:
 async def test_a_session_whose_closing_is_cancelled_is_closed_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("live_asr.client.connection.CLOSE_PATIENCE", 100 * PATIENCE)
+    monkeypatch.setattr("live_asr.client.connection.CLOSE_TIMEOUT", 100 * TIMEOUT)
     async with stuck() as session:
         closing = asyncio.create_task(session.close())
         await asyncio.sleep(0)
         closing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await closing
-        await asyncio.wait_for(session._socket.wait_closed(), PATIENCE)
+        await asyncio.wait_for(session._socket.wait_closed(), TIMEOUT)
         await closed(session)

@@ -9,7 +9,7 @@ from scripted_peer import READY, Peer, peer
 
 from live_asr.client import Reconnecting, Resumed, SessionFailed, connect
 from live_asr.client.connection import SessionError
-from live_asr.client.resuming import FIRST_PAUSE, LONGEST_PAUSE, MOST_FRUITLESS, STABLE, Patience
+from live_asr.client.resuming import FIRST_PAUSE, MAX_FRUITLESS, MAX_PAUSE, STABLE, Patience
 from live_asr.core.messages import Ack, Error, Resume, Start
 
 LOST = SessionError("connection_lost", "It was lost.")
@@ -33,8 +33,8 @@ def test_tries_come_ever_more_slowly_until_the_time_is_up_and_the_last_one_is_ma
     times = tries(Patience(120.0, now=50.0), 50.0, LOST)
     pauses = [later - earlier for earlier, later in zip([50.0, *times], times, strict=False)]
     assert pauses[0] <= FIRST_PAUSE
-    assert all(pause <= LONGEST_PAUSE for pause in pauses)
-    assert sum(pauses[-5:-1]) > 4 * LONGEST_PAUSE / 2 > sum(pauses[:4])
+    assert all(pause <= MAX_PAUSE for pause in pauses)
+    assert sum(pauses[-5:-1]) > 4 * MAX_PAUSE / 2 > sum(pauses[:4])
     assert times[-1] == pytest.approx(170.0)
 
 
@@ -50,9 +50,9 @@ def test_the_time_begins_when_the_server_has_loaded(code: str) -> None:
     while now < 600.0:
         pause = patience.pause(now, SessionError(code, "Not yet.", retry_after=3.0))
         assert pause is not None
-        assert 3.0 <= pause <= LONGEST_PAUSE
+        assert 3.0 <= pause <= MAX_PAUSE
         now += pause
-    assert tries(patience, now, LOST)[-1] == pytest.approx(now + 120.0, abs=LONGEST_PAUSE)
+    assert tries(patience, now, LOST)[-1] == pytest.approx(now + 120.0, abs=MAX_PAUSE)
 
 
 def test_a_connection_that_lasted_renews_patience_and_one_that_did_not_does_not() -> None:
@@ -72,12 +72,12 @@ def test_connections_that_last_and_lead_to_nothing_are_given_up_in_the_end() -> 
         patience.lose(now, 2 * STABLE, got_on=False)
         count += 1
         assert count < 100
-    assert count > MOST_FRUITLESS
+    assert count > MAX_FRUITLESS
     patience = Patience(120.0, now=0.0)
     for count in range(1000):
         pause = patience.pause(20.0 * count, LOST)
         assert pause is not None
-        patience.lose(20.0 * count + 10.0, 2 * STABLE, got_on=count % MOST_FRUITLESS == 0)
+        patience.lose(20.0 * count + 10.0, 2 * STABLE, got_on=count % MAX_FRUITLESS == 0)
 
 
 # After which errors -----------------------------------------------------------------------------------

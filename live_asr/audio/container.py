@@ -14,9 +14,9 @@ from live_asr.core.errors import LiveAsrError, MediaError
 from live_asr.core.messages import Notice
 from live_asr.core.types import SAMPLE_RATE_HZ
 
-MOST_WAITING_SAMPLES = 60 * SAMPLE_RATE_HZ
+MAX_WAITING_SAMPLES = 60 * SAMPLE_RATE_HZ
 """The thread pauses when so much decoded audio waits to be taken."""
-MOST_QUEUED_BYTES = 64 * 1024 * 1024
+MAX_QUEUED_BYTES = 64 * 1024 * 1024
 """Bytes that decode to more audio than anyone takes pile up to here, and are then refused."""
 
 
@@ -77,7 +77,7 @@ class ContainerDecoder:
             if data and self._work is not Work.DONE and not self._closed:
                 self._queue.append(bytes(data))
                 self._queued_bytes += len(data)
-            if self._queued_bytes > MOST_QUEUED_BYTES:
+            if self._queued_bytes > MAX_QUEUED_BYTES:
                 raise MediaError("The stream holds far more audio than its size allows.", HINT)
         return await self._step()
 
@@ -156,7 +156,7 @@ class ContainerDecoder:
                 return False
             self._waiting.append(samples)
             self._waiting_samples += samples.shape[-1]
-            if self._waiting_samples >= MOST_WAITING_SAMPLES:
+            if self._waiting_samples >= MAX_WAITING_SAMPLES:
                 self._rest(Work.FULL)
                 self._changed.wait_for(lambda: self._work is Work.RUNNING or self._closed)
             return not self._closed

@@ -41,15 +41,15 @@ PROBED_BYTES = 256 * 1024
 """So much is looked at before bytes of no known format are refused."""
 LARGEST_TAG_BYTES = 16 * 1024 * 1024
 """An ID3 tag, with its pictures, stands before the audio and is read first."""
-MOST_SILENT_BYTES = 32 * 1024 * 1024
+MAX_SILENT_BYTES = 32 * 1024 * 1024
 """So many bytes in a row may give no audio: more than a second of any video."""
-MOST_SPOOLED_BYTES = 4 * 1024**3
+MAX_SPOOLED_BYTES = 4 * 1024**3
 """The largest file that is kept on disk because its index comes last."""
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 4_000, 384_000
-MOST_CHANNELS = 24
-MOST_ODD_FRAMES = 8
+MAX_CHANNELS = 24
+MAX_ODD_FRAMES = 8
 """So many frames of an impossible form may come before the first good one."""
-MOST_ERRORS_IN_A_ROW = 64
+MAX_ERRORS_IN_A_ROW = 64
 """A demuxer that keeps failing without moving on is given up."""
 
 BOXES = (b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"uuid", b"sidx", b"pdin")
@@ -200,7 +200,7 @@ class MediaReader:
                     yield from self._mixer.feed(frame, silence)
                 except MediaError:
                     self.skipped_packets += 1
-                    if not heard and self.skipped_packets >= MOST_ODD_FRAMES:
+                    if not heard and self.skipped_packets >= MAX_ODD_FRAMES:
                         raise
                     continue
                 if not heard and self._mixer.lacks_channels:
@@ -240,7 +240,7 @@ class MediaReader:
         stream = container.streams.audio[0]
         packets: Any = container.demux(stream)
         try:
-            while errors_in_a_row < MOST_ERRORS_IN_A_ROW:
+            while errors_in_a_row < MAX_ERRORS_IN_A_ROW:
                 try:
                     packet = next(packets)
                 except StopIteration:
@@ -260,8 +260,8 @@ class MediaReader:
                     yield frame, size_bytes
                     size_bytes = 0
                     heard_at_bytes, errors_in_a_row = self._source.read_bytes, 0
-                if self._source.read_bytes - heard_at_bytes > MOST_SILENT_BYTES:
-                    fault = f"{MOST_SILENT_BYTES // 2**20} MiB in a row held no audio."
+                if self._source.read_bytes - heard_at_bytes > MAX_SILENT_BYTES:
+                    fault = f"{MAX_SILENT_BYTES // 2**20} MiB in a row held no audio."
                     raise MediaError(fault, HINT)
         finally:
             packets.close()  # one that is merely forgotten takes 150 bytes of PyAV's along
@@ -297,7 +297,7 @@ class Mixer:
         channels that no recording has, and for samples that cannot be read.
         """
         rate_hz, names = frame.sample_rate, tuple(channel.name for channel in frame.layout.channels)
-        if not LOWEST_RATE_HZ <= rate_hz <= HIGHEST_RATE_HZ or not 1 <= len(names) <= MOST_CHANNELS:
+        if not LOWEST_RATE_HZ <= rate_hz <= HIGHEST_RATE_HZ or not 1 <= len(names) <= MAX_CHANNELS:
             fault = f"The stream claims a sample rate of {rate_hz} Hz and {len(names)} channels."
             raise MediaError(fault, f"Rates from {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} Hz can be read.")
         try:
@@ -412,8 +412,8 @@ def spooled(source: ByteSource, directory: Path | None) -> IO[bytes]:
         while data := source.read(2**18):
             check_room(folder, len(data))
             file.write(data)
-            if file.tell() > MOST_SPOOLED_BYTES:
-                fault = f"The file's index comes after more than {MOST_SPOOLED_BYTES // 2**30} GiB."
+            if file.tell() > MAX_SPOOLED_BYTES:
+                fault = f"The file's index comes after more than {MAX_SPOOLED_BYTES // 2**30} GiB."
                 raise MediaError(fault, "Write it with the index first (ffmpeg -movflags +faststart).")
         file.seek(0)
     except OSError as error:

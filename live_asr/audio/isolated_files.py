@@ -18,9 +18,9 @@ from live_asr.core.errors import DecoderDied, DecoderError
 
 log = logging.getLogger(__name__)
 
-MOST_PIECE_BYTES = 64 * 1024 * 1024
+MAX_PIECE_BYTES = 64 * 1024 * 1024
 """The largest answer that is taken: a piece has a few seconds."""
-DURATION_PATIENCE = 30.0
+DURATION_TIMEOUT = 30.0
 """Seconds after which a file that does not tell how long it is has said nothing."""
 
 
@@ -34,7 +34,7 @@ def file_samples(file: IO[bytes]) -> Generator[tuple[Samples, str], None, None]:
     with _reading(FILE, file) as pipe:
         while True:
             try:
-                about, body = answer_of(pipe, MOST_PIECE_BYTES)
+                about, body = answer_of(pipe, MAX_PIECE_BYTES)
                 samples, name = np.frombuffer(body, np.float32), str(about.get("format") or "")
                 fault = fault_of(about) if about.get("fault") else None
             except EOFError as error:
@@ -54,7 +54,7 @@ def duration_of(file: IO[bytes]) -> float | None:
     Blocks, and goes back to the file's beginning.
     """
     try:
-        with _reading(DURATION, file, DURATION_PATIENCE) as pipe:
+        with _reading(DURATION, file, DURATION_TIMEOUT) as pipe:
             duration = answer_of(pipe)[0].get("duration")
     except (OSError, EOFError, ValueError, DecoderError) as error:
         log.info("how long a file is cannot be told: %s", error)

@@ -22,7 +22,7 @@ from live_asr.core.types import SAMPLE_RATE_HZ, DecodeRequest
 from live_asr.models.device import cpu_count, look_for_gpu, pick_compute_type, pick_device, why_not_gpu
 from live_asr.models.interfaces import CHUNK_SAMPLES, SpeechState
 from live_asr.weights.manifest import find_entry, load_manifest
-from live_asr.weights.resolver import Bringer
+from live_asr.weights.resolver import ModelResolver
 from live_asr.weights.store import AUTO, Weights, default_model
 
 PACKAGES = (
@@ -157,7 +157,7 @@ def _weights(
 ) -> Generator[Finding, None, Weights | None]:
     """Yield the finding, and return the weights where they are held."""
     try:
-        weights = Bringer(settings, offline=True).bring(name, kind)
+        weights = ModelResolver(settings, offline=True).bring(name, kind)
     except LiveAsrError as error:
         if error.code != "weights_unreachable" or settings.models.offline:
             yield Finding("fail", subject, error.message, error.hint)

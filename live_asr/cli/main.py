@@ -15,11 +15,11 @@ import typer
 from live_asr import __version__
 from live_asr.cli import tokens, webhooks
 from live_asr.core.errors import ConfigError, LiveAsrError, WeightsError
-from live_asr.core.messages import MOST_SPEAKERS
+from live_asr.core.messages import MAX_SPEAKERS
 
 if TYPE_CHECKING:
     from live_asr.config.settings import Loaded, Settings
-    from live_asr.weights.resolver import Brought
+    from live_asr.weights.resolver import ModelSet
     from live_asr.weights.sources import Progress
 
 UsualNames = Callable[[Mapping[str, str]], dict[str, tuple[Any, str]]]
@@ -49,12 +49,12 @@ LanguageFlag = Annotated[
     str | None, typer.Option(help="Language spoken, e.g. en, pt-BR or german; without it, detected.")
 ]
 VocabularyFlag = Annotated[list[str] | None, typer.Option(metavar="WORD", help="A word to expect.")]
-SpeakersFlag = Annotated[int | None, typer.Option(min=1, max=MOST_SPEAKERS, help="How many people speak.")]
+SpeakersFlag = Annotated[int | None, typer.Option(min=1, max=MAX_SPEAKERS, help="How many people speak.")]
 MinSpeakersFlag = Annotated[
-    int | None, typer.Option(min=1, max=MOST_SPEAKERS, help="The least number of people who speak.")
+    int | None, typer.Option(min=1, max=MAX_SPEAKERS, help="The least number of people who speak.")
 ]
 MaxSpeakersFlag = Annotated[
-    int | None, typer.Option(min=1, max=MOST_SPEAKERS, help="The most people who speak.")
+    int | None, typer.Option(min=1, max=MAX_SPEAKERS, help="The most people who speak.")
 ]
 NoDiarizeFlag = Annotated[bool, typer.Option("--no-diarize", help="Do not tell speakers apart.")]
 ModelFlag = Annotated[str | None, typer.Option("--model", help="Recogniser: a model's name or its folder.")]
@@ -365,11 +365,11 @@ def pull(
     settings = _load(config, {}, usual_names=_usual_names() if worker else None).settings
     if worker:
         _use_hub_token()
-    from live_asr.weights.resolver import Bringer
+    from live_asr.weights.resolver import ModelResolver
 
     if names:
         with _progress() as on_progress:
-            fetched = tuple(map(Bringer(settings, on_progress).bring, names))
+            fetched = tuple(map(ModelResolver(settings, on_progress).bring, names))
     else:
         fetched = _bring(settings).weights
     for weights in fetched:
@@ -405,9 +405,9 @@ def path(
 ) -> None:
     """Print the folder that holds a model's files."""
     settings = _load(config, {"models.offline": True}).settings
-    from live_asr.weights.resolver import Bringer
+    from live_asr.weights.resolver import ModelResolver
 
-    print(Bringer(settings).bring(name).folder)
+    print(ModelResolver(settings).bring(name).folder)
 
 
 def _load(
@@ -450,12 +450,12 @@ def _use_hub_token() -> None:
         os.environ.setdefault("HF_TOKEN", os.environ[HUB_TOKEN])
 
 
-def _bring(settings: Settings, *, tell: bool = True) -> Brought:
+def _bring(settings: Settings, *, tell: bool = True) -> ModelSet:
     """Bring what the settings use, so that it is here when the processes ask for it; tell what is lacking."""
-    from live_asr.weights.resolver import Bringer
+    from live_asr.weights.resolver import ModelResolver
 
     with _progress() as on_progress:
-        brought = Bringer(settings, on_progress).bring_all()
+        brought = ModelResolver(settings, on_progress).bring_all()
     for lack in brought.lacks() if tell else ():
         print(f"live-asr: {lack}", file=sys.stderr)
     return brought

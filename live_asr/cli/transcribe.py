@@ -32,13 +32,13 @@ from live_asr.storage.database import DEAD, DELIVERED, database_url
 from live_asr.storage.files import prepare
 from live_asr.storage.jobs import JobDatabase
 from live_asr.storage.transcripts import targets_of, write_transcripts
-from live_asr.weights.resolver import Brought, full_pass_load, models_of
+from live_asr.weights.resolver import ModelSet, full_pass_load, models_of
 
 OK, FAILED, INTERRUPTED = 0, 1, 130
 """Exit statuses: the last is what shells report for Ctrl-C."""
 LOOK_INTERVAL = 2.0
 """Seconds between two looks into a folder that is watched: a file that has not changed between is whole."""
-LONGEST_DELIVERY = 120.0
+MAX_DELIVERY = 120.0
 """Seconds for which the command waits in the end until its webhooks are taken."""
 SCOPE = "files"
 
@@ -61,7 +61,7 @@ class TranscribeOptions:
     settings: Settings = field(default_factory=Settings)
 
 
-def run(places: Sequence[Path], options: TranscribeOptions, brought: Brought) -> int:
+def run(places: Sequence[Path], options: TranscribeOptions, brought: ModelSet) -> int:
     """Write down the files and all below the folders, several at a time; return the exit status.
 
     One that fails costs a line on stderr and status 1; all others are written down all the same. Raises
@@ -73,7 +73,7 @@ def run(places: Sequence[Path], options: TranscribeOptions, brought: Brought) ->
         return INTERRUPTED
 
 
-async def _run(places: Sequence[Path], options: TranscribeOptions, brought: Brought) -> int:
+async def _run(places: Sequence[Path], options: TranscribeOptions, brought: ModelSet) -> int:
     missing = [place for place in places if not place.exists()]
     if missing:
         raise ConfigError(f"There is no {missing[0]}.", "Name files or folders that exist.")
@@ -276,7 +276,7 @@ class _Teller:
         """Wait until the receiver has been told of all; return of how many it has not."""
         waiting = set(self._sessions)
         lost = 0
-        deadline = time.monotonic() + LONGEST_DELIVERY
+        deadline = time.monotonic() + MAX_DELIVERY
         while waiting and time.monotonic() < deadline:
             for session_id in tuple(waiting):
                 found = await self._database.call(self._database.deliveries, session_id=session_id, limit=1)

@@ -25,7 +25,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-MOST_SHOWN = 100
+MAX_SHOWN = 100
 WIDE_COLUMNS = 240
 """Width where nobody looks: in a file or a pipe nothing is cut."""
 
@@ -47,7 +47,7 @@ LimitFlag = Annotated[int, typer.Option("--limit", min=1, help="How many to show
 def list_deliveries(
     state: Annotated[State | None, typer.Option("--state", help="Only those in this state.")] = None,
     session: Annotated[str | None, typer.Option("--session", help="Only those of this session.")] = None,
-    limit: LimitFlag = MOST_SHOWN,
+    limit: LimitFlag = MAX_SHOWN,
     data: DataFlag = None,
     config: ConfigFlag = None,
 ) -> None:
@@ -61,7 +61,7 @@ def list_deliveries(
 
 
 @app.command("dead")
-def list_dead(limit: LimitFlag = MOST_SHOWN, data: DataFlag = None, config: ConfigFlag = None) -> None:
+def list_dead(limit: LimitFlag = MAX_SHOWN, data: DataFlag = None, config: ConfigFlag = None) -> None:
     """List the deliveries that were given up, and why."""
     with opened_database(config, data) as database:
         found = database.deliveries(state=State.dead, limit=limit)

@@ -35,7 +35,7 @@ from live_asr.storage.database import database_url
 from live_asr.storage.files import prepare
 from live_asr.storage.jobs import JobDatabase
 from live_asr.storage.lock import own_folder
-from live_asr.weights.resolver import Brought, full_pass_load, models_of
+from live_asr.weights.resolver import ModelSet, full_pass_load, models_of
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ def check(settings: Settings) -> None:
         )
 
 
-def run(settings: Settings, brought: Brought) -> None:
+def run(settings: Settings, brought: ModelSet) -> None:
     """Work until SIGINT or SIGTERM.
 
     Raises ConfigError where boto3 is missing or wrongly set up, QueueError where the queue cannot be looked
@@ -74,7 +74,7 @@ def run(settings: Settings, brought: Brought) -> None:
     asyncio.run(_work(settings, brought))
 
 
-async def _work(settings: Settings, brought: Brought) -> None:
+async def _work(settings: Settings, brought: ModelSet) -> None:
     jobs, data = settings.jobs, settings.storage.data
     sqs, receiving, s3 = await asyncio.to_thread(clients, jobs)
     load = full_pass_load(settings, brought, cores=max(1, cpu_count() // jobs.lanes))

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from live_asr.core.errors import ClientError
 from live_asr.core.fields import web_url
 from live_asr.core.languages import AUTO, as_spelt, code_of, hint_for
-from live_asr.core.messages import MOST_SPEAKERS
+from live_asr.core.messages import MAX_SPEAKERS
 
 ANY_PROXY = "*"
 """Stands for any peer in a list of proxies."""
@@ -112,7 +112,7 @@ OptionalBytes = Annotated[int | None, Field(ge=1024), BeforeValidator(_none_if_e
 OptionalCount = Annotated[int | None, Field(ge=1), BeforeValidator(_none_if_empty)]
 Receivers = Annotated[tuple[str, ...], AfterValidator(_receivers), BeforeValidator(_split)]
 OptionalPort = Annotated[int | None, Field(ge=0, le=65535), BeforeValidator(_none_if_empty)]
-OptionalSpeakers = Annotated[int | None, Field(ge=1, le=MOST_SPEAKERS), BeforeValidator(_none_if_empty)]
+OptionalSpeakers = Annotated[int | None, Field(ge=1, le=MAX_SPEAKERS), BeforeValidator(_none_if_empty)]
 OptionalText = Annotated[str | None, BeforeValidator(_none_if_empty)]
 OptionalLanguage = Annotated[str | None, AfterValidator(_language), BeforeValidator(_none_if_empty)]
 OptionalUrl = Annotated[str | None, AfterValidator(_web_url), BeforeValidator(_none_if_empty)]

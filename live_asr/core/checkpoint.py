@@ -68,7 +68,7 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class Checkpoint:
     """A session's memory beyond its record."""
 
     last_seq: int = 0
@@ -110,7 +110,7 @@ class Snapshot:
         }
 
     @classmethod
-    def from_dict(cls, value: Mapping[str, Any]) -> Snapshot:
+    def from_dict(cls, value: Mapping[str, Any]) -> Checkpoint:
         """Read it back; an empty one where that is not possible."""
         try:
             recognizer, speaker_encoder = value["models"]
@@ -128,11 +128,11 @@ class Snapshot:
         except (KeyError, TypeError, ValueError):
             return cls()
 
-    def made_by(self, models: Models) -> Snapshot:
+    def made_by(self, models: Models) -> Checkpoint:
         """Return it with the names of the models that it was made with."""
         return replace(self, models=models)
 
-    def for_models(self, models: Models) -> Snapshot:
+    def for_models(self, models: Models) -> Checkpoint:
         """Return what of it holds for these models: tokens and voices mean nothing to others."""
         held = self.made_by(models)
         if models.recognizer != self.models.recognizer:
@@ -142,7 +142,7 @@ class Snapshot:
             held = replace(held, voices=())
         return held
 
-    def beside(self, transcript: Transcript, channels: int = 1) -> Snapshot:
+    def beside(self, transcript: Transcript, channels: int = 1) -> Checkpoint:
         """Return what of it holds beside a record: all, where it was written with its last message.
 
         Voices hold in any case. Where the record is shorter or longer it goes on from its last word, on each

@@ -17,7 +17,7 @@ from live_asr.core.types import SpeakerLabel, Word, samples
 
 MATURE_SAMPLES = samples(4.0)
 """So much later a word's speaker is as well known as it will be."""
-LEAST_CHANGE_SAMPLES = samples(1.5)
+MIN_CHANGE_SAMPLES = samples(1.5)
 """A shorter stretch is not taken from one speaker and given to another."""
 
 
@@ -49,7 +49,7 @@ class LiveLabels:
         self._settled: SpeakerLabel | None = None
         """Who said the last word before them."""
 
-    def take_up(self, words: Iterable[Word]) -> None:
+    def restore(self, words: Iterable[Word]) -> None:
         """Begin with words that were shown before, the last ones of a session that is taken up again."""
         for word in words:
             self._open.append(_Shown(self._count, word.start_sample, word.end_sample, word.speaker))
@@ -99,7 +99,7 @@ class LiveLabels:
             if at_edge and changed:
                 break  # how long the stretch is will be seen when it is over
             length = sum(shown.end_sample - shown.start_sample for shown in changed)
-            if speaker is not None and length >= LEAST_CHANGE_SAMPLES:
+            if speaker is not None and length >= MIN_CHANGE_SAMPLES:
                 for shown in changed:
                     shown.speaker = speaker
                     yield shown

@@ -15,7 +15,7 @@ FloatArray = NDArray[np.float32]
 
 FARTHEST = 2.0
 """The cosine distance of opposites."""
-TUNED_INDIFFERENCE = 0.71
+TUNED_EQUAL_ERROR_DISTANCE = 0.71
 """Cosine distance at which two voices of CAM++ are as likely one person's as two."""
 
 
@@ -70,12 +70,12 @@ class SpeakerOptions:
     """How far back activity is remembered."""
 
     @classmethod
-    def of_encoder(cls, indifference: float) -> SpeakerOptions:
+    def of_encoder(cls, equal_error_distance: float) -> SpeakerOptions:
         """Return the options for an encoder that is indifferent at this distance.
 
         The defaults were tuned on CAM++; another encoder's distances are taken in proportion.
         """
-        scale = indifference / TUNED_INDIFFERENCE
+        scale = equal_error_distance / TUNED_EQUAL_ERROR_DISTANCE
         options = cls()
         scaled = ("delta_new", "delta_far", "delta_switch", "delta_sure", "delta_alike", "trust")
         return replace(options, **{name: getattr(options, name) * scale for name in scaled})
@@ -95,7 +95,7 @@ class SpeakerClusters:
     def __len__(self) -> int:
         return len(self._sums)
 
-    def take_up(self, sums: Sequence[FloatArray], count: int) -> None:
+    def restore(self, sums: Sequence[FloatArray], count: int) -> None:
         """Begin with the centroids of `count` speakers; those that are not there are alike to nobody."""
         size = len(sums[0]) if sums else 1
         missing = [np.zeros(size, np.float32)] * max(0, count - len(sums))

@@ -18,7 +18,7 @@ UNKNOWN = 0
 """Column of the timeline for somebody who is not told yet; speaker n has column n + 1."""
 SHORTEST_PAUSE_SAMPLES = samples(0.2)
 """A shorter one does not end a turn."""
-LEAST_OF_WORD_SAMPLES = samples(0.1)
+MIN_OF_WORD_SAMPLES = samples(0.1)
 """So much that is heard before a pause is a word; less is what was left of the one before it."""
 
 
@@ -69,7 +69,7 @@ def _before_pause(rows: FloatArray) -> FloatArray:
             continue
         silent += 1
         if silent * FRAME_SAMPLES >= SHORTEST_PAUSE_SAMPLES:
-            if heard * FRAME_SAMPLES >= LEAST_OF_WORD_SAMPLES:
+            if heard * FRAME_SAMPLES >= MIN_OF_WORD_SAMPLES:
                 return rows[: index + 1]
             heard = 0
     return rows
@@ -99,7 +99,7 @@ class Timeline:
         """The first frame that is kept."""
 
     @classmethod
-    def taken_up(cls, memory_frames: int, end_sample: int, turns: Iterable[Turn], speakers: int) -> Timeline:
+    def restored(cls, memory_frames: int, end_sample: int, turns: Iterable[Turn], speakers: int) -> Timeline:
         """Return one in which these turns of `speakers` were seen, up to `end_sample`."""
         rows = np.zeros((end_sample // FRAME_SAMPLES, speakers + 1), np.float32)
         for turn in turns:

@@ -108,7 +108,7 @@ class SpeakerTracker:
         self.known_sample = 0
         """Everything before it has been looked at."""
 
-    def take_up(
+    def restore(
         self, sample: int, voices: Sequence[Sequence[float]], count: int, turns: Iterable[Turn]
     ) -> int:
         """Begin at `sample` of a session in which `count` speakers were heard; before anything else.
@@ -119,11 +119,11 @@ class SpeakerTracker:
         options = self.options
         chunk_sample = sample // CHUNK_SAMPLES * CHUNK_SAMPLES
         start_sample = max(0, chunk_sample - options.window_samples)
-        self._clusters.take_up([np.array(voice, np.float32) for voice in voices], count)
+        self._clusters.restore([np.array(voice, np.float32) for voice in voices], count)
         self._buffer = AudioBuffer(start_sample)
         self._judged_sample = self.known_sample = chunk_sample
         self._next_sample = self.last_window_before(chunk_sample) + options.step_samples
-        self._timeline = Timeline.taken_up(
+        self._timeline = Timeline.restored(
             options.memory_samples // FRAME_SAMPLES, chunk_sample, turns, count
         )
         return start_sample

@@ -41,7 +41,7 @@ from live_asr.core.window import RollingWindow, WindowOptions
 
 
 @dataclass(frozen=True, slots=True)
-class CaptionOptions:
+class StreamingPolicyOptions:
     """Everything that tunes the streaming policy."""
 
     segmenter: SegmenterOptions = field(default_factory=SegmenterOptions)
@@ -141,23 +141,23 @@ class _Step:
 
 CUT_OFF_SAMPLES = samples(0.1)
 """Where the sound stops so soon after speech, the speech has not ended."""
-MOST_REFUSALS = 2
+MAX_REFUSALS = 2
 """A hypothesis that drops half of what was shown is refused so many times in a row."""
 
 
-class Captioner:
+class StreamingPolicy:
     """Decide for one session what to decode and what to commit."""
 
     def __init__(
         self,
-        options: CaptionOptions | None = None,
+        options: StreamingPolicyOptions | None = None,
         *,
         language: str | None = None,
         languages: Sequence[str] = (),
         task: str = "transcribe",
         vocabulary: Sequence[str] = (),
     ) -> None:
-        self.options = options or CaptionOptions()
+        self.options = options or StreamingPolicyOptions()
         self._vote = LanguageVote(language, languages)
         self._words_language: str | None = None
         """The language of the last committed words; None where that is not known."""
@@ -200,7 +200,7 @@ class Captioner:
         self._shown_tail = False
         self._events: list[Event] = []
 
-    def take_up(self, sample: int, words: Sequence[Word] = (), language: str | None = None) -> int:
+    def restore(self, sample: int, words: Sequence[Word] = (), language: str | None = None) -> int:
         """Begin at `sample`, after `words` with their tokens; return the first sample to be handed in.
 
         `language` is theirs, where that was clear.
@@ -208,8 +208,8 @@ class Captioner:
         self._vote.find(language)
         self._words_language = language
         chunk_sample = sample // CHUNK_SAMPLES * CHUNK_SAMPLES
-        self._window.take_up(sample, words)
-        self._segmenter.take_up(chunk_sample, sample)
+        self._window.restore(sample, words)
+        self._segmenter.restore(chunk_sample, sample)
         self._speech = SpeechTrack(chunk_sample)
         self._judged_sample = self._consumed_sample = chunk_sample
         self._buffer = AudioBuffer(min(self._window.kept_from_sample, chunk_sample))
@@ -250,7 +250,7 @@ class Captioner:
         words = self._guarded(hypothesis, step)
         if words is not None and drops_what_was_shown(words, self._agreement.tail):
             self._refusals += 1
-            if step.request.final or self._refusals <= MOST_REFUSALS:
+            if step.request.final or self._refusals <= MAX_REFUSALS:
                 words = None
         if words is None:
             self._retry_or_skip(step)

@@ -24,7 +24,7 @@ from live_asr.core.errors import WeightsError
 from live_asr.core.types import SAMPLE_RATE_HZ, Turn, samples
 from live_asr.full_pass.blocks import as_float, cut_in_pauses, link_speakers
 from live_asr.full_pass.live_speakers import with_live_speakers
-from live_asr.full_pass.speaker_reassignment import settle_voices
+from live_asr.full_pass.speaker_reassignment import reassign_speakers
 from live_asr.models.interfaces import FloatArray, SpeakerEncoder
 
 Pcm = NDArray[np.int16]
@@ -139,12 +139,12 @@ class Diarizer:
             found.append(_shifted(self._block(pcm[start:end], least, max_speakers, on_block), start))
         turns = _linked(found, self._threshold, min_speakers, max_speakers)
         if self._encoder is not None:
-            turns = settle_voices(
+            turns = reassign_speakers(
                 [with_live_speakers(turns, live_turns), turns] if live_turns else [turns],
                 pcm,
                 self._encoder.embed,
                 threshold=self._threshold,
-                indifference=self._encoder.indifference,
+                equal_error_distance=self._encoder.equal_error_distance,
                 min_speakers=min_speakers or 1,
                 max_speakers=max_speakers,
                 on_share=lambda share: on_stage("clustering", 1 - SETTLING_SHARE * (1 - share)),

@@ -18,7 +18,7 @@ from live_asr.core.speaker_timeline import FRAME_SAMPLES
 from live_asr.core.types import Turn, samples
 from live_asr.full_pass.speaker_reassignment import joined
 
-LEAST_FRAMES = samples(0.2) // FRAME_SAMPLES
+MIN_FRAMES = samples(0.2) // FRAME_SAMPLES
 """Both may be wrong by so much on where a turn begins: who is heard for less of one did not say it."""
 NOBODY = -1
 
@@ -66,7 +66,7 @@ def _without_gaps(heard: NDArray[np.intp]) -> NDArray[np.intp] | None:
     known = heard.copy()
     edges = np.flatnonzero(np.diff(heard)) + 1
     for frames in np.split(np.arange(len(heard)), edges):
-        if len(frames) < LEAST_FRAMES:
+        if len(frames) < MIN_FRAMES:
             known[frames] = NOBODY
     if not (known != NOBODY).any():
         known = heard

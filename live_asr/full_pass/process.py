@@ -18,7 +18,7 @@ from live_asr.core.types import Turn, Utterance, Word
 from live_asr.full_pass.diarization import LocalPipeline, PretrainedPipeline
 from live_asr.inference.ipc import Failed, pack, receive, spawn
 
-LONGEST_SILENCE = 1800.0
+MAX_SILENCE = 1800.0
 """Seconds without a word of progress after which the process counts as hung. It may be starved for long:
 whatever else runs on the machine comes first."""
 
@@ -242,7 +242,7 @@ class FullPass:
         """Return the next message; None when the process is gone. Raises EngineError when it hangs."""
         assert self._reader is not None
         try:
-            async with asyncio.timeout(LONGEST_SILENCE):
+            async with asyncio.timeout(MAX_SILENCE):
                 return await receive(self._reader)
         except TimeoutError:
             raise EngineError("The process of the full pass hangs.") from None

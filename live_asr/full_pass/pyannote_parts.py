@@ -17,9 +17,9 @@ from live_asr.models.interfaces import FloatArray
 from live_asr.models.onnx import open_model
 
 DIMENSION = 192
-LEAST_FRAMES = 25
+MIN_FRAMES = 25
 """Fewer frames of 10 ms are repeated until there are so many."""
-LEAST_SAMPLES = samples(0.4)
+MIN_SAMPLES = samples(0.4)
 """With less of it outside overlaps, a voice is taken from all that is there."""
 
 
@@ -45,7 +45,7 @@ class CamPlusModel(Model):  # type: ignore[misc]
         Embeddings have length 1, or are zero where no frame has weight. Raises ValueError for waveforms
         that are too short to tell a voice by: that is how pyannote asks for the shortest.
         """
-        if waveforms.shape[-1] < LEAST_SAMPLES:
+        if waveforms.shape[-1] < MIN_SAMPLES:
             raise ValueError(f"{waveforms.shape[-1]} samples are too few to tell a voice by")
         embeddings = np.zeros((len(waveforms), DIMENSION), np.float32)
         before: FloatArray | None = None
@@ -64,8 +64,8 @@ class CamPlusModel(Model):  # type: ignore[misc]
     def _embed(self, features: FloatArray) -> FloatArray:
         if not len(features):
             return np.zeros(DIMENSION, np.float32)
-        if len(features) < LEAST_FRAMES:
-            features = np.resize(features, (LEAST_FRAMES, features.shape[1]))
+        if len(features) < MIN_FRAMES:
+            features = np.resize(features, (MIN_FRAMES, features.shape[1]))
         centred = features - features.mean(axis=0)
         (embedding,) = self._encoder.run(None, {"features": centred[None]})[0]
         return np.asarray(embedding / np.linalg.norm(embedding), np.float32)

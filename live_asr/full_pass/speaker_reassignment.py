@@ -21,26 +21,26 @@ from live_asr.models.interfaces import FloatArray
 
 SHORTEST_SAMPLES = samples(0.5)
 """A shorter stretch says too little about its voice."""
-LONGEST_SAMPLES = samples(2.5)
+MAX_SAMPLES = samples(2.5)
 """A longer one is divided: it may hold a change of speaker."""
 MARGIN = 0.05
 """So much more a stretch must be like another speaker, in cosine, than like its own."""
-MOST_ROUNDS = 3
-LEAST_SAMPLES = samples(6.0)
+MAX_ROUNDS = 3
+MIN_SAMPLES = samples(6.0)
 """So long a voice must be heard in all to be another speaker than the pipeline found."""
-MOST_COMPARED = 1000
+MAX_COMPARED = 1000
 """Stretches that are compared with each other: that takes memory by the square of it."""
-LEAST_INDIFFERENCE = 0.4
+MIN_EQUAL_ERROR_DISTANCE = 0.4
 """Nearer stretches are one person's on any line."""
 
 
-def settle_voices(
+def reassign_speakers(
     guesses: Sequence[Sequence[Turn]],
     pcm: NDArray[np.int16],
     embed: Callable[[FloatArray], FloatArray],
     *,
     threshold: float,
-    indifference: float,
+    equal_error_distance: float,
     min_speakers: int = 1,
     max_speakers: int | None = None,
     on_share: Callable[[float], None] = lambda share: None,
@@ -52,8 +52,9 @@ def settle_voices(
     Where fewer than `min_speakers` would be left, nothing is changed.
 
     The best is whose speakers go best with the voices, within these bounds if one is; of equals the first.
-    `indifference` is the cosine distance from which two stretches are two people's rather than one's. Where
-    voices are nearer to each other, as on the telephone, it is found in the distances themselves.
+    `equal_error_distance` is the cosine distance from which two stretches are two people's rather than
+    one's. Where voices are nearer to each other, as on the telephone, it is found in the distances
+    themselves.
     """
     edges = sorted(
         {edge for turns in guesses for turn in turns for edge in (turn.start_sample, turn.end_sample)}
@@ -72,7 +73,7 @@ def settle_voices(
             edges,
             voice,
             threshold,
-            indifference,
+            equal_error_distance,
             min_speakers,
             max_speakers,
             lambda share: on_share((index + share) / len(guesses)),
@@ -105,7 +106,7 @@ def _settle(
     edges: Sequence[int],
     voice: Callable[[Turn], FloatArray],
     threshold: float,
-    indifference: float,
+    equal_error_distance: float,
     min_speakers: int,
     max_speakers: int | None,
     on_share: Callable[[float], None],
@@ -130,24 +131,26 @@ def _settle(
     found = joined([*alone, *together])
     if len({turn.speaker for turn in found}) < min(min_speakers, len(names)):
         found, settled = tuple(turns), given
-    return _Settled(found, _agreement(voices, lengths, settled, indifference))
+    return _Settled(found, _agreement(voices, lengths, settled, equal_error_distance))
 
 
 def _agreement(
-    voices: FloatArray, lengths: FloatArray, speakers: NDArray[np.int64], indifference: float
+    voices: FloatArray, lengths: FloatArray, speakers: NDArray[np.int64], equal_error_distance: float
 ) -> float:
     """Tell how well speakers go with voices, -1 to 1: one's stretches are alike, two's are not.
 
     Each pair of stretches counts by how long they are and by how clearly they are one person's or two's.
     """
-    chosen = np.arange(0, len(voices), max(1, -(-len(voices) // MOST_COMPARED)))
+    chosen = np.arange(0, len(voices), max(1, -(-len(voices) // MAX_COMPARED)))
     voices, lengths, speakers = voices[chosen], lengths[chosen], speakers[chosen]
     one, other = np.triu_indices(len(chosen), 1)
     if not one.size:
         return 0.0
     distances = (1 - voices @ voices.T)[one, other]
     weights = lengths[one] * lengths[other]
-    likeness = weights * (_divide(distances, weights).clip(LEAST_INDIFFERENCE, indifference) - distances)
+    likeness = weights * (
+        _divide(distances, weights).clip(MIN_EQUAL_ERROR_DISTANCE, equal_error_distance) - distances
+    )
     right = np.where(speakers[one] == speakers[other], likeness, -likeness)
     return float(right.sum()) / max(float(np.abs(likeness).sum()), 1e-9)
 
@@ -182,9 +185,7 @@ def _told_apart(
         known += [_mean(voices, lengths, group) for group in groups[:1]]
     for group in others:
         voice = _mean(voices, lengths, group)
-        is_new = (
-            lengths[group].sum() >= LEAST_SAMPLES and max(other @ voice for other in known) < 1 - threshold
-        )
+        is_new = lengths[group].sum() >= MIN_SAMPLES and max(other @ voice for other in known) < 1 - threshold
         if is_new and (most is None or count < most):
             known.append(voice)
             divided[group] = count
@@ -198,7 +199,7 @@ def _groups(
     """Return which of these stretches sound alike, those first that are heard longest."""
     from scipy.cluster.hierarchy import fcluster, linkage
 
-    own = own[:: max(1, -(-len(own) // MOST_COMPARED))]
+    own = own[:: max(1, -(-len(own) // MAX_COMPARED))]
     if len(own) < 2:
         return [own] if len(own) else []
     labels = fcluster(linkage(voices[own], "average", metric="cosine"), threshold, "distance")
@@ -217,7 +218,7 @@ def _settled(
 ) -> NDArray[np.int64]:
     """Move stretches to the speaker nearest to them until none moves: the speaker of each, shape (n,)."""
     now = before
-    for _ in range(MOST_ROUNDS):
+    for _ in range(MAX_ROUNDS):
         centroids = np.array(
             [_mean(voices, lengths, np.flatnonzero(now == number)) for number in range(count)]
         )
@@ -257,7 +258,7 @@ def _stretches(turns: Iterable[Turn], edges: Iterable[int] = ()) -> tuple[list[T
 
 
 def _divided(turn: Turn) -> list[Turn]:
-    parts = -(-_length(turn) // LONGEST_SAMPLES)
+    parts = -(-_length(turn) // MAX_SAMPLES)
     edges = [turn.start_sample + _length(turn) * part // parts for part in range(parts + 1)]
     return [Turn(start, end, turn.speaker) for start, end in itertools.pairwise(edges)]
 

@@ -41,15 +41,15 @@ from live_asr.full_pass.blocks import as_float, quietest_sample
 from live_asr.models.interfaces import CHUNK_SAMPLES, FloatArray, SpeechDetector, SpeechState
 from live_asr.models.whisper import FULL_WINDOW_SAMPLES, WhisperRecognizer
 
-LONGEST_WINDOW_SAMPLES = samples(28.0)
+MAX_WINDOW_SAMPLES = samples(28.0)
 """Two seconds of silence behind it fill the model's window: without, it does not find the end."""
 SHORTEST_WINDOW_SAMPLES = samples(15.0)
 """A window is cut at the longest pause behind this."""
-LONGEST_PAUSE_SAMPLES = samples(4.0)
+MAX_PAUSE_SAMPLES = samples(4.0)
 """A longer pause ends the window: what is said after it has another context."""
 SHORTEST_HALF_SAMPLES = samples(4.0)
 """A window that runs away is halved down to this."""
-MOST_NEW_TOKENS = 200
+MAX_NEW_TOKENS = 200
 DETECTOR_CHUNKS = 2048
 """Chunks of 32 ms that are judged at a time: a minute."""
 LANGUAGE_WINDOWS = 6
@@ -62,13 +62,13 @@ UNREAD_PENALTY = 1.0
 """What a reading loses, in mean log probability, that leaves all speech without a word."""
 MARGIN_SAMPLES = samples(0.2)
 """A hole is decoded with so much around it."""
-LEAST_CERTAINTY = 0.5
+MIN_CERTAINTY = 0.5
 """A window whose words are less probable on average is invented: babble is below 0.5, speech above 0.6."""
-LEAST_ALONE = 0.6
+MIN_ALONE = 0.6
 """The same for what is decoded alone, which has no context to go by."""
 RESEMBLING = 0.6
 """How much an entry of the vocabulary must look like something that was read to be asked for, 0 to 1."""
-MOST_ENTRIES = 40
+MAX_ENTRIES = 40
 """So many entries are asked for at once, those that look most like what was read."""
 SEGMENTER = SegmenterOptions(end_silence_samples=samples(0.3), post_roll_samples=samples(0.2))
 
@@ -198,10 +198,10 @@ def _cut_at(span: Span, changes: Sequence[int]) -> list[Span]:
 
 def _parts(span: Span, pcm: Pcm) -> list[Span]:
     """Divide speech without a pause until it fits into windows, where it is quietest."""
-    if span.length_samples <= LONGEST_WINDOW_SAMPLES:
+    if span.length_samples <= MAX_WINDOW_SAMPLES:
         return [span]
     cut = quietest_sample(
-        pcm, span.start_sample + SHORTEST_WINDOW_SAMPLES, span.start_sample + LONGEST_WINDOW_SAMPLES
+        pcm, span.start_sample + SHORTEST_WINDOW_SAMPLES, span.start_sample + MAX_WINDOW_SAMPLES
     )
     first = Span(span.start_sample, cut, cut - span.start_sample)
     return [first, *_parts(Span(cut, span.end_sample, span.end_sample - cut), pcm)]
@@ -213,10 +213,10 @@ def _fitting(speech: Sequence[Span]) -> int:
     best, longest_pause = 1, -1
     for count in range(1, len(speech) + 1):
         end = speech[count - 1].end_sample
-        if end - start > LONGEST_WINDOW_SAMPLES:
+        if end - start > MAX_WINDOW_SAMPLES:
             return best
-        pause = speech[count].start_sample - end if count < len(speech) else LONGEST_PAUSE_SAMPLES
-        if pause >= LONGEST_PAUSE_SAMPLES:
+        pause = speech[count].start_sample - end if count < len(speech) else MAX_PAUSE_SAMPLES
+        if pause >= MAX_PAUSE_SAMPLES:
             return count
         if end - start < SHORTEST_WINDOW_SAMPLES or pause >= longest_pause:
             best, longest_pause = count, pause if end - start >= SHORTEST_WINDOW_SAMPLES else -1
@@ -315,7 +315,7 @@ class _Reader:
                 for word in self.readings([alone], reading.language)[0].words
                 if start <= (word.start_sample + word.end_sample) // 2 < end
             ]
-            if found and certainty(found) >= LEAST_ALONE:
+            if found and certainty(found) >= MIN_ALONE:
                 # A word whose time reaches into the hole ends where the hole begins.
                 words = [
                     replace(word, end_sample=start) if word.start_sample < start < word.end_sample else word
@@ -332,7 +332,7 @@ class _Reader:
             (entry for entry, alike in likeness.items() if alike >= RESEMBLING),
             key=lambda entry: -likeness[entry],
         )
-        return tuple(found[:MOST_ENTRIES])
+        return tuple(found[:MAX_ENTRIES])
 
     def _read(self, requests: list[DecodeRequest], spans: Sequence[Span]) -> list[_Reading]:
         hypotheses = self.recognizer.recognize_batch(requests, [_audio(self.pcm, span) for span in spans])
@@ -346,7 +346,7 @@ class _Reader:
         if (
             is_noise(hypothesis, span.speech_samples, final=True)
             or is_unplaced(hypothesis.words)
-            or certainty(hypothesis.words) < LEAST_CERTAINTY
+            or certainty(hypothesis.words) < MIN_CERTAINTY
         ):
             return self._reading(span, language, (), hypothesis.mean_log_probability)
         written = clamped(without_stammer(without_marks(hypothesis.words), self.speech), self.speech)
@@ -371,7 +371,7 @@ class _Reader:
             span.start_sample,
             span.end_sample,
             prefix=(),
-            max_new_tokens=MOST_NEW_TOKENS,
+            max_new_tokens=MAX_NEW_TOKENS,
             min_window_samples=FULL_WINDOW_SAMPLES,
             padding_samples=0,
             language=language,

@@ -37,7 +37,7 @@ from live_asr.models.whisper import WhisperRecognizer
 LOADING_SHARE = 0.03
 DIARIZATION_SHARE = 0.55
 """Of the work, where a job asks for speakers and words: what it takes on one core."""
-LEAST_STEP = 0.002
+MIN_STEP = 0.002
 GPU_BATCH_WINDOWS = 16
 FIRST_TO_GO = 500
 """Score that the kernel adds when it looks for a process to end for lack of memory, of 1000."""
@@ -239,7 +239,7 @@ class _Meter:
     def tell(self, stage: str, fraction: float) -> None:
         """Send the stage and the share of the whole, if they have changed enough."""
         now = time.monotonic()
-        if stage == self._stage and (fraction - self._fraction < LEAST_STEP or now - self._told_at < 0.1):
+        if stage == self._stage and (fraction - self._fraction < MIN_STEP or now - self._told_at < 0.1):
             return
         self._stage, self._fraction, self._told_at = stage, fraction, now
         self._send(Progress(stage, min(1.0, fraction)))

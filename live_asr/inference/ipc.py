@@ -56,8 +56,8 @@ class Loaded:
 
     recognizer: RecognizerInfo
     detector_name: str
-    voice_indifference: float | None = None
-    """`SpeakerEncoder.indifference`; None where speakers are not told apart."""
+    equal_error_distance: float | None = None
+    """`SpeakerEncoder.equal_error_distance`; None where speakers are not told apart."""
     speaker_encoder_name: str | None = None
     """Its folder's; None where speakers are not told apart."""
 

@@ -40,15 +40,15 @@ from live_asr.models.interfaces import FloatArray, SpeechState
 
 log = logging.getLogger(__name__)
 
-MOST_ATTEMPTS = 3
+MAX_ATTEMPTS = 3
 """Work that was under way in so many processes that died is given up."""
-LONGEST_LOAD = 300.0
+MAX_LOAD = 300.0
 """Seconds that a process may take to load its models before it counts as hung."""
-LONGEST_BACKOFF = 10.0
+MAX_BACKOFF = 10.0
 WATCH_INTERVAL = 1.0
 STABLE_AFTER = 60.0
 """Seconds after which a process that ends is not counted with those before it."""
-MOST_FAULTS = 2
+MAX_FAULTS = 2
 """Processes in a row whose device fails, after which another device is taken where there is one."""
 ENVIRONMENT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "8"}
 """oneDNN, beneath CTranslate2, would keep code for the last 1024 shapes that it has met. Windows and prefixes
@@ -205,7 +205,7 @@ class Engine:
             if time.monotonic() - began > STABLE_AFTER:
                 backoff, self._faults = 0.1, 0
             self._faults += 1
-            if await self._fall_back(problem, most=MOST_FAULTS if first is None else 1):
+            if await self._fall_back(problem, most=MAX_FAULTS if first is None else 1):
                 backoff = 0.1
             elif first is not None:
                 first.set_exception(
@@ -217,7 +217,7 @@ class Engine:
                 self._on_restart()
             log.warning("the inference process ended; starting another in %.1f s", backoff)
             await asyncio.sleep(backoff)
-            backoff = min(backoff * 2, LONGEST_BACKOFF)
+            backoff = min(backoff * 2, MAX_BACKOFF)
 
     async def _fall_back(self, error: Exception, *, most: int) -> bool:
         """Take another device from now on, where this one has failed so often; tell whether it is so."""
@@ -235,9 +235,9 @@ class Engine:
         try:
             writer.write(pack(self._load))
             try:
-                first = await asyncio.wait_for(receive(reader), LONGEST_LOAD)
+                first = await asyncio.wait_for(receive(reader), MAX_LOAD)
             except TimeoutError:
-                raise EngineError(f"The models were not loaded within {LONGEST_LOAD:.0f} s.") from None
+                raise EngineError(f"The models were not loaded within {MAX_LOAD:.0f} s.") from None
             if isinstance(first, LoadFailed) and self._load.device != "cpu":
                 raise EngineError(f"The GPU cannot be used: {first.reason}.", cure_of(first.reason))
             if isinstance(first, LoadFailed):
@@ -270,7 +270,7 @@ class Engine:
         for number, job in list(self._jobs.items()):
             if job.answer.done():
                 continue
-            if job.attempts >= MOST_ATTEMPTS:
+            if job.attempts >= MAX_ATTEMPTS:
                 job.answer.set_exception(EngineError("This work ended one inference process after another."))
             else:
                 self._send(number, job)

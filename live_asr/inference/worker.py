@@ -62,9 +62,11 @@ def main(descriptor: int) -> None:
         reason = str(error) if is_device_fault(error) else f"{type(error).__name__}: {error}"
         connection.sendall(pack(LoadFailed(reason)))
         os._exit(FAULTED)  # a device's libraries may fail once more, or hang, when they are unloaded
-    indifference = models.encoder.indifference if models.encoder is not None else None
+    equal_error_distance = models.encoder.equal_error_distance if models.encoder is not None else None
     encoder_name = load.encoder_file.parent.name if load.encoder_file is not None else None
-    connection.sendall(pack(Loaded(models.recognizer.info, load.detector_name, indifference, encoder_name)))
+    connection.sendall(
+        pack(Loaded(models.recognizer.info, load.detector_name, equal_error_distance, encoder_name))
+    )
     Worker(connection, models, load.workers).serve()
 
 

@@ -21,7 +21,7 @@ from live_asr.storage.jobs import JobDatabase
 
 log = logging.getLogger(__name__)
 
-MOST_ATTEMPTS = 2
+MAX_ATTEMPTS = 2
 """A pass that fails is tried once more; its process is a new one then."""
 DECODED = "audio.pcm"
 
@@ -125,11 +125,11 @@ class Recognizing:
 
 
 async def _passed(job: FullPassJob, full_pass: Pass, on_progress: OnProgress) -> FullPassResult:
-    for attempt in range(1, MOST_ATTEMPTS + 1):
+    for attempt in range(1, MAX_ATTEMPTS + 1):
         try:
             return await full_pass.run(job, on_progress, gives_way=True)
         except EngineError as error:
             log.warning("pass %d failed: %s", attempt, error)
-            if attempt == MOST_ATTEMPTS:
+            if attempt == MAX_ATTEMPTS:
                 raise
     raise AssertionError("unreachable")

@@ -23,7 +23,7 @@ from live_asr.models.prefix_prompt import traded_places
 
 log = logging.getLogger(__name__)
 
-MOST_TOKENS = 448
+MAX_TOKENS = 448
 """The decoder's positions; CTranslate2 leaves at most half of them to what it forces or writes one by one."""
 SILENT_FEATURE = -1.5
 """What Whisper makes of a frame without any sound, in each mel bin of a window without any."""
@@ -139,7 +139,7 @@ class WhisperModel:
             prompts = [self._prompt_of_silence(told, len(prompt), at_once), told]
             encoded = self._behind_silence(encoded)
         forced = list(prefix[at_once - len(prompt) :])
-        room = min(len(forced) + most_new_tokens, MOST_TOKENS // 2, MOST_TOKENS - at_once)
+        room = min(len(forced) + most_new_tokens, MAX_TOKENS // 2, MAX_TOKENS - at_once)
         result = self._generate(
             encoded,
             prompts,
@@ -157,7 +157,7 @@ class WhisperModel:
 
     def write_all(self, encoded: Any, prompt: Sequence[int], *, most_new_tokens: int) -> list[Written]:
         """Write what is said in each of several windows at once, without prefixes."""
-        room = min(most_new_tokens, MOST_TOKENS // 2, MOST_TOKENS - len(prompt))
+        room = min(most_new_tokens, MAX_TOKENS // 2, MAX_TOKENS - len(prompt))
         results = self._generate(
             encoded,
             [self._placed(prompt)] * encoded.shape[0],
@@ -191,7 +191,7 @@ class WhisperModel:
                 beam_size=self._beam_size,
                 # Of `max_length`, CTranslate2 gives the new tokens half, or what the prompt but for its last
                 # token leaves, whichever is less.
-                max_length=min(MOST_TOKENS, max(2 * room, room + at_once - 1)),
+                max_length=min(MAX_TOKENS, max(2 * room, room + at_once - 1)),
                 return_no_speech_prob=True,
                 suppress_tokens=[-1],
                 **options,

@@ -28,7 +28,7 @@ CUBLAS = ("libcublasLt.so.12", "libcublas.so.12")
 """What CTranslate2 multiplies with on a GPU, in the order in which they need each other."""
 GPU_COMPUTE_TYPES = ("float16", "bfloat16", "int8_float16", "int8_float32", "float32")
 """What is taken on a GPU, the best that it can do: old ones have no fast float16."""
-LONGEST_LOOK = 120.0
+MAX_LOOK = 120.0
 """Seconds in which a driver answers."""
 DEVICE_FAULT = re.compile(r"\b(?:cuda|cublas|cudnn|nvrtc)|libcu(?:da|blas|dnn)", re.IGNORECASE)
 """What the messages of a device's libraries hold, whichever of them fails."""
@@ -103,10 +103,10 @@ def look_for_gpu() -> Gpu:
         return Gpu(problem="There is no CUDA GPU here.", is_there=False)
     command = [sys.executable, "-m", "live_asr.models.device"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_LOOK)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=MAX_LOOK)
         found = json.loads(done.stdout.splitlines()[-1])
     except subprocess.TimeoutExpired:
-        return Gpu(problem=f"The NVIDIA driver has not answered for {LONGEST_LOOK:.0f} s.")
+        return Gpu(problem=f"The NVIDIA driver has not answered for {MAX_LOOK:.0f} s.")
     except (IndexError, ValueError):
         reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
         return Gpu(problem=f"The CUDA GPU cannot be looked at: {reason.rstrip('.')}.")

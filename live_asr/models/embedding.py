@@ -47,7 +47,7 @@ def open_encoder(model_file: Path) -> SpeakerEncoder:
 class KaldiEncoder:
     """An encoder on Kaldi's features; CAM++ is good from 1.5 s of a voice on, and better the longer it is."""
 
-    indifference = 0.71
+    equal_error_distance = 0.71
     """Of CAM++, at 1.5 s of a voice; measured in docs/decisions/0008."""
 
     def __init__(self, model: Any) -> None:
@@ -67,7 +67,7 @@ class KaldiEncoder:
 class Ge2eEncoder:
     """GE2E on windows of 1.6 s, whose embeddings are averaged: it needs less of a voice than CAM++."""
 
-    indifference = 0.41
+    equal_error_distance = 0.41
     """At 1.5 s of a voice; measured in docs/decisions/0008."""
 
     def __init__(self, model: Any) -> None:

@@ -96,7 +96,7 @@ class Recognizer(Protocol):
 class SpeakerEncoder(Protocol):
     """Turns a voice into a point in space: the same person's lie near each other."""
 
-    indifference: float
+    equal_error_distance: float
     """Cosine distance at which two voices are as likely one person's as two."""
 
     def embed(self, samples: FloatArray) -> FloatArray:

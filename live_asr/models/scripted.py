@@ -81,7 +81,7 @@ class ScriptedVoices:
     """
 
     dimension = 6
-    indifference = 0.71
+    equal_error_distance = 0.71
 
     def audio_of(self, turns: Iterable[Turn], duration_samples: int) -> FloatArray:
         """Return audio in which the turns are heard, shape (duration_samples,)."""

@@ -45,10 +45,10 @@ INSIST_SAMPLES = SAMPLE_RATE_HZ * 6 // 10
 """With so much new speech, the answer that nothing follows is not taken at once."""
 MAX_VOCABULARY_TOKENS = 160
 """Keeps prompt, prefix and new words inside the decoder's positions."""
-MOST_VOCABULARIES = 64
+MAX_VOCABULARIES = 64
 """So many sessions' are held as tokens."""
 MAX_PREFIX_TOKENS = 200
-MOST_BELIEFS = 5
+MAX_BELIEFS = 5
 """So many of the likeliest languages are told."""
 
 OPENING_MARKS = frozenset("\"'“¿([{-«„")
@@ -91,7 +91,7 @@ class WhisperRecognizer:
         self._tokenizer_class: Any = Tokenizer
         self._tokenizers: dict[tuple[str, str], Any] = {}
         self._lock = threading.Lock()
-        self._fitting = lru_cache(MOST_VOCABULARIES)(
+        self._fitting = lru_cache(MAX_VOCABULARIES)(
             lambda vocabulary: fitting(vocabulary, self._tokens_of, MAX_VOCABULARY_TOKENS)
         )
         known = [code for code in _LANGUAGE_CODES if self._tokens.token_to_id(f"<|{code}|>") is not None]
@@ -121,7 +121,7 @@ class WhisperRecognizer:
             hypothesis,
             language=language,
             language_probability=language_probability,
-            language_beliefs=beliefs[:MOST_BELIEFS],
+            language_beliefs=beliefs[:MAX_BELIEFS],
             vocabulary_count=self._fitting(request.vocabulary)[1],
         )
 

@@ -295,7 +295,7 @@ async def watch_database(database: Database, on_failed: Callable[[LiveAsrError],
         try:
             await database.call(database.keep_hold)
             if database.log_holds_erased:
-                await database.call(database.empty_log)
+                await database.call(database.truncate_wal)
             is_reported = False
         except StorageError as error:
             if error.code == "database_taken":

@@ -18,7 +18,7 @@ from live_asr.sessions.audience import Viewer
 
 RETRY_MS = 2_000
 """After so long a browser comes back, with the id of the last event it has."""
-MOST_SEQ_DIGITS = 12
+MAX_SEQ_DIGITS = 12
 
 router = APIRouter(tags=["sessions"])
 
@@ -97,7 +97,7 @@ async def events(
 
 def _seq(text: str | None) -> int | None:
     """Read the id of an event; None for what is none of ours."""
-    if text is None or not text.isascii() or not text.isdigit() or len(text) > MOST_SEQ_DIGITS:
+    if text is None or not text.isascii() or not text.isdigit() or len(text) > MAX_SEQ_DIGITS:
         return None
     return int(text)
 

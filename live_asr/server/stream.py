@@ -35,7 +35,7 @@ from live_asr.core.messages import (
     error_message,
 )
 from live_asr.server.access import Access, Grant, token_in, unauthorized
-from live_asr.server.sockets import GONE, SEND_PATIENCE, close, receive, send, turn_away
+from live_asr.server.sockets import GONE, SEND_TIMEOUT, close, receive, send, turn_away
 from live_asr.sessions.connection import Outbox
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.registry import SessionRegistry
@@ -157,10 +157,10 @@ class Stream:
         try:
             await asyncio.wait([sending, *others], return_when=asyncio.FIRST_COMPLETED)
             # Whatever ended it: what was said to the client is to reach it, if it takes it within reason.
-            await asyncio.wait([sending], timeout=SEND_PATIENCE)
+            await asyncio.wait([sending], timeout=SEND_TIMEOUT)
             if self._is_gone and others:
                 # What it had said by then may still wait to be read, its `stop` perhaps, and its end behind.
-                await asyncio.wait(others[:1], timeout=SEND_PATIENCE)
+                await asyncio.wait(others[:1], timeout=SEND_TIMEOUT)
         finally:
             if runner is not None:
                 runner.lose_client(outbox)
@@ -206,7 +206,7 @@ class Stream:
         except TimeoutError:
             slow = ClientError(
                 "slow_client",
-                f"The client has read nothing for {SEND_PATIENCE:.0f} seconds.",
+                f"The client has read nothing for {SEND_TIMEOUT:.0f} seconds.",
                 "Read all messages as they come; resume the session to get what was missed.",
             )
             outbox.clear()

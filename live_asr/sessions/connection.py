@@ -123,7 +123,7 @@ PAUSE_WINDOW = 3600.0
 """Seconds for which a client is waited for that is lost while its talk is paused: a break, or a lunch."""
 
 
-class Presence:
+class ClientConnection:
     """The one connection that a session has at a time, or none.
 
     A client that is lost is waited for as many seconds as `window` says then; after that, or at once where

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 LOOK_INTERVAL = 1.0
 """Seconds between two looks: in that time all sessions together write a fraction of what is kept free."""
-LEAST_FREE_BYTES = 64 * 1024 * 1024
+MIN_FREE_BYTES = 64 * 1024 * 1024
 """With less room on the disk no session goes on: it could not be kept."""
 PROBE_BYTES = 1024 * 1024
 """What a disk that refused has to take before it counts as having room again."""
@@ -31,7 +31,7 @@ class Room:
 
     async def look(self) -> bool:
         """Tell whether the disk has room for a session. Raises StorageError when that is not known."""
-        if await asyncio.to_thread(self._store.free_bytes) < LEAST_FREE_BYTES:
+        if await asyncio.to_thread(self._store.free_bytes) < MIN_FREE_BYTES:
             return False
         if self._has_refused:
             try:
@@ -64,7 +64,7 @@ class Room:
                 self._is_there.set()
                 continue
             if self._is_there.is_set():
-                log.error("less than %d MB are free: sessions are waiting", LEAST_FREE_BYTES // 1024**2)
+                log.error("less than %d MB are free: sessions are waiting", MIN_FREE_BYTES // 1024**2)
             self._is_there.clear()
             on_full()
 

@@ -88,15 +88,15 @@ log = logging.getLogger(__name__)
 
 SHORTEST_PASS_SAMPLES = samples(1.0)
 """In less there is nothing that the full pass could tell better than the live one."""
-MOST_ATTEMPTS = 2
+MAX_ATTEMPTS = 2
 """A full pass that fails is tried once more; its process is a new one then."""
-MOST_PREPARED = 2
+MAX_PREPARED = 2
 """Recordings that lie decoded on the disk: the one that is gone over, and the next."""
 ROOM_INTERVAL = 10.0
 """Seconds between two looks for room for a recording on a full disk."""
 DOCUMENT = "docx"
 """The format that no text is: a document for a word processor, which the server renders."""
-LONGEST_BACKOFF = 60.0
+MAX_BACKOFF = 60.0
 """Seconds between two tries to reach a database that does not answer."""
 
 
@@ -176,7 +176,7 @@ class Finalizer:
         self._full_pass = full_pass
         self._wake = wake
         self._metrics = metrics
-        self._turns = Turns(MOST_PREPARED, settings.final.max_waiting)
+        self._turns = Turns(MAX_PREPARED, settings.final.max_waiting)
         self._passes: set[asyncio.Task[FullPassResult | None]] = set()
         self._postponing = False
         self._progress: dict[str, Progress] = {}
@@ -385,7 +385,7 @@ class Finalizer:
                 languages=spoken.languages,
                 channels=channels,
             )
-            for attempt in range(1, MOST_ATTEMPTS + 1):
+            for attempt in range(1, MAX_ATTEMPTS + 1):
                 try:
                     return await self._full_pass.run(job, on_progress)
                 except EngineError as error:
@@ -477,7 +477,7 @@ class Finalizer:
             except StorageError as error:
                 log.error("the end of a session waits for the database: %s", error)
             await asyncio.sleep(backoff)
-            backoff = min(2 * backoff, LONGEST_BACKOFF)
+            backoff = min(2 * backoff, MAX_BACKOFF)
 
 
 def _heard_samples(transcript: Transcript) -> int:

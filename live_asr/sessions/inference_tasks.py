@@ -43,12 +43,12 @@ class Cadence:
 
 log = logging.getLogger(__name__)
 
-MOST_ATTEMPTS = 3
+MAX_ATTEMPTS = 3
 """Speech that nobody judges is speech that is lost, so a detection that fails is asked for again."""
 
 
-class SpeechWatch:
-    """Judge one channel of a session; `moved` and `advanced` are as for `SpeakerFollower`."""
+class DetectionTask:
+    """Judge one channel of a session; `moved` and `advanced` are as for `SpeakerTask`."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class SpeechWatch:
             self._advanced()
 
     async def _judge(self, audio: FloatArray) -> Detected:
-        for attempt in range(1, MOST_ATTEMPTS):
+        for attempt in range(1, MAX_ATTEMPTS):
             try:
                 return await self._engine.detect(audio, self._state)
             except EngineError as error:
@@ -88,13 +88,13 @@ class SpeechWatch:
 
 log = logging.getLogger(__name__)
 
-MOST_BEHIND_SAMPLES = samples(6.0)
+MAX_BEHIND_SAMPLES = samples(6.0)
 """Live labels that are farther behind leave something out; each window looks 8 s back."""
-PATIENCE = 0.1
+TIMEOUT = 0.1
 """Seconds that words wait for their speakers; what comes later is told by a `label`."""
 
 
-class SpeakerFollower:
+class SpeakerTask:
     """Computes what a session wants in order to tell its speakers apart.
 
     `moved` waits until the session may want something else, `advanced` is called when it has moved.
@@ -118,7 +118,7 @@ class SpeakerFollower:
         budget = SPEAKER_BUDGET if self._live else FILE_BUDGET
         while True:
             if self._live:
-                self._session.skip_speakers_behind(MOST_BEHIND_SAMPLES)
+                self._session.skip_speakers_behind(MAX_BEHIND_SAMPLES)
             wanted = self._session.wanted_of_speakers()
             if wanted is None:
                 await self._moved()
@@ -137,7 +137,7 @@ class SpeakerFollower:
     async def known_until(self, end_sample: int) -> None:
         """Wait a moment for the speakers of what was recognised, so that words have them from the start."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE if self._live else FILE_BUDGET):
+            async with asyncio.timeout(TIMEOUT if self._live else FILE_BUDGET):
                 while not self._session.knows_speakers_until(end_sample):
                     await self._moved()
 
@@ -148,14 +148,14 @@ LATENCY_WEIGHT = 0.3
 """Of the newest answer in the running mean of how late answers are."""
 
 
-class Recognition:
-    """Recognise what a session wants recognised; `moved` and `advanced` are as for `SpeakerFollower`."""
+class RecognitionTask:
+    """Recognise what a session wants recognised; `moved` and `advanced` are as for `SpeakerTask`."""
 
     def __init__(
         self,
         session: Session,
         engine: Engine,
-        speakers: SpeakerFollower,
+        speakers: SpeakerTask,
         moved: Callable[[], Awaitable[None]],
         advanced: Callable[[], None],
         *,

@@ -27,11 +27,11 @@ LIVE_SECONDS = 30.0
 """Live audio that may be unacknowledged: who speaks does not wait, and networks and disks stall."""
 LARGEST_RATE = AudioFormat("pcm_f32le", 48_000, 2)
 """No raw audio takes more bytes."""
-MOST_UNANSWERED = 64
+MAX_UNANSWERED = 64
 """Nobody sends so many `finalize` before the first is answered, but by mistake."""
 
 
-class Questions:
+class PendingRequests:
     """Count the `update`, `finalize`, `pause` and `stop` messages that wait for their answer."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Questions:
 
     def ask(self, *, is_finalize: bool) -> None:
         """Take one more. Raises ClientError `overrun` for a flood."""
-        if self._count >= MOST_UNANSWERED:
+        if self._count >= MAX_UNANSWERED:
             raise ClientError(
                 "overrun",
                 f"{self._count} messages are waiting for an answer; no more are accepted.",
@@ -110,7 +110,7 @@ PACE_INTERVAL = 0.5
 """Seconds between two looks whether audio that came too fast may be heard: its client may have stopped."""
 
 
-class Hearing:
+class AudioIntake:
     """Decode audio and hand it to a session.
 
     `moved` waits until the session may have moved, `heard` is called with what was decoded, and `pace` says
@@ -192,7 +192,7 @@ class Hearing:
 
 PIECE_BYTES = 16 * 1024
 """Half a second at 16 kHz, decoded in a millisecond."""
-MOST_BYTES = 1024 * 1024
+MAX_BYTES = 1024 * 1024
 """Audio of one session that waits in memory; half a minute at 16 kHz."""
 
 Control = Literal["finalize", "silence", "stop", "lost"] | Update | Pause
@@ -220,7 +220,7 @@ class Inbox:
         last = self._items[-1] if self._items else None
         if isinstance(last, Shelved):
             last.end_bytes += len(data)
-        elif self.held_bytes + len(data) > MOST_BYTES:
+        elif self.held_bytes + len(data) > MAX_BYTES:
             self._items.append(Shelved(position_bytes, position_bytes + len(data)))
         else:
             self._hold(data)

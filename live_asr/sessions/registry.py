@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from live_asr.audio.isolated_decoder import open_guarded_decoder
 from live_asr.config.settings import Settings
-from live_asr.core.checkpoint import Snapshot
+from live_asr.core.checkpoint import Checkpoint
 from live_asr.core.clock import utc_text
 from live_asr.core.errors import (
     ClientError,
@@ -68,7 +68,7 @@ TRY_AGAIN_AFTER = 30.0
 DECODER_AGAIN_AFTER = 5.0
 """Seconds until a session is taken up again whose decoder could not be started."""
 HOUR = 3600.0
-MOST_COMPLETED = 8
+MAX_COMPLETED = 8
 """Stopped sessions of an earlier run that are taken up at once; their transcripts are held in memory."""
 
 
@@ -118,7 +118,7 @@ class SessionRegistry:
         """Those whose decoder could not be started."""
         self._died_at: dict[str, int] = {}
         """Those whose decoder's process died, and how far into the audio."""
-        self._completing = asyncio.Semaphore(MOST_COMPLETED)
+        self._completing = asyncio.Semaphore(MAX_COMPLETED)
         server = settings.server
         self._places = Places(server.max_sessions, server.max_sessions_per_client)
         self._opening = 0
@@ -291,7 +291,7 @@ class SessionRegistry:
                 )
             await asyncio.wait({task})
             self._erased.discard(session_id)
-        was_kept = await asyncio.to_thread(self._store.condemn, session_id)
+        was_kept = await asyncio.to_thread(self._store.mark_deleted, session_id)
         heard = runner.session.heard_sample / SAMPLE_RATE_HZ if runner is not None else 0.0
         await self._database.call(ownership.keep_spent, self._database, session_id, heard, now=time.time())
         was_known = await self._database.call(self._database.delete_session, session_id)
@@ -389,13 +389,13 @@ class SessionRegistry:
         spool = await self._store.reopen(session_id)
         try:
             transcript = await asyncio.to_thread(read_transcript, self._store, session_id)
-            snapshot = Snapshot.from_dict(await asyncio.to_thread(self._store.state, session_id))
-            snapshot = snapshot.for_models(models_of(loaded))
-            session = Session.taken_up(
+            checkpoint = Checkpoint.from_dict(await asyncio.to_thread(self._store.state, session_id))
+            checkpoint = checkpoint.for_models(models_of(loaded))
+            session = Session.restored(
                 session_id,
                 start,
                 transcript,
-                snapshot,
+                checkpoint,
                 options_of(self._options, start),
                 speakers=speaker_options_of(loaded),
             )
@@ -405,7 +405,7 @@ class SessionRegistry:
             raise
         spool.tell(runner.acknowledge, partial(self._refused, runner), runner.release)
         runner.attach_spool(spool)
-        runner.take_up(spool.folder / AUDIO_FILE)
+        runner.restore(spool.folder / AUDIO_FILE)
         return runner
 
     # A new session -----------------------------------------------------------------------------------
@@ -496,7 +496,7 @@ class SessionRegistry:
             )
         except BaseException:
             await self._store.finish(spool, keep_audio=True)
-            await asyncio.to_thread(self._store.condemn, session_id)
+            await asyncio.to_thread(self._store.mark_deleted, session_id)
             await asyncio.to_thread(self._store.erase, session_id)
             raise
 

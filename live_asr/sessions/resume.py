@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from live_asr.core.checkpoint import Snapshot
+from live_asr.core.checkpoint import Checkpoint
 from live_asr.core.errors import ClientError, LiveAsrError, Unavailable
 from live_asr.core.messages import Resume, Start, client_from_dict, decode_server
 from live_asr.core.transcript import Transcript
@@ -130,7 +130,7 @@ class Resumption:
             received_bytes,
             len(lines),
             missed,
-            started_at=Snapshot.from_dict(state).started_at,
+            started_at=Checkpoint.from_dict(state).started_at,
         )
 
 

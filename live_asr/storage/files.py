@@ -241,7 +241,7 @@ def check_of(audio: bytes, end_bytes: int) -> bytes:
     return CHECK.pack(end_bytes, len(audio), zlib.crc32(audio, zlib.crc32(span)))
 
 
-def sealed(message: bytes) -> bytes:
+def with_checksum(message: bytes) -> bytes:
     """Return a message, a JSON object, as a line whose first key is its CRC-32: it tells what was changed."""
     rest = message[1:]
     return b'{"crc":"%08x",%b\n' % (zlib.crc32(rest), rest)

@@ -37,29 +37,29 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Sound:
+class IntactPrefix:
     """What of a session's files can be believed."""
 
     audio_bytes: int
     message_count: int
 
 
-def mend(folder: Path) -> Sound:
-    """Cut a session's messages and its audio behind the last of each that is sound, and sync them. Blocks.
+def repair(folder: Path) -> IntactPrefix:
+    """Cut a session's messages and its audio behind the last of each that is intact, and sync them. Blocks.
 
     Afterwards both can be added to; doing it again changes nothing. Raises OSError.
     """
-    sound = Sound(_mend_audio(folder), _mend_messages(folder / MESSAGES_FILE))
+    intact = IntactPrefix(_repair_audio(folder), _repair_messages(folder / MESSAGES_FILE))
     # A server that was killed may have written what it did not get to sync: it is read, and would be
     # acknowledged, but a power cut now would take it.
     for file in (AUDIO_FILE, CHECKS_FILE, MESSAGES_FILE):
         with contextlib.suppress(FileNotFoundError):
             sync_file(folder / file)
     sync_folder(folder)
-    return sound
+    return intact
 
 
-def _mend_messages(path: Path) -> int:
+def _repair_messages(path: Path) -> int:
     """Cut behind the last message that is whole and follows on those before it; return how many there are."""
     kept = path.read_bytes() if path.exists() else b""
     whole_bytes = count = 0
@@ -81,7 +81,7 @@ def _seq_of(text: bytes) -> object:
     return message.get("seq") if isinstance(message, dict) else None
 
 
-def _mend_audio(folder: Path) -> int:
+def _repair_audio(folder: Path) -> int:
     """Cut behind the last batch that is as it was written; return how many bytes there are.
 
     Where nothing tells which are, all of it is believed.
@@ -111,9 +111,9 @@ def _mend_audio(folder: Path) -> int:
 
 
 def _sound_audio(reading: BinaryIO, size_bytes: int, kept: bytes, folder: Path) -> tuple[int, int]:
-    """Return where the last sound batch ends, in the audio and among the checks.
+    """Return where the last intact batch ends, in the audio and among the checks.
 
-    What does not match but has sound audio behind it is told of and stays as it is.
+    What does not match but has intact audio behind it is told of and stays as it is.
     """
     sound_bytes = sound_count = 0
     whole = kept[: len(kept) // CHECK.size * CHECK.size]

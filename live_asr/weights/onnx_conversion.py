@@ -30,7 +30,7 @@ CHECKPOINTS = {
     "segmentation-3.0": "pytorch_model.bin",
 }
 """Network → its published checkpoint."""
-LONGEST_CONVERSION = 300.0
+MAX_CONVERSION = 300.0
 
 
 def converted(weights: Weights) -> Path:
@@ -65,7 +65,7 @@ def converted(weights: Weights) -> Path:
             [sys.executable, "-m", "live_asr.weights.onnx_conversion", network, checkpoint, part],
             capture_output=True,
             text=True,
-            timeout=LONGEST_CONVERSION,
+            timeout=MAX_CONVERSION,
         )
         if done.returncode:
             raise _failed(weights, done.stderr.strip().splitlines()[-1:])

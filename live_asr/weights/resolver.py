@@ -46,7 +46,7 @@ class Voices:
 
 
 @dataclass(frozen=True, slots=True)
-class Brought:
+class ModelSet:
     """What a server loads. An error says why speakers cannot be told apart: captions do without."""
 
     recognizer: Weights
@@ -68,7 +68,7 @@ class Brought:
             )
 
 
-class Bringer:
+class ModelResolver:
     """Brings models from where the settings say."""
 
     def __init__(
@@ -105,7 +105,7 @@ class Bringer:
             log.warning("%s Using %s instead.", error.message, shipped)
             return self.bring(shipped)
 
-    def bring_all(self) -> Brought:
+    def bring_all(self) -> ModelSet:
         """Bring all that the settings use.
 
         Raises ConfigError, before anything is fetched, where a GPU is wanted and there is none, or none that
@@ -116,7 +116,7 @@ class Bringer:
         pick_compute_type(self._settings.inference.compute_type, device)  # which is refused now or never
         models, final = self._settings.models, self._settings.final
         recognizer = self.bring_recognizer(models.recognizer, device)
-        return Brought(
+        return ModelSet(
             recognizer=recognizer,
             detector=self.bring(models.speech_detector, "speech_detector"),
             voices=self._voices(),
@@ -182,7 +182,7 @@ def _both(segmentation: Weights, encoder: Weights) -> str:
     return f"{segmentation.name} + {encoder.name}"
 
 
-def full_pass_load(settings: Settings, brought: Brought, *, cores: int = 0) -> FullPassLoad:
+def full_pass_load(settings: Settings, brought: ModelSet, *, cores: int = 0) -> FullPassLoad:
     """Return what the process of the full pass is to load; `cores` are those it has for itself."""
     device = pick_device(settings.inference.device)
     return FullPassLoad(

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from live_asr.core.segmenter import SpeechEnded, SpeechStarted
 from live_asr.core.streaming_policy import (
-    Captioner,
-    CaptionOptions,
     Committed,
     Event,
     MarkReached,
+    StreamingPolicy,
+    StreamingPolicyOptions,
     TailChanged,
 )
 from live_asr.core.types import DecodeRequest, Hypothesis, Word, samples, seconds
@@ -36,9 +36,9 @@ from live_asr.models.scripted import (
 from live_asr.models.silero import SileroDetector
 from live_asr.models.whisper import WhisperRecognizer
 
-LONGEST_WINDOW_SAMPLES = samples(18.0)
+MAX_WINDOW_SAMPLES = samples(18.0)
 """No window of the defaults is longer, whatever the recogniser does."""
-LONGEST_KEPT_SAMPLES = samples(32.0)
+MAX_KEPT_SAMPLES = samples(32.0)
 """Nor is more audio kept: such a window, and what the last decode looks back at."""
 
 
@@ -52,8 +52,8 @@ def written(script: Sequence[Word]) -> str:
     return "".join(word.text for word in script)
 
 
-def captioner(*, overloaded: bool = False, options: CaptionOptions | None = None) -> Captioner:
-    subject = Captioner(options, language="en")
+def captioner(*, overloaded: bool = False, options: StreamingPolicyOptions | None = None) -> StreamingPolicy:
+    subject = StreamingPolicy(options, language="en")
     subject.overloaded = overloaded
     return subject
 
@@ -262,14 +262,17 @@ def test_what_is_said_after_a_long_pause_is_decoded_by_itself() -> None:
 @pytest.mark.parametrize("carry", [0.0, 5.0, 15.0])
 def test_as_much_audio_is_kept_through_silence_as_the_next_utterance_may_carry(carry: float) -> None:
     script = numbered([*talk(20.0), *talk(3.0, start=23.4)])
-    options = replace(CaptionOptions(), window=replace(CaptionOptions().window, carry_samples=samples(carry)))
+    options = replace(
+        StreamingPolicyOptions(),
+        window=replace(StreamingPolicyOptions().window, carry_samples=samples(carry)),
+    )
     events = heard(captioner(options=options), ScriptedRecognizer(script), audio_of(script, samples(28.0)))
     assert text_of(events) == written(script)
 
 
 def test_a_request_says_what_the_session_was_opened_with() -> None:
     script = talk(2.0)
-    subject = Captioner(language="en", task="translate", vocabulary=["Sheila", "Texas"])
+    subject = StreamingPolicy(language="en", task="translate", vocabulary=["Sheila", "Texas"])
     driver = Driver(subject, ScriptedRecognizer(script))
     driver.hear(audio_of(script, samples(4.0)))
     for request in driver.requests:
@@ -443,9 +446,9 @@ def test_windows_and_memory_stay_bounded_however_long_a_recogniser_misbehaves(
     driver = Driver(subject, always(script, mishap))
     for start in range(0, len(audio), 8_000):
         driver.hear(audio[start : start + 8_000])
-        assert subject.kept_samples <= LONGEST_KEPT_SAMPLES
-        assert subject.received_sample - subject.settled_sample <= LONGEST_WINDOW_SAMPLES
-    assert all(r.end_sample - r.start_sample <= LONGEST_WINDOW_SAMPLES for r in driver.requests)
+        assert subject.kept_samples <= MAX_KEPT_SAMPLES
+        assert subject.received_sample - subject.settled_sample <= MAX_WINDOW_SAMPLES
+    assert all(r.end_sample - r.start_sample <= MAX_WINDOW_SAMPLES for r in driver.requests)
     subject.mark("stop")
     driver.work()
     assert isinstance(subject.events()[-1], MarkReached)
@@ -683,7 +686,7 @@ def languages(recognizer: Recognizer, duration: float = 6.0) -> tuple[list[str |
 
 def languages_of(script: Sequence[Word], recognizer: Recognizer) -> tuple[list[str | None], list[Event]]:
     """Return the same for these words."""
-    subject = Captioner()
+    subject = StreamingPolicy()
     driver = Driver(subject, recognizer)
     driver.hear(audio_of(script, script[-1].end_sample + samples(1.0)))
     return [request.language for request in driver.requests], subject.events()
@@ -723,7 +726,7 @@ def test_nothing_is_committed_before_the_language_is_known() -> None:
             language_probability=0.1,
         )
     )
-    subject = Captioner()
+    subject = StreamingPolicy()
     Driver(subject, doubtful).hear(audio_of(talk(2.6, start=0.0), samples(2.6)))
     events = subject.events()
     assert any(isinstance(event, TailChanged) for event in events)

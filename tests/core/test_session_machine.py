@@ -119,7 +119,7 @@ class SessionMachine(RuleBasedStateMachine):
     def fingerprint(self) -> tuple[object, ...]:
         session = self.session
         said = (session.transcript.last_seq, session.transcript.words, session.transcript.final)
-        return session.state, session.lag(), session.backlog_samples, session.snapshot(), said
+        return session.state, session.lag(), session.backlog_samples, session.checkpoint(), said
 
     @rule(length=LENGTHS)
     def audio(self, length: int) -> None:

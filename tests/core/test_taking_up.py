@@ -11,7 +11,7 @@ from driving import VOICES, Driver, FloatArray
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from live_asr.core.checkpoint import Snapshot
+from live_asr.core.checkpoint import Checkpoint
 from live_asr.core.messages import (
     KEPT,
     Label,
@@ -82,18 +82,18 @@ class Life:
         said = [encode(m) for m in self.session.messages() if isinstance(m, KEPT)]
         if said:
             self.lines += said
-            self._state = json.loads(json.dumps(self.session.snapshot().to_dict()))
+            self._state = json.loads(json.dumps(self.session.checkpoint().to_dict()))
 
     def die(self) -> None:
         """Let another server take the session up; it hears all audio from the beginning."""
         transcript = Transcript()
         for line in self.lines:
             transcript.apply(decode_server(line))
-        self.session = Session.taken_up(
+        self.session = Session.restored(
             "test",
             Start(pace="fast", language="en"),
             transcript,
-            Snapshot.from_dict(self._state if self._keeps_state else {}),
+            Checkpoint.from_dict(self._state if self._keeps_state else {}),
             speakers=self._speakers,
         )
         self._driver = Driver(self.session, self._recognizer)
@@ -196,7 +196,7 @@ def test_where_nothing_was_written_beside_the_messages_nobody_gets_the_name_of_a
 
 
 def test_the_language_that_was_found_goes_on_and_is_not_taken_for_one_that_was_asked_for() -> None:
-    session = Session.taken_up("test", Start(diarize=False), Transcript(), Snapshot(language="de"))
+    session = Session.restored("test", Start(diarize=False), Transcript(), Checkpoint(language="de"))
     driver = Driver(session, ScriptedRecognizer(MONOLOGUE, language="de"))
     driver.hear(MONOLOGUE_AUDIO)
     assert {request.language for request in driver.requests} == {"de"}
@@ -223,13 +223,13 @@ def test_a_session_that_had_stopped_is_finalizing_and_takes_nothing_more() -> No
     ],
 )
 def test_what_cannot_be_read_beside_the_messages_is_done_without(state: dict[str, Any]) -> None:
-    assert Snapshot.from_dict(state) == Snapshot()
+    assert Checkpoint.from_dict(state) == Checkpoint()
 
 
 def test_a_snapshot_of_a_record_that_was_cut_holds_only_its_voices() -> None:
     word = Word(" later", samples(8.0), samples(8.5), 0.9, (7,))
-    snapshot = Snapshot(9, samples(9.0), "en", (word,), ((1.0, 0.0),))
+    checkpoint = Checkpoint(9, samples(9.0), "en", (word,), ((1.0, 0.0),))
     transcript = Transcript()
-    held = snapshot.beside(transcript)
+    held = checkpoint.beside(transcript)
     assert (held.safe_sample, held.words, held.voices) == (0, (), ((1.0, 0.0),))
     assert np.isfinite(held.safe_sample)

@@ -15,10 +15,10 @@ from live_asr.core.errors import WeightsError
 from live_asr.full_pass.diarization import LocalPipeline, PretrainedPipeline
 from live_asr.weights import store as weights
 from live_asr.weights.onnx_conversion import converted
-from live_asr.weights.resolver import Bringer, Brought, Voices
+from live_asr.weights.resolver import ModelResolver, ModelSet, Voices
 from live_asr.weights.store import resolve
 
-Bring = Callable[..., Brought]
+Bring = Callable[..., ModelSet]
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +48,7 @@ def bring_with(
 ) -> Bring:
     """Bring all that settings with these values use; the weights of the defaults are here."""
     assert all(path.exists() for path in (recognizer_dir, detector_file, local_pipeline.encoder_file))
-    return lambda **values: Bringer(settings_with(models_dir, **values)).bring_all()
+    return lambda **values: ModelResolver(settings_with(models_dir, **values)).bring_all()
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_the_gpus_default_falls_back_to_what_is_here(
     # tiny.en stands in for base, so that the test need not bring 150 MB.
     monkeypatch.setattr(weights, "CPU_MODEL", "tiny.en")
 
-    found = Bringer(settings_with(models_dir)).bring_recognizer("auto", "cuda")
+    found = ModelResolver(settings_with(models_dir)).bring_recognizer("auto", "cuda")
 
     assert found.folder == recognizer_dir
     assert "large-v3-turbo" in caplog.text

@@ -139,7 +139,7 @@ def listen(models_dir: Path, encoder_file: Path, detector_file: Path) -> Listen:
     encoder, detector = open_encoder(encoder_file), SileroDetector(detector_file)
 
     def heard(pcm: Pcm) -> tuple[Turn, ...]:
-        tracker = SpeakerTracker(SpeakerOptions.of_encoder(encoder.indifference))
+        tracker = SpeakerTracker(SpeakerOptions.of_encoder(encoder.equal_error_distance))
         audio = as_float(pcm)
         tracker.receive_audio(audio)
         whole = audio[: audio.size // CHUNK_SAMPLES * CHUNK_SAMPLES]

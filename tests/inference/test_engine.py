@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 from live_asr.core.errors import EngineError
 from live_asr.core.types import DecodeRequest, samples
 from live_asr.inference.ipc import Load, Recognized
-from live_asr.inference.local_engine import MOST_ATTEMPTS, Engine
+from live_asr.inference.local_engine import MAX_ATTEMPTS, Engine
 from live_asr.inference.scheduler import FINAL_BUDGET, STEP_BUDGET
 from live_asr.models.interfaces import SpeechState
 from live_asr.weights.onnx_conversion import converted
 from live_asr.weights.store import resolve
 
 Audio = NDArray[np.float32]
-PATIENCE = 60.0
+TIMEOUT = 60.0
 """Seconds after which a test gives up waiting for another process."""
 
 
@@ -99,13 +99,13 @@ def written(answer: Recognized) -> str:
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait for something that another process brings about."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while not condition():  # noqa: ASYNC110 - no event tells of another process
             await asyncio.sleep(0.01)
 
 
 async def soon(answer: Awaitable[Recognized]) -> Recognized:
-    return await asyncio.wait_for(answer, PATIENCE)
+    return await asyncio.wait_for(answer, TIMEOUT)
 
 
 def process_of(engine: Engine) -> int:
@@ -241,13 +241,13 @@ async def test_work_that_ends_one_process_after_another_is_given_up_and_other_wo
     async with running(load) as engine:
         fatal = ask.step(engine, 0.0, 30.0)
         await asyncio.sleep(0)
-        for _ in range(MOST_ATTEMPTS):
+        for _ in range(MAX_ATTEMPTS):
             await until(lambda: engine.is_up)
             before = process_of(engine)
             os.kill(before, signal.SIGKILL)
             await until(lambda before=before: engine.process_id != before)  # type: ignore[misc]
         with pytest.raises(EngineError, match="one inference process after another"):
-            await asyncio.wait_for(fatal, PATIENCE)
+            await asyncio.wait_for(fatal, TIMEOUT)
         assert "New Jersey" in written(await soon(ask.step(engine)))
 
 
@@ -292,7 +292,7 @@ async def test_a_server_that_is_killed_leaves_no_process_behind(load: Load) -> N
     arguments = [sys.executable, "-c", ORPHAN, str(load.recognizer_folder), str(load.detector_file)]
     server = await asyncio.create_subprocess_exec(*arguments, stdout=subprocess.PIPE)
     assert server.stdout is not None
-    inference = psutil.Process(int(await asyncio.wait_for(server.stdout.readline(), PATIENCE)))
+    inference = psutil.Process(int(await asyncio.wait_for(server.stdout.readline(), TIMEOUT)))
     server.kill()
     await server.wait()
     await until(lambda: not inference.is_running() or inference.status() == psutil.STATUS_ZOMBIE)
@@ -359,7 +359,7 @@ async def test_closing_while_models_load_ends_the_wait_for_them(load: Load) -> N
     await until(lambda: set(psutil.Process().children()) - children)
     await engine.close()
     with pytest.raises(EngineError, match="shut down"):
-        await asyncio.wait_for(starting, PATIENCE)
+        await asyncio.wait_for(starting, TIMEOUT)
     assert not [child for child in set(psutil.Process().children()) - children if child.is_running()]
 
 

@@ -22,7 +22,7 @@ from live_asr.core.types import samples
 from live_asr.full_pass.diarization import LocalPipeline
 from live_asr.full_pass.process import FullPass, FullPassJob, FullPassLoad, FullPassResult
 
-PATIENCE = 300.0
+TIMEOUT = 300.0
 """Seconds after which a test gives up: the process runs only when nobody else does."""
 Told = list[tuple[str, float]]
 
@@ -91,19 +91,19 @@ class Asked:
 
     async def process(self) -> int:
         """Wait until a process works on it; return the process's id."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             await self._works.wait()
         assert self._full_pass.process_id is not None
         return self._full_pass.process_id
 
 
 async def soon(answer: asyncio.Task[FullPassResult]) -> FullPassResult:
-    return await asyncio.wait_for(answer, PATIENCE)
+    return await asyncio.wait_for(answer, TIMEOUT)
 
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait for something that another process brings about."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while not condition():  # noqa: ASYNC110 - no event tells of another process
             await asyncio.sleep(0.01)
 
@@ -127,7 +127,7 @@ async def test_a_call_gets_its_turns_and_its_words_with_progress_that_never_fall
     told: Told = []
     async with running(replace(load, pipeline=local_pipeline)) as full_pass:
         asked = full_pass.run(replace(job, diarize=True), lambda *step: told.append(step))
-        result = await asyncio.wait_for(asked, PATIENCE)
+        result = await asyncio.wait_for(asked, TIMEOUT)
     assert result.turns is not None
     assert {turn.speaker for turn in result.turns} == {"SPEAKER_00", "SPEAKER_01"}
     assert "New Jersey" in text(result)

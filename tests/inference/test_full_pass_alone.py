@@ -13,7 +13,7 @@ import pytest
 from live_asr.full_pass.diarization import LocalPipeline
 from live_asr.full_pass.process import FullPass, FullPassJob, FullPassLoad
 
-PATIENCE = 400.0
+TIMEOUT = 400.0
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ async def test_both_halves_at_once_find_what_one_after_the_other_finds_and_the_p
     shares: list[float] = []
     one_by_one, at_once = FullPass(load), FullPass(replace(load, cores=2))
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             expected = await one_by_one.run(job, lambda *_: None)
             found = await at_once.run(job, lambda _, share: shares.append(share))
             assert one_by_one.process_id is None, "beside live sessions it takes no memory"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from live_asr.core.types import Turn, samples
-from live_asr.full_pass.speaker_reassignment import settle_voices
+from live_asr.full_pass.speaker_reassignment import reassign_speakers
 from live_asr.models.interfaces import FloatArray
 
 ANNA, BEN = 1000, 8000
@@ -39,7 +39,7 @@ TALK = recording((0, 10, ANNA), (11, 13, BEN), (14, 24, BEN), (25, 30, ANNA))
 
 def settle(turns: tuple[Turn, ...], pcm: NDArray[np.int16], **bounds: Any) -> tuple[Turn, ...]:
     """Settle one guess."""
-    return settle_voices([turns], pcm, embed, threshold=0.8, indifference=0.7, **bounds)
+    return reassign_speakers([turns], pcm, embed, threshold=0.8, equal_error_distance=0.7, **bounds)
 
 
 def test_a_turn_given_to_the_wrong_speaker_goes_to_the_right_one() -> None:
@@ -117,7 +117,7 @@ THREE = (turn(0, 10, "a"), turn(11, 24, "b"), turn(25, 30, "c"))
 
 def best(*guesses: tuple[Turn, ...], threshold: float = 2.0, **bounds: Any) -> tuple[Turn, ...]:
     """Return the best guess; no voice is far enough from another to become a speaker by itself."""
-    return settle_voices(guesses, TALK, embed, threshold=threshold, indifference=0.7, **bounds)
+    return reassign_speakers(guesses, TALK, embed, threshold=threshold, equal_error_distance=0.7, **bounds)
 
 
 def test_the_guess_whose_speakers_each_sound_like_one_person_is_the_best_in_any_order() -> None:
@@ -140,4 +140,4 @@ def test_a_guess_within_the_bounds_is_taken_before_a_better_one_outside() -> Non
 def test_voices_that_are_near_to_each_other_all_along_are_still_two() -> None:
     near = ANNA + (BEN - ANNA) * 3 // 5  # 0.41 from Anna's voice, as the voices of a telephone call are
     pcm = recording((0, 10, ANNA), (11, 24, near), (25, 30, ANNA))
-    assert settle_voices([ONE, TWO], pcm, embed, threshold=2.0, indifference=0.7) == TWO
+    assert reassign_speakers([ONE, TWO], pcm, embed, threshold=2.0, equal_error_distance=0.7) == TWO

@@ -16,7 +16,7 @@ from whisper_normalizer.english import EnglishTextNormalizer
 
 from live_asr.core.types import DecodeRequest, Hypothesis, Utterance, Word, samples
 from live_asr.full_pass.transcription import (
-    LONGEST_WINDOW_SAMPLES,
+    MAX_WINDOW_SAMPLES,
     Span,
     probabilities,
     speech_spans,
@@ -98,7 +98,7 @@ def test_all_speech_is_in_exactly_one_window_and_none_is_too_long(gaps: list[tup
         speech.append(span(at + pause, at + pause + length))
         at += pause + length
     found = windows(speech, np.zeros(samples(at), np.int16))
-    assert all(window.length_samples <= LONGEST_WINDOW_SAMPLES for window in found)
+    assert all(window.length_samples <= MAX_WINDOW_SAMPLES for window in found)
     assert all(a.end_sample <= b.start_sample for a, b in itertools.pairwise(found))
     assert sum(window.speech_samples for window in found) == sum(part.speech_samples for part in speech)
     for part in speech:

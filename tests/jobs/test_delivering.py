@@ -20,7 +20,7 @@ from tests.delivery.receiver import answer, receiving
 from tests.postgres import postgres
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
-PATIENCE = 120.0
+TIMEOUT = 120.0
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +49,11 @@ def end_all_connections(url: str) -> None:
 async def test_one_that_has_lost_its_outbox_stops_and_goes_on_once_it_has_it_again(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("live_asr.storage.tables.PATIENCE", 1)
+    monkeypatch.setattr("live_asr.storage.tables.TIMEOUT", 1)
     caplog.set_level("INFO")
     database, other = Database(url), Database(url)
     database.prepare()
-    async with receiving(answer(200)) as receiver, asyncio.timeout(PATIENCE):
+    async with receiving(answer(200)) as receiver, asyncio.timeout(TIMEOUT):
 
         async def tell(session_id: str) -> None:
             news = NewDelivery(receiver.url, b"{}")

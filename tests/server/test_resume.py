@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from talking import PATIENCE, Caller, Message, call, eventually, finished_record
+from talking import TIMEOUT, Caller, Message, call, eventually, finished_record
 
 from benchmarks.cutting import CUTS, Cut, Proxy, proxy
 from tests.started import Server, StartServer
@@ -44,7 +44,7 @@ async def resumed(
     """Take a session up again, from the last kept message that was heard; wait while it is not there yet."""
     last_seq = max((m["seq"] for m in earlier if "seq" in m), default=0)
     wanted = {"session": ready["session"], "token": ready["token"], "last_seq": last_seq, **changes}
-    deadline = asyncio.get_running_loop().time() + PATIENCE
+    deadline = asyncio.get_running_loop().time() + TIMEOUT
     while True:
         async with call(url) as caller:
             answer = await caller.start(resume=wanted)

@@ -361,7 +361,7 @@ async def test_much_audio_in_few_bytes_is_handed_over_in_pieces(tmp_path: Path) 
 async def test_bytes_that_decode_to_more_than_anyone_takes_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(container, "MOST_QUEUED_BYTES", 60_000)
+    monkeypatch.setattr(container, "MAX_QUEUED_BYTES", 60_000)
     quiet = np.zeros(400 * 16_000, np.float32)
     data = encode(quiet, tmp_path / "quiet.flac", format="flac", codec="flac", rate=16_000)
     decoder = open_decoder(CONTAINER)
@@ -456,7 +456,7 @@ async def test_a_rate_or_channels_that_no_recording_has_is_refused(rate_hz: int,
 async def test_a_file_too_long_to_keep_is_refused(
     files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(media, "MOST_SPOOLED_BYTES", 10_000)
+    monkeypatch.setattr(media, "MAX_SPOOLED_BYTES", 10_000)
     with pytest.raises(MediaError, match="index") as caught:
         await decode(files["index-last.m4a"])
     assert "faststart" in caught.value.hint
@@ -521,7 +521,7 @@ async def test_samples_beyond_all_bounds_are_silence_in_stereo_too() -> None:
 async def test_audio_that_never_comes_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(media, "MOST_SILENT_BYTES", 20_000)
+    monkeypatch.setattr(media, "MAX_SILENT_BYTES", 20_000)
     path, noise = tmp_path / "empty-track.mkv", random.Random(3)
     with av.open(str(path), "w", format="matroska") as output:
         picture: Any = output.add_stream("mpeg4", rate=10)

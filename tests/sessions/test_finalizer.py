@@ -42,7 +42,7 @@ from live_asr.storage.database import Database, sqlite_url
 from live_asr.storage.files import LIVE_TURNS_FILE
 from live_asr.storage.spool import SpoolStore
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 RATE_HZ = 16_000
 HOOK = "http://127.0.0.1:9/hook"
 AUDIO = (np.sin(np.arange(2 * RATE_HZ) / 20) * 20_000).astype("<i2")
@@ -104,7 +104,7 @@ class Desk:
         return Drained(name, start, transcript, spool, live_turns, heard_speech, self.said.append)
 
     async def finalize(self, session: Drained) -> Final:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             return (await self.finalizer.finalize(session)).final
 
     async def again(self, session: Drained) -> Drained:
@@ -436,7 +436,7 @@ async def test_a_failed_session_is_told_of_with_the_words_there_are(tmp_path: Pa
 
 
 async def wait_for(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while not condition():  # noqa: ASYNC110  what is waited for tells nobody
             await asyncio.sleep(0.01)
 

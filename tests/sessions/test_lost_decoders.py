@@ -43,7 +43,7 @@ def webm(audio: bytes) -> bytes:
 
 
 def decoder_of(runner: Any) -> GuardedDecoder:
-    decoder = runner._hearing._decoder
+    decoder = runner._intake._decoder
     assert isinstance(decoder, GuardedDecoder)
     return decoder
 

@@ -27,13 +27,13 @@ from live_asr.sessions.resume import OpenSession
 from live_asr.storage.database import Database, sqlite_url
 from live_asr.storage.spool import SpoolStore
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 START = Start(pace="fast", language="en", diarize=False, final_pass=False)
 
 
 async def eventually(holds: Callable[[], bool]) -> None:
     """Look again and again until this holds."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while not holds():  # noqa: ASYNC110 — what is looked at tells nobody that it has changed
             await asyncio.sleep(0.01)
 
@@ -99,7 +99,7 @@ async def running(folder: Path, window: float = 60.0) -> AsyncIterator[Server]:
     try:
         yield server
     finally:
-        await server.registry.drain(PATIENCE)
+        await server.registry.drain(TIMEOUT)
         await server.store.close()
         server.database.close()
 
@@ -127,14 +127,14 @@ class Client:
         return self.opened.runner
 
     async def until(self, kind: str) -> dict[str, Any]:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             while not (found := [m for m in self.heard if m["type"] == kind]):
                 self._changed.clear()
                 await self._changed.wait()
         return found[0]
 
     async def ended(self) -> int:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             await self._reading
         return self.opened.outbox.close_code
 
@@ -259,7 +259,7 @@ async def test_a_server_that_is_told_to_end_leaves_its_sessions_to_the_next_one(
         first = Client(await server.registry.open(START))
         first.runner.receive_audio(pcm()[: 4 * SECOND_BYTES])
         await first.until("commit")
-        await server.registry.drain(PATIENCE)
+        await server.registry.drain(TIMEOUT)
         assert await first.ended() == 1012
         with pytest.raises(Unavailable, match="shutting down"):
             await server.registry.resume(first.resume())

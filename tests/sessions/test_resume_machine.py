@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from live_asr.audio.decoder import open_decoder
 from live_asr.client.outgoing import Outgoing
-from live_asr.core.checkpoint import Snapshot
+from live_asr.core.checkpoint import Checkpoint
 from live_asr.core.errors import StorageError
 from live_asr.core.messages import (
     Ack,
@@ -322,8 +322,8 @@ class ResumeMachine(RuleBasedStateMachine):
             record.apply(decode_server(line))
 
         def come_back() -> None:
-            self.start_server(Session.taken_up("s", START, record, Snapshot()))
-            self.runner.take_up(Path("/nowhere"))
+            self.start_server(Session.restored("s", START, record, Checkpoint()))
+            self.runner.restore(Path("/nowhere"))
             for message in self.runner.session.messages():  # as is done first when it is run
                 self.runner.tell(message)
 

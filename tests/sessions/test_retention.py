@@ -23,7 +23,7 @@ class Registry:
         self._database = database
 
     async def erase(self, session_id: str) -> bool:
-        self._store.condemn(session_id)
+        self._store.mark_deleted(session_id)
         self._store.erase(session_id)
         return self._database.delete_session(session_id)
 

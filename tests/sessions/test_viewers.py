@@ -15,7 +15,7 @@ from live_asr.sessions.audience import Audience, Viewer, Viewers, event_of
 from live_asr.storage.database import Database
 from live_asr.storage.spool import SpoolStore
 
-PATIENCE = 10.0
+TIMEOUT = 10.0
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +43,7 @@ async def nothing() -> Sequence[bytes]:
 
 async def all_of(viewer: Viewer) -> bytes:
     got = b""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while (chunk := await viewer.get()) is not None:
             got += chunk
     return got
@@ -53,7 +53,7 @@ async def test_viewers_who_are_up_to_date_get_the_same_bytes() -> None:
     audience = Audience()
     watching = [await audience.join(0, nothing) for _ in range(3)]
     publish(audience, commit(1), commit(2))
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         chunks = [await viewer.get() for viewer in watching]
         publish(audience, commit(3))
         again = [await viewer.get() for viewer in watching]
@@ -78,7 +78,7 @@ async def test_the_tail_before_a_commit_is_not_given_to_who_comes_after_it() -> 
     early = await audience.join(0, nothing)
     await early.get()
     late = await audience.join(0, nothing)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         assert await late.get() == event(commit(1))
     audience.close()
     assert await all_of(late) == b""
@@ -110,7 +110,7 @@ async def test_what_is_not_on_disk_yet_and_what_follows_it_waits() -> None:
         audience.publish(message, encode(message), is_safe=not isinstance(message, Commit))
     assert audience.last_seq == 0
     audience.release(1)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         first = await viewer.get()
     assert first is not None
     assert first.startswith(event(commit(1)))

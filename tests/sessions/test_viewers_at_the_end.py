@@ -15,7 +15,7 @@ from live_asr.sessions.audience import Audience, Viewer, Viewers
 from live_asr.storage.database import Database
 from live_asr.storage.spool import SpoolStore
 
-PATIENCE = 10.0
+TIMEOUT = 10.0
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 async def all_of(viewer: Viewer | None) -> bytes:
     assert viewer is not None, "told to come no more"
     got = b""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while (chunk := await viewer.get()) is not None:
             got += chunk
     return got

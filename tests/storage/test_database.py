@@ -340,7 +340,7 @@ def test_an_end_that_the_database_refuses_leaves_no_half_behind(database: Databa
 def test_a_database_serves_one_server_until_that_lets_go(
     database: Database, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "PATIENCE", 1)
+    monkeypatch.setattr(tables, "TIMEOUT", 1)
     database.hold()
     second = Database(url)
     with pytest.raises(StorageError, match="Another live-asr uses the database") as refusal:

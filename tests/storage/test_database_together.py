@@ -103,7 +103,7 @@ def test_retrying_all_that_is_dead_while_one_is_delivered_does_not_send_it_again
 def test_a_statement_waits_for_another_process_no_longer_than_its_patience(
     url: str, database: Database, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "PATIENCE", 1)
+    monkeypatch.setattr(tables, "TIMEOUT", 1)
     finish(database, "a1")
     begun = delivery_of(database, "a1")
     hurried = Database(url)

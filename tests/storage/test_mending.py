@@ -30,14 +30,14 @@ from live_asr.storage.files import (
     Batch,
     check_of,
     pieces_of,
-    sealed,
     unsealed,
+    with_checksum,
 )
-from live_asr.storage.repair import Sound, mend
+from live_asr.storage.repair import IntactPrefix, repair
 from live_asr.storage.spool import SpoolStore
 
 MESSAGES = [json.dumps({"seq": number, "text": "ü" * number}).encode() for number in range(1, 8)]
-WRITTEN = b"".join(map(sealed, MESSAGES))
+WRITTEN = b"".join(map(with_checksum, MESSAGES))
 
 
 def damaged(how: str, at: int) -> bytes:
@@ -57,13 +57,13 @@ def test_what_is_left_of_damaged_messages_is_a_record_from_its_first_message_on(
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / MESSAGES_FILE
         path.write_bytes(damaged(how, at))
-        sound = mend(Path(place))
+        intact = repair(Path(place))
         left = [unsealed(line) or b"" for line in path.read_bytes().splitlines(keepends=True)]
-        assert [json.loads(line)["seq"] for line in left] == list(range(1, sound.message_count + 1))
+        assert [json.loads(line)["seq"] for line in left] == list(range(1, intact.message_count + 1))
         whole_before = WRITTEN[:at].count(b"\n")
-        assert sound.message_count >= whole_before, "what came before the damage is kept"
+        assert intact.message_count >= whole_before, "what came before the damage is kept"
         assert left == MESSAGES[: len(left)], "and nothing is believed that was not written"
-        assert mend(Path(place)) == sound, "mending again changes nothing"
+        assert repair(Path(place)) == intact, "mending again changes nothing"
 
 
 # Audio and messages, damaged alike -----------------------------------------------------------------
@@ -89,33 +89,33 @@ class Session:
     def left(self, file: str) -> bytes:
         return (self.folder / file).read_bytes()
 
-    def check_is_sound(self, sound: Sound) -> None:
+    def check_is_sound(self, intact: IntactPrefix) -> None:
         """Check that the files, once mended, can be read to their ends, and are left alone from then on."""
         files = [self.left(file) for file in (AUDIO_FILE, CHECKS_FILE, MESSAGES_FILE)]
-        assert len(files[0]) == sound.audio_bytes
+        assert len(files[0]) == intact.audio_bytes
         assert len(files[1]) % CHECK.size == 0
         last = files[1][-CHECK.size :]
         if last:
             end_bytes, length_bytes, _ = CHECK.unpack(last)
-            assert end_bytes == sound.audio_bytes
+            assert end_bytes == intact.audio_bytes
             assert last == check_of(files[0][end_bytes - length_bytes :], end_bytes)
         else:
-            assert sound.audio_bytes == 0
+            assert intact.audio_bytes == 0
         lines = [unsealed(line) or b"null" for line in files[2].splitlines(keepends=True)]
-        assert [json.loads(line)["seq"] for line in lines] == [*range(1, sound.message_count + 1)]
+        assert [json.loads(line)["seq"] for line in lines] == [*range(1, intact.message_count + 1)]
         assert list(self.messages[: len(lines)]) == lines
-        assert mend(self.folder) == sound
+        assert repair(self.folder) == intact
         assert [self.left(file) for file in (AUDIO_FILE, CHECKS_FILE, MESSAGES_FILE)] == files
 
     def check_goes_on(self) -> None:
         """Check that what is added now is believed later."""
-        sound = mend(self.folder)
-        message = json.dumps({"seq": sound.message_count + 1}).encode()
-        count = sound.message_count + 1
-        added = Batch(self.folder, b"more", sealed(message), None, sound.audio_bytes + 4, count)
+        intact = repair(self.folder)
+        message = json.dumps({"seq": intact.message_count + 1}).encode()
+        count = intact.message_count + 1
+        added = Batch(self.folder, b"more", with_checksum(message), None, intact.audio_bytes + 4, count)
         assert added.write() is None
-        again = mend(self.folder)
-        assert (again.audio_bytes, again.message_count) == (sound.audio_bytes + 4, count)
+        again = repair(self.folder)
+        assert (again.audio_bytes, again.message_count) == (intact.audio_bytes + 4, count)
         assert self.left(AUDIO_FILE).endswith(b"more")
 
 
@@ -129,7 +129,7 @@ def written(batches: Sequence[bytes], message_count: int = 3) -> Iterator[Sessio
         spans = list(pairwise(session.ends))
         checks = [check_of(session.audio[start:end], end) for start, end in spans]
         (session.folder / CHECKS_FILE).write_bytes(b"".join(checks))
-        (session.folder / MESSAGES_FILE).write_bytes(b"".join(map(sealed, session.messages)))
+        (session.folder / MESSAGES_FILE).write_bytes(b"".join(map(with_checksum, session.messages)))
         yield session
 
 
@@ -187,7 +187,7 @@ def expected_audio(session: Session, damage: Damage, position: int) -> bytes:
     is_last = struck == len(session.batches) - 1
     if struck > 0 and (damage.how == "cut" or is_last):
         return session.audio[: session.ends[struck]]
-    return left  # a click with sound audio behind it, or nothing that tells what is sound
+    return left  # a click with intact audio behind it, or nothing that tells what is sound
 
 
 @settings(deadline=None, max_examples=400)
@@ -199,12 +199,12 @@ def test_whatever_befalls_one_file_all_are_cut_behind_what_is_sound_and_nothing_
         before = session.left(MESSAGES_FILE)
         position = damage.do(session.folder)
         expected = expected_audio(session, damage, position)
-        sound = mend(session.folder)
-        session.check_is_sound(sound)
+        intact = repair(session.folder)
+        session.check_is_sound(intact)
         assert session.left(AUDIO_FILE) == expected
-        assert sound.audio_bytes == len(expected)
+        assert intact.audio_bytes == len(expected)
         unharmed = before[:position].count(b"\n") if damage.file == MESSAGES_FILE else message_count
-        assert sound.message_count >= unharmed, "what came before the damage is kept"
+        assert intact.message_count >= unharmed, "what came before the damage is kept"
         session.check_goes_on()
 
 
@@ -216,7 +216,7 @@ def test_whatever_befalls_all_files_what_is_left_can_be_added_to(
     with written(batches) as session:
         for damage in damages:
             damage.do(session.folder)
-        session.check_is_sound(mend(session.folder))
+        session.check_is_sound(repair(session.folder))
         session.check_goes_on()
 
 
@@ -232,10 +232,10 @@ def test_a_power_cut_leaves_all_that_was_synced(batches: list[bytes], data: st.D
             checks_bytes += data.draw(st.integers(0, CHECK.size - 1))
         (session.folder / AUDIO_FILE).write_bytes(session.audio[:audio_bytes])
         (session.folder / CHECKS_FILE).write_bytes(session.left(CHECKS_FILE)[:checks_bytes])
-        sound = mend(session.folder)
+        intact = repair(session.folder)
         # Of the first batch it cannot be told whether its check was lost or never there.
-        assert sound.audio_bytes == (session.ends[synced] or audio_bytes)
-        session.check_is_sound(sound)
+        assert intact.audio_bytes == (session.ends[synced] or audio_bytes)
+        session.check_is_sound(intact)
         session.check_goes_on()
 
 
@@ -268,16 +268,16 @@ def test_what_a_killed_server_had_not_synced_is_on_the_disk_once_it_is_believed(
             with (session.folder / file).open("ab") as writing:
                 writing.write(garbage)
         with unsynced(session.folder, 20) as cut_power:
-            sound = mend(session.folder)
-            assert (sound.audio_bytes, sound.message_count) == (len(session.audio), len(session.messages))
+            intact = repair(session.folder)
+            assert (intact.audio_bytes, intact.message_count) == (len(session.audio), len(session.messages))
             cut_power()
-        assert mend(session.folder) == sound
+        assert repair(session.folder) == intact
 
 
 def test_a_batch_is_written_as_these_tests_write_it(tmp_path: Path) -> None:
     with written([b"one", b"twotwo"], 2) as session:
-        Batch(tmp_path, b"one", sealed(MESSAGES[0]), None, 3, 1).write()
-        Batch(tmp_path, b"twotwo", sealed(MESSAGES[1]), None, 9, 2).write()
+        Batch(tmp_path, b"one", with_checksum(MESSAGES[0]), None, 3, 1).write()
+        Batch(tmp_path, b"twotwo", with_checksum(MESSAGES[1]), None, 9, 2).write()
         for file in (AUDIO_FILE, CHECKS_FILE, MESSAGES_FILE):
             assert (tmp_path / file).read_bytes() == session.left(file)
 
@@ -301,7 +301,7 @@ def test_a_click_is_told_of_with_its_place_and_what_follows_it_is_kept(
         damage.do(session.folder)
         clicked = session.left(AUDIO_FILE)
         with caplog.at_level(logging.WARNING):
-            assert mend(session.folder).audio_bytes == len(session.audio)
+            assert repair(session.folder).audio_bytes == len(session.audio)
         assert session.left(AUDIO_FILE) == clicked != session.audio
         assert where in caplog.text
 
@@ -312,7 +312,7 @@ def test_checks_that_are_changed_put_no_other_audio_in_doubt(caplog: pytest.LogC
         checks = bytearray(session.left(CHECKS_FILE))
         checks[CHECK.size] ^= 1
         (session.folder / CHECKS_FILE).write_bytes(checks)
-        assert mend(session.folder).audio_bytes == 300
+        assert repair(session.folder).audio_bytes == 300
         assert "bytes 100 to 200" in caplog.text
 
 
@@ -322,14 +322,14 @@ def test_audio_of_a_version_that_made_no_checks_is_believed_and_checked_from_the
     earlier = bytes(range(256)) * (PIECE_BYTES // 100)
     with written([earlier]) as session:
         (session.folder / CHECKS_FILE).unlink()
-        assert mend(session.folder).audio_bytes == len(earlier)
+        assert repair(session.folder).audio_bytes == len(earlier)
         assert session.left(AUDIO_FILE) == earlier
         session.check_goes_on()
         assert not caplog.records
         changed = bytearray(session.left(AUDIO_FILE))
         changed[10] ^= 4
         (session.folder / AUDIO_FILE).write_bytes(changed)
-        assert mend(session.folder).audio_bytes == len(changed)
+        assert repair(session.folder).audio_bytes == len(changed)
         assert f"bytes 0 to {PIECE_BYTES}" in caplog.text
 
 
@@ -339,10 +339,10 @@ def test_audio_whose_checks_are_lost_is_believed_and_checked_from_then_on(
 ) -> None:
     with written([b"a" * 100, b"b" * 100, b"c" * 100]) as session:
         (session.folder / CHECKS_FILE).write_bytes(left)
-        sound = mend(session.folder)
-        assert (sound.audio_bytes, session.left(AUDIO_FILE)) == (300, session.audio)
+        intact = repair(session.folder)
+        assert (intact.audio_bytes, session.left(AUDIO_FILE)) == (300, session.audio)
         assert "300 bytes" in caplog.text and "unchecked" in caplog.text
-        session.check_is_sound(sound)
+        session.check_is_sound(intact)
         session.check_goes_on()
 
 
@@ -355,7 +355,7 @@ def test_audio_that_the_compressor_has_is_left_to_it(gone: tuple[str, ...], file
         for name in gone:
             (session.folder / name).unlink()
         before = {path.name: path.read_bytes() for path in session.folder.iterdir()}
-        assert mend(session.folder).message_count == len(session.messages)
+        assert repair(session.folder).message_count == len(session.messages)
         assert {path.name: path.read_bytes() for path in session.folder.iterdir()} == before
 
 
@@ -369,7 +369,7 @@ def test_an_hour_of_audio_is_not_read_into_memory_at_once(tmp_path: Path) -> Non
             checks.write(check_of(piece, number * len(piece)))
     tracemalloc.start()
     try:
-        assert mend(tmp_path).audio_bytes == count * len(piece)
+        assert repair(tmp_path).audio_bytes == count * len(piece)
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
@@ -377,15 +377,15 @@ def test_an_hour_of_audio_is_not_read_into_memory_at_once(tmp_path: Path) -> Non
 
 def test_what_is_sound_is_left_as_it_is() -> None:
     with written([b"1234567"], len(MESSAGES)) as session:
-        sound = mend(session.folder)
-        assert (sound.audio_bytes, sound.message_count) == (7, len(MESSAGES))
+        intact = repair(session.folder)
+        assert (intact.audio_bytes, intact.message_count) == (7, len(MESSAGES))
         assert session.left(MESSAGES_FILE) == WRITTEN
         assert session.left(AUDIO_FILE) == b"1234567"
 
 
 def test_a_session_that_has_no_files_yet_has_nothing(tmp_path: Path) -> None:
-    sound = mend(tmp_path)
-    assert (sound.audio_bytes, sound.message_count) == (0, 0)
+    intact = repair(tmp_path)
+    assert (intact.audio_bytes, intact.message_count) == (0, 0)
     assert not list(tmp_path.iterdir())
 
 
@@ -418,7 +418,7 @@ async def test_a_session_that_is_opened_again_goes_on_where_its_files_end(tmp_pa
     (tmp_path / "a1" / STATE_FILE).write_bytes(b"\0\0")
     assert store.state("a1") == {}
     await store.close()
-    assert mend(tmp_path / "a1").audio_bytes == 6, "what two runs have written is sound as a whole"
+    assert repair(tmp_path / "a1").audio_bytes == 6, "what two runs have written is intact as a whole"
 
 
 async def test_a_message_is_written_at_once_and_audio_of_others_waits(tmp_path: Path) -> None:

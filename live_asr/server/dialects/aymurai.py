@@ -34,7 +34,7 @@ FOLDER = "documents"
 """Below the data folder: a file for each document, which names the session that wrote it."""
 DIGEST_BYTES = 16
 HASHED_BYTES = 1024 * 1024
-LEAST_INTERVAL = 0.5
+MIN_INTERVAL = 0.5
 INTERVAL_PER_PARAGRAPH = 0.005
 """Seconds between two events: each repeats the document, so the longer it is the fewer events come."""
 
@@ -179,7 +179,7 @@ async def _events(
                 segments = transcript.live_segments()
                 document = document_of(document_id, segments, until, total or received)
                 yield event("transcription", document)
-                due = now() + LEAST_INTERVAL + INTERVAL_PER_PARAGRAPH * len(document["paragraphs"])
+                due = now() + MIN_INTERVAL + INTERVAL_PER_PARAGRAPH * len(document["paragraphs"])
         yield event("done", await _settled(state, session, document_id, transcript))
     except LiveAsrError as error:
         is_ours = isinstance(error, StorageError) or error.code == LiveAsrError.code
