@@ -6,11 +6,11 @@ import json
 
 import numpy as np
 import pytest
-from test_taking_up import MONOLOGUE, MONOLOGUE_AUDIO, TALK, TALK_AUDIO, Life
 
 from live_asr.core.checkpoint import Checkpoint, Models
 from live_asr.core.messages import Stopped
 from live_asr.core.types import Word, samples
+from tests.core.restoring import MONOLOGUE, MONOLOGUE_AUDIO, TALK, TALK_AUDIO, Life
 
 THEN = Models("tiny.en", "campplus")
 KEPT = Checkpoint(

@@ -13,10 +13,10 @@ from pathlib import Path
 import httpx
 import pytest
 from talking import TIMEOUT, Caller, Message, call, eventually, finished_record, likeness, plain_words
-from test_resume import check_record, record, resumed
 from watching import watch
 
 from benchmarks.cutting import proxy
+from tests.server.resuming import check_record, record, resumed
 from tests.started import MODEL, Server, StartServer
 
 SECOND_BYTES = 32_000

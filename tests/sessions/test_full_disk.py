@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scripted_pass import found
-from test_finalizer import AUDIO, TIMEOUT, Desk, opened, wait_for
 
 from live_asr.audio import recording
 from live_asr.audio.recording import write_pcm
@@ -20,6 +19,7 @@ from live_asr.core.types import samples
 from live_asr.sessions import finalizer
 from live_asr.sessions.finalizer import Postponed
 from live_asr.storage.files import RESERVE_BYTES
+from tests.sessions.finalizing import AUDIO, TIMEOUT, Desk, opened, wait_for
 
 SHORT = samples(2.0)
 LONG = samples(60.0)

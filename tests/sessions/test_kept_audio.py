@@ -11,12 +11,12 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from test_finalizer import HOOK, TIMEOUT, opened, wait_for
 
 from live_asr.config.settings import FinalSettings, WebhookSettings
 from live_asr.storage import compression
 from live_asr.storage.database import Database
 from live_asr.storage.files import CHECKS_FILE
+from tests.sessions.finalizing import HOOK, TIMEOUT, opened, wait_for
 
 
 async def test_audio_that_is_kept_is_compressed_and_erased_with_its_session(

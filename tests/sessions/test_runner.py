@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,45 +19,16 @@ from live_asr.core.errors import ClientError, EngineError, StorageError, Unavail
 from live_asr.core.messages import AudioFormat, Finalize, Notice, Pause, Start, Stop, encode
 from live_asr.core.result import make_result
 from live_asr.core.session import Session, SessionState
-from live_asr.core.types import DecodeRequest, Word, samples
-from live_asr.inference.ipc import Detected, Recognized
-from live_asr.models.interfaces import FloatArray, SpeechState
-from live_asr.models.scripted import EnergyDetector, ScriptedRecognizer, audio_of, spoken
+from live_asr.core.types import Word, samples
+from live_asr.models.scripted import audio_of, spoken
 from live_asr.sessions.ingest import MAX_BYTES, PIECE_BYTES, Inbox, Shelved, window_bytes
 from live_asr.sessions.limits import BURST, NO_LIMITS, Limits
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.runner import Cadence, SessionRunner
 from live_asr.storage.spool import SpoolStore
+from tests.sessions.scripted_engine import SCRIPT, SECOND_BYTES, SECONDS, TEXT, ScriptedEngine, pcm
 
-SCRIPT = spoken("one two three four five six seven eight nine ten", 0.5, gap=0.1)
-SECONDS = 6.0
-SECOND_BYTES = 32_000
-TEXT = " one two three four five six seven eight nine ten"
 TIMEOUT = 30.0
-
-
-class ScriptedEngine:
-    """Answers as the inference process does, from a script; `faults` are what it raises first."""
-
-    def __init__(self, script: tuple[Word, ...] = SCRIPT) -> None:
-        self._detector = EnergyDetector()
-        self._recognizer = ScriptedRecognizer(script)
-        self.detect_faults: Iterator[EngineError] = iter(())
-        self.recognize_faults: Iterator[EngineError] = iter(())
-        self.may_work = asyncio.Event()
-        self.may_work.set()
-
-    async def detect(self, audio: FloatArray, state: SpeechState) -> Detected:
-        await self.may_work.wait()
-        for fault in self.detect_faults:
-            raise fault
-        return Detected(*self._detector.detect(audio, state))
-
-    async def recognize(self, request: DecodeRequest, audio: FloatArray, budget: float) -> Recognized:
-        await self.may_work.wait()
-        for fault in self.recognize_faults:
-            raise fault
-        return Recognized(self._recognizer.recognize(request, audio), 0.0, 0.0)
 
 
 async def finalize(runner: SessionRunner) -> None:
@@ -148,10 +119,6 @@ async def bench(
     yield bench
     await bench.ended()
     await store.close()
-
-
-def pcm(duration: float = SECONDS) -> bytes:
-    return (audio_of(SCRIPT, samples(duration)) * 32767).astype("<i2").tobytes()
 
 
 # Order ----------------------------------------------------------------------------------------------

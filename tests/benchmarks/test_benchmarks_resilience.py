@@ -28,7 +28,7 @@ from benchmarks.streaming import Arrival, SessionLog
 from benchmarks.viewers import Round, bytes_of_repeating
 from benchmarks.webhook_receiver import Request
 
-DOCS = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 CLIP = Clip("made up", np.zeros(10 * RATE_HZ, np.int16), None)
 
 

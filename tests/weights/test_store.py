@@ -28,7 +28,7 @@ from live_asr.weights.store import (
     verify,
 )
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 NOWHERE = "http://127.0.0.1:9"
 """The discard port: nothing listens there."""
 

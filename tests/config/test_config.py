@@ -13,7 +13,7 @@ from live_asr.config.settings import known_keys, load_settings, variable
 from live_asr.core.errors import ConfigError
 from live_asr.replay.own_server import as_environment
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture(autouse=True)

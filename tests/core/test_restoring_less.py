@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_taking_up import MONOLOGUE, MONOLOGUE_AUDIO, TALK, TALK_AUDIO, Life
 
 from live_asr.core.messages import Stopped
 from live_asr.core.types import Word, samples
+from tests.core.restoring import MONOLOGUE, MONOLOGUE_AUDIO, TALK, TALK_AUDIO, Life
 
 SAMPLE = st.integers(0, samples(17.0))
 
