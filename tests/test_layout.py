@@ -12,7 +12,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "live_asr"
 FILES = sorted(PACKAGE.rglob("*.py"))
-NETWORKS = {f"live_asr.inference.{name}" for name in ("campplus", "ge2e", "pyannote_parts")}
+NETWORKS = {"live_asr.models.campplus", "live_asr.models.ge2e", "live_asr.full_pass.pyannote_parts"}
 """Written in torch, and imported only where it is computed with."""
 HEAVY = {"torch", "pyannote", "faster_whisper", "ctranslate2", "onnxruntime"}
 
