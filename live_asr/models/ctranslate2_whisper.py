@@ -1,6 +1,6 @@
 """A Whisper model on CTranslate2: encode, write on behind what is already known, align.
 
-Here a forced prefix is computed in one pass, which CTranslate2 does not do by itself: see `trading`. It
+Here a forced prefix is computed in one pass, which CTranslate2 does not do by itself: see `prefix_prompt`. It
 reads off the last token of the first prompt of a batch whether timestamps are wanted, and behind text it
 would want them. So before a window with a prefix goes one of silence, whose prompt is as long and ends as it
 should. Everything in and out of here is numbered as the model's tokenizer does it.
@@ -40,6 +40,10 @@ SILENT_PROMPT = ("<|startoftranscript|>", "<|en|>", "<|transcribe|>")
 """Of models with many languages; others have its first token. Silence is over after a token or a few; in some
 other languages it may go on until it is stopped."""
 END = "<|endoftext|>"
+PROBE = (1000, 1001, 1002, 1003)
+"""Ordinary text in every vocabulary."""
+PROBE_STEPS = 100
+"""Two seconds of silence."""
 KEPT_AS_FLOAT32 = frozenset({"int8", "int8_float32", "float32"})
 """Arithmetics whose encoder answers in numbers that numpy knows."""
 
@@ -78,34 +82,45 @@ class WhisperModel:
 
         if device != "cpu":
             load_cublas()
-        self._places: dict[int, int] = {}
-        with ExitStack() as until_loaded:
-            if prefix_at_once and device == "cpu" and compute_type in KEPT_AS_FLOAT32:
-                try:
-                    traded = until_loaded.enter_context(traded_places(folder))
-                    self._end, *said = (traded.tokens.index(token) for token in (END, *SILENT_PROMPT))
-                except (ValueError, OSError) as error:
-                    log.warning("each word of a prefix will be decoded by itself, which is slow: %s", error)
-                else:
-                    folder, self._places = traded.folder, traded.places
-            self._model: Any = ctranslate2.models.Whisper(
+
+        def load(folder: Path) -> Any:
+            return ctranslate2.models.Whisper(
                 str(folder),
                 device=device,
                 compute_type=compute_type,
                 intra_threads=1 if device == "cpu" else 0,
                 inter_threads=workers,
             )
+
         self._view = ctranslate2.StorageView.from_array
         self._beam_size = beam_size
+        self._places: dict[int, int] = {}
+        self._silent_prompt: list[int] = []
+        with ExitStack() as until_loaded:
+            loaded_from = folder
+            if prefix_at_once and device == "cpu" and compute_type in KEPT_AS_FLOAT32:
+                try:
+                    traded = until_loaded.enter_context(traded_places(folder))
+                    self._end, *said = (traded.tokens.index(token) for token in (END, *SILENT_PROMPT))
+                except (ValueError, OSError) as error:
+                    _say_slow(error)
+                else:
+                    loaded_from, self._places, self._silent_prompt = traded.folder, traded.places, said
+            self._model: Any = load(loaded_from)
         self.is_multilingual = bool(self._model.is_multilingual)
         self.mel_bins = int(self._model.n_mels)
         self.compute_type = str(self._model.compute_type)
-        self.prefix_at_once = bool(self._places)
-        """Whether a prefix costs one pass; else each of its tokens costs as much as a new one."""
-        if self.prefix_at_once:
+        if self._places:
+            if not self.is_multilingual:
+                del self._silent_prompt[1:]
             silent = np.full((1, self.mel_bins, SILENT_FRAMES), SILENT_FEATURE, np.float32)
             self._silence: FloatArray = np.array(self.encode(silent))
-            self._silent_prompt = said if self.is_multilingual else said[:1]
+            if self._repeats_its_prompt():
+                _say_slow("CTranslate2 does not take it for the prompt")
+                self._places = {}
+                self._model = load(folder)
+        self.prefix_at_once = bool(self._places)
+        """Whether a prefix costs one pass; else each of its tokens costs as much as a new one."""
 
     def encode(self, features: FloatArray) -> Any:
         """Encode log-mel features, shape (windows, mel bins, frames); frames are 10 ms."""
@@ -198,6 +213,18 @@ class WhisperModel:
             )
         )
 
+    def _repeats_its_prompt(self) -> bool:
+        """Tell whether text in a prompt is refused, or forced so that it comes back."""
+        told = [*self._silent_prompt, max(self._places), *PROBE]
+        before = self._prompt_of_silence(told, len(told) - len(PROBE), len(told))
+        short = self._silence[:, :PROBE_STEPS]
+        encoded = self._view(np.concatenate([short, short]))
+        try:
+            result = self._generate(encoded, [before, told], room=len(PROBE), at_once=len(told))[-1]
+        except ValueError:  # where text begins, which it looks for in another place
+            return True
+        return tuple(result.sequences_ids[0][: len(PROBE)]) == PROBE
+
     def _placed(self, tokens: Sequence[int]) -> list[int]:
         """Return where tokens are in the model, or which ones are there: they have traded in pairs."""
         return [self._places.get(token, token) for token in tokens]
@@ -223,3 +250,7 @@ class WhisperModel:
         """Return a batch of two: as much silence, and the window."""
         window = self._as_array(encoded)
         return self._view(np.concatenate([self._silence[:, : window.shape[1]], window]))
+
+
+def _say_slow(reason: object) -> None:
+    log.warning("each word of a prefix will be decoded by itself, which is slow: %s", reason)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from live_asr.models import prefix_prompt
 from live_asr.models.ctranslate2_whisper import OUTSIDE, WhisperModel
+from live_asr.models.prefix_prompt import Traded
 from live_asr.weights.store import resolve
 
 MODELS = ["tiny.en", "base"]
@@ -34,6 +37,7 @@ class Both:
         from faster_whisper.tokenizer import Tokenizer
         from tokenizers import Tokenizer as Tokens
 
+        self.folder = folder
         self.fast, self.plain = (
             WhisperModel(
                 folder,
@@ -158,3 +162,23 @@ def test_a_model_with_unusual_files_is_used_as_it_is_and_the_log_says_so(
     assert not model.prefix_at_once
     assert "decoded by itself, which is slow" in caplog.text
     assert missing in caplog.text
+
+
+def test_where_ctranslate2_forces_the_prompt_the_plain_model_is_used_and_the_log_says_so(
+    both: Both, windows: list[Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    @contextmanager
+    def as_it_is(folder: Path) -> Iterator[Traded]:
+        """The model's own files, in which no text lies between the special tokens."""
+        tokens = prefix_prompt._vocabulary(folder)
+        place = tokens.index("<|notimestamps|>")
+        yield Traded(folder, {place: place}, tokens)
+
+    monkeypatch.setattr("live_asr.models.ctranslate2_whisper.traded_places", as_it_is)
+    with caplog.at_level(logging.WARNING):
+        model = WhisperModel(both.folder, device="cpu", compute_type="float32", workers=1, beam_size=1)
+    assert not model.prefix_at_once
+    assert "does not take it for the prompt" in caplog.text
+    whole = both.write(both.plain, windows[0]).tokens
+    written = both.write(model, windows[0], whole[:3]).tokens
+    assert written[: len(whole) - 3] == whole[3:]
