@@ -31,7 +31,8 @@ class SpeechFinder:
 
     def __call__(self, audio: Samples) -> list[Stretch]:
         """Return the stretches of speech, seconds."""
-        from live_asr.models.interfaces import CHUNK_SAMPLES, SpeechState
+        from live_asr.core.types import CHUNK_SAMPLES
+        from live_asr.models.interfaces import SpeechState
 
         whole = audio[: len(audio) // CHUNK_SAMPLES * CHUNK_SAMPLES].astype(np.float32) / 32768
         probabilities, _ = self._detector.detect(whole, SpeechState.initial())

@@ -18,9 +18,9 @@ import numpy as np
 
 from live_asr.config.settings import Settings
 from live_asr.core.errors import LiveAsrError
-from live_asr.core.types import SAMPLE_RATE_HZ, DecodeRequest
+from live_asr.core.types import CHUNK_SAMPLES, SAMPLE_RATE_HZ, DecodeRequest
 from live_asr.models.device import cpu_count, look_for_gpu, pick_compute_type, pick_device, why_not_gpu
-from live_asr.models.interfaces import CHUNK_SAMPLES, SpeechState
+from live_asr.models.interfaces import SpeechState
 from live_asr.weights.manifest import find_entry, load_manifest
 from live_asr.weights.resolver import ModelResolver
 from live_asr.weights.store import AUTO, Weights, default_model

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from live_asr.core.checkpoint import Memory
 from live_asr.core.floor import Floor
 from live_asr.core.language import LanguageVote
-from live_asr.core.segmenter import CHUNK_SAMPLES, SpeechEnded, SpeechStarted
+from live_asr.core.segmenter import SpeechEnded, SpeechStarted
 from live_asr.core.speaker_timeline import live_label
 from live_asr.core.streaming_policy import (
     Committed,
@@ -30,6 +30,7 @@ from live_asr.core.streaming_policy import (
     VocabularyShortened,
 )
 from live_asr.core.types import (
+    CHUNK_SAMPLES,
     DecodeRequest,
     Hypothesis,
     SpeakerLabel,

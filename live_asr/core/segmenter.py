@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from live_asr.core.types import samples
-
-CHUNK_SAMPLES = 512
-"""One probability covers 32 ms."""
+from live_asr.core.types import CHUNK_SAMPLES, samples
 
 
 @dataclass(frozen=True, slots=True)

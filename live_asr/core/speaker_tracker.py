@@ -20,13 +20,11 @@ from numpy.typing import NDArray
 from live_asr.core.audio import AudioBuffer
 from live_asr.core.speaker_clusters import SpeakerClusters, SpeakerOptions
 from live_asr.core.speaker_timeline import FRAME_SAMPLES, UNKNOWN, Timeline, live_label
-from live_asr.core.types import SpeakerLabel, Turn, samples
+from live_asr.core.types import CHUNK_SAMPLES, SpeakerLabel, Turn, samples
 
 FloatArray = NDArray[np.float32]
 T = TypeVar("T")
 
-CHUNK_SAMPLES = 512
-"""Speech is judged in steps of 32 ms."""
 KNOWN = 0.3
 """Who speaks so much in a frame is known there."""
 ENDED_SAMPLES = samples(0.5)

@@ -34,9 +34,9 @@ from live_asr.core.guards import (
 )
 from live_asr.core.language import LOOK_BACK_SAMPLES, LanguageVote
 from live_asr.core.passages import ends_sentence
-from live_asr.core.segmenter import CHUNK_SAMPLES, Segmenter, SegmenterOptions, SpeechEnded, SpeechStarted
+from live_asr.core.segmenter import Segmenter, SegmenterOptions, SpeechEnded, SpeechStarted
 from live_asr.core.speech import SpeechTrack, clamped
-from live_asr.core.types import DecodeRequest, Hypothesis, Utterance, Word, samples
+from live_asr.core.types import CHUNK_SAMPLES, DecodeRequest, Hypothesis, Utterance, Word, samples
 from live_asr.core.window import RollingWindow, WindowOptions
 
 

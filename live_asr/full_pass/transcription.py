@@ -36,9 +36,9 @@ from live_asr.core.reconciliation import (
 )
 from live_asr.core.segmenter import Segmenter, SegmenterOptions, SpeechEnded, SpeechStarted
 from live_asr.core.speech import SpeechTrack, clamped
-from live_asr.core.types import DecodeRequest, Hypothesis, Utterance, Word, samples
+from live_asr.core.types import CHUNK_SAMPLES, DecodeRequest, Hypothesis, Utterance, Word, samples
 from live_asr.full_pass.blocks import as_float, quietest_sample
-from live_asr.models.interfaces import CHUNK_SAMPLES, FloatArray, SpeechDetector, SpeechState
+from live_asr.models.interfaces import FloatArray, SpeechDetector, SpeechState
 from live_asr.models.whisper import FULL_WINDOW_SAMPLES, WhisperRecognizer
 
 MAX_WINDOW_SAMPLES = samples(28.0)

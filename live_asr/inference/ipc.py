@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from live_asr.core.messages import RecognizerInfo
 from live_asr.core.types import DecodeRequest, Hypothesis
-from live_asr.models.interfaces import FloatArray, RecognizerInfo, SpeechState
+from live_asr.models.interfaces import FloatArray, SpeechState
 
 HEADER = struct.Struct("!I")
 

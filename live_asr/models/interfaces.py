@@ -12,12 +12,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from live_asr.core.messages import RecognizerInfo
 from live_asr.core.types import DecodeRequest, Hypothesis
 
 FloatArray = NDArray[np.float32]
-
-CHUNK_SAMPLES = 512
-"""Speech is judged in steps of 32 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +57,6 @@ class SpeechDetector(Protocol):
         call. Raises ValueError when the length is not a multiple of 512.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class RecognizerInfo:
-    """What a recogniser is and can do."""
-
-    name: str
-    """The model's name, or its folder."""
-    languages: tuple[str, ...]
-    """Codes it can write."""
-    device: str
-    """`cpu` or `cuda`."""
-    compute_type: str
-    """The arithmetic it runs in: `int8`, `float16` …"""
 
 
 class Recognizer(Protocol):

@@ -15,9 +15,10 @@ from enum import Enum
 
 import numpy as np
 
+from live_asr.core.messages import RecognizerInfo
 from live_asr.core.speaker_timeline import FRAME_SAMPLES
-from live_asr.core.types import DecodeRequest, Hypothesis, Turn, Word, samples
-from live_asr.models.interfaces import CHUNK_SAMPLES, FloatArray, RecognizerInfo, SpeechState
+from live_asr.core.types import CHUNK_SAMPLES, DecodeRequest, Hypothesis, Turn, Word, samples
+from live_asr.models.interfaces import FloatArray, SpeechState
 
 LOUD = 0.5
 """Amplitude of scripted speech."""

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from live_asr.models.interfaces import CHUNK_SAMPLES, FloatArray, SpeechMemory, SpeechState
+from live_asr.core.types import CHUNK_SAMPLES
+from live_asr.models.interfaces import FloatArray, SpeechMemory, SpeechState
 from live_asr.models.onnx import open_model
 
 CONTEXT_SAMPLES = 64

@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from live_asr.core.messages import RecognizerInfo
 from live_asr.core.normalize import normalized
 from live_asr.core.types import SAMPLE_RATE_HZ, DecodeRequest, Hypothesis, Word
 from live_asr.models.ctranslate2_whisper import WhisperModel, Written
 from live_asr.models.device import is_out_of_memory
-from live_asr.models.interfaces import FloatArray, RecognizerInfo
+from live_asr.models.interfaces import FloatArray
 from live_asr.models.vocabulary import (
     expected_words,
     fitting,

@@ -23,7 +23,6 @@ from live_asr.core.messages import (
     Models,
     Pause,
     Ready,
-    RecognizerInfo,
     ServerInfo,
     SpeechDetectorInfo,
     Start,
@@ -122,7 +121,6 @@ class Stream:
         return await self._registry.open(start, grant.client)
 
     def _ready(self, opened: OpenSession) -> Ready:
-        recognizer = opened.loaded.recognizer
         runner, server = opened.runner, self._settings.server
         return Ready(
             session=opened.id,
@@ -130,12 +128,7 @@ class Stream:
             received_bytes=opened.received_bytes,
             last_seq=opened.last_seq,
             max_unacked_bytes=runner.max_unacked_bytes if runner else server.max_unacked_bytes,
-            models=Models(
-                RecognizerInfo(
-                    recognizer.name, recognizer.languages, recognizer.device, recognizer.compute_type
-                ),
-                SpeechDetectorInfo(opened.loaded.detector_name),
-            ),
+            models=Models(opened.loaded.recognizer, SpeechDetectorInfo(opened.loaded.detector_name)),
             server=ServerInfo("live-asr", __version__),
             started_at=opened.started_at,
             idle_timeout=server.idle_timeout or None,

@@ -25,9 +25,8 @@ from live_asr.core.guards import (
     without_stammer,
 )
 from live_asr.core.normalize import normalized
-from live_asr.core.segmenter import CHUNK_SAMPLES
 from live_asr.core.speech import SpeechTrack
-from live_asr.core.types import Hypothesis, Word, samples
+from live_asr.core.types import CHUNK_SAMPLES, Hypothesis, Word, samples
 
 
 def words(text: str, start: float = 0.0, length: float = 0.3, probability: float = 0.9) -> tuple[Word, ...]:

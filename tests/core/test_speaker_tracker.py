@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from live_asr.core.speaker_clusters import FloatArray, SpeakerClusters
 from live_asr.core.speaker_timeline import FRAME_SAMPLES, Timeline
-from live_asr.core.speaker_tracker import CHUNK_SAMPLES, SpeakerTracker
-from live_asr.core.types import Turn, samples
+from live_asr.core.speaker_tracker import SpeakerTracker
+from live_asr.core.types import CHUNK_SAMPLES, Turn, samples
 from live_asr.models.scripted import ScriptedVoices
 
 VOICES = ScriptedVoices()

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from live_asr.core.messages import RecognizerInfo
 from live_asr.core.segmenter import SpeechEnded, SpeechStarted
 from live_asr.core.streaming_policy import (
     Committed,
@@ -24,7 +25,7 @@ from live_asr.core.streaming_policy import (
     TailChanged,
 )
 from live_asr.core.types import DecodeRequest, Hypothesis, Word, samples, seconds
-from live_asr.models.interfaces import FloatArray, Recognizer, RecognizerInfo
+from live_asr.models.interfaces import FloatArray, Recognizer
 from live_asr.models.scripted import (
     Mishap,
     ScriptedRecognizer,

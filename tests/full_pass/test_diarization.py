@@ -14,11 +14,11 @@ from pyannote.metrics.diarization import DiarizationErrorRate
 
 from live_asr.core.speaker_clusters import SpeakerOptions
 from live_asr.core.speaker_tracker import SpeakerTracker
-from live_asr.core.types import Turn, samples, seconds
+from live_asr.core.types import CHUNK_SAMPLES, Turn, samples, seconds
 from live_asr.full_pass.blocks import as_float
 from live_asr.full_pass.diarization import Diarizer, LocalPipeline, PretrainedPipeline
 from live_asr.models.embedding import open_encoder
-from live_asr.models.interfaces import CHUNK_SAMPLES, SpeechState
+from live_asr.models.interfaces import SpeechState
 from live_asr.models.segmentation import SpeakerSegmentation
 from live_asr.models.silero import SileroDetector
 from live_asr.weights.onnx_conversion import converted

@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from live_asr.core.segmenter import Segmenter, SpeechStarted
-from live_asr.core.types import samples
-from live_asr.models.interfaces import CHUNK_SAMPLES, SpeechState
+from live_asr.core.types import CHUNK_SAMPLES, samples
+from live_asr.models.interfaces import SpeechState
 from live_asr.models.silero import SileroDetector
 
 Audio = NDArray[np.float32]

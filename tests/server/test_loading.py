@@ -9,9 +9,9 @@ import pytest
 
 from live_asr.config.settings import load_settings
 from live_asr.core.errors import WeightsError
+from live_asr.core.messages import RecognizerInfo
 from live_asr.full_pass.diarization import PretrainedPipeline
 from live_asr.inference.ipc import Loaded
-from live_asr.models.interfaces import RecognizerInfo
 from live_asr.server.run import banner, full_pass_load, load_of
 from live_asr.weights.resolver import ModelSet, Voices
 from live_asr.weights.store import Weights

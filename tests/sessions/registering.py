@@ -12,9 +12,8 @@ from typing import Any
 from scripted_pass import ScriptedPass, found
 
 from live_asr.config.settings import ServerSettings, Settings, StorageSettings, WebhookSettings
-from live_asr.core.messages import Resume, Start, Stop
+from live_asr.core.messages import RecognizerInfo, Resume, Start, Stop
 from live_asr.inference.ipc import Loaded
-from live_asr.models.interfaces import RecognizerInfo
 from live_asr.sessions.finalizer import Finalizer
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.registry import SessionRegistry

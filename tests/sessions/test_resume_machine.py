@@ -30,6 +30,7 @@ from live_asr.core.messages import (
     Label,
     Partial,
     Ready,
+    RecognizerInfo,
     Resume,
     Start,
     UtteranceMessage,
@@ -40,7 +41,6 @@ from live_asr.core.session import Session
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import seconds
 from live_asr.inference.ipc import Loaded
-from live_asr.models.interfaces import RecognizerInfo
 from live_asr.sessions.connection import Outbox
 from live_asr.sessions.inference_tasks import Cadence
 from live_asr.sessions.metrics import Metrics
