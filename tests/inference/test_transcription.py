@@ -159,9 +159,7 @@ def test_the_windows_vote_on_the_language_where_none_is_given(
     assert word_errors(said, words) < 0.25
 
 
-def with_one_heard_otherwise(
-    words: tuple[Word, ...], language: str, *, by: float = 0.05
-) -> list[Utterance]:
+def with_one_heard_otherwise(words: tuple[Word, ...], language: str, *, by: float = 0.05) -> list[Utterance]:
     """What was shown live: the same, but the least probable word was heard otherwise, so much more surely."""
     least = min(words, key=lambda word: word.probability)
     other = replace(least, text=" Hanky", probability=least.probability + by)
