@@ -159,20 +159,30 @@ def test_the_windows_vote_on_the_language_where_none_is_given(
     assert word_errors(said, words) < 0.25
 
 
-def with_one_heard_otherwise(words: tuple[Word, ...], language: str) -> list[Utterance]:
-    """What was shown live: the same, but the least probable word was heard otherwise, and surely."""
+def with_one_heard_otherwise(words: tuple[Word, ...], language: str, *, by: float = 0.05) -> list[Utterance]:
+    """What was shown live: the same, but the least probable word was heard otherwise, so much more surely."""
     least = min(words, key=lambda word: word.probability)
-    said = tuple(replace(word, text=" Hanky", probability=1.0) if word is least else word for word in words)
+    other = replace(least, text=" Hanky", probability=least.probability + by)
+    said = tuple(other if word is least else word for word in words)
     return [Utterance(0, said[0].start_sample, said[-1].end_sample, said, language=language)]
 
 
-def test_what_was_heard_live_far_more_surely_stays_and_says_so(
+def test_what_was_heard_live_more_surely_stays_and_says_so(
     tiny: WhisperRecognizer, detector: SileroDetector, call: Pcm
 ) -> None:
     alone, _ = transcribe(call, tiny, detector, language="en")
     words, _ = transcribe(call, tiny, detector, language="en", live=with_one_heard_otherwise(alone, "en"))
     assert len(words) == len(alone)
     assert [(word.text, word.source) for word in words if word.source] == [(" Hanky", "live")]
+
+
+def test_what_was_heard_live_less_surely_changes_nothing(
+    tiny: WhisperRecognizer, detector: SileroDetector, call: Pcm
+) -> None:
+    alone, _ = transcribe(call, tiny, detector, language="en")
+    live = with_one_heard_otherwise(alone, "en", by=-0.05)
+    words, _ = transcribe(call, tiny, detector, language="en", live=live)
+    assert words == alone
 
 
 def test_what_was_heard_live_in_another_language_is_no_witness(
