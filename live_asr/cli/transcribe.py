@@ -20,13 +20,13 @@ from live_asr.config.settings import Settings
 from live_asr.core.errors import ConfigError, LiveAsrError, StorageError
 from live_asr.core.export import FORMATS
 from live_asr.full_pass.process import FullPass
-from live_asr.jobs.delivering import Delivering
-from live_asr.jobs.doing import Asked, Doing
+from live_asr.jobs.delivery import Delivering
 from live_asr.jobs.downloads import Fetched
 from live_asr.jobs.folder import State, is_written, looked_at, recordings_in
 from live_asr.jobs.messages import Job
-from live_asr.jobs.recognizing import Recognizing
+from live_asr.jobs.pipeline import Asked, Doing
 from live_asr.jobs.results import Options, Outcome, session_id_of
+from live_asr.jobs.transcription import Recognizing
 from live_asr.models.device import cpu_count
 from live_asr.storage.database import DEAD, DELIVERED, database_url
 from live_asr.storage.files import prepare

@@ -21,12 +21,12 @@ from live_asr.delivery.post import GuardedNetwork
 from live_asr.delivery.signature import webhook_secret
 from live_asr.delivery.webhook import WebhookSender
 from live_asr.full_pass.process import FullPass
-from live_asr.jobs.delivering import Delivering
-from live_asr.jobs.doing import PREFIX, Doing
+from live_asr.jobs.delivery import Delivering
 from live_asr.jobs.downloads import Bounds, Downloader, resolve
 from live_asr.jobs.metrics import JobMetrics, emf_stream
+from live_asr.jobs.pipeline import PREFIX, Doing
 from live_asr.jobs.queue import Queue, clients
-from live_asr.jobs.sweeping import sweep_forever
+from live_asr.jobs.retention import sweep_forever
 from live_asr.jobs.worker import Worker
 from live_asr.models.device import cpu_count, why_not_gpu
 from live_asr.server.logs import log_config

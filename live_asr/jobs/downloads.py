@@ -25,7 +25,7 @@ import httpcore
 
 from live_asr.core.errors import ClientError, LiveAsrError
 from live_asr.delivery.post import ForbiddenTarget, Target, tls_context
-from live_asr.jobs.places import OnDisk, OnTheWeb, Place, Stored
+from live_asr.jobs.recording_urls import OnDisk, OnTheWeb, Place, Stored
 from live_asr.storage.files import check_room, storage_error
 
 log = logging.getLogger(__name__)

@@ -20,13 +20,13 @@ from uuid import uuid4
 
 from live_asr.core.errors import LiveAsrError, StorageError, Unavailable
 from live_asr.core.messages import Progress
-from live_asr.jobs.doing import Asked, Doing, is_passing
 from live_asr.jobs.downloads import Fetched
 from live_asr.jobs.folder import looked_at
 from live_asr.jobs.messages import Job, NotAJob, read_job
 from live_asr.jobs.metrics import JobMetrics
-from live_asr.jobs.recognizing import Pass
+from live_asr.jobs.pipeline import Asked, Doing, is_passing
 from live_asr.jobs.results import session_id_of
+from live_asr.jobs.transcription import Pass
 from live_asr.sessions.admission import SOMEBODY, Client
 from live_asr.sessions.registry import CheckReceiver
 from live_asr.storage.database import StoredSession

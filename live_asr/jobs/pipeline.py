@@ -19,9 +19,9 @@ from live_asr.core.messages import Start, to_dict
 from live_asr.delivery.payload import notice_of, webhook_body
 from live_asr.jobs.downloads import Downloader, Fetched, Unfetched
 from live_asr.jobs.messages import Job
-from live_asr.jobs.places import Stored, locate
-from live_asr.jobs.recognizing import OnProgress, Pass, Recognized, Recognizing
+from live_asr.jobs.recording_urls import Stored, locate
 from live_asr.jobs.results import Options, Outcome, ending_of, exports_of, start_of, write_session
+from live_asr.jobs.transcription import OnProgress, Pass, Recognized, Recognizing
 from live_asr.sessions.finalizer import reachable_links_of, speaker_dict
 from live_asr.storage.database import NewDelivery, StoredSession
 from live_asr.storage.jobs import JobDatabase, JobEnd, delivery_id_of

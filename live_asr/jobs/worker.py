@@ -17,12 +17,12 @@ from weakref import WeakValueDictionary
 
 from live_asr.config.settings import JobsSettings
 from live_asr.core.errors import LiveAsrError, StorageError
-from live_asr.jobs.doing import Asked, Doing, is_passing
 from live_asr.jobs.messages import Job, NotAJob, read_body
 from live_asr.jobs.metrics import JobMetrics
+from live_asr.jobs.pipeline import Asked, Doing, is_passing
 from live_asr.jobs.queue import Message, Queue, QueueError
-from live_asr.jobs.recognizing import Pass
 from live_asr.jobs.results import session_id_of
+from live_asr.jobs.transcription import Pass
 from live_asr.storage.files import made
 
 log = logging.getLogger(__name__)

@@ -27,22 +27,25 @@ from live_asr.delivery.post import GuardedNetwork
 from live_asr.delivery.webhook import WebhookSender, webhook_secret
 from live_asr.inference.ipc import Load, Loaded
 from live_asr.inference.local_engine import Engine
-from live_asr.jobs.doing import Doing
 from live_asr.jobs.downloads import Bounds, Downloader, resolve
+from live_asr.jobs.http_queue import WaitingJobs
 from live_asr.jobs.metrics import JobMetrics
-from live_asr.jobs.waiting import WaitingJobs
-from live_asr.server import audio, changing, events, jobs, minting, rest
+from live_asr.jobs.pipeline import Doing
+from live_asr.server import events, jobs, rest
+from live_asr.server import session_audio as audio
+from live_asr.server import session_edits as changing
+from live_asr.server import token_routes as minting
 from live_asr.server.access import Access
 from live_asr.server.audit import Audit, Audited
-from live_asr.server.crossing import AllowedOrigins
+from live_asr.server.client_secrets import ClientSecrets
+from live_asr.server.cors import AllowedOrigins
 from live_asr.server.dialects import aymurai, deepgram, openai_rest, realtime, whisperlivekit
 from live_asr.server.dialects.deepgram import callbacks
 from live_asr.server.dialects.wyoming import serving_wyoming
 from live_asr.server.exports import Exports
 from live_asr.server.hosts import OwnHosts
-from live_asr.server.keys import ClientSecrets
 from live_asr.server.links import Links
-from live_asr.server.looptime import watch_loop
+from live_asr.server.loop_lag import watch_loop
 from live_asr.server.operators import OperatorsOnly
 from live_asr.server.proxies import TrustedProxies, route_of
 from live_asr.server.rates import BoundedRate, Rate, too_many_requests
@@ -51,10 +54,10 @@ from live_asr.server.stream import Stream
 from live_asr.sessions.audience import Viewers
 from live_asr.sessions.catalogue import Catalogue
 from live_asr.sessions.finalizer import Finalizer, FullPassRunner, reachable_links_of
-from live_asr.sessions.findable import make_findable
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.registry import SessionRegistry
 from live_asr.sessions.retention import Retention
+from live_asr.sessions.search_index import make_findable
 from live_asr.storage.database import Database
 from live_asr.storage.jobs import JobDatabase
 from live_asr.storage.spool import SpoolStore

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from live_asr.sessions.places import root_of
+from live_asr.sessions.client_quotas import root_of
 
 MAX_KEYS = 1000
 """Of one token; the oldest are forgotten beyond that. A server that restarts forgets all of them."""

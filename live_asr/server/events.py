@@ -11,8 +11,8 @@ from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request, R
 from live_asr.core.errors import Unavailable
 from live_asr.server.access import Grant, address_of, token_in
 from live_asr.server.permission import check_read
-from live_asr.server.replies import Problem
 from live_asr.server.rest import SessionId, State, unknown_session
+from live_asr.server.schemas import Problem
 from live_asr.server.sse import EventStream
 from live_asr.sessions.audience import Viewer
 

@@ -11,15 +11,15 @@ from pydantic import BaseModel, Field
 from starlette.datastructures import FormData, UploadFile
 
 from live_asr.core.errors import ClientError, LiveAsrError, Unavailable, told
+from live_asr.jobs.http_queue import JobStatus
 from live_asr.jobs.messages import LARGEST_BODY_BYTES, NotAJob, parsed
-from live_asr.jobs.waiting import JobStatus
 from live_asr.server.access import forbidden
 from live_asr.server.dialects.openai_errors import status_of
 from live_asr.server.dialects.requests import admit, form_with
 from live_asr.server.dialects.uploads import discard, file_of, read_form
 from live_asr.server.proxies import root_path_of
-from live_asr.server.replies import Fault, FullPassProgress, Problem
 from live_asr.server.rest import State
+from live_asr.server.schemas import Fault, FullPassProgress, Problem
 from live_asr.sessions.finalizer import links_of
 
 NUMBERS = ("minSpeakers", "maxSpeakers")

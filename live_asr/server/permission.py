@@ -14,9 +14,9 @@ from starlette.requests import HTTPConnection
 
 from live_asr.core.errors import ClientError, LiveAsrError, Unavailable
 from live_asr.server.access import Grant, forbidden, token_in, unauthorized
-from live_asr.server.sharing import watch_path
+from live_asr.server.share_links import watch_path
 from live_asr.server.state import ServerState
-from live_asr.sessions.listening import KeptAudio, kept_audio
+from live_asr.sessions.playback import KeptAudio, kept_audio
 from live_asr.storage.database import OVER, StoredSession
 
 READ_ONLY = (

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from live_asr.core.errors import Unavailable
 from live_asr.server.access import address_of
 from live_asr.server.proxies import route_of
-from live_asr.sessions.places import is_this_machine
+from live_asr.sessions.client_quotas import is_this_machine
 
 MAX_KEYS = 10_000
 """Addresses and tokens that are counted; who has been quiet longest is forgotten first."""

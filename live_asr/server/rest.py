@@ -15,12 +15,12 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from live_asr.core.errors import StorageError, Unavailable
 from live_asr.core.export import FORMATS
 from live_asr.server.access import Grant, address_of, token_in
-from live_asr.server.document import MEDIA_TYPE, to_docx
+from live_asr.server.docx import MEDIA_TYPE, to_docx
 from live_asr.server.exports import Sent
 from live_asr.server.origins import is_same_host
 from live_asr.server.permission import admitted, audio_path, check_read, may_change, watch_link
 from live_asr.server.proxies import root_path_of
-from live_asr.server.replies import (
+from live_asr.server.schemas import (
     Problem,
     SessionInfo,
     SessionList,
@@ -28,7 +28,7 @@ from live_asr.server.replies import (
     listed_of,
     sentence_of,
 )
-from live_asr.server.sharing import qr_svg
+from live_asr.server.share_links import qr_svg
 from live_asr.server.state import ServerState
 from live_asr.sessions.catalogue import NoRevision
 from live_asr.sessions.finalizer import DOCUMENT

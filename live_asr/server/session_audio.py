@@ -10,9 +10,9 @@ from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 
 from live_asr.server.permission import audio_of, may_change, opens_audio, refusal
-from live_asr.server.replies import Problem
 from live_asr.server.rest import SessionId, State, unknown_session
-from live_asr.sessions.listening import KeptAudio
+from live_asr.server.schemas import Problem
+from live_asr.sessions.playback import KeptAudio
 from live_asr.storage.database import OVER
 from live_asr.storage.files import pieces_of
 

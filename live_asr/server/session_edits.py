@@ -12,7 +12,8 @@ from live_asr.core.editing import EditError
 from live_asr.core.messages import MAX_TITLE
 from live_asr.server.access import token_in
 from live_asr.server.permission import may_change, refusal
-from live_asr.server.replies import (
+from live_asr.server.rest import UNKNOWN, SessionId, State, unknown_session
+from live_asr.server.schemas import (
     LARGEST_EDITS_BYTES,
     LARGEST_NAMES_BYTES,
     MAX_EDITS,
@@ -27,7 +28,6 @@ from live_asr.server.replies import (
     read_title,
     sentence_of,
 )
-from live_asr.server.rest import UNKNOWN, SessionId, State, unknown_session
 from live_asr.sessions.corrections import Best, NotOver, Outdated
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from live_asr.config.settings import Settings
 from live_asr.delivery.webhook import WebhookSender
 from live_asr.inference.local_engine import Engine
-from live_asr.jobs.waiting import WaitingJobs
+from live_asr.jobs.http_queue import WaitingJobs
 from live_asr.server.access import Access
 from live_asr.server.audit import Audit
+from live_asr.server.client_secrets import ClientSecrets
 from live_asr.server.exports import Exports
-from live_asr.server.keys import ClientSecrets
 from live_asr.server.links import Links
 from live_asr.server.rates import Rate
 from live_asr.sessions.audience import Viewers

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from live_asr.core.errors import ClientError, ConfigError, Unavailable
 from live_asr.server.access import Grant
 from live_asr.server.permission import admitted, refused
-from live_asr.server.replies import Problem
 from live_asr.server.rest import State
+from live_asr.server.schemas import Problem
 
 DEFAULT_SECONDS, MAX_SECONDS = 600.0, 86_400.0
 

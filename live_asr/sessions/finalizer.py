@@ -25,8 +25,8 @@ from live_asr.core.transcript import Transcript
 from live_asr.core.types import SAMPLE_RATE_HZ, Turn, samples, seconds
 from live_asr.delivery.webhook import notice_of, webhook_body
 from live_asr.full_pass.process import FullPassJob, FullPassResult
+from live_asr.sessions.fair_queue import TooManyWait, Turns
 from live_asr.sessions.metrics import Metrics
-from live_asr.sessions.turns import TooManyWait, Turns
 from live_asr.storage.database import Database, NewDelivery
 from live_asr.storage.files import AUDIO_FILE, DECODED_FILE, LIVE_TURNS_FILE, write_turns
 from live_asr.storage.spool import Spool, SpoolStore

@@ -36,13 +36,13 @@ from live_asr.inference.ipc import Loaded
 from live_asr.inference.local_engine import Engine
 from live_asr.sessions.admission import SOMEBODY, Client, check_start, quota_reached, server_full
 from live_asr.sessions.audience import Audience
+from live_asr.sessions.client_quotas import Places, key_of, root_of
 from live_asr.sessions.disk_space import Room, disk_full
 from live_asr.sessions.finalizer import Drained, Finalizer, Postponed
 from live_asr.sessions.inference_tasks import Cadence
 from live_asr.sessions.ingest import window_bytes
 from live_asr.sessions.limits import Limits
 from live_asr.sessions.metrics import Metrics
-from live_asr.sessions.places import Places, key_of, root_of
 from live_asr.sessions.policy import caption_options, models_of, options_of, speaker_options_of
 from live_asr.sessions.resume import (
     OpenSession,

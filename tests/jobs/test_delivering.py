@@ -14,7 +14,7 @@ import sqlalchemy
 
 from live_asr.config.settings import WebhookSettings
 from live_asr.delivery.webhook import WebhookSender
-from live_asr.jobs.delivering import Delivering
+from live_asr.jobs.delivery import Delivering
 from live_asr.storage.database import Database, NewDelivery
 from tests.delivery.receiver import answer, receiving
 from tests.postgres import postgres

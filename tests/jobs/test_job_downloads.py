@@ -19,7 +19,7 @@ from live_asr.core.errors import ClientError, LiveAsrError
 from live_asr.delivery.addresses import guard
 from live_asr.delivery.post import ForbiddenTarget, GuardedNetwork
 from live_asr.jobs.downloads import MAX_CUTS, Bounds, Downloader, Fetched, Unfetched, resolve
-from live_asr.jobs.places import OnDisk, OnTheWeb, Stored
+from live_asr.jobs.recording_urls import OnDisk, OnTheWeb, Stored
 
 CONTENT = bytes(range(256)) * 20_000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from live_asr.core.errors import ClientError
-from live_asr.jobs.places import OnDisk, OnTheWeb, Stored, locate
+from live_asr.jobs.recording_urls import OnDisk, OnTheWeb, Stored, locate
 
 KEY = "presentations/456/a b+c.mp3"
 QUOTED = "presentations/456/a%20b+c.mp3"

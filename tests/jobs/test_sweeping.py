@@ -8,7 +8,7 @@ from live_asr.core.types import Turn, Word
 from live_asr.full_pass.process import FullPassResult
 from live_asr.jobs.messages import Job
 from live_asr.jobs.results import Options, Outcome, start_of, write_session
-from live_asr.jobs.sweeping import sweep
+from live_asr.jobs.retention import sweep
 from live_asr.storage.database import NewDelivery, sqlite_url
 from live_asr.storage.jobs import JobDatabase, JobEnd
 

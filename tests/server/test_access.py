@@ -21,7 +21,7 @@ from websockets.exceptions import InvalidStatus
 
 from live_asr.server.access import FREE_TRIES, MAX_DELAYED, Access, Grant
 from live_asr.server.app import build_state, create_app
-from live_asr.server.keys import ClientSecrets
+from live_asr.server.client_secrets import ClientSecrets
 from live_asr.server.links import Links
 from live_asr.server.permission import audio_token, watch_link
 from live_asr.storage import tokens
@@ -323,7 +323,7 @@ async def test_a_token_makes_no_more_than_so_many_others(
 
 
 def test_one_token_s_keys_for_browsers_push_out_no_other_s(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("live_asr.server.keys.MAX_KEYS", 2)
+    monkeypatch.setattr("live_asr.server.client_secrets.MAX_KEYS", 2)
     keys = ClientSecrets()
     other, _ = keys.make("ek_", {}, 60.0, "b")
     theirs = [keys.make("ek_", {}, 60.0, owner)[0] for owner in ("a", "a.1", "a")]

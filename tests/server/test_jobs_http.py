@@ -241,7 +241,7 @@ async def test_what_one_device_s_models_wrote_is_not_the_result_of_another_s(
 async def test_a_job_whose_models_fail_is_told_why(
     tmp_path: Path, models_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("live_asr.jobs.waiting.RETRY_DELAY", 0.0)
+    monkeypatch.setattr("live_asr.jobs.http_queue.RETRY_DELAY", 0.0)
     async with serving(tmp_path, models_dir, ScriptedPass(EngineError("It broke."))) as served:
         job = (await served.http.post("/v1/jobs", files={"file": FILE})).json()["job"]
         failed = await settled(served, job)

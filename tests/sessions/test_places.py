@@ -8,7 +8,7 @@ import pytest
 
 from live_asr.core.errors import Unavailable
 from live_asr.sessions.admission import SOMEBODY, Client
-from live_asr.sessions.places import Places
+from live_asr.sessions.client_quotas import Places
 
 FAR = Client(address="203.0.113.9")
 

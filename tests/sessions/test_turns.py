@@ -7,8 +7,8 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from live_asr.sessions.fair_queue import TooManyWait, Turns
 from live_asr.sessions.limits import BURST, CATCHING_UP, RealTime
-from live_asr.sessions.turns import TooManyWait, Turns
 
 
 class Work:

@@ -22,7 +22,7 @@ from live_asr.core.fields import describe, parse_json
 from live_asr.core.messages import Commit, Start, Stop, Stopped, UtteranceMessage, client_from_dict
 from live_asr.server.dialects.link import Link, linked
 from live_asr.server.dialects.pacing import first_items, most_ahead_bytes, rate_of
-from live_asr.server.dialects.together import together
+from live_asr.server.dialects.task_groups import together
 from live_asr.server.sockets import SEND_TIMEOUT
 from live_asr.server.state import ServerState
 from live_asr.sessions.admission import Client

@@ -28,7 +28,7 @@ from live_asr.server.dialects.deepgram.results import Channel, Request
 from live_asr.server.dialects.link import Link, linked
 from live_asr.server.dialects.pacing import first_items, most_ahead_bytes, rate_of
 from live_asr.server.dialects.serving import served
-from live_asr.server.dialects.together import together
+from live_asr.server.dialects.task_groups import together
 from live_asr.server.sockets import GONE, close, receive, send
 from live_asr.server.state import ServerState
 from live_asr.sessions.admission import SOMEBODY

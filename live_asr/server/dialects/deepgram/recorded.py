@@ -30,7 +30,7 @@ from live_asr.server.dialects.deepgram.parameters import Asked, bad, read_query
 from live_asr.server.dialects.deepgram.refusals import refusal, warning_headers
 from live_asr.server.dialects.deepgram.results import Request
 from live_asr.server.dialects.link import Link, linked
-from live_asr.server.dialects.together import together
+from live_asr.server.dialects.task_groups import together
 from live_asr.server.state import ServerState
 from live_asr.sessions.admission import Client
 

@@ -28,7 +28,7 @@ from live_asr.server.dialects.pacing import first_items, most_ahead_bytes, rate_
 from live_asr.server.dialects.realtime.items import Event, Items
 from live_asr.server.dialects.realtime.settings import BadRequest, SessionSettings
 from live_asr.server.dialects.serving import served
-from live_asr.server.dialects.together import together
+from live_asr.server.dialects.task_groups import together
 from live_asr.server.sockets import GONE, close, receive, send
 from live_asr.server.state import ServerState
 from live_asr.sessions.admission import SOMEBODY, Client
