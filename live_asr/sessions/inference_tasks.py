@@ -86,8 +86,6 @@ class DetectionTask:
         return await self._engine.detect(audio, self._state)
 
 
-log = logging.getLogger(__name__)
-
 MAX_BEHIND_SAMPLES = samples(6.0)
 """Live labels that are farther behind leave something out; each window looks 8 s back."""
 TIMEOUT = 0.1

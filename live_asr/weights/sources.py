@@ -33,7 +33,7 @@ Progress = Callable[[int, int, str], None]
 
 HUB_TIMEOUT = 3.0
 """How long the hub may take to answer the first question."""
-HUB_TIMEOUT = 5.0
+HUB_ANSWER_TIMEOUT = 5.0
 """The same with name resolution, which has no timeout of its own."""
 PIP_PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
 PIP_RETRIES = 2
@@ -111,7 +111,7 @@ def fetch_from_hub(repository: str, files: HubFiles, folder: Path, on_progress: 
     endpoint = os.environ.get("HF_ENDPOINT") or None
     try:
         info = _within(
-            HUB_TIMEOUT,
+            HUB_ANSWER_TIMEOUT,
             lambda: HfApi(endpoint=endpoint).model_info(repository, files_metadata=True, timeout=HUB_TIMEOUT),
         )
     except (

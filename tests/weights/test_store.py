@@ -513,7 +513,7 @@ def test_a_hub_that_breaks_off_is_not_fatal_where_a_package_ships_the_model(
 
 def test_a_hub_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     release = threading.Event()
-    monkeypatch.setattr(sources, "HUB_TIMEOUT", 0.05)
+    monkeypatch.setattr(sources, "HUB_ANSWER_TIMEOUT", 0.05)
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: release.wait())
     try:
         with pytest.raises(WeightsError, match="no answer within"):
