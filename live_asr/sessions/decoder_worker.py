@@ -22,6 +22,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO
 import orjson
 
 from live_asr.errors import LiveAsrError, MediaError
+from live_asr.sessions import syscalls
 
 if TYPE_CHECKING:
     from live_asr.core.audio import Samples
@@ -61,6 +62,7 @@ def confine() -> None:
             resource.setrlimit(kind, (bound, bound))
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+    syscalls.forbid()
 
 
 async def answer_all(decoder: ContainerDecoder, asked: BinaryIO, answers: BinaryIO) -> None:
