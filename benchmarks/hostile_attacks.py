@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import io
 import json
+import logging
 import os
 import random
 import resource
@@ -79,7 +80,7 @@ class Attacker:
         }
 
     async def attack(self, seconds: float) -> None:
-        """Attack in all ways at once for so long; before that, a session of its own is left to be asked for."""
+        """Leave a session to be asked for, then attack in all ways at once for so long."""
         with contextlib.suppress(*GONE):
             await self._leave_short(Counter())
         print("attacking", flush=True)
@@ -176,6 +177,9 @@ class Attacker:
             bearer = f"Authorization: Bearer {self._token}\r\nContent-Length: 1000000"
             writer.write(f"POST /v1/listen HTTP/1.1\r\nHost: 127.0.0.1\r\n{bearer}{TAIL}".encode())
             for _ in range(600):
+                if writer.transport.is_closing():
+                    told["cut off"] += 1
+                    return
                 writer.write(b"x")
                 await asyncio.sleep(1)
             told[(await reader.readline()).decode().split()[1]] += 1
@@ -299,6 +303,7 @@ def silent_file() -> bytes:
 def main(port: int, token: str, seconds: float) -> None:
     """Attack, and print what came of it; behind what others do on this machine."""
     os.nice(10)
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # it warns of each write to who has cut them off
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     attacker = Attacker(port, token)
