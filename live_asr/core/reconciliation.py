@@ -12,8 +12,8 @@ from difflib import SequenceMatcher
 from typing import NamedTuple
 
 from live_asr.core.guards import copies
+from live_asr.core.normalize import normalized
 from live_asr.core.speech import SpeechTrack, longest_spoken
-from live_asr.core.text import normalized
 from live_asr.core.types import Word, samples
 
 SHORTEST_HOLE_SAMPLES = samples(1.0)
@@ -28,7 +28,7 @@ LIKELY = 0.4
 """So probable they must be in a hole."""
 OWN_SAMPLES = samples(0.1)
 """Each of them needs so much detected speech."""
-LONGEST_COUNTED_WORDS = 4
+MAX_COUNTED_WORDS = 4
 """Phrases of so many words are counted."""
 HANGOVER_SAMPLES = samples(0.3)
 """So much of what is detected as speech may be none, behind a word."""
@@ -102,7 +102,7 @@ def _live_stands(place: Difference, free: tuple[int, int], speech: SpeechTrack) 
 def _recounted(words: Sequence[Word], live: Sequence[Word], speech: SpeechTrack) -> tuple[Word, ...]:
     """Leave out copies of a phrase that were not shown live, where hardly any speech goes with them."""
     kept = list(words)
-    for length in range(1, LONGEST_COUNTED_WORDS + 1):
+    for length in range(1, MAX_COUNTED_WORDS + 1):
         for start, end in reversed(copies(kept, length)):
             first = start - length
             shown = [

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from live_asr.core.types import samples
-from live_asr.inference.channel import (
+from live_asr.inference.ipc import (
     HEADER,
     Detect,
     Detected,
@@ -35,11 +35,11 @@ from live_asr.inference.channel import (
     pack,
     unpack,
 )
-from live_asr.inference.device import is_device_fault
-from live_asr.inference.interfaces import Recognizer, SpeakerEncoder, SpeechDetector, SpeechState
+from live_asr.inference.memory import return_freed_memory
 from live_asr.inference.scheduler import DeadlineQueue
-from live_asr.inference.segmentation import SpeakerSegmentation
-from live_asr.memory import return_freed_memory
+from live_asr.models.device import is_device_fault
+from live_asr.models.interfaces import Recognizer, SpeakerEncoder, SpeechDetector, SpeechState
+from live_asr.models.segmentation import SpeakerSegmentation
 
 FAULTED = 3
 """Exit status of a process whose device failed, or whose models cannot be loaded."""
@@ -62,9 +62,11 @@ def main(descriptor: int) -> None:
         reason = str(error) if is_device_fault(error) else f"{type(error).__name__}: {error}"
         connection.sendall(pack(LoadFailed(reason)))
         os._exit(FAULTED)  # a device's libraries may fail once more, or hang, when they are unloaded
-    indifference = models.encoder.indifference if models.encoder is not None else None
+    equal_error_distance = models.encoder.equal_error_distance if models.encoder is not None else None
     encoder_name = load.encoder_file.parent.name if load.encoder_file is not None else None
-    connection.sendall(pack(Loaded(models.recognizer.info, load.detector_name, indifference, encoder_name)))
+    connection.sendall(
+        pack(Loaded(models.recognizer.info, load.detector_name, equal_error_distance, encoder_name))
+    )
     Worker(connection, models, load.workers).serve()
 
 
@@ -80,8 +82,8 @@ class Models:
 
 def build(load: Load) -> Models:
     """Load the models. Raises whatever their libraries raise."""
-    from live_asr.inference.silero import SileroDetector
-    from live_asr.inference.whisper import WhisperRecognizer
+    from live_asr.models.silero import SileroDetector
+    from live_asr.models.whisper import WhisperRecognizer
 
     recognizer = WhisperRecognizer(
         load.recognizer_folder,
@@ -93,7 +95,7 @@ def build(load: Load) -> Models:
     )
     segmentation = encoder = None
     if load.segmentation_file is not None and load.encoder_file is not None:
-        from live_asr.inference.embedding import open_encoder
+        from live_asr.models.embedding import open_encoder
 
         segmentation, encoder = SpeakerSegmentation(load.segmentation_file), open_encoder(load.encoder_file)
     return Models(SileroDetector(load.detector_file), recognizer, segmentation, encoder)

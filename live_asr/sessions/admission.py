@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from live_asr.core.errors import ClientError, Unavailable
 from live_asr.core.languages import check_known
-from live_asr.core.messages import Start
-from live_asr.errors import ClientError, Unavailable
-from live_asr.inference.interfaces import RecognizerInfo
+from live_asr.core.messages import RecognizerInfo, Start
 
 RETRY_AFTER = 15.0
 """Seconds after which a refused client may try again: talks end at any time."""

@@ -15,9 +15,8 @@ from live_asr.core.reconciliation import (
     with_expected_words,
     with_live_words,
 )
-from live_asr.core.segmenter import CHUNK_SAMPLES
 from live_asr.core.speech import SpeechTrack
-from live_asr.core.types import Word, samples
+from live_asr.core.types import CHUNK_SAMPLES, Word, samples
 
 
 def heard(start: float, end: float) -> SpeechTrack:

@@ -1,0 +1,296 @@
+"""The server's side of the inference process: an async client that keeps the process alive.
+
+The process may crash, hang or run out of memory. Whatever was asked of it and not answered is asked
+again of the next one; only work that brings down one process after another is given up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from live_asr.core.errors import EngineError
+from live_asr.core.types import DecodeRequest
+from live_asr.inference.ipc import (
+    Detect,
+    Detected,
+    Embed,
+    Failed,
+    Faulted,
+    Load,
+    Loaded,
+    LoadFailed,
+    Recognize,
+    Recognized,
+    Segment,
+    pack,
+    receive,
+    spawn,
+)
+from live_asr.models.device import cure_of
+from live_asr.models.interfaces import FloatArray, SpeechState
+
+log = logging.getLogger(__name__)
+
+MAX_ATTEMPTS = 3
+"""Work that was under way in so many processes that died is given up."""
+MAX_LOAD = 300.0
+"""Seconds that a process may take to load its models before it counts as hung."""
+MAX_BACKOFF = 10.0
+WATCH_INTERVAL = 1.0
+STABLE_AFTER = 60.0
+"""Seconds after which a process that ends is not counted with those before it."""
+MAX_FAULTS = 2
+"""Processes in a row whose device fails, after which another device is taken where there is one."""
+ENVIRONMENT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "8"}
+"""oneDNN, beneath CTranslate2, would keep code for the last 1024 shapes that it has met. Windows and prefixes
+are of ever other lengths: that grows for an hour, and no decode is faster for it."""
+
+Work = Detect | Recognize | Segment | Embed
+
+
+@dataclass(slots=True)
+class _Job:
+    """One piece of work and who waits for it."""
+
+    work: Work
+    answer: asyncio.Future[Any]
+    sent_at: float = field(default_factory=time.monotonic)
+    attempts: int = 0
+    """How many processes were asked."""
+
+
+class Engine:
+    """Start the inference process, ask it for work, and replace it when it dies.
+
+    `timeout` is how many seconds the oldest piece of work may take before the process counts as hung.
+    `on_restart` is called whenever a process had to be replaced. Where a GPU fails while models are loaded,
+    or soon after again and again, `fallback` is called once, in a thread, with the reason: it returns what to
+    load instead. Without it the failure is one of the engine.
+    """
+
+    def __init__(
+        self,
+        load: Load,
+        *,
+        timeout: float = 30.0,
+        on_restart: Callable[[], None] = lambda: None,
+        warning: str = "",
+        fallback: Callable[[str], Load] | None = None,
+    ) -> None:
+        self._load = load
+        self.warning = warning
+        """Why the models run on a slower device than the machine has; "" where they do not."""
+        self._fallback = fallback
+        self._faults = 0
+        """How many processes in a row were ended by their device."""
+        self._timeout = timeout
+        self._on_restart = on_restart
+        self._jobs: dict[int, _Job] = {}
+        self._numbers = itertools.count()
+        self._process: asyncio.subprocess.Process | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._first: asyncio.Future[Loaded] | None = None
+        self.loaded: Loaded | None = None
+        """What the process has loaded; None until it is ready for the first time."""
+        self._is_loaded = asyncio.Event()
+        self.is_up = False
+        """Whether a process is ready for work at this moment."""
+
+    @property
+    def process_id(self) -> int | None:
+        """Id of the process that is up now."""
+        return self._process.pid if self._process and self.is_up else None
+
+    @property
+    def waiting_count(self) -> int:
+        """How many pieces of work somebody waits for."""
+        return len(self._jobs)
+
+    async def start(self) -> Loaded:
+        """Start the process and wait until its models are warm.
+
+        Raises EngineError when they cannot be loaded; the message is the library's own reason, and for a GPU
+        the hint says what to do.
+        """
+        self._first = asyncio.get_running_loop().create_future()
+        self._keeper = asyncio.create_task(self._keep(), name="inference keeper")
+        return await asyncio.shield(self._first)
+
+    async def wait(self) -> Loaded:
+        """Wait until a process has loaded its models for the first time, however long that takes."""
+        await self._is_loaded.wait()
+        assert self.loaded is not None, "both are set at once"
+        return self.loaded
+
+    async def close(self) -> None:
+        """End the process. What is still waited for raises EngineError. Idempotent."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._keeper
+            self._keeper = None
+        if self._first is not None and not self._first.done():
+            self._first.set_exception(EngineError("The inference process is shut down."))
+            self._first.exception()  # seen: whoever started it may have gone
+        for job in self._jobs.values():
+            if not job.answer.done():
+                job.answer.set_exception(EngineError("The inference process is shut down."))
+        self._jobs.clear()
+
+    async def detect(self, samples: FloatArray, state: SpeechState) -> Detected:
+        """Judge 32 ms chunks; see `SpeechDetector.detect`. Raises EngineError when it cannot be done."""
+        answer: Detected = await self._ask(Detect(samples, state))
+        return answer
+
+    async def recognize(self, request: DecodeRequest, samples: FloatArray, budget: float) -> Recognized:
+        """Decode a window, wanted within `budget` seconds. Raises EngineError when it cannot be done."""
+        answer: Recognized = await self._ask(Recognize(request, samples, budget))
+        return answer
+
+    async def segment(self, samples: FloatArray, budget: float) -> FloatArray:
+        """Tell who of a window speaks when; see `SpeakerSegmentation.segment`.
+
+        Raises EngineError when it cannot be done.
+        """
+        # As 16 bits half as much goes through the socket, and no model hears the difference.
+        answer: FloatArray = await self._ask(Segment(np.rint(samples * 32767).astype(np.int16), budget))
+        return answer
+
+    async def embed(self, samples: FloatArray, budget: float) -> FloatArray:
+        """Embed a voice; see `SpeakerEncoder.embed`. Raises EngineError when it cannot be done."""
+        answer: FloatArray = await self._ask(Embed(samples, budget))
+        return answer
+
+    async def _ask(self, work: Work) -> Any:
+        if self._keeper is None or self._keeper.done():
+            raise EngineError("The inference process is not running.")
+        number = next(self._numbers)
+        job = self._jobs[number] = _Job(work, asyncio.get_running_loop().create_future())
+        try:
+            self._send(number, job)
+            return await job.answer
+        finally:
+            self._jobs.pop(number, None)
+
+    def _send(self, number: int, job: _Job) -> None:
+        """Hand a job to the process, if there is one; else it goes to the next one."""
+        if self._writer is not None and self.is_up:
+            job.sent_at = time.monotonic()
+            job.attempts += 1
+            self._writer.write(pack((number, job.work)))
+
+    # Keeping a process alive -----------------------------------------------------------------------
+
+    async def _keep(self) -> None:
+        """Run one process after another, for as long as this task lives."""
+        backoff = 0.1
+        while True:
+            began = time.monotonic()
+            problem: Exception = EngineError("The inference process ended.")
+            try:
+                await self._run_one()
+            except (EngineError, OSError) as error:
+                problem = error
+            first = self._first if self._first is not None and not self._first.done() else None
+            if time.monotonic() - began > STABLE_AFTER:
+                backoff, self._faults = 0.1, 0
+            self._faults += 1
+            if await self._fall_back(problem, most=MAX_FAULTS if first is None else 1):
+                backoff = 0.1
+            elif first is not None:
+                first.set_exception(
+                    problem if isinstance(problem, EngineError) else EngineError(str(problem))
+                )
+                return
+            if first is None:
+                log.error("inference process: %s", problem)
+                self._on_restart()
+            log.warning("the inference process ended; starting another in %.1f s", backoff)
+            await asyncio.sleep(backoff)
+            backoff = min(backoff * 2, MAX_BACKOFF)
+
+    async def _fall_back(self, error: Exception, *, most: int) -> bool:
+        """Take another device from now on, where this one has failed so often; tell whether it is so."""
+        if self._fallback is None or self._load.device == "cpu" or self._faults < most:
+            return False
+        fallback, self._fallback = self._fallback, None
+        self._load = await asyncio.to_thread(fallback, str(error))
+        self.warning = str(error)
+        return True
+
+    async def _run_one(self) -> None:
+        """Run one process from its start to its end, whatever ends it."""
+        self._process, reader, writer = await spawn("live_asr.inference.worker", environment=ENVIRONMENT)
+        watch: asyncio.Task[None] | None = None
+        try:
+            writer.write(pack(self._load))
+            try:
+                first = await asyncio.wait_for(receive(reader), MAX_LOAD)
+            except TimeoutError:
+                raise EngineError(f"The models were not loaded within {MAX_LOAD:.0f} s.") from None
+            if isinstance(first, LoadFailed) and self._load.device != "cpu":
+                raise EngineError(f"The GPU cannot be used: {first.reason}.", cure_of(first.reason))
+            if isinstance(first, LoadFailed):
+                raise EngineError(f"The models could not be loaded: {first.reason}")
+            if not isinstance(first, Loaded):
+                raise EngineError("The inference process ended while it loaded the models.")
+            self.loaded, self._writer, self.is_up = first, writer, True
+            self._is_loaded.set()
+            if self._first is not None and not self._first.done():
+                self._first.set_result(first)
+            self._repeat_unanswered()
+            watch = asyncio.create_task(self._watch(self._process), name="inference watch")
+            while (message := await receive(reader)) is not None:
+                number, answer = message
+                if isinstance(answer, Faulted):  # whoever asked gets the answer of the next process
+                    raise EngineError(f"The GPU failed: {answer.reason}.", cure_of(answer.reason))
+                self._receive(number, answer)
+        finally:
+            self.is_up, self._writer = False, None
+            if watch is not None:
+                watch.cancel()
+            writer.close()
+            if self._process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    self._process.kill()
+            await self._process.wait()
+
+    def _repeat_unanswered(self) -> None:
+        """Ask the new process for what the old one left unanswered."""
+        for number, job in list(self._jobs.items()):
+            if job.answer.done():
+                continue
+            if job.attempts >= MAX_ATTEMPTS:
+                job.answer.set_exception(EngineError("This work ended one inference process after another."))
+            else:
+                self._send(number, job)
+
+    def _receive(self, number: int, answer: Any) -> None:
+        job = self._jobs.get(number)
+        if job is None or job.answer.done():
+            return  # whoever asked has gone
+        if isinstance(answer, Failed):
+            job.answer.set_exception(EngineError(answer.reason))
+        else:
+            job.answer.set_result(answer)
+
+    async def _watch(self, process: asyncio.subprocess.Process) -> None:
+        """Kill the process when the oldest piece of work has taken too long: it hangs."""
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL)
+            oldest = min((job.sent_at for job in self._jobs.values()), default=None)
+            if oldest is not None and time.monotonic() - oldest > self._timeout:
+                log.error("the inference process has not answered for %.0f s; replacing it", self._timeout)
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                return
