@@ -1,4 +1,5 @@
 # The whole of live-asr from a fresh clone: `make serve` and `make test`. Needs git, make and Python ≥ 3.11.
+# LOCKED=1 installs what requirements.lock lists, by its hashes, and nothing else.
 
 BIN := .venv/bin
 HOST ?=
@@ -6,8 +7,12 @@ PORT ?=
 MODEL ?=
 SUITE ?= table
 EXTRAS ?= server
+LOCKED ?=
+LOCKS := requirements.lock $(if $(findstring cuda,$(EXTRAS)),requirements-cuda.lock)
+COMPILE := $(BIN)/uv pip compile --quiet --constraint constraints.txt --generate-hashes --universal \
+	--python-version 3.11 --no-annotate --custom-compile-command 'make lock'
 
-.PHONY: serve install weights test check fix bench health chromium proxies clean help
+.PHONY: serve install weights test check fix bench health lock sbom chromium proxies clean help
 
 help:  ## what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -17,8 +22,13 @@ serve: install  ## install, bring the weights, and serve at http://localhost:876
 
 install: .venv/.installed  ## the server in .venv (EXTRAS=server,cuda for a GPU)
 
-.venv/.installed: pyproject.toml constraints.txt | .venv/.python
+.venv/.installed: pyproject.toml constraints.txt requirements.lock | .venv/.python
+ifdef LOCKED
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes $(LOCKS:%=-r %)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+else
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+endif
 	@touch $@
 
 .venv/.tools: .venv/.installed
@@ -29,11 +39,16 @@ install: .venv/.installed  ## the server in .venv (EXTRAS=server,cuda for a GPU)
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --group bench
 	@touch $@
 
+.venv/.release: .venv/.installed
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --group release
+	@touch $@
+
 .venv/.python:
 	@for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 		$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
 		$$python -m venv .venv || { echo "Python's venv module is missing: install python3-venv." >&2; exit 1; }; \
-		$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1' && touch $@ && exit 0; \
+		$(if $(LOCKED),:,$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1') \
+			&& touch $@ && exit 0; \
 		exit 1; \
 	done; echo "Python 3.11 or newer is needed; none was found." >&2; exit 1
 
@@ -57,6 +72,15 @@ bench: .venv/.bench  ## measure the server from outside; results in benchmarks/r
 
 health:  ## is the server on this machine alive?
 	@$(BIN)/python -c "import urllib.request; urllib.request.urlopen('http://127.0.0.1:$(or $(PORT),8765)/healthz', timeout=3)"
+
+lock: .venv/.release  ## write requirements.lock anew: all that the server needs, for every platform, with hashes
+	@printf 'hatchling\neditables\n' | $(COMPILE) --extra server --extra jobs --extra postgres \
+		--output-file requirements.lock pyproject.toml -
+	@printf 'nvidia-cublas-cu12\n' | $(COMPILE) --output-file requirements-cuda.lock -
+
+sbom: .venv/.release  ## write sbom.json: what is in a server, from the locks, in CycloneDX's form
+	@$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
+		--output-file sbom.json requirements.lock
 
 chromium:
 	@sh tests/page/install-chromium.sh

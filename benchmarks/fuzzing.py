@@ -298,7 +298,9 @@ def run(options: Options, arguments: argparse.Namespace) -> tuple[list[Table], d
     fuzzers = [Fuzzer(target, seed, arguments.keep, stop) for target in targets(options, arguments.targets)]
     with ThreadPoolExecutor(len(fuzzers)) as pool:
         try:
-            tasks = [pool.submit(one.run, 60.0 * arguments.minutes, options.say) for one in fuzzers]
+            tasks = [
+                pool.submit(one.run, 60.0 * (arguments.minutes or MINUTES), options.say) for one in fuzzers
+            ]
             runs = [task.result() for task in tasks]
         finally:
             stop.set()
@@ -307,7 +309,9 @@ def run(options: Options, arguments: argparse.Namespace) -> tuple[list[Table], d
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what only this suite asks; `--seed` is the webhooks' too."""
-    parser.add_argument("--minutes", type=float, default=MINUTES, help=f"of fuzzing ({MINUTES:.0f})")
+    parser.add_argument(
+        "--minutes", type=float, default=None, help=f"fuzz ({MINUTES:.0f}), hostile (30): of each"
+    )
     parser.add_argument(
         "--targets", nargs="+", choices=NAMES, default=list(NAMES), help="what is fuzzed (all)"
     )

@@ -47,9 +47,15 @@ class BenchServer:
     """`live-asr serve` on a free port with a data folder of its own, from `with` to the end of its block."""
 
     def __init__(
-        self, model: str, *, models_dir: Path | None = None, settings: dict[str, str] | None = None
+        self,
+        model: str,
+        *,
+        models_dir: Path | None = None,
+        settings: dict[str, str] | None = None,
+        token: str | None = None,
     ) -> None:
         self.model = model
+        self._token = token
         self.port = free_port()
         self.ready_after = 0.0
         """From the start of the process to the first 200 of /readyz, seconds."""
@@ -139,11 +145,14 @@ class BenchServer:
         """Return the last lines that the server wrote."""
         return "\n".join(self._output.read_text(errors="replace").splitlines()[-lines:])
 
-    def get(self, path: str) -> tuple[int, str]:
-        """GET a path; status 0 where nobody answers."""
+    def get(self, path: str, *, body: str | None = None) -> tuple[int, str]:
+        """GET a path, or POST some JSON to it, with the token; status 0 where nobody answers."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
         try:
-            connection.request("GET", path)
+            connection.request("GET" if body is None else "POST", path, body, headers)
             response = connection.getresponse()
             return response.status, response.read().decode()
         except (OSError, http.client.HTTPException):

@@ -21,6 +21,7 @@ from benchmarks import (
     diarization,
     endurance,
     fuzzing,
+    hostile,
     jobs,
     page,
     passing,
@@ -75,6 +76,7 @@ SUITES = {
     "silence": Suite(endurance.run_silence),
     "startup": Suite(startup.run),
     "troubles": Suite(troubles.run),
+    "hostile": Suite(hostile.run, clips=("talk5_lj",)),
 }
 
 

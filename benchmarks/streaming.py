@@ -89,9 +89,11 @@ class Recorder:
         pace: Pace = "realtime",
         language: str | None = None,
         start: Message | None = None,
+        token: str | None = None,
     ) -> None:
         self.url = url
         self.pace = pace
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self.log = SessionLog(clip)
         # Suites that measure what is live do without the full pass; `start` may ask for it, and for more.
         self._start: Message = {
@@ -115,7 +117,9 @@ class Recorder:
         """
         log = self.log
         try:
-            async with websockets.connect(self.url, max_size=None, ping_interval=None) as socket:
+            async with websockets.connect(
+                self.url, max_size=None, ping_interval=None, additional_headers=self._headers
+            ) as socket:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._receive(socket))
                     pinging = tasks.create_task(self._ping(socket))
@@ -239,16 +243,19 @@ async def play(
     pace: Pace = "realtime",
     language: str | None = None,
     start: Message | None = None,
+    token: str | None = None,
 ) -> SessionLog:
     """Play one clip in one session; `start` has further fields of its `start` message."""
-    return await Recorder(url, clip, pace=pace, language=language, start=start).run()
+    return await Recorder(url, clip, pace=pace, language=language, start=start, token=token).run()
 
 
-async def play_together(url: str, clips: list[Clip], *, language: str | None = None) -> list[SessionLog]:
+async def play_together(
+    url: str, clips: list[Clip], *, language: str | None = None, token: str | None = None
+) -> list[SessionLog]:
     """Play several clips at once in real time, a session each, 0.37 s apart so that steps do not line up."""
 
     async def later(delay: float, clip: Clip) -> SessionLog:
         await asyncio.sleep(delay)
-        return await play(url, clip, language=language)
+        return await play(url, clip, language=language, token=token)
 
     return list(await asyncio.gather(*(later(0.37 * place, clip) for place, clip in enumerate(clips))))

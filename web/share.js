@@ -19,12 +19,14 @@ export async function showShare(address) {
   code.hidden = true;
   problem.hidden = true;
   find("share-link").value = "";
+  find("share-revoke").hidden = true;
   try {
     const { watch, title } = await (await ask(address)).json();
     find("share-title").value = title ?? "";
     find("share-title").onchange = () => entitle(address);
     const link = new URL(at(watch));
     find("share-link").value = find("share-open").href = link.href;
+    offerToRevoke(address, link);
     const overlay = new URL(link);
     overlay.searchParams.set("overlay", "1");
     find("share-overlay").href = overlay.href;
@@ -57,6 +59,36 @@ async function entitle(address) {
     problem.hidden = false; // out of reach
   }
   problem.textContent = problem.hidden ? "" : SHARE.titleNotKept;
+}
+
+/** Show the button that cuts the link off, where it holds something that can be. @param {string} address @param {URL} link */
+function offerToRevoke(address, link) {
+  const button = find("share-revoke");
+  let isSure = false;
+  button.textContent = SHARE.revoke;
+  button.hidden = !link.hash;
+  button.onclick = () => {
+    if (isSure) return revoke(address);
+    isSure = true;
+    button.textContent = SHARE.reallyRevoke;
+  };
+}
+
+/** Have the links so far count no more, and show the new one. @param {string} address */
+async function revoke(address) {
+  const session = decodeURIComponent(address.split("/").at(-1) ?? "");
+  let isDone = false;
+  try {
+    const options = { method: "DELETE", headers: permission(session), signal: AbortSignal.timeout(ANSWER_MS) };
+    isDone = (await fetch(at(`${address}/links`), options)).ok;
+  } catch {
+    // Out of reach: it is said below.
+  }
+  if (isDone) await showShare(address);
+  const problem = find("share-problem");
+  if (isDone && !problem.hidden) return; // the new one could not be had
+  problem.textContent = isDone ? SHARE.revoked : SHARE.notRevoked;
+  problem.hidden = false;
 }
 
 /** @param {string} address */

@@ -21,6 +21,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 import orjson
 
+from live_asr.audio import syscalls
 from live_asr.core.errors import LiveAsrError, MediaError
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def confine() -> None:
             resource.setrlimit(kind, (bound, bound))
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+    syscalls.forbid()
 
 
 async def answer_all(decoder: ContainerDecoder, asked: BinaryIO, answers: BinaryIO) -> None:

@@ -34,6 +34,16 @@ FORMATS = (
     "flv,asf,amr,ac3,eac3,wv,tta"
 )
 """No playlists among them: those would make FFmpeg open files and addresses of the client's choosing."""
+CODECS = (
+    "aac,aac_latm,mp3,mp3float,mp2,mp2float,mp1,mp1float,opus,vorbis,flac,alac,wavpack,tta,speex,ac3,"
+    "eac3,dca,mlp,truehd,s302m,amrnb,amrwb,ilbc,gsm,gsm_ms,g722,g726,g726le,g729,wmav1,wmav2,wmapro,"
+    "wmalossless,wmavoice,nellymoser,qdm2,qcelp,mace3,mace6,adpcm_ima_qt,adpcm_ima_wav,adpcm_ms,"
+    "adpcm_swf,adpcm_yamaha,truespeech,pcm_alaw,pcm_mulaw,pcm_bluray,pcm_dvd,pcm_f16le,pcm_f24le,"
+    "pcm_f32be,pcm_f32le,pcm_f64be,pcm_f64le,pcm_s8,pcm_s8_planar,pcm_s16be,pcm_s16be_planar,pcm_s16le,"
+    "pcm_s16le_planar,pcm_s24be,pcm_s24le,pcm_s24le_planar,pcm_s32be,pcm_s32le,pcm_s32le_planar,"
+    "pcm_s64be,pcm_s64le,pcm_u8,pcm_u16be,pcm_u16le,pcm_u24be,pcm_u24le,pcm_u32be,pcm_u32le"
+)
+"""FFmpeg's decoders that are let run: what recordings hold. None for pictures, or of old games and modems."""
 
 HEAD_BYTES = 16
 """So much tells the formats apart that are told by their first bytes."""
@@ -193,6 +203,13 @@ class MediaReader:
             if not container.streams.audio:
                 found = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
                 fault = f"The {container.format.long_name} stream has no audio track, only {found}."
+                raise MediaError(fault, HINT)
+            codec = container.streams.audio[0].codec_context
+            if codec is None or codec.name not in CODECS.split(","):
+                what = "an unknown codec" if codec is None else f"the codec {codec.name}"
+                fault = (
+                    f"The {container.format.long_name} stream's audio is in {what}, which is not read here."
+                )
                 raise MediaError(fault, HINT)
             heard = False
             for silence, frame in self._placed(container):
@@ -434,6 +451,7 @@ def open_container(source: Any, head: bytes) -> InputContainer:
         probed_bytes += min(id3_bytes(head), LARGEST_TAG_BYTES)
     options = {
         "format_whitelist": FORMATS,
+        "codec_whitelist": CODECS,  # for what is looked at while it is opened
         "protocol_whitelist": "none",
         "formatprobesize": str(probed_bytes),
         "probesize": "1000000",  # bytes read to learn the tracks' parameters

@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Iterator
 
+from live_asr.audio import syscalls
 from live_asr.cli.doctor import Finding
 from live_asr.config.settings import Settings
 from live_asr.core.urls import is_reached_by_others
@@ -108,6 +109,13 @@ def _how_it_runs(settings: Settings) -> Iterator[Finding]:
             yield Finding("warn", "data folder", f"{folder} has mode {mode:o}", f"chmod 700 {folder}")
         else:
             yield Finding("ok", "data folder", f"{folder} has mode {mode:o}")
+    if syscalls.seccomp() is None:
+        advice = (
+            "On Linux, install libseccomp (Debian: libseccomp2) and pyseccomp; elsewhere, use the container."
+        )
+        yield Finding("warn", "decoder", "FFmpeg's process may reach the network", advice)
+    else:
+        yield Finding("ok", "decoder", "FFmpeg's process has no network and starts no programs")
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         advice = "FFmpeg reads strangers' bytes as this user: run it as one of its own, as the image does."
         yield Finding("warn", "user", "root", advice)

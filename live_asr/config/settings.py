@@ -365,7 +365,8 @@ class FinalSettings(Section):
     pipeline: str = Field(
         default="auto",
         min_length=1,
-        description="Folder or hub name of a pyannote pipeline, or local: the weights that packages ship. "
+        description="Folder of a pyannote pipeline, its name on the hub with a revision (NAME@COMMIT), or "
+        "local: the weights that packages ship. "
         "auto: community-1 where it is here already, else local.",
     )
     recognize: bool = Field(

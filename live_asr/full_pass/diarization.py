@@ -8,7 +8,6 @@ live, and whichever go better with the voices stand. docs/decisions/0006 and 001
 from __future__ import annotations
 
 import os
-import pickle
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -20,11 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from live_asr.core.errors import WeightsError
 from live_asr.core.types import SAMPLE_RATE_HZ, Turn, samples
 from live_asr.full_pass.blocks import as_float, cut_in_pauses, link_speakers
 from live_asr.full_pass.live_speakers import with_live_speakers
 from live_asr.full_pass.speaker_reassignment import reassign_speakers
+from live_asr.full_pass.trust import UNREADABLE, distrust, refusing
 from live_asr.models.interfaces import FloatArray, SpeakerEncoder
 
 Pcm = NDArray[np.int16]
@@ -59,7 +58,7 @@ class LocalPipeline:
     """The pipeline out of weights that packages ship: segmentation-3.0 and CAM++."""
 
     segmentation_file: Path
-    """pyannote's checkpoint, its digest verified: it is a pickle."""
+    """pyannote's checkpoint, of which weights alone are loaded."""
     encoder_file: Path
     """CAM++ as ONNX."""
     name: str = "segmentation-3.0 + campplus"
@@ -81,6 +80,8 @@ class PretrainedPipeline:
     """For people."""
     offline: bool = False
     """Take it from the hub's cache only."""
+    revision: str | None = None
+    """Commit, tag or branch of the hub; None of a folder."""
 
     @property
     def is_local(self) -> bool:
@@ -273,6 +274,8 @@ def import_pyannote() -> None:
         warnings.simplefilter("ignore")  # torchcodec is as unloadable, and nobody asks it for anything
         import pyannote.audio  # noqa: F401
 
+        distrust()
+
 
 class _InertExtension(ModuleType):
     """Stands where torchaudio loads its compiled part."""
@@ -293,42 +296,8 @@ def load_segmentation(checkpoint: Path) -> Any:
     import_pyannote()
     from pyannote.audio import Model
 
-    check_checkpoint(checkpoint)
-    return Model.from_pretrained(checkpoint)
-
-
-def check_checkpoint(checkpoint: Path) -> None:
-    """Refuse a checkpoint of pyannote's that would run code: it is a pickle, and pyannote loads it as one.
-
-    It may name the classes that describe a task, and a network of pyannote's own; no more than that is
-    loaded here. The files of folders that somebody names are compared with no digest. Raises WeightsError.
-    """
-    import torch
-    from pyannote.audio.core.task import Problem, Resolution, Specifications
-
-    known: list[Any] = [torch.torch_version.TorchVersion, Problem, Resolution, Specifications]
-    try:
-        with torch.serialization.safe_globals(known):
-            loaded = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        module = str(loaded["pyannote.audio"]["architecture"]["module"])
-    except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        KeyError,
-        TypeError,
-        ValueError,
-        EOFError,
-        OSError,
-    ) as error:
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise WeightsError(
-            f"{checkpoint} holds more than weights, or none of pyannote's: {first_line}",
-            "Use the published file: `live-asr models pull segmentation-3.0` brings it.",
-        ) from None
-    if not module.startswith("pyannote.audio.models."):
-        raise WeightsError(
-            f"{checkpoint} names a network that is not pyannote's own.", "Use the published file."
-        )
+    with refusing(checkpoint, UNREADABLE):
+        return Model.from_pretrained(checkpoint)
 
 
 def local_pipeline(
@@ -365,7 +334,8 @@ def local_pipeline(
 def _pretrained_pipeline(pipeline: PretrainedPipeline) -> Any:
     from pyannote.audio import Pipeline
 
-    loaded = Pipeline.from_pretrained(pipeline.source)
+    with refusing(pipeline.name):
+        loaded = Pipeline.from_pretrained(pipeline.source, revision=pipeline.revision)
     if loaded is None:
         raise RuntimeError(
             f"{pipeline.source} could not be fetched: accept its conditions on the hub and set HF_TOKEN"

@@ -106,6 +106,8 @@ class _Kept:
 
     by_digest: dict[str, Token] = field(default_factory=dict)
     by_id: dict[str, Token] = field(default_factory=dict)
+    ended: frozenset[str] = frozenset()
+    """The ids of those that had ended by then."""
 
 
 class Access:
@@ -162,8 +164,11 @@ class Access:
         """Take up what became of the tokens. Raises StorageError; what was known before stays then."""
         async with self._looking_up:
             listed = await self._database.call(tokens.listed, self._database)
-            kept = _Kept({token.digest: token for token in listed}, {token.id: token for token in listed})
-            if kept.by_id != self._kept.by_id:
+            ended = frozenset(token.id for token in listed if self._has_ended(token))
+            kept = _Kept(
+                {token.digest: token for token in listed}, {token.id: token for token in listed}, ended
+            )
+            if (kept.by_id, ended) != (self._kept.by_id, self._kept.ended):
                 self._kept = kept
                 changed, self._changed = self._changed, asyncio.Event()
                 changed.set()
@@ -227,18 +232,26 @@ class Access:
             token_id = token.maker
         return token_id is None or self._settings.token is not None
 
-    def is_revoked(self, token_id: str | None) -> bool:
-        """Tell whether somebody took a token back, or the one that it was made with: what it began ends."""
+    def has_ended(self, token_id: str | None) -> bool:
+        """Tell whether what a token began ends: it, or the one that it was made with, is revoked or expired.
+
+        One that was made with another has expired for beginnings alone: it is short-lived for that.
+        """
         while token_id is not None:
             token = self._kept.by_id.get(token_id)
-            if token is not None and token.revoked_at is not None:
+            if token is not None and self._has_ended(token):
                 return True
             token_id = token_id.rpartition(".")[0] or None
         return False
 
-    async def until_revoked(self, token_id: str | None) -> None:
-        """Wait until `is_revoked`."""
-        while not self.is_revoked(token_id):
+    def _has_ended(self, token: Token) -> bool:
+        if token.revoked_at is not None:
+            return True
+        return token.maker is None and not token.is_good(self._clock())
+
+    async def until_ended(self, token_id: str | None) -> None:
+        """Wait until `has_ended`; it is noticed within a second."""
+        while not self.has_ended(token_id):
             await self._changed.wait()
 
     async def mint(

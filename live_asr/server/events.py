@@ -68,6 +68,7 @@ async def events(
     says that the line is alive.
     """
     after_seq = _seq(last_event_id) or _seq(from_query) or 0
+    given = token_in(request) or request.query_params.get("token")
     revoked_before = state.links.revoked_count(session_id)
     with ExitStack() as place:  # kept free until the stream begins, however many ask at once
         try:
@@ -83,8 +84,9 @@ async def events(
 
     def is_allowed() -> bool:
         if grant is not None:
-            return not state.access.is_revoked(grant.token)
-        return state.links.revoked_count(session_id) == revoked_before
+            return not state.access.has_ended(grant.token)
+        is_good = given is None or not state.links.has_expired(given)
+        return is_good and state.links.revoked_count(session_id) == revoked_before
 
     retry = b"retry: %d\n\n" % RETRY_MS
     return EventStream(

@@ -52,6 +52,11 @@ class Links:
         """Tell whether this is what a link of a session holds that counts."""
         return await self._counts("watch", session_id, await self._secret(), given)
 
+    def has_expired(self, given: str) -> bool:
+        """Tell whether what a link holds counts no more by the clock; False for what no link ever held."""
+        expires_at = _expiry_of(given)
+        return expires_at is not None and expires_at <= self._clock()
+
     async def audio_token(self, session_id: str, secret: str | None = None) -> str:
         """Return what opens the audio of a session now; it expires and is revoked like a link.
 
@@ -94,7 +99,7 @@ class Links:
 
     async def _counts(self, purpose: str, session_id: str, secret: str, given: str) -> bool:
         expires_at = _expiry_of(given)
-        if expires_at is None or expires_at <= self._clock():
+        if expires_at is None or self.has_expired(given):
             return False
         wanted = await self._made(purpose, session_id, secret, expires_at)
         return hmac.compare_digest(given.encode(), wanted.encode())

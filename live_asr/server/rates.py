@@ -22,7 +22,7 @@ MAX_KEYS = 10_000
 class Rate:
     """Buckets that fill with the time: one for each key, `a_minute` requests large.
 
-    A library would bring storage and strategies of which one is needed; that is these lines.
+    A library would bring storages and strategies, and no bound on keys: docs/decisions/0019.
     """
 
     def __init__(self, a_minute: int, clock: Callable[[], float] = time.monotonic) -> None:

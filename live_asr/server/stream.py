@@ -142,7 +142,7 @@ class Stream:
             [
                 asyncio.create_task(self._read_all(runner, outbox)),
                 asyncio.create_task(runner.ended()),
-                asyncio.create_task(self._until_revoked(runner, outbox, grant)),
+                asyncio.create_task(self._until_ended(runner, outbox, grant)),
             ]
             if runner is not None
             else []
@@ -211,10 +211,10 @@ class Stream:
             # note of it, in order with what the client said before.
             self._is_gone = True
 
-    async def _until_revoked(self, runner: SessionRunner, outbox: Outbox, grant: Grant) -> None:
-        """Let the client go once somebody takes its token back."""
-        await self._access.until_revoked(grant.token)
-        runner.dismiss(unauthorized("revoked"), outbox)
+    async def _until_ended(self, runner: SessionRunner, outbox: Outbox, grant: Grant) -> None:
+        """Let the client go once its token is revoked or has expired."""
+        await self._access.until_ended(grant.token)
+        runner.dismiss(unauthorized("ended"), outbox)
 
     async def _refuse(self, error: LiveAsrError) -> None:
         self._metrics.refused.labels(error.code).inc()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
 
@@ -56,6 +56,10 @@ class ManifestEntry:
     """Repository on the hub; None where it has none."""
     packages: tuple[PackageSource, ...]
     """In the order in which they are tried."""
+    revision: str | None = None
+    """The commit that is taken from the hub."""
+    hub_sha256: Mapping[str, str] = field(default_factory=dict)
+    """Digests of its files that were known when this was released: they count, whatever the hub says."""
 
 
 def load_manifest() -> dict[str, ManifestEntry]:
@@ -94,9 +98,12 @@ def _entry(
     about: str,
     licence: str,
     hub: str | None = None,
+    revision: str | None = None,
+    hub_sha256: dict[str, str] | None = None,
     package: list[dict[str, Any]] | None = None,
 ) -> ManifestEntry:
-    return ManifestEntry(name, kind, about, licence, hub, tuple(_package(**table) for table in package or []))
+    packages = tuple(_package(**table) for table in package or [])
+    return ManifestEntry(name, kind, about, licence, hub, packages, revision, hub_sha256 or {})
 
 
 def _package(*, wheels: list[str], files: list[dict[str, Any]], platform: str = "any") -> PackageSource:

@@ -161,7 +161,13 @@ class ModelResolver:
         if name in published.values() or folder.is_dir() or folder.is_absolute() or len(folder.parts) != 2:
             return _from_folder(self.bring(name, "pipeline"))
         # Some other repository of the hub, which may name further ones: pyannote itself fetches them.
-        return PretrainedPipeline(wanted, wanted, offline=models.offline)
+        repository, _, revision = wanted.partition("@")
+        if not revision:
+            raise WeightsError(
+                f"final.pipeline = {wanted} names no revision: what it is may change any day.",
+                f"Name a commit of the hub, {wanted}@COMMIT, or {wanted}@main for the newest each time.",
+            )
+        return PretrainedPipeline(repository, wanted, offline=models.offline, revision=revision)
 
     def _local_pipeline(self) -> LocalPipeline:
         segmentation = self.bring(self._settings.models.segmentation, "segmentation")

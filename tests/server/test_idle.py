@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
+import httpx
 import pytest
 from scripted_pass import ScriptedPass, found
 from serving import Served, serving
@@ -20,7 +21,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from live_asr.client import connect
 from live_asr.server.connections import Connections
 from live_asr.sessions.admission import Client
-from live_asr.storage import tokens
+from live_asr.storage import tables, tokens
 
 QUIET = 3.0
 """Seconds without a frame that the server allows here."""
@@ -203,6 +204,37 @@ async def test_a_session_in_another_dialect_ends_when_its_token_is_revoked(
             while True:
                 await socket.recv()
     assert "revoked" in str(socket.close_reason)
+
+
+async def test_a_session_and_who_watches_it_are_let_go_when_their_token_expires(
+    served: Served, sample_pcm: bytes
+) -> None:
+    token, secret = tokens.new_token("Anna", ["caption"], now=time.time(), seconds=3600)
+    await asyncio.to_thread(tokens.add, served.state.database, token)
+    await served.state.access.refresh()
+    headers = {"Authorization": f"Bearer {secret}"}
+    async with call(served.stream, additional_headers=headers) as caller:
+        session = (await caller.start())["session"]
+        await caller.send(sample_pcm[:32_000])
+        await caller.until("ack")
+        events = f"/v1/sessions/{session}/events"
+        async with served.http.stream("GET", events, headers=headers) as watched:
+            assert watched.status_code == 200
+            await asyncio.to_thread(expire, served, token.id)
+            assert await caller.closed() == 1008
+            assert caller.heard[-1]["code"] == "unauthorized"
+            assert "expired" in caller.heard[-1]["message"]
+            with suppress(httpx.HTTPError):
+                async for _ in watched.aiter_bytes():
+                    pass  # until it is cut
+    assert (await served.http.get(events, headers=headers)).status_code == 401
+
+
+def expire(served: Served, token_id: str) -> None:
+    """Have a token have expired a second ago."""
+    with served.state.database.transaction(writes=True) as connection:
+        this = tables.tokens.c.id == token_id
+        connection.execute(tables.tokens.update().where(this).values(expires_at=time.time() - 1))
 
 
 async def test_a_token_has_so_much_audio_a_day(tmp_path: Path, models_dir: Path, sample_pcm: bytes) -> None:

@@ -160,9 +160,18 @@ def test_a_folder_may_hold_the_pipeline(bring_with: Bring, published: Path) -> N
 
 
 def test_another_pipeline_of_the_hub_is_left_to_pyannote(bring_with: Bring) -> None:
-    pipeline = bring_with(final__pipeline="someone/diarization", models__offline=True).pipeline
-    assert pipeline == PretrainedPipeline("someone/diarization", "someone/diarization", offline=True)
+    pipeline = bring_with(final__pipeline="someone/diarization@abc123", models__offline=True).pipeline
+    assert pipeline == PretrainedPipeline(
+        "someone/diarization", "someone/diarization@abc123", offline=True, revision="abc123"
+    )
     assert pipeline.is_local
+
+
+def test_another_pipeline_of_the_hub_is_named_with_its_revision(bring_with: Bring) -> None:
+    brought = bring_with(final__pipeline="someone/diarization")
+    assert isinstance(brought.pipeline, WeightsError)
+    assert "names no revision" in brought.pipeline.message
+    assert "someone/diarization@COMMIT" in brought.pipeline.hint
 
 
 @pytest.mark.parametrize(

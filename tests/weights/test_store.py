@@ -6,12 +6,14 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -66,6 +68,7 @@ def test_every_model_names_a_source_and_a_licence() -> None:
     for entry in load_manifest().values():
         assert entry.licence
         assert entry.hub or entry.packages
+        assert entry.hub is None or re.fullmatch("[0-9a-f]{40}", entry.revision or "")
         for package in entry.packages:
             assert all("==" in wheel for wheel in package.wheels)
             assert all(len(file.sha256) == 64 and file.size_bytes > 0 for file in package.files)
@@ -339,7 +342,9 @@ PIPELINE_FILES = {
     "plda/plda.npz": b"plda",
     "images/drawing.png": b"not wanted",
 }
-REVISION = "0123456789abcdef0123456789abcdef01234567"
+ANY_TINY = {"tiny": replace(load_manifest()["tiny"], hub_sha256={})}
+"""As in the manifest, but for the digest of weights that this hub has not got."""
+PINNED = load_manifest()["tiny"].revision or ""
 
 
 class Hub(ThreadingHTTPServer):
@@ -378,10 +383,11 @@ class HubRequest(BaseHTTPRequestHandler):
     def _answer(self, *, with_body: bool) -> None:
         path = self.path.partition("?")[0]
         self.server.asked.append(path)
-        name = path.partition("/resolve/")[2].partition("/")[2]
+        revision, _, name = path.partition("/resolve/")[2].partition("/")
         if path.startswith("/api/models/"):
+            revision = path.partition("/revision/")[2]
             siblings = [_sibling(name, content) for name, content in self.server.listed.items()]
-            body = json.dumps({"id": "someone/whisper", "sha": REVISION, "siblings": siblings}).encode()
+            body = json.dumps({"id": "someone/whisper", "sha": revision, "siblings": siblings}).encode()
             etag = "api"
         elif self.server.gated:
             self.send_response(403)
@@ -398,7 +404,7 @@ class HubRequest(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("ETag", f'"{etag}"')
-        self.send_header("X-Repo-Commit", REVISION)
+        self.send_header("X-Repo-Commit", revision)
         self.end_headers()
         if with_body:
             self.wfile.write(body)
@@ -435,9 +441,11 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
 
 def test_a_pull_from_the_hub_checks_and_records_the_hubs_digests(hub: Hub, tmp_path: Path) -> None:
     seen: list[tuple[int, int, str]] = []
-    found = resolve("tiny", models_dir=tmp_path, on_progress=lambda *step: seen.append(step))
+    found = resolve(
+        "tiny", models_dir=tmp_path, on_progress=lambda *step: seen.append(step), manifest=ANY_TINY
+    )
 
-    assert found.source == f"hub Systran/faster-whisper-tiny at {REVISION[:12]}"
+    assert found.source == f"hub Systran/faster-whisper-tiny at {PINNED[:12]}"
     assert (found.folder / "model.bin").read_bytes() == FILES["model.bin"]
     assert not (found.folder / "README.md").exists()
     receipt = json.loads((found.folder / "verified.json").read_text())
@@ -446,16 +454,29 @@ def test_a_pull_from_the_hub_checks_and_records_the_hubs_digests(hub: Hub, tmp_p
     assert verify("tiny", models_dir=tmp_path) == (True, [])
 
 
-@pytest.mark.parametrize("name", ["model.bin", "config.json"])
-def test_a_file_that_is_not_what_the_hub_says_is_refused(hub: Hub, tmp_path: Path, name: str) -> None:
-    hub.served[name] = FILES[name][::-1]
-    with pytest.raises(WeightsError, match=f"is not tiny: {name}"):
+def test_the_revision_is_pinned(hub: Hub, tmp_path: Path) -> None:
+    resolve("tiny", models_dir=tmp_path, manifest=ANY_TINY)
+    assert hub.asked and all(PINNED in path for path in hub.asked)
+
+
+def test_weights_that_the_hub_vouches_for_are_refused_where_others_are_known(
+    hub: Hub, tmp_path: Path
+) -> None:
+    with pytest.raises(WeightsError, match=r"is not tiny: model\.bin .* not dcb76c6586fc"):
         resolve("tiny", models_dir=tmp_path)
     assert not (tmp_path / "tiny").exists()
 
 
+@pytest.mark.parametrize("name", ["model.bin", "config.json"])
+def test_a_file_that_is_not_what_the_hub_says_is_refused(hub: Hub, tmp_path: Path, name: str) -> None:
+    hub.served[name] = FILES[name][::-1]
+    with pytest.raises(WeightsError, match=f"is not tiny: {name}"):
+        resolve("tiny", models_dir=tmp_path, manifest=ANY_TINY)
+    assert not (tmp_path / "tiny").exists()
+
+
 def test_a_damaged_file_from_the_hub_is_found_by_verify(hub: Hub, tmp_path: Path) -> None:
-    folder = resolve("tiny", models_dir=tmp_path).folder
+    folder = resolve("tiny", models_dir=tmp_path, manifest=ANY_TINY).folder
     os.truncate(folder / "model.bin", 10)
     assert len(verify("tiny", models_dir=tmp_path)[1]) == 1
 
@@ -463,10 +484,10 @@ def test_a_damaged_file_from_the_hub_is_found_by_verify(hub: Hub, tmp_path: Path
 def test_the_hubs_cache_serves_where_the_hub_is_gone(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    resolve("tiny", models_dir=tmp_path / "first")
+    resolve("tiny", models_dir=tmp_path / "first", manifest=ANY_TINY)
     monkeypatch.setenv("HF_ENDPOINT", NOWHERE)
 
-    found = resolve("tiny", models_dir=tmp_path / "second")
+    found = resolve("tiny", models_dir=tmp_path / "second", manifest=ANY_TINY)
 
     assert found.source.endswith("cached")
     assert verify("tiny", models_dir=tmp_path / "second") == (True, [])
@@ -517,7 +538,7 @@ def test_a_hub_that_never_answers_is_given_up(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: release.wait())
     try:
         with pytest.raises(WeightsError, match="no answer within"):
-            resolve("tiny", models_dir=tmp_path)
+            resolve("tiny", models_dir=tmp_path, manifest=ANY_TINY)
     finally:
         release.set()
 

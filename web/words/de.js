@@ -289,6 +289,11 @@ export default {
     overlayHint: "Zwei oder drei Zeilen auf durchsichtigem Grund, für OBS und ähnliche Programme",
     customise: "Overlay und Bühne anpassen",
     customiseHint: "Größe, Farben, Schrift, Position und wann Zeilen verschwinden",
+    revoke: "Link sperren",
+    revokeHint: "Wer den Link hat, liest nicht mehr mit; Sie bekommen einen neuen",
+    reallyRevoke: "Alle Mitlesenden abtrennen?",
+    revoked: "Der alte Link gilt nicht mehr. Teilen Sie den neuen.",
+    notRevoked: "Der Server hat den Link nicht gesperrt. Versuchen Sie es gleich noch einmal.",
   },
 
   SHORTCUTS: {

@@ -285,6 +285,11 @@ export default {
     overlayHint: "Two or three lines on a transparent background, for OBS and similar programs",
     customise: "Overlay and stage settings",
     customiseHint: "Size, colours, font, position and when lines are cleared",
+    revoke: "Cut off this link",
+    revokeHint: "Everybody who has the link is cut off; you get a new one",
+    reallyRevoke: "Cut off everybody who reads along?",
+    revoked: "The old link no longer works. Share the new one.",
+    notRevoked: "The server didn't cut off the link. Try again in a moment.",
   },
 
   /** Single-key shortcuts. */

@@ -274,6 +274,11 @@ export default {
     overlayHint: "Dos o tres líneas sobre fondo transparente, para OBS y programas similares",
     customise: "Ajustes de superposición y escenario",
     customiseHint: "Tamaño, colores, fuente, posición y cuándo desaparecen las líneas",
+    revoke: "Anular este enlace",
+    revokeHint: "Quien tiene el enlace deja de leer; usted recibe uno nuevo",
+    reallyRevoke: "¿Cortar a todos los que leen?",
+    revoked: "El enlace anterior ya no funciona. Comparta el nuevo.",
+    notRevoked: "El servidor no ha anulado el enlace. Vuelva a intentarlo en un momento.",
   },
 
   SHORTCUTS: {

@@ -281,6 +281,11 @@ export default {
     overlayHint: "Deux ou trois lignes sur fond transparent, pour OBS et les programmes similaires",
     customise: "Réglages d’incrustation et de scène",
     customiseHint: "Taille, couleurs, police, position et disparition des lignes",
+    revoke: "Révoquer ce lien",
+    revokeHint: "Ceux qui ont le lien ne lisent plus ; vous en recevez un nouveau",
+    reallyRevoke: "Couper tous ceux qui lisent ?",
+    revoked: "L’ancien lien ne fonctionne plus. Partagez le nouveau.",
+    notRevoked: "Le serveur n’a pas révoqué le lien. Réessayez dans un instant.",
   },
 
   SHORTCUTS: {

@@ -261,6 +261,11 @@ export default {
     overlayHint: "Hai hoặc ba dòng trên nền trong suốt, dành cho OBS và các chương trình tương tự",
     customise: "Cài đặt lớp phủ và sân khấu",
     customiseHint: "Kích thước, màu sắc, phông chữ, vị trí và thời điểm xóa dòng",
+    revoke: "Thu hồi liên kết này",
+    revokeHint: "Ai có liên kết sẽ không đọc được nữa; bạn sẽ có liên kết mới",
+    reallyRevoke: "Ngắt tất cả người đang đọc?",
+    revoked: "Liên kết cũ không còn dùng được. Hãy chia sẻ liên kết mới.",
+    notRevoked: "Máy chủ chưa thu hồi liên kết. Hãy thử lại sau giây lát.",
   },
 
   SHORTCUTS: {

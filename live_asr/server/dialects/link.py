@@ -128,17 +128,17 @@ async def linked(
 ) -> AsyncIterator[Link]:
     """Open a client's session for as long as the block lasts; `most_ahead_bytes` is as for `Link`.
 
-    The client is let go once somebody takes its token back.
+    The client is let go once its token is revoked or has expired.
 
     Raises as `SessionRegistry.open` does: ClientError for what was asked wrongly, Unavailable without room.
     """
     link = Link(await state.registry.open(start, client), most_ahead_bytes=most_ahead_bytes)
 
-    async def dismiss_once_revoked() -> None:
-        await state.access.until_revoked(client.owner)
-        link.dismiss(unauthorized("revoked"))
+    async def dismiss_once_ended() -> None:
+        await state.access.until_ended(client.owner)
+        link.dismiss(unauthorized("ended"))
 
-    watching = asyncio.create_task(dismiss_once_revoked(), name=f"{link.id} token")
+    watching = asyncio.create_task(dismiss_once_ended(), name=f"{link.id} token")
     try:
         yield link
     finally:
