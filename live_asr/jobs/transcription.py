@@ -29,7 +29,7 @@ OnProgress = Callable[[str, float], None]
 
 
 class Pass(Protocol):
-    """Where recordings are gone over; see `inference.full_pass.FullPass`."""
+    """Where recordings are gone over; see `full_pass.process.FullPass`."""
 
     async def run(self, job: FullPassJob, on_progress: OnProgress, *, gives_way: bool) -> FullPassResult:
         """Go over one recording. Raises EngineError; a cancelled call stops the work."""

@@ -104,7 +104,7 @@ BodyMaker = Callable[[str, Start, Final, tuple[str, str] | None], bytes]
 
 
 class FullPassRunner(Protocol):
-    """Where recordings are gone over once more, one at a time; see `inference.full_pass.FullPass`."""
+    """Where recordings are gone over once more, one at a time; see `full_pass.process.FullPass`."""
 
     @property
     def can_diarize(self) -> bool:
