@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,6 @@ from live_asr.models.onnx import open_model
 MEL_BINS = 80
 FRAME_SAMPLES = 400
 HOP_SAMPLES = 160
-FFT_SAMPLES = 512
-LOWEST_HZ = 20.0
-PREEMPHASIS = 0.97
 SHORTEST_SAMPLES = SAMPLE_RATE_HZ // 4
 """Of less, no embedding says anything."""
 GE2E_MEL_BINS = 40
@@ -54,7 +50,7 @@ class KaldiEncoder:
         self._model = model
         self._input = model.get_inputs()[0].name
         # WeSpeaker's models call their input so, and were trained with another window than CAM++.
-        self._window = np.hamming if self._input == "feats" else _povey
+        self._window = "hamming" if self._input == "feats" else "povey"
 
     def embed(self, samples: FloatArray) -> FloatArray:
         """Embed a voice; see `SpeakerEncoder.embed`."""
@@ -106,38 +102,21 @@ def _unit(embedding: FloatArray) -> FloatArray:
     return np.asarray(embedding / np.linalg.norm(embedding), np.float32)
 
 
-def _povey(length: int) -> NDArray[np.float64]:
-    """Return Kaldi's own window: Hann's to the power of 0.85."""
-    return np.asarray(np.hanning(length) ** 0.85)
-
-
-def kaldi_features(samples: FloatArray, window: Callable[[int], NDArray[np.float64]] = _povey) -> FloatArray:
+def kaldi_features(samples: FloatArray, window: str = "povey") -> FloatArray:
     """Return log mel energies as Kaldi computes them, shape (frames, 80): 25 ms frames every 10 ms."""
-    frames = np.lib.stride_tricks.sliding_window_view(samples.astype(np.float32), FRAME_SAMPLES)[
-        ::HOP_SAMPLES
-    ]
-    frames = frames - frames.mean(axis=1, keepdims=True)
-    emphasised = frames.copy()
-    emphasised[:, 1:] -= PREEMPHASIS * frames[:, :-1]
-    emphasised[:, 0] *= 1 - PREEMPHASIS
-    spectrum = np.fft.rfft(emphasised * window(FRAME_SAMPLES).astype(np.float32), FFT_SAMPLES)[:, :-1]
-    power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32)
-    energies: FloatArray = np.log(np.maximum(power @ _mel_filters(), np.finfo(np.float32).eps))
-    return energies
+    import kaldi_native_fbank
 
+    options = kaldi_native_fbank.FbankOptions()
+    options.frame_opts.samp_freq = SAMPLE_RATE_HZ
+    options.frame_opts.dither = 0.0
+    options.frame_opts.window_type = window
+    options.mel_opts.num_bins = MEL_BINS
+    options.energy_floor = 0.0
+    fbank = kaldi_native_fbank.OnlineFbank(options)
+    fbank.accept_waveform(SAMPLE_RATE_HZ, samples)
+    fbank.input_finished()
+    return np.stack([fbank.get_frame(frame) for frame in range(fbank.num_frames_ready)])
 
-@cache
-def _mel_filters() -> FloatArray:
-    """Return the triangular filters, shape (256, 80), even on the mel scale."""
-
-    def mel(hz: FloatArray | float) -> FloatArray:
-        return np.asarray(1127.0 * np.log1p(np.asarray(hz) / 700.0))
-
-    edges = np.linspace(mel(LOWEST_HZ), mel(SAMPLE_RATE_HZ / 2), MEL_BINS + 2)
-    bins = mel(np.arange(FFT_SAMPLES // 2) * (SAMPLE_RATE_HZ / FFT_SAMPLES))[:, None]
-    rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
-    return np.maximum(0.0, np.minimum(rising, falling)).astype(np.float32)
 
 
 @cache
