@@ -200,8 +200,8 @@ def test_a_name_in_other_letters_does_not_turn_the_line_of_what_the_page_copies_
     opened = visit(browser, server.url)
     text, srt, txt = opened.page.evaluate(
         """async (hebrew) => {
-            const { initialState, plainText, reduce, transcriptOf } = await import("/web/state.js");
-            const { EXPORTS } = await import("/web/export.js");
+            const { initialState, plainText, reduce, transcriptOf } = await import("/web/state/state.js");
+            const { EXPORTS } = await import("/web/state/export.js");
             const words = (text, from, speaker) => text.split(" ")
                 .map((word, n) => ({ text: ` ${word}`, start: from + n, end: from + n + 1, speaker }));
             const state = [

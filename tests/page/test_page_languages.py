@@ -147,10 +147,10 @@ def test_numbers_plurals_and_names_are_written_in_the_pages_language(
     browser: Browser, server: Server, visit: OpenPage
 ) -> None:
     said = """async () => {
-        const { amount, percent } = await import("/web/words.js");
-        const { PAST, STATUS } = (await import("/web/locale.js")).words;
-        const { shownName } = await import("/web/speakers.js");
-        const { nameOf } = await import("/web/languages.js");
+        const { amount, percent } = await import("/web/state/words.js");
+        const { PAST, STATUS } = (await import("/web/state/locale.js")).words;
+        const { shownName } = await import("/web/state/speakers.js");
+        const { nameOf } = await import("/web/state/languages.js");
         return [amount(5.25), amount(75), percent(0.299), PAST.speakers(1), PAST.speakers(2),
             STATUS.summary(1, "1", 1, "0:01"),
             shownName("SPEAKER_01", { names: {}, speakers: [] }), nameOf("it")];

@@ -97,7 +97,7 @@ def test_nor_does_it_for_the_audience(
 
 GROW = """async ([count, length]) => {
     const [{ Captions }, { initialState, reduce }] =
-        await Promise.all(["captions", "state"].map((name) => import(`/web/${name}.js`)));
+        await Promise.all(["views/captions", "state/state"].map((name) => import(`/web/${name}.js`)));
     const container = document.getElementById("transcript");
     const captions = new Captions(container, { isNameable: true });
     let state = { ...initialState(), phase: "live" }, now = 0, number = 0, spoken = 0, looks = 0;
@@ -153,7 +153,7 @@ def test_an_update_an_hour_into_a_talk_looks_at_and_touches_as_little_as_in_the_
 def test_who_talks_for_minutes_without_a_pause_gets_paragraphs_and_no_word_is_lost(page: Page) -> None:
     said = page.evaluate(
         """async () => {
-            const { initialState, reduce, plainText } = await import("/web/state.js");
+            const { initialState, reduce, plainText } = await import("/web/state/state.js");
             let state = initialState();
             for (let at = 0; at < 500; at += 2) {
                 const textOf = (n) => ` ${n}${n % 10 === 9 ? "." : ""}`;

@@ -1,6 +1,6 @@
 /** Where the server's own addresses begin: at the root of its host, or below the path that a proxy serves it under. */
 
-const ROOT = new URL("../", import.meta.url);
+const ROOT = new URL("../../", import.meta.url);
 
 /**
  * The whole address of one of the server's paths, such as `/v1/sessions`. One that the server gave, or that is whole

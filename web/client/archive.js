@@ -11,7 +11,7 @@
  * @property {number} revision
  * @property {string | null} [excerpt]
  *
- * @typedef {Entry & {speakers: import("./speakers.js").FinalSpeaker[], names: Record<string, string>, may_change: boolean,
+ * @typedef {Entry & {speakers: import("../state/speakers.js").FinalSpeaker[], names: Record<string, string>, may_change: boolean,
  *   audio: string | null}} Info
  *
  * @typedef {object} Text
@@ -23,8 +23,8 @@
  * @typedef {{segment: number, text: string} | {segment: number, speaker: string} | {speaker: string, into: string}} Edit
  */
 
-import { at } from "./addresses.js";
 import { authorization } from "./access.js";
+import { at } from "./addresses.js";
 import { forgetKey, permission } from "./keys.js";
 
 /** How long the server may take. */

@@ -11,7 +11,7 @@
  * @typedef {object} KeptPart  one session of a talk; a talk has more than one where a server could not go on with it
  * @property {string} session
  * @property {string} token  takes the session up
- * @property {import("./parts.js").Place} place  where it begins in the talk
+ * @property {import("../state/parts.js").Place} place  where it begins in the talk
  *
  * @typedef {object} About  what is known of a talk
  * @property {string} id
@@ -22,7 +22,7 @@
  * @property {Record<string, unknown> | null} settings  what was changed since
  * @property {boolean} paused  nothing that is said is taken until the talk goes on
  * @property {KeptPart[]} parts  in order; none before the first `ready`
- * @property {import("./parts.js").Place} place  of the session that is open, or is to be opened
+ * @property {import("../state/parts.js").Place} place  of the session that is open, or is to be opened
  * @property {boolean} isOpen  that session is the last of `parts`
  * @property {number} position  in that session's bytes: where the first kept piece begins; negative where its beginning
  *   belongs to the session before

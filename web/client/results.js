@@ -1,6 +1,7 @@
 /** The result of a session that is over, asked of the server over the session's own socket: it is waited for there. */
 
 import { subprotocols } from "./access.js";
+import { socketAt } from "./addresses.js";
 
 /** How long the server may say nothing at all. A full pass that waits for its turn tells of that meanwhile. */
 const SILENCE_MS = 60_000;
@@ -13,8 +14,7 @@ const SILENCE_MS = 60_000;
  */
 export function resultOf({ session, token }) {
   return new Promise((resolve) => {
-    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-    const socket = new WebSocket(`${scheme}//${location.host}/v1/stream`, subprotocols());
+    const socket = new WebSocket(socketAt("/v1/stream"), subprotocols());
     let timer = 0;
     /** @param {import("./messages.js").Final | null} final */
     const settle = (final) => {

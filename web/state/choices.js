@@ -13,10 +13,12 @@
  * @property {number} stageSize  size of the letters in the stage view; 1 is normal
  * @property {string} minSpeakers  how many people speak at least; empty where that is not known
  * @property {string} maxSpeakers  the same at most
- * @property {Partial<import("./shortcuts.js").Chosen>} shortcuts
+ * @property {Partial<import("../views/shortcuts.js").Chosen>} shortcuts
  */
 
 const KEY = "live-asr.choices";
+/** As `min_speakers` and `max_speakers` of the protocol. */
+export const MOST_SPEAKERS = 32;
 
 /** @type {Choices} */
 const DEFAULTS = {
@@ -50,4 +52,23 @@ export function rememberChoices(choices) {
   } catch {
     // A browser that forbids storage forgets the choices with the page; nothing else is lost.
   }
+}
+
+/**
+ * The fields of `start` that say how many people speak; none where nothing usable is said.
+ *
+ * @param {string} least
+ * @param {string} most
+ * @returns {{min_speakers?: number, max_speakers?: number}}
+ */
+export function speakerBounds(least, most) {
+  const [low, high] = [speakersIn(least), speakersIn(most)];
+  if (low !== null && high !== null && low > high) return {};
+  return { ...(low !== null && { min_speakers: low }), ...(high !== null && { max_speakers: high }) };
+}
+
+/** How many speakers are meant; null where no such number is typed. @param {string} text @returns {number | null} */
+export function speakersIn(text) {
+  const number = Number(text);
+  return text !== "" && Number.isInteger(number) && number >= 1 && number <= MOST_SPEAKERS ? number : null;
 }

@@ -4,7 +4,7 @@
  *
  * @typedef {import("./state.js").Transcript} Transcript
  * @typedef {import("./state.js").Utterance} Utterance
- * @typedef {import("./messages.js").Word} Word
+ * @typedef {import("../client/messages.js").Word} Word
  * @typedef {import("./speakers.js").Cast} Cast
  * @typedef {{speaker: string | null, words: Word[]}} Turn
  */

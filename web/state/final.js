@@ -1,10 +1,10 @@
 /**
  * The full pass's result as the page shows it: paragraphs to read, and who spoke when.
  *
- * @typedef {import("./messages.js").Word} Word
- * @typedef {import("./messages.js").Final} FinalMessage
- * @typedef {import("./messages.js").FinalSegment} FinalSegment
- * @typedef {import("./messages.js").FinalSpeaker} FinalSpeaker
+ * @typedef {import("../client/messages.js").Word} Word
+ * @typedef {import("../client/messages.js").Final} FinalMessage
+ * @typedef {import("../client/messages.js").FinalSegment} FinalSegment
+ * @typedef {import("../client/messages.js").FinalSpeaker} FinalSpeaker
  * @typedef {import("./state.js").Utterance} Utterance
  *
  * @typedef {object} Final

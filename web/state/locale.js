@@ -3,9 +3,7 @@
  * reader prefers; English where there is no table for any of them.
  */
 
-import english from "./words/en.js";
-
-/** What every language's table holds. @typedef {typeof english} Table */
+/** What every language's table holds. @typedef {typeof import("../words/en.js").default} Table */
 
 /** The languages there are, each in its own words. @type {Record<string, string>} */
 export const TONGUES = { en: "English", de: "Deutsch", es: "Español", fr: "Français", vi: "Tiếng Việt" };
@@ -39,19 +37,18 @@ function bare(tag) {
   return tag.toLowerCase().split(/[-_]/)[0];
 }
 
-/** @returns {Promise<{tongue: string, table: Table}>} */
-async function load() {
-  const asked = [new URLSearchParams(location.search).get("lang") ?? "", chosenTongue(), ...navigator.languages];
-  const tongue = asked.map(bare).find((one) => Object.hasOwn(TONGUES, one)) ?? "en";
-  if (tongue === "en") return { tongue, table: english };
+/** @param {string} tongue @returns {Promise<{tongue: string, table: Table}>} */
+async function load(tongue) {
   try {
-    return { tongue, table: (await import(`./words/${tongue}.js`)).default };
-  } catch {
-    return { tongue: "en", table: english }; // out of reach: better the page in English than none
+    return { tongue, table: (await import(`../words/${tongue}.js`)).default };
+  } catch (error) {
+    if (tongue === "en") throw error;
+    return load("en"); // out of reach: better the page in English than none
   }
 }
 
-const { tongue, table } = await load();
+const asked = [new URLSearchParams(location.search).get("lang") ?? "", chosenTongue(), ...navigator.languages];
+const { tongue, table } = await load(asked.map(bare).find((one) => Object.hasOwn(TONGUES, one)) ?? "en");
 
 /** All words of the page. */
 export const words = table;

@@ -3,11 +3,11 @@
  * transcript. What a later session says is moved behind what the earlier ones said: its utterances count on, its times go
  * on, and its speakers are others, since their voices are not known any more.
  *
- * @typedef {import("./connection.js").Message} Message
- * @typedef {import("./messages.js").Word} Word
- * @typedef {import("./messages.js").Final} Final
- * @typedef {import("./messages.js").FinalSegment} FinalSegment
- * @typedef {import("./messages.js").FinalSpeaker} FinalSpeaker
+ * @typedef {import("../client/connection.js").Message} Message
+ * @typedef {import("../client/messages.js").Word} Word
+ * @typedef {import("../client/messages.js").Final} Final
+ * @typedef {import("../client/messages.js").FinalSegment} FinalSegment
+ * @typedef {import("../client/messages.js").FinalSpeaker} FinalSpeaker
  * @typedef {import("./state.js").Utterance} Utterance
  *
  * @typedef {object} Place  what came before a session in its talk

@@ -1,14 +1,14 @@
 /** One session from its first sound to its last word: a source of sound, a connection, and what they report. */
 
-import { Connection } from "./connection.js";
-import { usable } from "./expected.js";
+import { Connection } from "../client/connection.js";
+import { Keeper } from "../client/keeping.js";
+import { Microphone, reasonOf } from "../client/microphone.js";
+import { replay } from "../client/replay.js";
+import { resultOf } from "../client/results.js";
+import { speakerBounds } from "./choices.js";
 import { nameOf } from "./export.js";
-import { Keeper } from "./keeping.js";
-import { Microphone, reasonOf } from "./microphone.js";
 import { BEGINNING, Placed } from "./parts.js";
-import { replay } from "./replay.js";
-import { resultOf } from "./results.js";
-import { speakerBounds } from "./speaker-count.js";
+import { usable } from "./vocabulary.js";
 import { NOTICES } from "./words.js";
 
 /** Seconds of sound kept while the network stalls or is away. What comes beyond it is left out, and the page says so. */
@@ -24,7 +24,7 @@ const LONGEST_TITLE = 200;
 
 /**
  * @typedef {import("./choices.js").Choices} Choices
- * @typedef {import("./microphone.js").Sound} Sound
+ * @typedef {import("../client/microphone.js").Sound} Sound
  */
 
 export class Session {
@@ -36,7 +36,7 @@ export class Session {
   #connection = null;
   /** What is kept of the talk; null for a recording, which nobody can read on after the page. @type {Keeper | null} */
   #keeper = null;
-  /** The talk's sessions, the last of them open. @type {import("./keeping.js").KeptPart[]} */
+  /** The talk's sessions, the last of them open. @type {import("../client/keeping.js").KeptPart[]} */
   #parts = [];
   #placed = new Placed(BEGINNING);
   /** It goes on with what another session, or another page, began. */
@@ -90,7 +90,7 @@ export class Session {
   /**
    * Go on with a talk that another page began: what is kept of it is sent first, then the microphone.
    *
-   * @param {import("./keeping.js").Kept} kept
+   * @param {import("../client/keeping.js").Kept} kept
    * @param {Choices} choices
    * @param {boolean} isToEnd  only what is kept, and then no more
    */
@@ -253,7 +253,7 @@ export class Session {
 
   /**
    * @param {Record<string, unknown>} start
-   * @param {import("./connection.js").Held | null} [held]
+   * @param {import("../client/connection.js").Held | null} [held]
    */
   #connect(start, held = null) {
     this.#start = start;
@@ -275,7 +275,7 @@ export class Session {
     return connection;
   }
 
-  /** @param {import("./connection.js").Message} message */
+  /** @param {import("../client/connection.js").Message} message */
   #received(message) {
     if (message.type === "ready") this.#opened(message);
     else if (message.type === "final" && this.#parts.length > 1) this.#conclude(message);
@@ -288,7 +288,7 @@ export class Session {
     else if (message.seq > 0 && message.type !== "final") this.#keeper?.keepMessage(this.#parts.length - 1, message);
   }
 
-  /** @param {import("./connection.js").Message} ready */
+  /** @param {import("../client/connection.js").Message} ready */
   #opened(ready) {
     const { session, token } = ready;
     const { place } = this.#placed;
@@ -297,7 +297,7 @@ export class Session {
     this.#dispatch({ ...ready, place, isContinued: this.#isContinued });
   }
 
-  /** What a session of the talk said before this page was opened. @param {import("./connection.js").Message[]} messages @param {import("./keeping.js").KeptPart | undefined} part */
+  /** What a session of the talk said before this page was opened. @param {import("../client/connection.js").Message[]} messages @param {import("../client/keeping.js").KeptPart | undefined} part */
   #lookBack(messages, part) {
     if (!part) return;
     this.#placed = new Placed(part.place);
@@ -305,7 +305,7 @@ export class Session {
     for (const message of messages) this.#dispatch(this.#placed.of(message));
   }
 
-  /** All sessions of the talk are over: their results become one. @param {import("./connection.js").Message} last */
+  /** All sessions of the talk are over: their results become one. @param {import("../client/connection.js").Message} last */
   async #conclude(last) {
     const earlier = this.#parts.slice(0, -1).map(resultOf);
     this.#dispatch({ type: "page.concluded", finals: [...(await Promise.all(earlier)), last] });
@@ -369,7 +369,7 @@ export class Session {
   /**
    * The server waited for this page no longer, and takes no more sound.
    *
-   * @param {import("./connection.js").Bytes[]} untaken
+   * @param {import("../client/connection.js").Bytes[]} untaken
    * @param {number} taken_bytes
    */
   #cut(untaken, taken_bytes) {
@@ -390,7 +390,7 @@ export class Session {
    * The server knows no such session any more. One that it never took any sound of is not tried again: it would be lost
    * likewise.
    *
-   * @param {import("./connection.js").Bytes[]} untaken
+   * @param {import("../client/connection.js").Bytes[]} untaken
    * @param {number} taken_bytes
    * @returns {boolean} whether another session follows it
    */
@@ -410,7 +410,7 @@ export class Session {
   /**
    * Go on in another session, behind the words that there are, with the sound that this one did not take.
    *
-   * @param {import("./connection.js").Bytes[]} untaken
+   * @param {import("../client/connection.js").Bytes[]} untaken
    * @param {number} taken_bytes
    */
   #follow(untaken, taken_bytes) {
@@ -488,7 +488,7 @@ export class Session {
  * Open the chosen microphone; where it is not there today, the system's default.
  *
  * @param {Choices} choices
- * @param {import("./microphone.js").MicrophoneEvents} events
+ * @param {import("../client/microphone.js").MicrophoneEvents} events
  * @param {number} [rate_hz]
  */
 async function openOrDefault(choices, events, rate_hz) {

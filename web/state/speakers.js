@@ -2,7 +2,7 @@
  * Who a label stands for: a name that was typed in, else a number; and one of a few colours. Live labels are `S1`, `S2` …,
  * those of the full pass `SPEAKER_00`, `SPEAKER_01` …
  *
- * @typedef {import("./messages.js").FinalSpeaker} FinalSpeaker
+ * @typedef {import("../client/messages.js").FinalSpeaker} FinalSpeaker
  *
  * @typedef {object} Cast
  * @property {Record<string, string>} names  typed in, by label; never empty ones

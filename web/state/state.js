@@ -4,7 +4,7 @@
  * `reduce` is pure: no clock, no document, no socket. Messages of the server keep their wire names; what happens on the
  * page itself is a message too, in the past tense and with the prefix `page.`, so that neither can be taken for the other.
  *
- * @typedef {import("./messages.js").Word} Word
+ * @typedef {import("../client/messages.js").Word} Word
  * @typedef {import("./speakers.js").Cast} Cast
  * @typedef {import("./final.js").Final} Final
  * @typedef {import("./parts.js").Part} Part

@@ -1,7 +1,7 @@
 /**
  * Words in order: as text, and split into turns.
  *
- * @typedef {import("./messages.js").Word} Word
+ * @typedef {import("../client/messages.js").Word} Word
  */
 
 /** Words as text, with the space before the first. @param {Word[]} words */

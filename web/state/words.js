@@ -125,7 +125,7 @@ export function amount(duration) {
   return rounded % 60 ? TIME.both(Math.floor(rounded / 60), rounded % 60) : TIME.minutes(rounded / 60);
 }
 
-/** What is offered where a talk is kept that no page goes on with. @param {import("./keeping.js").About} about @returns {Offer} */
+/** What is offered where a talk is kept that no page goes on with. @param {import("../client/keeping.js").About} about @returns {Offer} */
 export function offerOf({ begun, held_bytes, rate_hz }) {
   const date = new Date(begun);
   const isToday = date.toDateString() === new Date().toDateString();

@@ -1,15 +1,15 @@
 /** Hands finished utterances to screen readers: single words would never let them finish. */
 
+import { shownName } from "../state/speakers.js";
+import { textOf } from "../state/turns.js";
 import { make } from "./elements.js";
-import { shownName } from "./speakers.js";
-import { textOf } from "./turns.js";
 
 /** Utterances that stay in the region, so that it does not grow for hours. */
 const KEPT = 5;
 
 /**
- * @typedef {import("./state.js").Utterance} Utterance
- * @typedef {import("./speakers.js").Cast} Cast
+ * @typedef {import("../state/state.js").Utterance} Utterance
+ * @typedef {import("../state/speakers.js").Cast} Cast
  */
 
 export class Announcer {

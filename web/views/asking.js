@@ -1,7 +1,7 @@
 /** Asks before a talk is ended: an accidental click must not take the captions from a hall. */
 
+import { TALK } from "../state/words.js";
 import { make } from "./elements.js";
-import { TALK } from "./words.js";
 
 export class Asking {
   #dialog = /** @type {HTMLDialogElement} */ (make("dialog", "asking"));

@@ -1,12 +1,12 @@
 /** What readers in the audience may choose: the size of the text, light or dark, and a file to take home. */
 
+import { hasWords, transcriptOf } from "../state/state.js";
+import { AUDIENCE } from "../state/words.js";
 import { find, setText } from "./elements.js";
 import { save } from "./saving.js";
-import { hasWords, transcriptOf } from "./state.js";
-import { AUDIENCE } from "./words.js";
 
 /**
- * @typedef {import("./state.js").State} State
+ * @typedef {import("../state/state.js").State} State
  * @typedef {"auto" | "light" | "dark"} Theme
  */
 

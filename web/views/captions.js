@@ -1,16 +1,16 @@
 /** Captions as elements: committed words stay where they are, the tail follows them. Text enters as text only. */
 
+import { tagOf } from "../state/languages.js";
+import { isTailLost, shownRevision, shownUtterances } from "../state/state.js";
+import { leadingMark, textOf, turnsOf } from "../state/turns.js";
 import { make } from "./elements.js";
-import { tagOf } from "./languages.js";
 import { Paragraph } from "./paragraph.js";
-import { isTailLost, shownRevision, shownUtterances } from "./state.js";
-import { leadingMark, textOf, turnsOf } from "./turns.js";
 
 /**
- * @typedef {import("./state.js").State} State
- * @typedef {import("./state.js").Utterance} Utterance
- * @typedef {import("./messages.js").Word} Word
- * @typedef {import("./speakers.js").Cast} Cast
+ * @typedef {import("../state/state.js").State} State
+ * @typedef {import("../state/state.js").Utterance} Utterance
+ * @typedef {import("../client/messages.js").Word} Word
+ * @typedef {import("../state/speakers.js").Cast} Cast
  * @typedef {{speaker: string | null, words: Word[]}} Turn
  *
  * @typedef {object} Shown  an utterance on the screen

@@ -1,14 +1,14 @@
 /**
  * Correcting a transcript where it stands: the text of a line, and who says it.
  *
- * @typedef {import("./archive.js").Edit} Edit
- * @typedef {import("./messages.js").FinalSegment} Segment
- * @typedef {import("./speakers.js").Cast} Cast
+ * @typedef {import("../client/archive.js").Edit} Edit
+ * @typedef {import("../client/messages.js").FinalSegment} Segment
+ * @typedef {import("../state/speakers.js").Cast} Cast
  */
 
+import { shownName, typedName } from "../state/speakers.js";
+import { PAST } from "../state/words.js";
 import { find } from "./elements.js";
-import { shownName, typedName } from "./speakers.js";
-import { PAST } from "./words.js";
 
 /** The longest line that the server takes. */
 const LONGEST = 5000;

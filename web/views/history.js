@@ -1,11 +1,11 @@
 /** The list of past sessions: searched, page after page, newest first. */
 
-import { Refused, list } from "./archive.js";
+import { Refused, list } from "../client/archive.js";
+import { locale } from "../state/locale.js";
+import { PAST, clock } from "../state/words.js";
 import { find, make } from "./elements.js";
-import { locale } from "./locale.js";
-import { PAST, clock } from "./words.js";
 
-/** @typedef {import("./archive.js").Entry} Entry */
+/** @typedef {import("../client/archive.js").Entry} Entry */
 
 /** How long nothing is typed before it is searched for. */
 const PAUSE_MS = 250;

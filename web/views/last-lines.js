@@ -2,7 +2,7 @@
 
 import { Captions } from "./captions.js";
 
-/** @typedef {import("./state.js").State} State */
+/** @typedef {import("../state/state.js").State} State */
 
 /** Utterances that are held at least: what a reader in a hall can still take in. */
 const LEAST_UTTERANCES = 3;
@@ -20,7 +20,7 @@ export class LastLines {
 
   /**
    * @param {HTMLElement} container
-   * @param {Pick<import("./look.js").Look, "clear" | "lines">} look
+   * @param {Pick<import("../state/look.js").Look, "clear" | "lines">} look
    */
   constructor(container, { clear, lines }) {
     this.#captions = new Captions(container, { last: Math.max(LEAST_UTTERANCES, lines) });

@@ -1,16 +1,16 @@
 /** The editor of a look: controls, a preview that wears it, and the link that carries it. */
 
-import { LastLines } from "./last-lines.js";
+import { DEFAULTS, GENERIC_FONTS, RANGES, VALUES, kindOf, readLook, wear, writeLook } from "../state/look.js";
+import { initialState, reduce } from "../state/state.js";
+import { LOOK } from "../state/words.js";
 import { copy } from "./clipboard.js";
 import { find, make, setText } from "./elements.js";
 import { label } from "./labels.js";
-import { DEFAULTS, GENERIC_FONTS, RANGES, VALUES, kindOf, readLook, wear, writeLook } from "./look.js";
-import { initialState, reduce } from "./state.js";
-import { LOOK } from "./words.js";
+import { LastLines } from "./last-lines.js";
 
 /**
- * @typedef {import("./look.js").Kind} Kind
- * @typedef {import("./look.js").Look} Look
+ * @typedef {import("../state/look.js").Kind} Kind
+ * @typedef {import("../state/look.js").Look} Look
  */
 
 /** What numbers move by. @type {Record<string, number>} */
@@ -150,7 +150,7 @@ function nested(names, inner) {
   }, inner);
 }
 
-/** @param {import("./state.js").State} state @param {string} sentence @param {number} at */
+/** @param {import("../state/state.js").State} state @param {string} sentence @param {number} at */
 function said(state, sentence, at) {
   const speaker = `S${at + 1}`;
   const words = sentence.split(" ").map((word, n) => ({ text: ` ${word}`, start: 10 * at + n, end: 10 * at + n + 1, speaker }));

@@ -1,31 +1,31 @@
 /** The page's wiring: what happens becomes a message, the state that follows is shown, and its consequences are drawn. */
 
-import { takeToken } from "./access.js";
+import { takeToken } from "../client/access.js";
+import { Keeper, discard, keptTalks } from "../client/keeping.js";
+import { keepKey } from "../client/keys.js";
+import { listMicrophones } from "../client/microphone.js";
+import { Names } from "../client/names.js";
+import { Wake } from "../client/wake.js";
+import { rememberChoices, rememberedChoices } from "../state/choices.js";
+import { TONGUES, chooseTongue, chosenTongue } from "../state/locale.js";
+import { namesByPart } from "../state/parts.js";
+import { Session } from "../state/session.js";
+import { canGiveUp, canPause, initialState, isActive, isFinalAwaited, plainText, reduce, transcriptOf, wordCount, wouldLoseWords } from "../state/state.js";
+import { FORMATS, NOTICES, PAGE, SHARE, SHORTCUTS, onlyOneTaken } from "../state/words.js";
 import { Asking } from "./asking.js";
-import { rememberChoices, rememberedChoices } from "./choices.js";
 import { copy } from "./clipboard.js";
 import { find } from "./elements.js";
 import { Expected } from "./expected.js";
-import { Keeper, discard, keptTalks } from "./keeping.js";
-import { keepKey } from "./keys.js";
 import { label } from "./labels.js";
-import { TONGUES, chooseTongue, chosenTongue } from "./locale.js";
-import { listMicrophones } from "./microphone.js";
 import { Meter } from "./meter.js";
-import { Names } from "./names.js";
 import { Offers } from "./offers.js";
-import { namesByPart } from "./parts.js";
 import { canBeMade, keepTranscript, keptTranscript, save } from "./saving.js";
-import { Session } from "./session.js";
 import { showShare } from "./share.js";
-import { Shortcuts } from "./shortcuts.js";
 import { ShortcutsDialog } from "./shortcuts-dialog.js";
+import { Shortcuts } from "./shortcuts.js";
 import { SpeakerCount } from "./speaker-count.js";
 import { Stage } from "./stage.js";
-import { canGiveUp, canPause, initialState, isActive, isFinalAwaited, plainText, reduce, transcriptOf, wordCount, wouldLoseWords } from "./state.js";
 import { View, showLanguages, showMicrophones, transcriptOfLink } from "./view.js";
-import { Wake } from "./wake.js";
-import { FORMATS, NOTICES, PAGE, SHARE, SHORTCUTS, onlyOneTaken } from "./words.js";
 
 /** How long a notice stays, and how long the copy button says that it has copied. */
 const NOTICE_MS = 15_000;
@@ -170,7 +170,7 @@ function whyNoMicrophone() {
   return navigator.mediaDevices && "AudioWorkletNode" in window ? null : "unsupported";
 }
 
-/** @param {Partial<import("./choices.js").Choices>} chosen */
+/** @param {Partial<import("../state/choices.js").Choices>} chosen */
 function choose(chosen) {
   Object.assign(choices, chosen);
   rememberChoices(choices);

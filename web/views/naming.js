@@ -1,6 +1,6 @@
 /** Typing a name where the name stands: a press on it makes it an input, Enter or leaving keeps it, Escape does not. */
 
-import { SPEAKERS } from "./words.js";
+import { SPEAKERS } from "../state/words.js";
 
 /** Container → its name at which the Tab key stops. @type {WeakMap<HTMLElement, HTMLElement>} */
 const STOPS = new WeakMap();

@@ -1,9 +1,9 @@
 /** Talks that are kept in this browser and that no page goes on with: each is offered, to go on with it or to end it. */
 
+import { offerOf } from "../state/words.js";
 import { make } from "./elements.js";
-import { offerOf } from "./words.js";
 
-/** @typedef {import("./keeping.js").About} About */
+/** @typedef {import("../client/keeping.js").About} About */
 
 export class Offers {
   #container;

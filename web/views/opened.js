@@ -1,17 +1,17 @@
 /** One past session, open: read, heard, corrected, saved. */
 
-import { audioAddress, correct, entitle, erase, file, info, name, takeBack, text } from "./archive.js";
+import { audioAddress, correct, entitle, erase, file, info, name, takeBack, text } from "../client/archive.js";
+import { colorOf, renamed, shownName } from "../state/speakers.js";
+import { PAST, clock } from "../state/words.js";
 import { askSure, askWhoSays, editLine } from "./editing.js";
 import { find, make } from "./elements.js";
 import { aboutOf, sentenceOf } from "./history.js";
-import { colorOf, renamed, shownName } from "./speakers.js";
-import { PAST, clock } from "./words.js";
 
 /**
- * @typedef {import("./archive.js").Info} Info
- * @typedef {import("./archive.js").Text} Text
- * @typedef {import("./messages.js").FinalSegment} Segment
- * @typedef {import("./speakers.js").Cast} Cast
+ * @typedef {import("../client/archive.js").Info} Info
+ * @typedef {import("../client/archive.js").Text} Text
+ * @typedef {import("../client/messages.js").FinalSegment} Segment
+ * @typedef {import("../state/speakers.js").Cast} Cast
  */
 
 export class Opened {
@@ -230,7 +230,7 @@ export class Opened {
     else if (answer?.name !== null) focusIn(at, ".line-speaker");
   }
 
-  /** @param {import("./archive.js").Edit[]} edits @param {number} at @param {string} part gets the focus back */
+  /** @param {import("../client/archive.js").Edit[]} edits @param {number} at @param {string} part gets the focus back */
   async #correct(edits, at, part) {
     const tag = this.#text?.tag ?? "";
     await this.#keep(() => correct(this.#session, tag, edits), true);

@@ -3,14 +3,14 @@
  * not: a label that comes late colours the words where they stand.
  */
 
+import { colorOf, shownName } from "../state/speakers.js";
+import { textOf } from "../state/turns.js";
+import { SPEAKERS, clock } from "../state/words.js";
 import { make, setText } from "./elements.js";
-import { colorOf, shownName } from "./speakers.js";
-import { textOf } from "./turns.js";
-import { SPEAKERS, clock } from "./words.js";
 
 /**
- * @typedef {import("./messages.js").Word} Word
- * @typedef {import("./speakers.js").Cast} Cast
+ * @typedef {import("../client/messages.js").Word} Word
+ * @typedef {import("../state/speakers.js").Cast} Cast
  * @typedef {{speaker: string | null, words: Word[]}} Run  words in a row whose speaker is the same or not known yet
  */
 

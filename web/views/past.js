@@ -1,11 +1,11 @@
 /** The page of past sessions: the list, and the one that is open, which its address names. */
 
-import { takeToken } from "./access.js";
+import { takeToken } from "../client/access.js";
+import { FORMATS, PAST_PAGE } from "../state/words.js";
 import { find } from "./elements.js";
 import { History } from "./history.js";
 import { label } from "./labels.js";
 import { Opened } from "./opened.js";
-import { FORMATS, PAST_PAGE } from "./words.js";
 
 const list = new History();
 const opened = new Opened({

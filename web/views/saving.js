@@ -1,10 +1,10 @@
 /** Saves a transcript as a file: the server's version while it answers, else one from the words that the page holds. */
 
-import { authorization } from "./access.js";
-import { at } from "./addresses.js";
-import { EXPORTS } from "./export.js";
+import { authorization } from "../client/access.js";
+import { at } from "../client/addresses.js";
+import { EXPORTS } from "../state/export.js";
 
-/** @typedef {import("./state.js").Transcript} Transcript */
+/** @typedef {import("../state/state.js").Transcript} Transcript */
 
 /** How long the server may take before the page helps itself. */
 const ANSWER_MS = 8_000;

@@ -1,10 +1,10 @@
 /** The link under which an audience reads along, and its picture for phones. */
 
-import { authorization } from "./access.js";
-import { at } from "./addresses.js";
+import { authorization } from "../client/access.js";
+import { at } from "../client/addresses.js";
+import { permission } from "../client/keys.js";
+import { SHARE } from "../state/words.js";
 import { find } from "./elements.js";
-import { permission } from "./keys.js";
-import { SHARE } from "./words.js";
 
 /** How long the server may take. */
 const ANSWER_MS = 8_000;
@@ -28,7 +28,7 @@ export async function showShare(address) {
     const overlay = new URL(link);
     overlay.searchParams.set("overlay", "1");
     find("share-overlay").href = overlay.href;
-    const editor = new URL("look.html", import.meta.url);
+    const editor = new URL(at("/web/look.html"));
     editor.hash = new URLSearchParams({ link: link.href }).toString();
     find("share-look").href = editor.href;
     const svg = await (await ask(`${address}/qr.svg?origin=${encodeURIComponent(location.origin)}`)).text();

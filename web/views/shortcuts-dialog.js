@@ -1,8 +1,8 @@
 /** The dialog that shows the single-key shortcuts, changes them and switches them off. */
 
+import { SHORTCUTS } from "../state/words.js";
 import { make } from "./elements.js";
 import { ACTIONS, isUsable, keyOfEvent, nameOfKey } from "./shortcuts.js";
-import { SHORTCUTS } from "./words.js";
 
 /**
  * @typedef {import("./shortcuts.js").Action} Action

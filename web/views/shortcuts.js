@@ -6,7 +6,7 @@
  * as people who speak to their computer need it (WCAG 2.1.4).
  */
 
-import { SHORTCUTS } from "./words.js";
+import { SHORTCUTS } from "../state/words.js";
 
 /** How long a key is held that must be. */
 const HOLD_MS = 800;

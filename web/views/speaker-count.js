@@ -1,25 +1,10 @@
 /** How many people speak, where that is known: two numbers, checked where they are typed. */
 
+import { MOST_SPEAKERS, speakersIn } from "../state/choices.js";
+import { SPEAKERS } from "../state/words.js";
 import { make } from "./elements.js";
-import { SPEAKERS } from "./words.js";
 
-/** As `min_speakers` and `max_speakers` of the protocol. */
-const MOST = 32;
-
-/** @typedef {import("./choices.js").Choices} Choices */
-
-/**
- * The fields of `start` that say so; none where nothing usable is said.
- *
- * @param {string} least
- * @param {string} most
- * @returns {{min_speakers?: number, max_speakers?: number}}
- */
-export function speakerBounds(least, most) {
-  const [low, high] = [numberOf(least), numberOf(most)];
-  if (low !== null && high !== null && low > high) return {};
-  return { ...(low !== null && { min_speakers: low }), ...(high !== null && { max_speakers: high }) };
-}
+/** @typedef {import("../state/choices.js").Choices} Choices */
 
 export class SpeakerCount {
   #least;
@@ -54,7 +39,7 @@ export class SpeakerCount {
     input.type = "number";
     input.id = id;
     input.min = "1";
-    input.max = String(MOST);
+    input.max = String(MOST_SPEAKERS);
     input.value = value;
     input.dataset.locks = "";
     input.setAttribute("aria-describedby", `${this.#problem.id} speakers-locked`);
@@ -66,16 +51,10 @@ export class SpeakerCount {
   #check() {
     const [least, most] = [this.#least, this.#most];
     const isWrong = (/** @type {HTMLInputElement} */ input) =>
-      !input.validity.valid || (input.value !== "" && numberOf(input.value) === null);
-    const isContradiction = Number(least.value || 1) > Number(most.value || MOST);
+      !input.validity.valid || (input.value !== "" && speakersIn(input.value) === null);
+    const isContradiction = Number(least.value || 1) > Number(most.value || MOST_SPEAKERS);
     for (const input of [least, most]) input.ariaInvalid = String(isWrong(input) || isContradiction);
     this.#problem.textContent =
-      isWrong(least) || isWrong(most) ? SPEAKERS.outOfRange(MOST) : isContradiction ? SPEAKERS.contradiction : "";
+      isWrong(least) || isWrong(most) ? SPEAKERS.outOfRange(MOST_SPEAKERS) : isContradiction ? SPEAKERS.contradiction : "";
   }
-}
-
-/** @param {string} text @returns {number | null} */
-function numberOf(text) {
-  const number = Number(text);
-  return text !== "" && Number.isInteger(number) && number >= 1 && number <= MOST ? number : null;
 }

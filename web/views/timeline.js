@@ -1,14 +1,14 @@
 /** Who spoke when, and for how long: a lane for each speaker, with turns that lead to their words. */
 
+import { shownName } from "../state/speakers.js";
+import { SPEAKERS, clock, rounded, seconds } from "../state/words.js";
 import { make, setText } from "./elements.js";
 import { nameButton, paint } from "./paragraph.js";
-import { shownName } from "./speakers.js";
-import { SPEAKERS, clock, rounded, seconds } from "./words.js";
 
 /**
- * @typedef {import("./final.js").Final} Final
- * @typedef {import("./final.js").Talk} Talk
- * @typedef {import("./speakers.js").Cast} Cast
+ * @typedef {import("../state/final.js").Final} Final
+ * @typedef {import("../state/final.js").Talk} Talk
+ * @typedef {import("../state/speakers.js").Cast} Cast
  * @typedef {{label: string, start: number, end: number, row: number, button: HTMLButtonElement}} Turn
  */
 

@@ -1,22 +1,22 @@
 /** Puts the state on the screen. Reads nothing from the document and decides nothing; text enters as `textContent`. */
 
-import { at } from "./addresses.js";
+import { at } from "../client/addresses.js";
+import { languages, nameOf } from "../state/languages.js";
+import { readLook, wear } from "../state/look.js";
+import { typedName } from "../state/speakers.js";
+import { canGiveUp, canPause, detectedLanguage, hasWords, isActive, isFinalAwaited, liveTranscriptOf, shownRevision, shownUtterances, transcriptOf } from "../state/state.js";
+import { behind, hallWords, hearing, PAGE, NOTICES, percent, TALK, timeShown, wordsFor } from "../state/words.js";
 import { Announcer } from "./announcer.js";
 import { Captions } from "./captions.js";
 import { find, setText } from "./elements.js";
 import { Follow } from "./follow.js";
 import { LastLines } from "./last-lines.js";
-import { readLook, wear } from "./look.js";
-import { languages, nameOf } from "./languages.js";
 import { nameSpeakersIn, namesChanged } from "./naming.js";
-import { typedName } from "./speakers.js";
-import { canGiveUp, canPause, detectedLanguage, hasWords, isActive, isFinalAwaited, liveTranscriptOf, shownRevision, shownUtterances, transcriptOf } from "./state.js";
 import { Timeline } from "./timeline.js";
-import { behind, hallWords, hearing, PAGE, NOTICES, percent, TALK, timeShown, wordsFor } from "./words.js";
 
 /**
- * @typedef {import("./state.js").State} State
- * @typedef {import("./choices.js").Choices} Choices
+ * @typedef {import("../state/state.js").State} State
+ * @typedef {import("../state/choices.js").Choices} Choices
  */
 
 /** Seconds behind from which the figure stands out. */

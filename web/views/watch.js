@@ -1,20 +1,20 @@
 /** The audience's page, and the overlay and the stage by themselves: what a session says, read-only. */
 
-import { here } from "./addresses.js";
+import { here } from "../client/addresses.js";
+import { Wake } from "../client/wake.js";
+import { Watching } from "../client/watching.js";
+import { kindOf, readLook, wear } from "../state/look.js";
+import { initialState, reduce, shownRevision, shownUtterances } from "../state/state.js";
+import { AUDIENCE, EMPTY, FORMATS, PILL } from "../state/words.js";
 import { Announcer } from "./announcer.js";
 import { showReading, wireReading } from "./audience.js";
 import { Captions } from "./captions.js";
 import { find, make, setText } from "./elements.js";
 import { Follow } from "./follow.js";
-import { LastLines } from "./last-lines.js";
 import { label } from "./labels.js";
-import { kindOf, readLook, wear } from "./look.js";
-import { initialState, reduce, shownRevision, shownUtterances } from "./state.js";
-import { Wake } from "./wake.js";
-import { Watching } from "./watching.js";
-import { AUDIENCE, EMPTY, FORMATS, PILL } from "./words.js";
+import { LastLines } from "./last-lines.js";
 
-/** @typedef {import("./watching.js").Line} Line */
+/** @typedef {import("../client/watching.js").Line} Line */
 
 /** How each state looks. @type {Record<Line | "paused" | "broken" | "erased", string>} */
 const TONES = {
@@ -86,7 +86,7 @@ function showAll() {
   announce();
 }
 
-/** Nothing but the last lines, as this page's link wants them. @param {import("./look.js").Kind} kind */
+/** Nothing but the last lines, as this page's link wants them. @param {import("../state/look.js").Kind} kind */
 function showLastLines(kind) {
   const { look } = readLook(new URLSearchParams(location.search), kind);
   const isStage = kind === "stage";
