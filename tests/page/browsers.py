@@ -26,6 +26,9 @@ QUIET_FLAGS = [
     "--autoplay-policy=no-user-gesture-required",
 ]
 DESKTOP = {"width": 1280, "height": 720}
+READY = """() => !document.querySelector("script[type=module]")
+    || document.documentElement.style.getPropertyValue("--not-confirmed") !== ''"""
+"""The words have come, which a page waits for behind its `load`."""
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +103,7 @@ def visit() -> Iterator[OpenPage]:
         )
         page.on("pageerror", lambda error: opened.complaints.append(str(error)))
         page.goto(url)
+        page.wait_for_function(READY)
         visits.append((opened, tolerated))
         return opened
 

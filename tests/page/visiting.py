@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, TimeoutError, expect
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -64,6 +65,12 @@ LaunchBrowser = Callable[..., Browser]
 def unlabelled(text: str) -> str:
     """Return a transcript's words with single spaces, without who said them."""
     return " ".join(re.sub(r"^(?:SPEAKER_\d+|Speaker \d+|S\d+): ", "", text, flags=re.MULTILINE).split())
+
+
+def violations(page: Page) -> list[str]:
+    """Return what axe-core finds, all of its rules on."""
+    found = Axe().run(page).response["violations"]
+    return [f"{one['id']}: {node['html'][:120]}" for one in found for node in one["nodes"]]
 
 
 @dataclass

@@ -18,13 +18,14 @@ export async function showShare(address) {
   find("share-here").hidden = !OWN_MACHINE.test(location.hostname);
   code.hidden = true;
   problem.hidden = true;
-  find("share-link").value = "";
+  find("share-panel").dataset.known = "false"; // without a link there is nothing to copy or to open
   try {
     const { watch, title } = await (await ask(address)).json();
     find("share-title").value = title ?? "";
     find("share-title").onchange = () => entitle(address);
     const link = new URL(at(watch));
     find("share-link").value = find("share-open").href = link.href;
+    find("share-panel").dataset.known = "true";
     const overlay = new URL(link);
     overlay.searchParams.set("overlay", "1");
     find("share-overlay").href = overlay.href;
