@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Playwright, sync_playwright
-from visiting import LaunchBrowser, OpenPage, Visit
+from visiting import READY, LaunchBrowser, OpenPage, Visit
 
 QUIET_FLAGS = [
     "--no-sandbox",
@@ -26,9 +26,6 @@ QUIET_FLAGS = [
     "--autoplay-policy=no-user-gesture-required",
 ]
 DESKTOP = {"width": 1280, "height": 720}
-READY = """() => !document.querySelector("script[type=module]")
-    || document.documentElement.style.getPropertyValue("--not-confirmed") !== ''"""
-"""The words have come, which a page waits for behind its `load`."""
 
 
 @pytest.fixture(scope="module")

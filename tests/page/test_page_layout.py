@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from browsers import READY
 from presenting import Feed, said, suggested
 from scripted_server import ScriptedServer
-from visiting import OpenPage
+from visiting import READY, OpenPage
 
 from tests.started import Server
 
@@ -178,7 +177,9 @@ def test_who_talks_for_minutes_without_a_pause_gets_paragraphs_and_no_word_is_lo
 # Weight -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", [*MAIN_PAGES, "/watch/abc?lang=fr", "/web/look.html?lang=fr", "/past?lang=fr"])
+@pytest.mark.parametrize(
+    "path", [*MAIN_PAGES, "/watch/abc?lang=fr", "/web/look.html?lang=fr", "/past?lang=fr"]
+)
 def test_a_page_weighs_little_and_comes_compressed(
     launch_browser: Any, server: Server, visit: OpenPage, path: str
 ) -> None:

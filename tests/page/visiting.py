@@ -56,6 +56,10 @@ CUT_OFF = """() => [...document.querySelectorAll("body *")].filter((element) => 
 }).map((element) => element.outerHTML.slice(0, 80))"""
 """What reaches beyond the window's sides."""
 
+READY = """() => !document.querySelector("script[type=module]")
+    || document.documentElement.style.getPropertyValue("--not-confirmed") !== ''"""
+"""The words have come, which a page waits for behind its `load`."""
+
 OF_A_CUT_LINE = ("WebSocket connection", "CONNECTION_RESET")
 """What the browser says when a line is cut; with it goes what is in the air, a picture it may be."""
 
