@@ -63,4 +63,3 @@ def test_the_client_folder_alone_captions_a_microphone(
     opened.page.evaluate(ALONE)
     opened.wait_for("() => said.includes('know you were there')")
     assert {path for path in asked if not path.startswith("/web/client/")} == set()
-    assert "/web/client/worklet.js" in asked

@@ -283,6 +283,8 @@ def test_it_can_be_read_in_both_schemes_and_on_the_smallest_screen(
 ) -> None:
     seen = opened(browser, visit, call, color_scheme=scheme)
     seen.photograph(f"past-{scheme}")
+    paper = seen.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert paper == {"light": "rgb(247, 246, 242)", "dark": "rgb(16, 20, 19)"}[scheme]
     assert seen.page.evaluate(FAINT_TEXTS) == []
     seen.page.set_viewport_size({"width": 320, "height": 568})
     assert seen.page.evaluate(CUT_OFF) == []
