@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 from presenting import OVER, SPEECH, Feed, Presenter, said
 from scripted_server import ScriptedServer
-from visiting import READY, WORKING, OpenPage, unlabelled
+from visiting import WORKING, OpenPage, unlabelled
 from websockets.sync.client import connect
 
 from tests.started import Server, StartServer
@@ -67,8 +67,7 @@ def test_readers_choose_light_or_dark_whatever_their_device_prefers(
     page.get_by_label("Colours", exact=True).select_option("dark" if scheme == "light" else "light")
     assert page.evaluate(PAPER) == other
     page.reload()
-    opened.wait_for(READY)
-    assert page.evaluate(PAPER) == other
+    assert page.evaluate(PAPER) == other, "before the words of the page have come"
     page.get_by_role("button", name="Text", exact=True).click()
     page.get_by_label("Colours", exact=True).select_option("auto")
     assert page.evaluate(PAPER) == own

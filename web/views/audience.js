@@ -3,21 +3,13 @@
 import { hasWords, transcriptOf } from "../state/state.js";
 import { AUDIENCE } from "../state/words.js";
 import { find, setText } from "./elements.js";
+import { LARGEST, SMALLEST, remember, remembered, showChosen } from "./reading.js";
 import { save } from "./saving.js";
 
-/**
- * @typedef {import("../state/state.js").State} State
- * @typedef {"auto" | "light" | "dark"} Theme
- */
+/** @typedef {import("../state/state.js").State} State */
 
-const KEY = "live-asr.reading";
-/** The size of the text, in percent: least, most, and a step. */
-const [SMALLEST, LARGEST, STEP] = [60, 300, 20];
-const NORMAL = 100;
-/** The dark sheet's medium under each theme. @type {Record<Theme, string>} */
-const MEDIA = { auto: "(prefers-color-scheme: dark)", light: "not all", dark: "all" };
-/** @type {Record<Theme, string>} */
-const SCHEMES = { auto: "light dark", light: "light", dark: "dark" };
+/** A step of the text's size, in percent. */
+const STEP = 20;
 
 /**
  * Wire the tools of the audience's page.
@@ -29,11 +21,10 @@ const SCHEMES = { auto: "light dark", light: "light", dark: "dark" };
 export function wireReading(reflow, current, headers) {
   const chosen = remembered();
   const apply = () => {
-    document.documentElement.style.setProperty("--reading-size", String(chosen.size / NORMAL));
+    showChosen(chosen);
     setText(find("size"), `${chosen.size} %`);
     find("smaller").disabled = chosen.size <= SMALLEST;
     find("larger").disabled = chosen.size >= LARGEST;
-    showTheme(chosen.theme);
   };
   const choose = (/** @type {Partial<typeof chosen>} */ change) => {
     Object.assign(chosen, change);
@@ -61,37 +52,7 @@ export function showReading(state) {
   find("save").disabled = !hasWords(state);
 }
 
-/** @param {Theme} theme */
-function showTheme(theme) {
-  find("dark").media = MEDIA[theme];
-  document.documentElement.style.colorScheme = SCHEMES[theme];
-}
-
 /** A name for files. @param {string} title */
 function fileName(title) {
   return title.replace(/[\\/:*?"<>|\p{Cc}]+/gu, " ").trim() || AUDIENCE.file;
-}
-
-/** @returns {{size: number, theme: Theme}} */
-function remembered() {
-  let kept = {};
-  try {
-    kept = JSON.parse(localStorage.getItem(KEY) ?? "{}");
-  } catch {
-    // storage may be forbidden, or hold what another page wrote
-  }
-  const { size, theme } = /** @type {any} */ (kept);
-  return {
-    size: Number.isInteger(size) ? Math.min(LARGEST, Math.max(SMALLEST, size)) : NORMAL,
-    theme: Object.hasOwn(MEDIA, theme) ? theme : "auto",
-  };
-}
-
-/** @param {{size: number, theme: Theme}} chosen */
-function remember(chosen) {
-  try {
-    localStorage.setItem(KEY, JSON.stringify(chosen));
-  } catch {
-    // A browser that forbids storage forgets them with the page; nothing else is lost.
-  }
 }
