@@ -33,7 +33,8 @@ MAX_SCRIPT_MS = 16.0
 
 SETUP = """async () => {
     const [{ View }, { initialState, reduce }, { rememberedChoices }] =
-        await Promise.all(["view", "state", "choices"].map((name) => import(`/web/${name}.js`)));
+        await Promise.all(
+            ["views/view", "state/state", "state/choices"].map((name) => import(`/web/${name}.js`)));
     const view = new View({ dismissed() {}, named() {} });
     const choices = { ...rememberedChoices(), announce: true };
     let state = initialState(), now = 0, count = 0, utterance = 0;

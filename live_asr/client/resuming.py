@@ -20,7 +20,7 @@ RESUMABLE = (*NETWORK, *NOT_YET, *FAULTS, "shutting_down", "start_timeout", "slo
 """After an error with one of these codes it is worth coming back; all else stays as it is.
 
 The last three tell of a connection that was too slow, or had more on its way than its server took: the next
-begins from what the server has. `web/connection.js` has the same list.
+begins from what the server has. `web/client/connection.js` has the same list.
 """
 HELD_BYTES = 8 * 1024 * 1024
 """Live audio that is held while it cannot be sent: four minutes of 16 kHz PCM."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Playwright, sync_playwright
-from visiting import LaunchBrowser, OpenPage, Visit
+from visiting import READY, LaunchBrowser, OpenPage, Visit
 
 QUIET_FLAGS = [
     "--no-sandbox",
@@ -100,6 +100,7 @@ def visit() -> Iterator[OpenPage]:
         )
         page.on("pageerror", lambda error: opened.complaints.append(str(error)))
         page.goto(url)
+        page.wait_for_function(READY)
         visits.append((opened, tolerated))
         return opened
 

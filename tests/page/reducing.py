@@ -8,10 +8,10 @@ from playwright.sync_api import Page
 
 REDUCE = """async (messages) => {
     const { initialState, reduce, plainText, wordCount, isTailLost, detectedLanguage, shownUtterances } =
-        await import("/web/state.js");
-    const { colorOf, shownName } = await import("/web/speakers.js");
-    const { turnsOf } = await import("/web/turns.js");
-    const { behind, elapsed, timeShown, hearing, wordsFor } = await import("/web/words.js");
+        await import("/web/state/state.js");
+    const { colorOf, shownName } = await import("/web/state/speakers.js");
+    const { turnsOf } = await import("/web/state/turns.js");
+    const { behind, elapsed, timeShown, hearing, wordsFor } = await import("/web/state/words.js");
     const freeze = (value) => {
         if (value && typeof value === "object") Object.values(Object.freeze(value)).forEach(freeze);
         return value;

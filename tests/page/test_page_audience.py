@@ -67,7 +67,7 @@ def test_readers_choose_light_or_dark_whatever_their_device_prefers(
     page.get_by_label("Colours", exact=True).select_option("dark" if scheme == "light" else "light")
     assert page.evaluate(PAPER) == other
     page.reload()
-    assert page.evaluate(PAPER) == other
+    assert page.evaluate(PAPER) == other, "before the words of the page have come"
     page.get_by_role("button", name="Text", exact=True).click()
     page.get_by_label("Colours", exact=True).select_option("auto")
     assert page.evaluate(PAPER) == own
@@ -200,8 +200,8 @@ def test_a_name_in_other_letters_does_not_turn_the_line_of_what_the_page_copies_
     opened = visit(browser, server.url)
     text, srt, txt = opened.page.evaluate(
         """async (hebrew) => {
-            const { initialState, plainText, reduce, transcriptOf } = await import("/web/state.js");
-            const { EXPORTS } = await import("/web/export.js");
+            const { initialState, plainText, reduce, transcriptOf } = await import("/web/state/state.js");
+            const { EXPORTS } = await import("/web/state/export.js");
             const words = (text, from, speaker) => text.split(" ")
                 .map((word, n) => ({ text: ` ${word}`, start: from + n, end: from + n + 1, speaker }));
             const state = [

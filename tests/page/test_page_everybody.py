@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 from presenting import Feed, said, suggested
 from scripted_server import ScriptedServer
-from visiting import CUT_OFF, OpenPage, Visit
+from visiting import CUT_OFF, OpenPage, Visit, violations
 
 from tests.started import Server
 
@@ -235,12 +234,6 @@ PAGES = {
     "audience": "/watch/abc",
     "editor": "/web/look.html#link=https%3A%2F%2Fexample.com%2Fwatch%2Fabc%3Foverlay%3D1%26size%3Dhuge",
 }
-
-
-def violations(page: Page) -> list[str]:
-    """Return what axe-core finds, all of its rules on."""
-    found = Axe().run(page).response["violations"]
-    return [f"{one['id']}: {node['html'][:120]}" for one in found for node in one["nodes"]]
 
 
 @pytest.fixture(scope="module", params=["light", "dark"])

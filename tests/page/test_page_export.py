@@ -16,7 +16,7 @@ from tests.started import Server
 pytest_plugins = ["browsers"]
 
 EXPORT = """async ([format, words]) => {
-    const { EXPORTS } = await import("/web/export.js");
+    const { EXPORTS } = await import("/web/state/export.js");
     const utterances = [{ utterance: 0, words, complete: true, language: "en" }];
     return EXPORTS[format]({ name: "talk", utterances, links: {} });
 }"""
@@ -48,7 +48,7 @@ def test_cues_carry_times_and_speakers_and_escape_what_is_markup(page: Page) -> 
 
 def test_typed_names_stand_where_people_read_and_labels_where_programs_do(page: Page) -> None:
     told = """async (format) => {
-        const { EXPORTS } = await import("/web/export.js");
+        const { EXPORTS } = await import("/web/state/export.js");
         const words = [{ text: " Hello", start: 1, end: 2.5, speaker: "SPEAKER_00" }];
         const cast = {
             names: { S2: "Ada <Lovelace>" },

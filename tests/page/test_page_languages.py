@@ -134,6 +134,40 @@ def test_the_readers_language_is_taken_and_another_can_be_chosen_and_is_remember
     expect(html).to_have_attribute("lang", "de")
 
 
+TRANSLATED = [
+    "start anew",
+    "counts from the next start",
+    "cancel echo of these",
+    "done, in part",
+    "is another one meant",
+    "browsers lend",
+    "takes no captions from this address",
+    "tell who runs it",
+]
+"""What no native eye lets pass."""
+
+SAID = """async () => {
+    const said = (value) => typeof value === "function"
+        ? [value(...Array(value.length).fill(2))]
+        : value && typeof value === "object" ? Object.values(value).flatMap(said) : [String(value)];
+    return said((await import("/web/words/en.js")).default);
+}"""
+"""All that the English table says."""
+
+
+def test_english_is_not_a_translation(browser: Browser, server: Server, visit: OpenPage) -> None:
+    page = visit(browser, "about:blank", tolerated=LOST).page
+    read: list[str] = []
+    for path, there in PAGES.items():
+        page.goto(address(server, path, "en"))
+        expect(page.locator(there)).to_be_attached(timeout=WORKING)
+        read += page.evaluate(READ)
+    read += page.evaluate(SAID)
+    assert any("by 2 speakers" in text for text in read)
+    assert [text for text in read if any(phrase in text.lower() for phrase in TRANSLATED)] == []
+    assert "Over" not in read
+
+
 @pytest.mark.parametrize("asked", ["sv", "", "__proto__"])
 def test_where_no_table_is_asked_for_it_is_english(
     browser: Browser, server: Server, visit: OpenPage, asked: str
@@ -147,10 +181,10 @@ def test_numbers_plurals_and_names_are_written_in_the_pages_language(
     browser: Browser, server: Server, visit: OpenPage
 ) -> None:
     said = """async () => {
-        const { amount, percent } = await import("/web/words.js");
-        const { PAST, STATUS } = (await import("/web/locale.js")).words;
-        const { shownName } = await import("/web/speakers.js");
-        const { nameOf } = await import("/web/languages.js");
+        const { amount, percent } = await import("/web/state/words.js");
+        const { PAST, STATUS } = (await import("/web/state/locale.js")).words;
+        const { shownName } = await import("/web/state/speakers.js");
+        const { nameOf } = await import("/web/state/languages.js");
         return [amount(5.25), amount(75), percent(0.299), PAST.speakers(1), PAST.speakers(2),
             STATUS.summary(1, "1", 1, "0:01"),
             shownName("SPEAKER_01", { names: {}, speakers: [] }), nameOf("it")];

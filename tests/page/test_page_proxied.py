@@ -13,6 +13,13 @@ from tests.started import Server
 
 pytest_plugins = ["browsers"]
 
+RESULT = """async (session) => {
+    const { resultOf } = await import(new URL("web/client/results.js", document.baseURI).href);
+    const [, token] = JSON.parse(localStorage.getItem("live-asr.keys")).find(([one]) => one === session);
+    return resultOf({ session, token });
+}"""
+"""What a talk's page asks for that had gone on in another session."""
+
 
 def test_a_talk_is_captioned_shared_named_and_saved_below_a_path(
     talking_browser: Browser, server: Server, visit: OpenPage, tmp_path: Path
@@ -38,6 +45,8 @@ def test_a_talk_is_captioned_shared_named_and_saved_below_a_path(
 
         opened.stop()
         opened.expect_phase("done")
+        final = page.evaluate(RESULT, watch.removeprefix(f"{proxy.url}/watch/").split("?")[0])
+        assert final["type"] == "final" and final["text"].strip()
         saved = page.locator("#save-menu a[data-format=txt]").first.evaluate("link => link.href")
         assert saved.startswith(f"{proxy.url}/v1/sessions/")
         assert page.request.get(saved, ignore_https_errors=True).text().strip()

@@ -266,7 +266,7 @@ def test_a_session_that_follows_stands_behind_the_one_before(page: Page) -> None
 
 
 MOVED = """async ([place, message]) => {
-    const { Placed } = await import("/web/parts.js");
+    const { Placed } = await import("/web/state/parts.js");
     const placed = new Placed(place);
     return [placed.of(message), placed.after(5)];
 }"""
@@ -286,7 +286,7 @@ def test_what_a_later_session_says_is_moved_behind_the_earlier_ones(page: Page) 
 
 
 NAMES_BY_PART = """async ([names, parts]) =>
-    (await import("/web/parts.js")).namesByPart(names, parts)"""
+    (await import("/web/state/parts.js")).namesByPart(names, parts)"""
 
 
 def test_names_reach_each_session_under_its_own_labels(page: Page) -> None:

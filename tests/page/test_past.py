@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from scripted_server import ScriptedServer
-from visiting import CUT_OFF, FAINT_TEXTS, WORKING, OpenPage, Visit
+from visiting import CUT_OFF, FAINT_TEXTS, WORKING, OpenPage, Visit, violations
 from websockets.sync.client import connect
 
 from tests.started import Server, StartServer
@@ -282,6 +283,8 @@ def test_it_can_be_read_in_both_schemes_and_on_the_smallest_screen(
 ) -> None:
     seen = opened(browser, visit, call, color_scheme=scheme)
     seen.photograph(f"past-{scheme}")
+    paper = seen.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert paper == {"light": "rgb(247, 246, 242)", "dark": "rgb(16, 20, 19)"}[scheme]
     assert seen.page.evaluate(FAINT_TEXTS) == []
     seen.page.set_viewport_size({"width": 320, "height": 568})
     assert seen.page.evaluate(CUT_OFF) == []
@@ -290,6 +293,61 @@ def test_it_can_be_read_in_both_schemes_and_on_the_smallest_screen(
     expect(seen.page.locator("#entries .entry").first).to_be_visible()
     assert seen.page.evaluate(CUT_OFF) == []
     assert seen.page.evaluate(FAINT_TEXTS) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_in_any_state_of_an_opened_session(
+    browser: Browser, visit: OpenPage, call: Recorded, scheme: str
+) -> None:
+    page = opened(browser, visit, call, color_scheme=scheme, reduced_motion="reduce").page
+    assert violations(page) == []
+    page.get_by_role("button", name="Save as").click()
+    assert violations(page) == []
+    page.keyboard.press("Escape")
+    page.locator("#lines .line-speaker").first.click()
+    page.get_by_label(re.compile("^Name of")).fill("Ada")
+    assert violations(page) == []
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator("#lines .line-speaker").first).to_have_text("Ada")
+    page.locator("#lines .line-edit").first.click()
+    assert violations(page) == []
+    page.locator("#lines textarea").fill("Somebody did say this.")
+    page.keyboard.press("Enter")
+    expect(page.locator("#message")).to_have_text("Saved.")
+    page.locator("#lines .word").first.click()
+    expect(page.locator("#lines .word[aria-current]")).to_have_count(1)
+    page.locator("#player").evaluate("(player) => player.pause()")
+    assert violations(page) == []
+    page.get_by_role("button", name="Erase").click()
+    assert violations(page) == []
+    page.keyboard.press("Escape")
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert violations(page) == []
+    page.get_by_role("link", name="All sessions").click()
+    expect(page.locator("#entries .entry").first).to_be_visible()
+    page.get_by_role("searchbox").fill("somebody")
+    expect(page.locator("#entries mark").first).to_be_visible()
+    assert violations(page) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nor_where_there_is_nothing_to_list_or_nobody_answers(
+    browser: Browser, visit: OpenPage, start_server: StartServer, scheme: str
+) -> None:
+    server = start_server()
+    page = visit(
+        browser, f"{server.url}/past", color_scheme=scheme, tolerated=("Failed to load resource",)
+    ).page
+    expect(page.locator("#index-state")).to_have_text("Nothing has been recorded yet.")
+    assert violations(page) == []
+    page.goto(f"{server.url}/past?session=abc")
+    expect(page.locator("#message")).to_contain_text("There is no such session")
+    assert violations(page) == []
+    server.process.kill()
+    server.process.wait()
+    page.get_by_role("searchbox").fill("anything")
+    expect(page.locator("#index-state")).to_contain_text("does not answer")
+    assert violations(page) == []
 
 
 def test_the_page_keeps_the_key_of_what_it_captions_and_names_speakers_with_it(

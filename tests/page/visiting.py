@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, TimeoutError, expect
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -55,6 +56,10 @@ CUT_OFF = """() => [...document.querySelectorAll("body *")].filter((element) => 
 }).map((element) => element.outerHTML.slice(0, 80))"""
 """What reaches beyond the window's sides."""
 
+READY = """() => !document.querySelector("script[type=module]")
+    || document.documentElement.style.getPropertyValue("--not-confirmed") !== ''"""
+"""The words have come, which a page waits for behind its `load`."""
+
 OF_A_CUT_LINE = ("WebSocket connection", "CONNECTION_RESET")
 """What the browser says when a line is cut; with it goes what is in the air, a picture it may be."""
 
@@ -64,6 +69,12 @@ LaunchBrowser = Callable[..., Browser]
 def unlabelled(text: str) -> str:
     """Return a transcript's words with single spaces, without who said them."""
     return " ".join(re.sub(r"^(?:SPEAKER_\d+|Speaker \d+|S\d+): ", "", text, flags=re.MULTILINE).split())
+
+
+def violations(page: Page) -> list[str]:
+    """Return what axe-core finds, all of its rules on."""
+    found = Axe().run(page).response["violations"]
+    return [f"{one['id']}: {node['html'][:120]}" for one in found for node in one["nodes"]]
 
 
 @dataclass

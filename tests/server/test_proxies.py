@@ -228,10 +228,10 @@ async def test_a_path_that_is_set_counts_whether_the_proxy_cuts_it_off_or_not(
     async with httpx.AsyncClient(base_url=server.url) as client:
         for root in ("", "/captions"):
             assert (await client.get(f"{root}/healthz")).status_code == 200
-            assert (await client.get(f"{root}/web/main.js")).status_code == 200
+            assert (await client.get(f"{root}/web/views/main.js")).status_code == 200
             info = (await client.get(f"{root}/v1/sessions/{session}")).json()
             assert info["watch"] == f"/captions/watch/{session}"
-        assert (await client.get("/captionsweb/main.js")).status_code == 404
+        assert (await client.get("/captionsweb/views/main.js")).status_code == 404
         assert (await client.get("/captions")).headers["location"].endswith("/captions/")
 
 

@@ -60,7 +60,9 @@ async def test_a_session_whose_server_is_killed_goes_on_with_the_next_one(
     check_record(kept)
     assert final["duration"] == len(speech) / SECOND_BYTES
     assert likeness(plain_words(final["text"]), SAID) > 0.75
-    assert "Traceback" not in heir.log.read_text()
+    log = heir.log.read_text()
+    assert "resuming 1 session of an earlier run" in log
+    assert "Traceback" not in log
 
 
 async def test_settings_that_were_changed_hold_after_a_crash(

@@ -1,4 +1,4 @@
-/** What the pages say, in German; the keys are those of `en.js`. @type {import("../locale.js").Table} */
+/** What the pages say, in German; the keys are those of `en.js`. @type {import("../state/locale.js").Table} */
 export default {
   STATUS: {
     idle: "Bereit",

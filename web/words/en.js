@@ -1,5 +1,5 @@
 /**
- * What the pages say, in English. The other tables have the same keys, and functions of as many arguments; `web/locale.js`
+ * What the pages say, in English. The other tables have the same keys, and functions of as many arguments; `web/state/locale.js`
  * says which is used. Numbers and times come written in the page's language, but for counts that choose a plural.
  */
 
