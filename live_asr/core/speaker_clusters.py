@@ -21,57 +21,66 @@ TUNED_EQUAL_ERROR_DISTANCE = 0.71
 
 @dataclass(frozen=True, slots=True)
 class SpeakerOptions:
-    """What tunes the clustering; distances are cosine distances, 0 to 2."""
+    """What tunes live diarization, by the stage that it belongs to.
 
+    Distances are cosine distances, 0 to 2, tuned on CAM++. All values were chosen in docs/decisions/0008.
+    """
+
+    # 1. Segmentation: who speaks within one window.
     window_samples: int = samples(8.0)
-    """What is segmented at once; the model was trained on 10 s, and costs by the second."""
+    """Length of a window. The model was trained on 10 s, and costs by the second."""
     step_samples: int = samples(0.88)
     """New audio between two windows."""
     speech_probability: float = 0.35
-    """Steps without any chunk of at least this are silence, which costs nothing."""
+    """A step in which no chunk is this likely to be speech is skipped."""
     tau_active: float = 0.5
     """Probability from which a local speaker counts as speaking."""
-    match_samples: int = samples(0.8)
-    """A voice is listened to first after so much of it alone."""
-    rho_update_samples: int = samples(1.5)
-    """A voice that goes on is listened to again after so much more of it alone."""
-    new_samples: int = samples(2.0)
-    """A new speaker is taken for one after so much of the voice alone."""
-    new_soon_samples: int = samples(1.3)
-    """After so much, where the voice is as far from all known ones as `delta_far`."""
-    longest_embedding_samples: int = samples(3.0)
-    """More of a voice is not listened to at once."""
-    delta_new: float = 0.62
-    """A voice that is farther from all known ones is somebody new."""
-    delta_far: float = 0.8
-    """One that is as far as this is so beyond doubt."""
-    eager: float = 0.75
-    """While fewer speakers are known than there are, both distances are taken as so much of themselves."""
-    well_known: float = 2.5
-    """Seconds of the nearest voice, as far as they sound alike, from which that holds: one of which less is
-    known may sound different from itself."""
-    delta_switch: float = 0.15
-    """A voice that goes on is somebody else's if it is nearer to theirs by so much."""
-    delta_sure: float = 0.15
-    """What is nearer to one voice than to any other by so much, teaches what that voice sounds like."""
-    delta_alike: float = 0.6
-    """Two known voices that are nearer to each other are told apart by the segmentation model rather."""
-    trust: float = 0.1
-    """By so much a voice is taken to be nearer to whom the segmentation model takes it for."""
     pause_samples: int = samples(0.3)
-    """A local speaker who pauses for longer may be somebody else afterwards."""
-    inertia: float = 0.15
-    """So much more of a word is needed to be somebody else's than the word before."""
-    least_share: float = 0.1
-    """Who speaks during less of a word did not say it."""
+    """After a longer pause, a local speaker may be another person."""
     blend: float = 0.5
-    """Weight of the newest window where it looks again at what earlier ones have seen."""
+    """Weight of the newest window where windows overlap, 0 to 1."""
     memory_samples: int = samples(90.0)
-    """How far back activity is remembered."""
+    """How far back activity is kept."""
+
+    # 2. Embedding: when a voice is listened to.
+    match_samples: int = samples(0.8)
+    """Speech of one person alone before a voice is embedded for the first time."""
+    rho_update_samples: int = samples(1.5)
+    """Further speech alone before it is embedded again."""
+    longest_embedding_samples: int = samples(3.0)
+    """At most so much of a voice is embedded at once."""
+
+    # 3. Clustering: whose voice it is.
+    delta_new: float = 0.62
+    """A voice farther than this from every known speaker is a new speaker's …"""
+    new_samples: int = samples(2.0)
+    """… once so much of it was heard alone."""
+    delta_far: float = 0.8
+    """A voice farther than this from every known speaker is a new speaker's …"""
+    new_soon_samples: int = samples(1.3)
+    """… once so much of it was heard alone."""
+    eager: float = 0.75
+    """Factor on both distances while fewer speakers are known than the client said there are …"""
+    well_known: float = 2.5
+    """… and the nearest speaker was heard for at least so many seconds."""
+    delta_switch: float = 0.15
+    """A voice that goes on changes its speaker only if it is nearer to another one by this much."""
+    delta_sure: float = 0.15
+    """A centroid learns only from voices that are nearer to it than to any other by this much."""
+    delta_alike: float = 0.6
+    """Two speakers whose centroids are nearer than this are told apart by segmentation instead."""
+    trust: float = 0.1
+    """Subtracted from the distance to the speaker that segmentation suggests."""
+
+    # 4. Words: who said one.
+    inertia: float = 0.15
+    """Share of a word, 0 to 1, by which another speaker must lead over the one of the word before."""
+    least_share: float = 0.1
+    """Who speaks during a smaller share of a word did not say it."""
 
     @classmethod
     def of_encoder(cls, equal_error_distance: float) -> SpeakerOptions:
-        """Return the options for an encoder that is indifferent at this distance.
+        """Return the options for an encoder with this equal error distance.
 
         The defaults were tuned on CAM++; another encoder's distances are taken in proportion.
         """
