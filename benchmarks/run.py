@@ -15,31 +15,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import (
-    beside,
-    dialects,
-    diarization,
-    endurance,
-    fuzzing,
-    hostile,
-    jobs,
-    page,
-    passing,
-    resilience,
-    rows,
-    speaker_rows,
-    startup,
-    troubles,
-    viewers,
-    webhooks,
-    words,
-    words_material,
-)
-from benchmarks.options import CLIPS, Options
-from benchmarks.processes import ServerFailedError
-from benchmarks.recordings import CONVERSATIONS, RECORDINGS
-from benchmarks.report import Table, machine, write
-from benchmarks.speech import MissingSpeechError
+from benchmarks.base.options import CLIPS, Options
+from benchmarks.base.processes import ServerFailedError
+from benchmarks.base.recordings import CONVERSATIONS, RECORDINGS
+from benchmarks.base.report import Table, machine, write
+from benchmarks.base.speech import MissingSpeechError
+from benchmarks.fuzz import suite as fuzzing
+from benchmarks.jobs import suite as jobs
+from benchmarks.load import dialects, page, viewers
+from benchmarks.resilience import hostile, resilience, troubles, webhooks
+from benchmarks.speakers import diarization, passing, speaker_rows
+from benchmarks.table import beside, endurance, rows, startup
+from benchmarks.words import material as words_material
+from benchmarks.words import suite as words
 from live_asr.core.errors import LiveAsrError
 
 SECONDS = 90.0

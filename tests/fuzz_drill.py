@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 
-from benchmarks.fuzz_target import Outcome, UnsoundError, prepare, serve
+from benchmarks.fuzz.target import Outcome, UnsoundError, prepare, serve
 
 HELD: list[bytes] = []
 

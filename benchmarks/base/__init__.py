@@ -1,1 +1,1 @@
-"""To be said."""
+"""What all suites share: a server as a process, a session as its client has it, what is played, and tables."""

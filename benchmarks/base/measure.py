@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.matching import Errors, differences, errors, key, keys, matches, unlike
-from benchmarks.reference import Reference, ReferenceWord
-from benchmarks.streaming import Message, SessionLog
+from benchmarks.base.matching import Errors, differences, errors, key, keys, matches, unlike
+from benchmarks.base.reference import Reference, ReferenceWord
+from benchmarks.base.streaming import Message, SessionLog
 
 TIME_TOLERANCE = 0.1
 """How far a word's time may lie outside the audio before it counts as wrong, seconds."""

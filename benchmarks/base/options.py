@@ -8,9 +8,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.processes import server_environment
-from benchmarks.reference import Reference, reference
-from benchmarks.speech import Clip, MissingSpeechError, load_clip, speech_folder
+from benchmarks.base.processes import server_environment
+from benchmarks.base.reference import Reference, reference
+from benchmarks.base.speech import Clip, MissingSpeechError, load_clip, speech_folder
 
 CLIPS = ("talk5_lj", "conv2_public", "conv6_public", "libri", "ami_dev00", "sample")
 """What is played where nothing was chosen and the speech folder is there."""

@@ -21,10 +21,10 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.matching import UNSPACED, keys
-from benchmarks.speech import RATE_HZ, Clip, MissingSpeechError, Samples, Spoken, decode
+from benchmarks.base.matching import UNSPACED, keys
+from benchmarks.base.speech import RATE_HZ, Clip, MissingSpeechError, Samples, Spoken, decode
 
-CACHE = Path(__file__).resolve().parent / ".cache" / "packages"
+CACHE = Path(__file__).resolve().parents[1] / ".cache" / "packages"
 ASTERISK = ("en", "es", "fr", "it", "ru")
 """asterisk-core-sounds-LANG has the texts, asterisk-core-sounds-LANG-wav the prompts (8 kHz)."""
 FILLETS = ("cs", "nl")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.options import Options
-from benchmarks.speaker_measures import Said, Turn, read_rttm, read_stm
-from benchmarks.speech import SPEECH, Clip, MissingSpeechError, speech_folder
+from benchmarks.base.options import Options
+from benchmarks.base.speech import SPEECH, Clip, MissingSpeechError, speech_folder
+from benchmarks.speakers.speaker_measures import Said, Turn, read_rttm, read_stm
 
 RECORDINGS = ("sample", "conv2_public", "conv4_overlap_public", "conv6_public", "ami_dev00", "ami_trn04")
 """All that have turns; the first four have words too."""

@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.speech import Clip
+from benchmarks.base.speech import Clip
 
-CACHE = Path(__file__).resolve().parent / ".cache" / "references"
+CACHE = Path(__file__).resolve().parents[1] / ".cache" / "references"
 VERSION = 1
 """Part of a cached reference's name: raise it when the pass changes."""
 

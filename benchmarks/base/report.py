@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
 PACKAGES = ("ctranslate2", "faster-whisper", "onnxruntime", "numpy", "uvicorn", "websockets", "av", "soxr")
 

@@ -72,7 +72,7 @@ class Spoken:
 def speech_folder() -> Path | None:
     """Return the folder of recorded speech: LIVE_ASR_BENCH_SPEECH, else ../shared/speech, else None."""
     named = os.environ.get("LIVE_ASR_BENCH_SPEECH")
-    folder = Path(named) if named else Path(__file__).resolve().parents[2] / "shared" / "speech"
+    folder = Path(named) if named else Path(__file__).resolve().parents[3] / "shared" / "speech"
     return folder if folder.is_dir() else None
 
 

@@ -13,7 +13,7 @@ import orjson
 import websockets
 from websockets.asyncio.client import ClientConnection
 
-from benchmarks.speech import RATE_HZ, Clip
+from benchmarks.base.speech import RATE_HZ, Clip
 
 CHUNK_SAMPLES = RATE_HZ // 10
 """100 ms, as a microphone delivers it."""

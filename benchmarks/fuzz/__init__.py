@@ -1,1 +1,1 @@
-"""To be said."""
+"""Whatever bytes come."""

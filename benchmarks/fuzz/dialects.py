@@ -20,8 +20,8 @@ from urllib.parse import parse_qsl, urlencode
 from starlette.datastructures import FormData
 from starlette.requests import Request
 
-from benchmarks.fuzz_inputs import BYTEWISE, LARGEST_FRAME_BYTES, Corpus, Source, retold, spliced
-from benchmarks.fuzz_target import MAX_SENTENCE, Outcome, UnsoundError
+from benchmarks.fuzz.inputs import BYTEWISE, LARGEST_FRAME_BYTES, Corpus, Source, retold, spliced
+from benchmarks.fuzz.target import MAX_SENTENCE, Outcome, UnsoundError
 from live_asr.core.errors import ClientError, LiveAsrError
 from live_asr.core.fields import parse_json
 from live_asr.core.messages import client_from_dict, to_dict

@@ -17,9 +17,9 @@ from typing import Any
 
 import av
 
-from benchmarks.fuzz_target import FIELDS, SEED_BYTES
-from benchmarks.report import ROOT
-from benchmarks.speech import RATE_HZ, Samples
+from benchmarks.base.report import ROOT
+from benchmarks.base.speech import RATE_HZ, Samples
+from benchmarks.fuzz.target import FIELDS, SEED_BYTES
 from live_asr.core.messages import CLIENT_TYPES, ENCODINGS, SERVER_TYPES
 
 LARGEST_FRAME_BYTES = 1024 * 1024

@@ -16,8 +16,8 @@ from typing import IO, Any
 
 import psutil
 
-from benchmarks.fuzz_target import NUMBER
-from benchmarks.report import ROOT
+from benchmarks.base.report import ROOT
+from benchmarks.fuzz.target import NUMBER
 
 HANG = 20.0
 """Seconds that one input may take; a hundred times what the slowest does, on a machine that does more."""

@@ -4,7 +4,7 @@ Three targets at once, each in a process of its own that may crash, hang or grow
 along: the decoders of messages, the decoder that a session gives its container to, and those of what other
 programs' clients send. Inputs are mutated from real messages and real recordings; one that comes to something
 new is mutated further. What must not be is kept in a folder, to be tried again by `python -m
-benchmarks.fuzz_target`.
+benchmarks.fuzz.target`.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.endurance import slope
-from benchmarks.fuzz_dialects import dialects
-from benchmarks.fuzz_inputs import Corpus, Source, containers, messages
-from benchmarks.fuzz_process import HANG, Child, MemorySample, TargetDiedError
-from benchmarks.options import Options
-from benchmarks.report import Row, Table, fact, limit, machine, write
-from benchmarks.speech import MissingSpeechError
+from benchmarks.base.options import Options
+from benchmarks.base.report import Row, Table, fact, limit, machine, write
+from benchmarks.base.speech import MissingSpeechError
+from benchmarks.fuzz.dialects import dialects
+from benchmarks.fuzz.inputs import Corpus, Source, containers, messages
+from benchmarks.fuzz.process import HANG, Child, MemorySample, TargetDiedError
+from benchmarks.table.endurance import slope
 from live_asr.core.errors import LiveAsrError
 
 NAMES = ("messages", "container", "dialects")
@@ -278,7 +278,7 @@ def table_of(found: Fuzzed, seed: int) -> Table:
 
 def targets(options: Options, names: Sequence[str] = NAMES) -> list[Target]:
     """Return the targets."""
-    program = (sys.executable, "-m", "benchmarks.fuzz_target")
+    program = (sys.executable, "-m", "benchmarks.fuzz.target")
     found = []
     if "messages" in names:
         found.append(Target("messages", (*program, "messages"), messages(), 64, frozenset({"not_json"})))
@@ -322,7 +322,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main() -> int:
     """Run the suite; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.fuzzing", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.fuzz.suite", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--seed", type=int, default=None, help="of all inputs; drawn where not given")
     parser.add_argument("--models-dir", type=Path, default=None, help="where the weights are")
     parser.add_argument("--name", default="fuzz", help="of the files in benchmarks/results")

@@ -1,7 +1,7 @@
 """What the fuzzer's inputs are tried on, in a process of its own: it may crash, hang or grow.
 
-`python -m benchmarks.fuzz_target messages|container|dialects` answers batches from its standard input, as
-`serve` has it, for benchmarks.fuzzing; with files behind the name it tries each of them once and says what
+`python -m benchmarks.fuzz.target messages|container|dialects` answers batches from its standard input, as
+`serve` has it, for benchmarks.fuzz.suite; with files behind the name it tries each of them once and says what
 came of it.
 """
 
@@ -312,7 +312,7 @@ def prepare() -> BinaryIO:
 
 def dialects() -> Judge:
     """Return the judge of what other programs' clients send; it imports the server."""
-    from benchmarks.fuzz_dialects import DialectJudge
+    from benchmarks.fuzz.dialects import DialectJudge
 
     return DialectJudge()
 

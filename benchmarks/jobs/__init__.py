@@ -1,1 +1,1 @@
-"""To be said."""
+"""Recordings as jobs: workers that die, and a job beside a straight script."""

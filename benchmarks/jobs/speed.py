@@ -20,14 +20,14 @@ import av
 import numpy as np
 import psutil
 
-from benchmarks.matching import errors
-from benchmarks.options import Options, default_models_dir
-from benchmarks.pass_memory import write_looped
-from benchmarks.processes import server_environment
-from benchmarks.recordings import Recording, load_recording
-from benchmarks.report import Table, fact, limit
-from benchmarks.speaker_measures import Turn, diarization_errors, read_rttm
-from benchmarks.speech import RATE_HZ, Samples
+from benchmarks.base.matching import errors
+from benchmarks.base.options import Options, default_models_dir
+from benchmarks.base.processes import server_environment
+from benchmarks.base.recordings import Recording, load_recording
+from benchmarks.base.report import Table, fact, limit
+from benchmarks.base.speech import RATE_HZ, Samples
+from benchmarks.speakers.pass_memory import write_looped
+from benchmarks.speakers.speaker_measures import Turn, diarization_errors, read_rttm
 
 TIME, MORE_MB = 1.0, 100.0
 """Most that a job may take, over the script, and most memory above the script's."""
@@ -143,7 +143,7 @@ def ours(path: Path, model: str, options: Options) -> Run:
 
 def straight(path: Path, model: str, options: Options) -> Run:
     """Have the script do the same."""
-    command = [sys.executable, "-m", "benchmarks.straight", str(path), model]
+    command = [sys.executable, "-m", "benchmarks.jobs.straight", str(path), model]
     seconds, peak, said = watched(command, environment_of(options))
     found = json.loads(said.splitlines()[-1])
     return Run(seconds, peak, found["text"], tuple(Turn(*turn) for turn in found["turns"]))

@@ -1,6 +1,6 @@
 """The straight script that people run: faster-whisper's batched pipeline, then pyannote, on the same weights.
 
-    python -m benchmarks.straight FILE MODEL
+    python -m benchmarks.jobs.straight FILE MODEL
 
 Prints one line of JSON: the text, and the turns as (start, end, speaker).
 """
@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.options import Options
-from benchmarks.speech import RATE_HZ
+from benchmarks.base.options import Options
+from benchmarks.base.speech import RATE_HZ
 
 BATCH = 8
 
@@ -33,7 +33,7 @@ def main(path: Path, model: str) -> None:
     text = "".join(segment.text for segment in segments)
     audio = decode_audio(str(path), sampling_rate=RATE_HZ)
 
-    from benchmarks.stock import local_weights
+    from benchmarks.speakers.stock import local_weights
     from live_asr.full_pass.diarization import local_pipeline
 
     pipeline: Any = local_pipeline(local_weights(options))

@@ -23,14 +23,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.aws import BUCKET, Aws, aws
-from benchmarks.cutting import Proxy
-from benchmarks.inbox import Inbox, inbox
-from benchmarks.jobs_speed import long_memory, side_by_side
-from benchmarks.options import Options, default_models_dir, parts_of, seed_of
-from benchmarks.processes import ServerFailedError, server_environment
-from benchmarks.report import Table, fact, limit
-from benchmarks.speech import RATE_HZ
+from benchmarks.base.options import Options, default_models_dir, parts_of, seed_of
+from benchmarks.base.processes import ServerFailedError, server_environment
+from benchmarks.base.report import Table, fact, limit
+from benchmarks.base.speech import RATE_HZ
+from benchmarks.jobs.aws import BUCKET, Aws, aws
+from benchmarks.jobs.speed import long_memory, side_by_side
+from benchmarks.resilience.cutting import Proxy
+from benchmarks.resilience.inbox import Inbox, inbox
 
 PARTS = ("kills", "speed", "memory")
 JOBS, RUBBISH, WORKERS, KILLS = 30, 2, 3, 40

@@ -1,1 +1,1 @@
-"""To be said."""
+"""Many at once: viewers, other programs' clients, and the page itself."""

@@ -21,11 +21,11 @@ from threadpoolctl import threadpool_limits
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from benchmarks.fast import alone, load_of
-from benchmarks.options import Options
-from benchmarks.processes import BenchServer
-from benchmarks.report import Row, Table, fact, limit
-from benchmarks.speech import RATE_HZ, Clip, looped
+from benchmarks.base.options import Options
+from benchmarks.base.processes import BenchServer
+from benchmarks.base.report import Row, Table, fact, limit
+from benchmarks.base.speech import RATE_HZ, Clip, looped
+from benchmarks.resilience.fast import alone, load_of
 from live_asr.inference.worker import build, warm_up
 
 SOURCE = "talk5_lj"

@@ -15,11 +15,11 @@ from typing import Any
 
 from playwright.sync_api import Browser, CDPSession, Page, Route, sync_playwright
 
-from benchmarks.options import Options
-from benchmarks.processes import ServerFailedError
-from benchmarks.report import Row, Table, fact, limit
+from benchmarks.base.options import Options
+from benchmarks.base.processes import ServerFailedError
+from benchmarks.base.report import Row, Table, fact, limit
 
-WEB = Path(__file__).resolve().parent.parent / "web"
+WEB = Path(__file__).resolve().parents[2] / "web"
 ORIGIN = "http://page.localhost"
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 PHONE = {"width": 390, "height": 844}

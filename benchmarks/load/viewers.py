@@ -19,11 +19,11 @@ from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 
-from benchmarks.options import Options
-from benchmarks.processes import BenchServer, ServerFailedError, watched
-from benchmarks.report import Row, Table, fact, limit
-from benchmarks.rows import BUSY_CORES
-from benchmarks.speech import RATE_HZ, Clip, looped
+from benchmarks.base.options import Options
+from benchmarks.base.processes import BenchServer, ServerFailedError, watched
+from benchmarks.base.report import Row, Table, fact, limit
+from benchmarks.base.speech import RATE_HZ, Clip, looped
+from benchmarks.table.rows import BUSY_CORES
 
 SOURCE = "talk5_lj"
 SOURCE_SECONDS = 256.0
@@ -83,7 +83,14 @@ async def play(server: BenchServer, clip: Clip, viewers: int) -> Round:
     async with connect(server.url, proxy=None, max_size=None) as socket:
         await socket.send(json.dumps({"type": "start", "language": "en", "final_pass": False}))
         session = json.loads(await socket.recv())["session"]
-        command = [sys.executable, "-m", "benchmarks.viewers_reader", str(server.port), session, str(viewers)]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.load.viewers_reader",
+            str(server.port),
+            session,
+            str(viewers),
+        ]
         reading = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, limit=2**26)
         assert reading.stdout is not None
         if not await reading.stdout.readline():

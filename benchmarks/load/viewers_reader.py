@@ -1,4 +1,4 @@
-"""Watches a session many times over, in a process of its own: `python -m benchmarks.viewers_reader`.
+"""Watches a session many times over, in a process of its own: `python -m benchmarks.load.viewers_reader`.
 
 Its arguments are the server's port, the session and how often. It prints a line once all are connected, and
 when the session is over what the largest of them came to and the body of one, as JSON.

@@ -1,1 +1,1 @@
-"""To be said."""
+"""Cuts, kills, hostile peers, and whatever else goes wrong."""

@@ -15,15 +15,15 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from benchmarks.cutting import Cut, Proxy, proxy
-from benchmarks.listening import Heard, Talk
-from benchmarks.matching import differences, errors, matches, unlike
-from benchmarks.options import Options
-from benchmarks.processes import BenchServer, watched
-from benchmarks.recordings import joined
-from benchmarks.report import Row, Table, fact, limit
-from benchmarks.rows import BUSY_CORES
-from benchmarks.speech import RATE_HZ, Clip, MissingSpeechError, looped
+from benchmarks.base.matching import differences, errors, matches, unlike
+from benchmarks.base.options import Options
+from benchmarks.base.processes import BenchServer, watched
+from benchmarks.base.recordings import joined
+from benchmarks.base.report import Row, Table, fact, limit
+from benchmarks.base.speech import RATE_HZ, Clip, MissingSpeechError, looped
+from benchmarks.resilience.cutting import Cut, Proxy, proxy
+from benchmarks.resilience.listening import Heard, Talk
+from benchmarks.table.rows import BUSY_CORES
 
 SECONDS = 600.0
 COUNT = 20

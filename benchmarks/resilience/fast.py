@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from benchmarks.frozen import text_of
-from benchmarks.matching import differences, errors, unlike
-from benchmarks.options import Options, default_models_dir
-from benchmarks.processes import BenchServer, watched
-from benchmarks.report import Row, Table, fact, limit, limits
-from benchmarks.rows import BUSY_CORES
-from benchmarks.speech import RATE_HZ, Clip
-from benchmarks.streaming import Pace, SessionLog, play
+from benchmarks.base.matching import differences, errors, unlike
+from benchmarks.base.options import Options, default_models_dir
+from benchmarks.base.processes import BenchServer, watched
+from benchmarks.base.report import Row, Table, fact, limit, limits
+from benchmarks.base.speech import RATE_HZ, Clip
+from benchmarks.base.streaming import Pace, SessionLog, play
+from benchmarks.resilience.frozen import text_of
+from benchmarks.table.rows import BUSY_CORES
 from live_asr.core.messages import Start
 from live_asr.core.session import Session, SessionState
 from live_asr.core.speaker_clusters import SpeakerOptions

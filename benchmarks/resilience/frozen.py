@@ -16,15 +16,15 @@ from typing import Any
 
 import psutil
 
-from benchmarks.matching import Errors, errors, missing_passages
-from benchmarks.measure import percentile, violations
-from benchmarks.options import Options
-from benchmarks.processes import INFERENCE, BenchServer, ServerFailedError
-from benchmarks.report import Row, Table, fact, limit
-from benchmarks.rows import PING_P99_MS
-from benchmarks.speech import RATE_HZ, Clip
-from benchmarks.streaming import SessionLog, play_together
-from benchmarks.table import TOGETHER
+from benchmarks.base.matching import Errors, errors, missing_passages
+from benchmarks.base.measure import percentile, violations
+from benchmarks.base.options import Options
+from benchmarks.base.processes import INFERENCE, BenchServer, ServerFailedError
+from benchmarks.base.report import Row, Table, fact, limit
+from benchmarks.base.speech import RATE_HZ, Clip
+from benchmarks.base.streaming import SessionLog, play_together
+from benchmarks.table.rows import PING_P99_MS
+from benchmarks.table.table import TOGETHER
 
 FREEZE = 60.0
 BEFORE = 20.0

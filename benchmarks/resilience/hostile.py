@@ -1,7 +1,7 @@
 """The suite `hostile`: four sessions alone, and beside one address that attacks in all ways at once.
 
-The four have one token and play in real time; the attacker (benchmarks/hostile_attacks.py) comes from another
-address, with and without a token of its own. How late words are is told by the times that the server gives
+The four have one token and play in real time; the attacker (`hostile_attacks`) comes from another address,
+with and without a token of its own. How late words are is told by the times that the server gives
 them, so that no single pass is needed; what the four lose is what they have said alone and not beside it.
 """
 
@@ -17,14 +17,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.matching import missing_passages
-from benchmarks.measure import percentile, violations
-from benchmarks.options import Options
-from benchmarks.processes import INFERENCE, BenchServer, ServerFailedError, Usage, watched
-from benchmarks.report import Row, Table, fact, limit
-from benchmarks.rows import BUSY_CORES
-from benchmarks.speech import Clip, looped
-from benchmarks.streaming import BYTES_PER_SAMPLE, SessionLog, play_together
+from benchmarks.base.matching import missing_passages
+from benchmarks.base.measure import percentile, violations
+from benchmarks.base.options import Options
+from benchmarks.base.processes import INFERENCE, BenchServer, ServerFailedError, Usage, watched
+from benchmarks.base.report import Row, Table, fact, limit
+from benchmarks.base.speech import Clip, looped
+from benchmarks.base.streaming import BYTES_PER_SAMPLE, SessionLog, play_together
+from benchmarks.table.rows import BUSY_CORES
 
 MINUTES = 30.0
 ALONE_MINUTES = 10.0
@@ -102,7 +102,7 @@ async def begin_attack(server: BenchServer, seconds: float) -> asyncio.subproces
     """Start the attacker, who has a token of its own."""
     asked = {"name": "attacker", "scopes": ["caption", "read", "webhook"], "expires_in": 86_400}
     _, made = await asyncio.to_thread(server.get, "/v1/tokens", body=json.dumps(asked))
-    command = [sys.executable, "-m", "benchmarks.hostile_attacks", str(server.port)]
+    command = [sys.executable, "-m", "benchmarks.resilience.hostile_attacks", str(server.port)]
     attack = await asyncio.create_subprocess_exec(
         *command, json.loads(made)["token"], str(seconds), stdout=subprocess.PIPE
     )

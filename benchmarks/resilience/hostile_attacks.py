@@ -1,4 +1,4 @@
-"""Attacks a server from one address, all at once: `python -m benchmarks.hostile_attacks PORT TOKEN SECONDS`.
+"""Attacks a server from one address, all at once: run as a module with PORT TOKEN SECONDS.
 
 In a process of its own, so that whoever is attacked is not slowed by it. TOKEN is one that may caption and
 read: some attackers are strangers, some have it. In the end it prints as JSON what each attack was answered,

@@ -20,14 +20,14 @@ from typing import Any
 
 import psutil
 
-from benchmarks.listening import Heard, Talk
-from benchmarks.matching import unlike
-from benchmarks.options import Options
-from benchmarks.processes import FULL_PASS, INFERENCE, BenchServer, ServerFailedError
-from benchmarks.report import Row, Table, fact, limit
-from benchmarks.speech import RATE_HZ, Clip
-from benchmarks.webhook_receiver import Receiver, Request, receiving
-from benchmarks.webhooks import judge
+from benchmarks.base.matching import unlike
+from benchmarks.base.options import Options
+from benchmarks.base.processes import FULL_PASS, INFERENCE, BenchServer, ServerFailedError
+from benchmarks.base.report import Row, Table, fact, limit
+from benchmarks.base.speech import RATE_HZ, Clip
+from benchmarks.resilience.listening import Heard, Talk
+from benchmarks.resilience.webhook_receiver import Receiver, Request, receiving
+from benchmarks.resilience.webhooks import judge
 
 COUNT = 100
 CLIP, SECONDS = "sample", 8.0

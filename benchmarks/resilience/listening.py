@@ -6,7 +6,7 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 
-from benchmarks.speech import RATE_HZ, Clip
+from benchmarks.base.speech import RATE_HZ, Clip
 from live_asr.client import LiveSession, Reconnecting, Resumed, SessionError, connect
 from live_asr.core.errors import LiveAsrError
 from live_asr.core.messages import Commit, Final, Label, Notice, Stopped, UtteranceMessage

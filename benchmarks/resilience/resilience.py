@@ -1,7 +1,6 @@
 """The suite `resilience`: what cuts, kills and inference that stands still cost; how fast a file goes.
 
-Its parts: `cuts` (benchmarks/cuts.py), `kills` (benchmarks/kills.py), `frozen` (benchmarks/frozen.py) and
-`fast` (benchmarks/fast.py).
+Its parts, each a module: `cuts`, `kills`, `frozen` and `fast`.
 """
 
 from __future__ import annotations
@@ -9,9 +8,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from benchmarks import cuts, fast, frozen, kills
-from benchmarks.options import Options, parts_of, seed_of
-from benchmarks.report import Table
+from benchmarks.base.options import Options, parts_of, seed_of
+from benchmarks.base.report import Table
+from benchmarks.resilience import cuts, fast, frozen, kills
 
 PARTS = ("cuts", "kills", "frozen", "fast")
 

@@ -26,16 +26,16 @@ from typing import Any
 import numpy as np
 from playwright.async_api import BrowserContext, Error, Page, async_playwright
 
-from benchmarks.cuts import text_rows
-from benchmarks.cutting import Proxy, proxy
-from benchmarks.listening import Heard, Talk
-from benchmarks.matching import differences, missing_passages
-from benchmarks.options import Options, seed_of
-from benchmarks.processes import BenchServer, ServerFailedError, watched
-from benchmarks.recordings import joined
-from benchmarks.report import Row, Table, fact, limit
-from benchmarks.rows import BUSY_CORES
-from benchmarks.speech import RATE_HZ, Clip, MissingSpeechError, Samples, decode, looped
+from benchmarks.base.matching import differences, missing_passages
+from benchmarks.base.options import Options, seed_of
+from benchmarks.base.processes import BenchServer, ServerFailedError, watched
+from benchmarks.base.recordings import joined
+from benchmarks.base.report import Row, Table, fact, limit
+from benchmarks.base.speech import RATE_HZ, Clip, MissingSpeechError, Samples, decode, looped
+from benchmarks.resilience.cuts import text_rows
+from benchmarks.resilience.cutting import Proxy, proxy
+from benchmarks.resilience.listening import Heard, Talk
+from benchmarks.table.rows import BUSY_CORES
 
 SECONDS = 600.0
 KINDS: dict[str, tuple[int, float]] = {

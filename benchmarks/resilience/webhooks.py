@@ -19,11 +19,11 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from benchmarks.options import Options, seed_of
-from benchmarks.processes import BenchServer, ServerFailedError
-from benchmarks.report import Table, fact, limit
-from benchmarks.streaming import Recorder
-from benchmarks.webhook_receiver import ALL_ANSWERS, FOLLOWED, Receiver, Request, receiving
+from benchmarks.base.options import Options, seed_of
+from benchmarks.base.processes import BenchServer, ServerFailedError
+from benchmarks.base.report import Table, fact, limit
+from benchmarks.base.streaming import Recorder
+from benchmarks.resilience.webhook_receiver import ALL_ANSWERS, FOLLOWED, Receiver, Request, receiving
 
 CLIP = "sample"
 """Comes with the models, so that this suite needs no speech folder; two people speak."""

@@ -1,1 +1,1 @@
-"""To be said."""
+"""Who said it, and the full pass."""

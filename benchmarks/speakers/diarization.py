@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.options import Options
-from benchmarks.recordings import Recording
-from benchmarks.report import Row, Table, fact
-from benchmarks.speaker_measures import DiarizationErrors, Turn, diarization_errors
-from benchmarks.speakers import available_recordings
-from benchmarks.speech import RATE_HZ
-from benchmarks.stock import local_weights
+from benchmarks.base.options import Options
+from benchmarks.base.recordings import Recording
+from benchmarks.base.report import Row, Table, fact
+from benchmarks.base.speech import RATE_HZ
+from benchmarks.speakers.speaker_measures import DiarizationErrors, Turn, diarization_errors
+from benchmarks.speakers.speakers import available_recordings
+from benchmarks.speakers.stock import local_weights
 
 THRESHOLDS = (0.5, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 1.0)
 CLUSTER_SIZES = (6, 12, 20)

@@ -14,11 +14,11 @@ from typing import Any
 
 import psutil
 
-from benchmarks.options import Options
-from benchmarks.recordings import CONVERSATIONS, WHOLE
-from benchmarks.report import Row, Table, fact, limit
-from benchmarks.speech import RATE_HZ, Samples
-from benchmarks.stock import local_weights
+from benchmarks.base.options import Options
+from benchmarks.base.recordings import CONVERSATIONS, WHOLE
+from benchmarks.base.report import Row, Table, fact, limit
+from benchmarks.base.speech import RATE_HZ, Samples
+from benchmarks.speakers.stock import local_weights
 
 INTERVAL = 1.0
 """Seconds between two looks at the process."""

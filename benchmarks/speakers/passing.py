@@ -15,16 +15,16 @@ from dataclasses import asdict, dataclass, field
 from math import isnan, nan
 from typing import Any
 
-from benchmarks.measure import measure, percentile
-from benchmarks.options import Options, parts_of
-from benchmarks.pass_memory import long_pass
-from benchmarks.processes import BenchServer, watched
-from benchmarks.recordings import WHOLE, joined
-from benchmarks.reference import Reference
-from benchmarks.report import Row, Table, fact, limit
-from benchmarks.rows import BUSY_CORES
-from benchmarks.speech import Clip
-from benchmarks.streaming import Recorder, SessionLog, play
+from benchmarks.base.measure import measure, percentile
+from benchmarks.base.options import Options, parts_of
+from benchmarks.base.processes import BenchServer, watched
+from benchmarks.base.recordings import WHOLE, joined
+from benchmarks.base.reference import Reference
+from benchmarks.base.report import Row, Table, fact, limit
+from benchmarks.base.speech import Clip
+from benchmarks.base.streaming import Recorder, SessionLog, play
+from benchmarks.speakers.pass_memory import long_pass
+from benchmarks.table.rows import BUSY_CORES
 
 CLIPS = ("conv2_public", "talk5_lj")
 """Whose pass is timed."""

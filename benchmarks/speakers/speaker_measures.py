@@ -14,8 +14,8 @@ import jiwer
 import numpy as np
 from whisper_normalizer.english import EnglishTextNormalizer
 
-from benchmarks.matching import key
-from benchmarks.streaming import Arrival, SessionLog
+from benchmarks.base.matching import key
+from benchmarks.base.streaming import Arrival, SessionLog
 
 SETTLED_AFTER = 30.0
 """Seconds of a session in which labels may change for nothing: nobody knows the voices yet."""

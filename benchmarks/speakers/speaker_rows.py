@@ -9,12 +9,12 @@ from math import isnan, nan
 from operator import add
 from typing import Any
 
-from benchmarks.measure import percentile
-from benchmarks.options import Options
-from benchmarks.report import Row, Table, fact, limit
-from benchmarks.rows import BUSY_CORES
-from benchmarks.speaker_measures import SETTLED_AFTER, Labelling
-from benchmarks.speakers import Outcome, Revision, SpeakerRuns, details, run_model
+from benchmarks.base.measure import percentile
+from benchmarks.base.options import Options
+from benchmarks.base.report import Row, Table, fact, limit
+from benchmarks.speakers.speaker_measures import SETTLED_AFTER, Labelling
+from benchmarks.speakers.speakers import Outcome, Revision, SpeakerRuns, details, run_model
+from benchmarks.table.rows import BUSY_CORES
 
 FULL_DER, LIVE_DER = 6.0, 12.0
 """Percent, on `sample`."""

@@ -15,11 +15,13 @@ from typing import Any
 
 import psutil
 
-from benchmarks.measure import violations
-from benchmarks.options import Options
-from benchmarks.processes import INFERENCE, BenchServer, watched
-from benchmarks.recordings import RECORDINGS, Recording, load_recording
-from benchmarks.speaker_measures import (
+from benchmarks.base.measure import violations
+from benchmarks.base.options import Options
+from benchmarks.base.processes import INFERENCE, BenchServer, watched
+from benchmarks.base.recordings import RECORDINGS, Recording, load_recording
+from benchmarks.base.speech import MissingSpeechError
+from benchmarks.base.streaming import Pace, SessionLog, play
+from benchmarks.speakers.speaker_measures import (
     DiarizationErrors,
     Labelling,
     cp_word_errors,
@@ -32,9 +34,7 @@ from benchmarks.speaker_measures import (
     words_of,
     wrong_speakers,
 )
-from benchmarks.speech import MissingSpeechError
-from benchmarks.stock import StockPipeline
-from benchmarks.streaming import Pace, SessionLog, play
+from benchmarks.speakers.stock import StockPipeline
 
 REALTIME = ("conv2_public",)
 """Played in real time where no pace was asked for: delays mean something there, the others save the time."""

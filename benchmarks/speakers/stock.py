@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.options import Options, default_models_dir
-from benchmarks.recordings import Recording
-from benchmarks.speaker_measures import Turn
-from benchmarks.speech import RATE_HZ
+from benchmarks.base.options import Options, default_models_dir
+from benchmarks.base.recordings import Recording
+from benchmarks.base.speech import RATE_HZ
+from benchmarks.speakers.speaker_measures import Turn
 
 
 def local_weights(options: Options) -> Any:

@@ -1,1 +1,1 @@
-"""To be said."""
+"""Latency, words and cost of live sessions, in one table; and beside an earlier tree."""

@@ -15,15 +15,15 @@ from math import nan
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import SessionMeasures, percentile
-from benchmarks.options import Options, parts_of
-from benchmarks.passing import Pass, ended_cpu_seconds, pass_and_live, pass_of
-from benchmarks.processes import BenchServer, watched
-from benchmarks.recordings import WHOLE
-from benchmarks.report import Table, fact, limit
-from benchmarks.rows import BUSY_CORES
-from benchmarks.streaming import play
-from benchmarks.table import Run, details_of, measured
+from benchmarks.base.measure import SessionMeasures, percentile
+from benchmarks.base.options import Options, parts_of
+from benchmarks.base.processes import BenchServer, watched
+from benchmarks.base.recordings import WHOLE
+from benchmarks.base.report import Table, fact, limit
+from benchmarks.base.streaming import play
+from benchmarks.speakers.passing import Pass, ended_cpu_seconds, pass_and_live, pass_of
+from benchmarks.table.rows import BUSY_CORES
+from benchmarks.table.table import Run, details_of, measured
 
 PARTS = ("live", "pass")
 CLIPS = ("talk5_lj", "conv2_public")
@@ -75,7 +75,7 @@ def details(runs: Runs) -> dict[str, Any]:
 
 def run_model(model: str, options: Options, tree: Path, parts: Sequence[str], repeats: int) -> Runs:
     """Play to both servers in turn."""
-    here = Path(__file__).resolve().parent.parent
+    here = Path(__file__).resolve().parents[2]
     runs = Runs()
 
     def server(folder: Path) -> BenchServer:

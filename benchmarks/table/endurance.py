@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measure import measure, percentile
-from benchmarks.options import Options
-from benchmarks.processes import BenchServer, Sample, Usage, watched
-from benchmarks.report import Row, Table, fact, limit
-from benchmarks.rows import PING_P99_MS, STALL_MS
-from benchmarks.speech import Clip, looped, silence
-from benchmarks.streaming import Pace, SessionLog, play
+from benchmarks.base.measure import measure, percentile
+from benchmarks.base.options import Options
+from benchmarks.base.processes import BenchServer, Sample, Usage, watched
+from benchmarks.base.report import Row, Table, fact, limit
+from benchmarks.base.speech import Clip, looped, silence
+from benchmarks.base.streaming import Pace, SessionLog, play
+from benchmarks.table.rows import PING_P99_MS, STALL_MS
 
 WARM_UP = 300.0
 """Seconds of audio after which memory is to be flat."""

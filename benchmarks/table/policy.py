@@ -8,7 +8,7 @@ A change in the last bit of a sample moves a clip's text by a word or two. `--co
 times, shifted by a few samples and with its last bit shaken, so that a policy is told from its luck. The
 latencies of copies are too short by the shift.
 
-    python -m benchmarks.policy --model tiny.en --clips talk5_lj --variants recipe "no doubt" --copies 6
+    python -m benchmarks.table.policy --model tiny.en --clips talk5_lj --variants recipe "no doubt" --copies 6
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from benchmarks.matching import Errors, errors
-from benchmarks.measure import latencies, percentile
-from benchmarks.options import default_models_dir
-from benchmarks.reference import Reference, reference
-from benchmarks.speech import Clip, load_clip
-from benchmarks.streaming import Arrival, SessionLog
+from benchmarks.base.matching import Errors, errors
+from benchmarks.base.measure import latencies, percentile
+from benchmarks.base.options import default_models_dir
+from benchmarks.base.reference import Reference, reference
+from benchmarks.base.speech import Clip, load_clip
+from benchmarks.base.streaming import Arrival, SessionLog
 from live_asr.core.streaming_policy import (
     Committed,
     MarkReached,
@@ -43,7 +43,7 @@ from live_asr.weights.store import resolve
 
 SHIFTS = (0, 37, 111, 229, 53, 311, 173, 401)
 """How many samples each copy of a clip starts later; at most 25 ms or so, so that its words stay the same."""
-RESULTS = Path(__file__).resolve().parent / "results"
+RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 
 @dataclass(frozen=True, slots=True)

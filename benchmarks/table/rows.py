@@ -10,12 +10,12 @@ from functools import reduce
 from operator import add
 from typing import Any
 
-from benchmarks.matching import Errors
-from benchmarks.measure import SessionMeasures, percentile
-from benchmarks.options import Options, available
-from benchmarks.report import Row, Table, fact, limit, limits
-from benchmarks.speech import MissingSpeechError
-from benchmarks.table import ModelRuns, Run, details, run_model
+from benchmarks.base.matching import Errors
+from benchmarks.base.measure import SessionMeasures, percentile
+from benchmarks.base.options import Options, available
+from benchmarks.base.report import Row, Table, fact, limit, limits
+from benchmarks.base.speech import MissingSpeechError
+from benchmarks.table.table import ModelRuns, Run, details, run_model
 
 JUDGED = ("talk5_lj", "conv2_public")
 """The clips that the promises are made on; others are shown beside them."""

@@ -9,9 +9,9 @@ import subprocess
 import sys
 from typing import Any
 
-from benchmarks.options import Options
-from benchmarks.processes import BenchServer
-from benchmarks.report import Row, Table, fact, limit
+from benchmarks.base.options import Options
+from benchmarks.base.processes import BenchServer
+from benchmarks.base.report import Row, Table, fact, limit
 
 MODULE = "live_asr.server.app"
 IMPORT_SECONDS = 1.5

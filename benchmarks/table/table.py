@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from benchmarks.measure import SessionMeasures, measure
-from benchmarks.options import Options
-from benchmarks.processes import BenchServer, Usage, watched
-from benchmarks.reference import Reference
-from benchmarks.speech import Clip, nonspeech
-from benchmarks.streaming import SessionLog, play, play_together
+from benchmarks.base.measure import SessionMeasures, measure
+from benchmarks.base.options import Options
+from benchmarks.base.processes import BenchServer, Usage, watched
+from benchmarks.base.reference import Reference
+from benchmarks.base.speech import Clip, nonspeech
+from benchmarks.base.streaming import SessionLog, play, play_together
 
 TOGETHER = ("talk5_lj", "conv2_public", "conv6_public", "talk5_lj@90")
 """What four sessions at once play."""

@@ -11,13 +11,13 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from benchmarks.options import Options
-from benchmarks.report import Table, fact
-from benchmarks.speech import RATE_HZ
-from benchmarks.streaming import SessionLog
-from benchmarks.words_detector import open_detector
-from benchmarks.words_material import Case
-from benchmarks.words_measures import Gap, Version, Word, gaps, mean_rate, version
+from benchmarks.base.options import Options
+from benchmarks.base.report import Table, fact
+from benchmarks.base.speech import RATE_HZ
+from benchmarks.base.streaming import SessionLog
+from benchmarks.words.detector import open_detector
+from benchmarks.words.material import Case
+from benchmarks.words.measures import Gap, Version, Word, gaps, mean_rate, version
 
 Step = tuple[str, frozenset[str]]
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.options import Options
-from benchmarks.speech import RATE_HZ, Samples
-from benchmarks.words_measures import Stretch, merged
+from benchmarks.base.options import Options
+from benchmarks.base.speech import RATE_HZ, Samples
+from benchmarks.words.measures import Stretch, merged
 
 THRESHOLD = 0.5
 JOINED_BELOW = 0.3

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.options import Options
-from benchmarks.packaged import LANGUAGES, PAUSE, Prompt, prompts
-from benchmarks.processes import BenchServer
-from benchmarks.reference import single_pass
-from benchmarks.report import Table, fact, limit
-from benchmarks.speech import RATE_HZ, Clip, MissingSpeechError, Samples
-from benchmarks.streaming import SessionLog
-from benchmarks.words_playing import play_all
+from benchmarks.base.options import Options
+from benchmarks.base.packaged import LANGUAGES, PAUSE, Prompt, prompts
+from benchmarks.base.processes import BenchServer
+from benchmarks.base.reference import single_pass
+from benchmarks.base.report import Table, fact, limit
+from benchmarks.base.speech import RATE_HZ, Clip, MissingSpeechError, Samples
+from benchmarks.base.streaming import SessionLog
+from benchmarks.words.playing import play_all
 
 CLIPS = 200
 SHORTEST, MAX = 2.0, 10.0

@@ -10,10 +10,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from benchmarks import packaged
-from benchmarks.options import Options
-from benchmarks.speaker_measures import read_rttm
-from benchmarks.speech import (
+from benchmarks.base import packaged
+from benchmarks.base.options import Options
+from benchmarks.base.speech import (
     RATE_HZ,
     SPEECH,
     Clip,
@@ -27,7 +26,8 @@ from benchmarks.speech import (
     to_int16,
     words_between,
 )
-from benchmarks.words_measures import Stretch, merged, own_names
+from benchmarks.speakers.speaker_measures import read_rttm
+from benchmarks.words.measures import Stretch, merged, own_names
 
 READERS = ("1089", "3005", "3080")
 """Of LibriSpeech, whose clips make a recording each."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
-from benchmarks.matching import Errors, errors, keys, normaliser
-from benchmarks.streaming import SessionLog
+from benchmarks.base.matching import Errors, errors, keys, normaliser
+from benchmarks.base.streaming import SessionLog
 
 MIN_GAP = 1.5
 """Seconds of speech without a word that count as left out."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from benchmarks.options import Options
-from benchmarks.processes import BenchServer
-from benchmarks.speech import Clip
-from benchmarks.streaming import Message, SessionLog, play
+from benchmarks.base.options import Options
+from benchmarks.base.processes import BenchServer
+from benchmarks.base.speech import Clip
+from benchmarks.base.streaming import Message, SessionLog, play
 
 Job = tuple[Clip, Message]
 """What is played, and the fields of its `start`."""

@@ -14,17 +14,17 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
-from benchmarks.matching import Errors
-from benchmarks.options import Options
-from benchmarks.processes import BenchServer, watched
-from benchmarks.reference import Reference, reference
-from benchmarks.report import Row, Table, fact, limit
-from benchmarks.speech import MissingSpeechError
-from benchmarks.streaming import Message, SessionLog
-from benchmarks.words_ablation import Ablation
-from benchmarks.words_detector import SpeechFinder
-from benchmarks.words_material import Case, Material, case_of, chosen, load_material
-from benchmarks.words_measures import (
+from benchmarks.base.matching import Errors
+from benchmarks.base.options import Options
+from benchmarks.base.processes import BenchServer, watched
+from benchmarks.base.reference import Reference, reference
+from benchmarks.base.report import Row, Table, fact, limit
+from benchmarks.base.speech import MissingSpeechError
+from benchmarks.base.streaming import Message, SessionLog
+from benchmarks.words.ablation import Ablation
+from benchmarks.words.detector import SpeechFinder
+from benchmarks.words.material import Case, Material, case_of, chosen, load_material
+from benchmarks.words.measures import (
     Outcome,
     Version,
     Word,
@@ -38,7 +38,7 @@ from benchmarks.words_measures import (
     version,
     worse_than_better,
 )
-from benchmarks.words_playing import play_all
+from benchmarks.words.playing import play_all
 
 MAX_SHOWN = 80
 """Letters of what stands in a gap."""

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.matching import keys
-from benchmarks.options import Options
-from benchmarks.packaged import prompt_clip
-from benchmarks.processes import BenchServer
-from benchmarks.report import Table, limit
-from benchmarks.speech import RATE_HZ, Clip, Samples
-from benchmarks.words_material import levelled, sounding
-from benchmarks.words_measures import final_words, live_words
-from benchmarks.words_playing import play_all
+from benchmarks.base.matching import keys
+from benchmarks.base.options import Options
+from benchmarks.base.packaged import prompt_clip
+from benchmarks.base.processes import BenchServer
+from benchmarks.base.report import Table, limit
+from benchmarks.base.speech import RATE_HZ, Clip, Samples
+from benchmarks.words.material import levelled, sounding
+from benchmarks.words.measures import final_words, live_words
+from benchmarks.words.playing import play_all
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 CLOSE, APART = 0.3, 0.8

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.options import Options
-from benchmarks.packaged import python_package
-from benchmarks.processes import BenchServer
-from benchmarks.reference import reference
-from benchmarks.report import Table, limit
-from benchmarks.speech import (
+from benchmarks.base.options import Options
+from benchmarks.base.packaged import python_package
+from benchmarks.base.processes import BenchServer
+from benchmarks.base.reference import reference
+from benchmarks.base.report import Table, limit
+from benchmarks.base.speech import (
     RATE_HZ,
     Clip,
     MissingSpeechError,
@@ -24,9 +24,9 @@ from benchmarks.speech import (
     nonspeech,
     to_int16,
 )
-from benchmarks.words_material import levelled, pieces_of
-from benchmarks.words_measures import final_words, live_words
-from benchmarks.words_playing import play_all
+from benchmarks.words.material import levelled, pieces_of
+from benchmarks.words.measures import final_words, live_words
+from benchmarks.words.playing import play_all
 
 SECONDS = 60.0
 BABBLE_SECONDS = 45.0

@@ -10,18 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import (
-    words_languages,
-    words_recordings,
-    words_repetition,
-    words_sounds,
-    words_talks,
-    words_times,
-)
-from benchmarks.options import Options, parts_of
-from benchmarks.processes import BenchServer
-from benchmarks.report import Table
-from benchmarks.speech import MissingSpeechError
+from benchmarks.base.options import Options, parts_of
+from benchmarks.base.processes import BenchServer
+from benchmarks.base.report import Table
+from benchmarks.base.speech import MissingSpeechError
+from benchmarks.words import languages as words_languages
+from benchmarks.words import recordings as words_recordings
+from benchmarks.words import repetition as words_repetition
+from benchmarks.words import sounds as words_sounds
+from benchmarks.words import talks as words_talks
+from benchmarks.words import times as words_times
 
 Part = Callable[[BenchServer, str, Options, argparse.Namespace], tuple[list[Table], dict[str, Any]]]
 

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from benchmarks.options import Options
-from benchmarks.processes import BenchServer
-from benchmarks.recordings import Recording, load_recording
-from benchmarks.report import Table, fact, limit
-from benchmarks.speaker_measures import Said, words_of, wrong_speakers
-from benchmarks.speech import RATE_HZ, Clip, MissingSpeechError
-from benchmarks.streaming import SessionLog
-from benchmarks.words_playing import play_all
+from benchmarks.base.options import Options
+from benchmarks.base.processes import BenchServer
+from benchmarks.base.recordings import Recording, load_recording
+from benchmarks.base.report import Table, fact, limit
+from benchmarks.base.speech import RATE_HZ, Clip, MissingSpeechError
+from benchmarks.base.streaming import SessionLog
+from benchmarks.speakers.speaker_measures import Said, words_of, wrong_speakers
+from benchmarks.words.playing import play_all
 
 TALKS = 20
 SHORTEST, MAX = 15.0, 30.0

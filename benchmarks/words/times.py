@@ -10,18 +10,18 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.matching import key, matches
-from benchmarks.measure import percentile
-from benchmarks.options import Options
-from benchmarks.packaged import asterisk_prompts, plain, prompt_clip
-from benchmarks.processes import BenchServer
-from benchmarks.reference import reference
-from benchmarks.report import Table, fact, limit
-from benchmarks.speech import RATE_HZ, Clip, Samples
-from benchmarks.words_material import levelled, sounding
-from benchmarks.words_measures import Word, final_words, live_words
-from benchmarks.words_playing import play_all
-from benchmarks.words_repetition import DIGITS
+from benchmarks.base.matching import key, matches
+from benchmarks.base.measure import percentile
+from benchmarks.base.options import Options
+from benchmarks.base.packaged import asterisk_prompts, plain, prompt_clip
+from benchmarks.base.processes import BenchServer
+from benchmarks.base.reference import reference
+from benchmarks.base.report import Table, fact, limit
+from benchmarks.base.speech import RATE_HZ, Clip, Samples
+from benchmarks.words.material import levelled, sounding
+from benchmarks.words.measures import Word, final_words, live_words
+from benchmarks.words.playing import play_all
+from benchmarks.words.repetition import DIGITS
 
 SESSIONS = 4
 PROMPTS = 12

@@ -118,7 +118,6 @@ def kaldi_features(samples: FloatArray, window: str = "povey") -> FloatArray:
     return np.stack([fbank.get_frame(frame) for frame in range(fbank.num_frames_ready)])
 
 
-
 @cache
 def _slaney_filters() -> FloatArray:
     """Return Slaney's triangular filters of equal area, shape (201, 40): octaves above 1 kHz."""

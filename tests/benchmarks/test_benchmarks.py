@@ -11,14 +11,14 @@ import pytest
 import websockets
 from websockets.asyncio.server import ServerConnection, serve
 
-from benchmarks import endurance
-from benchmarks.matching import Errors, differences, errors, keys, matches
-from benchmarks.measure import changed_afterwards, joined, latencies, live_words, measure, violations
-from benchmarks.processes import Sample, Usage, parse_metrics
-from benchmarks.reference import Reference, ReferenceWord
-from benchmarks.report import Table, fact, limit, limits
-from benchmarks.speech import RATE_HZ, Clip, Spoken, nonspeech, words_between
-from benchmarks.streaming import Arrival, SessionLog, play
+from benchmarks.base.matching import Errors, differences, errors, keys, matches
+from benchmarks.base.measure import changed_afterwards, joined, latencies, live_words, measure, violations
+from benchmarks.base.processes import Sample, Usage, parse_metrics
+from benchmarks.base.reference import Reference, ReferenceWord
+from benchmarks.base.report import Table, fact, limit, limits
+from benchmarks.base.speech import RATE_HZ, Clip, Spoken, nonspeech, words_between
+from benchmarks.base.streaming import Arrival, SessionLog, play
+from benchmarks.table import endurance
 
 Message = dict[str, Any]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.beside import Runs, details, table_of
-from benchmarks.measure import SessionMeasures
-from benchmarks.passing import Pass
-from benchmarks.processes import Sample, Usage
-from benchmarks.table import Run
+from benchmarks.base.measure import SessionMeasures
+from benchmarks.base.processes import Sample, Usage
+from benchmarks.speakers.passing import Pass
+from benchmarks.table.beside import Runs, details, table_of
+from benchmarks.table.table import Run
 
 
 def live(latency: float, cpu_seconds: float, text: str = " Hello.", failure: str | None = None) -> Run:

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.fuzz_dialects import DialectJudge, dialects, seeds
-from benchmarks.fuzz_inputs import (
+from benchmarks.base.report import Row
+from benchmarks.fuzz.dialects import DialectJudge, dialects, seeds
+from benchmarks.fuzz.inputs import (
     BYTEWISE,
     FORMS,
     LARGEST_FILE_BYTES,
@@ -26,10 +27,9 @@ from benchmarks.fuzz_inputs import (
     messages,
     retold,
 )
-from benchmarks.fuzz_process import Child, MemorySample, TargetDiedError
-from benchmarks.fuzz_target import SEED_BYTES, ContainerJudge, chunks, judge_message, shape_of, tried
-from benchmarks.fuzzing import Fuzzed, Fuzzer, Target, memory_rows, table_of
-from benchmarks.report import Row
+from benchmarks.fuzz.process import Child, MemorySample, TargetDiedError
+from benchmarks.fuzz.suite import Fuzzed, Fuzzer, Target, memory_rows, table_of
+from benchmarks.fuzz.target import SEED_BYTES, ContainerJudge, chunks, judge_message, shape_of, tried
 
 DRILL = (sys.executable, "-m", "tests.fuzz_drill")
 CALM = [b"a", b"bb", b"ccc"]

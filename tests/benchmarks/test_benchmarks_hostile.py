@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import hostile
-from benchmarks.hostile_attacks import GONE, Attacker, silent_file
-from benchmarks.processes import Sample, Usage
-from benchmarks.report import Row
-from benchmarks.speech import RATE_HZ, Clip, decode
-from benchmarks.streaming import Arrival, SessionLog
+from benchmarks.base.processes import Sample, Usage
+from benchmarks.base.report import Row
+from benchmarks.base.speech import RATE_HZ, Clip, decode
+from benchmarks.base.streaming import Arrival, SessionLog
+from benchmarks.resilience import hostile
+from benchmarks.resilience.hostile_attacks import GONE, Attacker, silent_file
 from tests.started import StartServer
 
 SECONDS = 60

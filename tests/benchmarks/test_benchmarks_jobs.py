@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.jobs import KillRun, judge, kill_table
-from benchmarks.jobs_speed import looped
-from benchmarks.recordings import Recording
-from benchmarks.speaker_measures import Said, Turn
-from benchmarks.speech import RATE_HZ, Clip
+from benchmarks.base.recordings import Recording
+from benchmarks.base.speech import RATE_HZ, Clip
+from benchmarks.jobs.speed import looped
+from benchmarks.jobs.suite import KillRun, judge, kill_table
+from benchmarks.speakers.speaker_measures import Said, Turn
 
 RUBBISH = ["rubbish 0", "rubbish 1"]
 

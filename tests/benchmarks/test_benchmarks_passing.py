@@ -9,7 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.pass_memory import (
+from benchmarks.base.speech import RATE_HZ, Clip
+from benchmarks.base.streaming import Arrival, SessionLog
+from benchmarks.resilience.webhook_receiver import ALL_ANSWERS, FOLLOWED, MAX_FAILURES, Request, answer_to
+from benchmarks.resilience.webhooks import WebhookRuns, instants, judge
+from benchmarks.resilience.webhooks import table_of as table_of_webhooks
+from benchmarks.speakers.pass_memory import (
     MemorySample,
     parse_rollup,
     phase_rows,
@@ -17,7 +22,7 @@ from benchmarks.pass_memory import (
     positions,
     write_looped,
 )
-from benchmarks.passing import (
+from benchmarks.speakers.passing import (
     Live,
     Pass,
     PassRuns,
@@ -27,11 +32,6 @@ from benchmarks.passing import (
     share_beside,
     table_of,
 )
-from benchmarks.speech import RATE_HZ, Clip
-from benchmarks.streaming import Arrival, SessionLog
-from benchmarks.webhook_receiver import ALL_ANSWERS, FOLLOWED, MAX_FAILURES, Request, answer_to
-from benchmarks.webhooks import WebhookRuns, instants, judge
-from benchmarks.webhooks import table_of as table_of_webhooks
 
 STOPPED: dict[str, Any] = {"type": "stopped"}
 FINAL: dict[str, Any] = {"type": "final", "revision": 1, "labels": "full"}

@@ -15,18 +15,20 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosedError
 
-from benchmarks import cuts, frozen, kills, run, viewers
-from benchmarks.cutting import CUTS, proxy
-from benchmarks.fast import Gone, likeness_rows, speed_rows
-from benchmarks.listening import Heard
-from benchmarks.matching import missing_passages, unlike
-from benchmarks.options import parts_of
-from benchmarks.processes import INFERENCE
-from benchmarks.report import Row, Table
-from benchmarks.speech import RATE_HZ, Clip
-from benchmarks.streaming import Arrival, SessionLog
-from benchmarks.viewers import Round, bytes_of_repeating
-from benchmarks.webhook_receiver import Request
+from benchmarks import run
+from benchmarks.base.matching import missing_passages, unlike
+from benchmarks.base.options import parts_of
+from benchmarks.base.processes import INFERENCE
+from benchmarks.base.report import Row, Table
+from benchmarks.base.speech import RATE_HZ, Clip
+from benchmarks.base.streaming import Arrival, SessionLog
+from benchmarks.load import viewers
+from benchmarks.load.viewers import Round, bytes_of_repeating
+from benchmarks.resilience import cuts, frozen, kills
+from benchmarks.resilience.cutting import CUTS, proxy
+from benchmarks.resilience.fast import Gone, likeness_rows, speed_rows
+from benchmarks.resilience.listening import Heard
+from benchmarks.resilience.webhook_receiver import Request
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 CLIP = Clip("made up", np.zeros(10 * RATE_HZ, np.int16), None)

@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.options import default_models_dir
-from benchmarks.report import Table
-from benchmarks.speaker_measures import (
+from benchmarks.base.options import default_models_dir
+from benchmarks.base.report import Table
+from benchmarks.base.speech import RATE_HZ, Clip
+from benchmarks.base.streaming import Arrival, SessionLog
+from benchmarks.speakers.speaker_measures import (
     DiarizationErrors,
     Labelling,
     Said,
@@ -24,10 +26,8 @@ from benchmarks.speaker_measures import (
     words_of,
     wrong_speakers,
 )
-from benchmarks.speaker_rows import table_of
-from benchmarks.speakers import Cost, Outcome, Revision, SpeakerRuns, Words
-from benchmarks.speech import RATE_HZ, Clip
-from benchmarks.streaming import Arrival, SessionLog
+from benchmarks.speakers.speaker_rows import table_of
+from benchmarks.speakers.speakers import Cost, Outcome, Revision, SpeakerRuns, Words
 
 Message = dict[str, Any]
 
@@ -137,7 +137,7 @@ def test_nothing_heard_is_nothing_to_compare() -> None:
 
 def test_cp_word_errors_count_words_of_the_wrong_speaker_as_lost_and_as_invented() -> None:
     pytest.importorskip("meeteval")
-    from benchmarks.speaker_measures import cp_word_errors
+    from benchmarks.speakers.speaker_measures import cp_word_errors
 
     said = [Said(0, 4, "anna", "cats dogs mice birds"), Said(4, 8, "ben", "red green blue white")]
     heard = [Said(0, 3, "S1", "cats dogs mice"), Said(3, 8, "S2", "birds red green blue white")]

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.matching import Errors, errors
-from benchmarks.packaged import Prompt, plain, read_asterisk_texts, read_fillets_texts
-from benchmarks.speaker_measures import Said
-from benchmarks.speech import RATE_HZ, Clip, noise, to_int16
-from benchmarks.streaming import Arrival, SessionLog
-from benchmarks.words_languages import table_of as table_of_languages
-from benchmarks.words_languages import told_of
-from benchmarks.words_material import (
+from benchmarks.base.matching import Errors, errors
+from benchmarks.base.packaged import Prompt, plain, read_asterisk_texts, read_fillets_texts
+from benchmarks.base.speech import RATE_HZ, Clip, noise, to_int16
+from benchmarks.base.streaming import Arrival, SessionLog
+from benchmarks.speakers.speaker_measures import Said
+from benchmarks.words.languages import table_of as table_of_languages
+from benchmarks.words.languages import told_of
+from benchmarks.words.material import (
     CONDITIONS,
     FOREIGN,
     MANY,
@@ -31,7 +31,7 @@ from benchmarks.words_material import (
     levelled,
     sounding,
 )
-from benchmarks.words_measures import (
+from benchmarks.words.measures import (
     Gap,
     Outcome,
     Version,
@@ -47,15 +47,15 @@ from benchmarks.words_measures import (
     without,
     worse_than_better,
 )
-from benchmarks.words_recordings import by_recording, earlier, table_of
-from benchmarks.words_repetition import Written, count_word
-from benchmarks.words_repetition import table_of as table_of_repetition
-from benchmarks.words_sounds import Heard, breaths
-from benchmarks.words_sounds import table_of as table_of_sounds
-from benchmarks.words_talks import Told, fits, windows
-from benchmarks.words_talks import table_of as table_of_talks
-from benchmarks.words_times import Placed, timed
-from benchmarks.words_times import table_of as table_of_times
+from benchmarks.words.recordings import by_recording, earlier, table_of
+from benchmarks.words.repetition import Written, count_word
+from benchmarks.words.repetition import table_of as table_of_repetition
+from benchmarks.words.sounds import Heard, breaths
+from benchmarks.words.sounds import table_of as table_of_sounds
+from benchmarks.words.talks import Told, fits, windows
+from benchmarks.words.talks import table_of as table_of_talks
+from benchmarks.words.times import Placed, timed
+from benchmarks.words.times import table_of as table_of_times
 
 
 def tone(seconds: float, level: float = 0.1) -> np.ndarray:

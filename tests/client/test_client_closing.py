@@ -12,7 +12,7 @@ from scripted_peer import READY, Peer, peer
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request
 
-from benchmarks.cutting import proxy
+from benchmarks.resilience.cutting import proxy
 from live_asr.client import LiveSession, Reconnecting, SessionFailed, connect
 
 TIMEOUT = 30.0

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from scripted_peer import READY, WINDOW_BYTES, Peer, final, peer
 
-from benchmarks.cutting import proxy
+from benchmarks.resilience.cutting import proxy
 from live_asr.client import LiveSession, Reconnecting, Resumed, SessionMessage, connect
 from live_asr.client.resuming import HELD_BYTES
 from live_asr.core.messages import Ack, Final, Start, Stopped

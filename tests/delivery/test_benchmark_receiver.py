@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from benchmarks.webhook_receiver import RETRY_AFTER, Receiver, receiving
-from benchmarks.webhooks import judge
+from benchmarks.resilience.webhook_receiver import RETRY_AFTER, Receiver, receiving
+from benchmarks.resilience.webhooks import judge
 from live_asr.delivery.post import Patience
 from live_asr.storage.database import Database, Delivery
 from tests.delivery.running_sender import SECRET, Sending, sending

@@ -17,8 +17,8 @@ from uuid import uuid4
 
 import pytest
 
-from benchmarks.aws import Aws, aws
-from benchmarks.inbox import Inbox, inbox
+from benchmarks.jobs.aws import Aws, aws
+from benchmarks.resilience.inbox import Inbox, inbox
 from tests.started import MODEL, ROOT
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()

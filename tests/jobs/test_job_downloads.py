@@ -14,7 +14,7 @@ from threading import Event, Thread
 
 import pytest
 
-from benchmarks.aws import BUCKET, Aws
+from benchmarks.jobs.aws import BUCKET, Aws
 from live_asr.core.errors import ClientError, LiveAsrError
 from live_asr.delivery.addresses import guard
 from live_asr.delivery.post import ForbiddenTarget, GuardedNetwork

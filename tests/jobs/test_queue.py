@@ -12,7 +12,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from benchmarks.aws import REGION, Aws
+from benchmarks.jobs.aws import REGION, Aws
 from live_asr.config.settings import JobsSettings
 from live_asr.jobs.queue import Message, Queue, QueueError, region_of
 

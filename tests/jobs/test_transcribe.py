@@ -15,7 +15,7 @@ import pytest
 import srt
 import webvtt
 
-from benchmarks.inbox import Inbox
+from benchmarks.resilience.inbox import Inbox
 from tests.jobs.conftest import SECRET, TIMEOUT
 from tests.started import MODEL, ROOT
 

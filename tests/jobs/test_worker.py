@@ -16,8 +16,8 @@ import httpx
 import numpy as np
 import pytest
 
-from benchmarks.aws import BUCKET, Aws
-from benchmarks.inbox import Inbox, Told, inbox
+from benchmarks.jobs.aws import BUCKET, Aws
+from benchmarks.resilience.inbox import Inbox, Told, inbox
 from tests.jobs.conftest import SECRET, Working, workers
 
 EXAMPLE = {

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.aws import BUCKET, Aws
-from benchmarks.inbox import Inbox
+from benchmarks.jobs.aws import BUCKET, Aws
+from benchmarks.resilience.inbox import Inbox
 from live_asr.storage.database import Database, sqlite_url
 from live_asr.storage.tables import kept_results
 from tests.jobs.conftest import StartWorker, Working

@@ -8,7 +8,7 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from benchmarks.cutting import Cut, Proxy, proxy
+from benchmarks.resilience.cutting import Cut, Proxy, proxy
 
 TIMEOUT = 10.0
 

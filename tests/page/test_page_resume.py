@@ -10,7 +10,7 @@ from scripted_server import ScriptedServer
 from standing_between import standing_between
 from visiting import OF_A_CUT_LINE, OpenPage, Visit
 
-from benchmarks.cutting import CUTS
+from benchmarks.resilience.cutting import CUTS
 from tests.started import Server, StartServer
 
 pytest_plugins = ["browsers"]

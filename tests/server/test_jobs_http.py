@@ -19,7 +19,7 @@ from scripted_pass import ScriptedPass, found
 from serving import Served, serving
 from talking import wav
 
-from benchmarks.inbox import inbox
+from benchmarks.resilience.inbox import inbox
 from live_asr.cli.worker import FOLDER
 from live_asr.core.errors import DiskFull, EngineError
 from live_asr.full_pass.process import FullPass, FullPassLoad

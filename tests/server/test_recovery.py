@@ -15,7 +15,7 @@ import pytest
 from talking import TIMEOUT, Caller, Message, call, eventually, finished_record, likeness, plain_words
 from watching import watch
 
-from benchmarks.cutting import proxy
+from benchmarks.resilience.cutting import proxy
 from tests.server.resuming import check_record, record, resumed
 from tests.started import MODEL, Server, StartServer
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 from talking import Caller, Message, call, eventually, finished_record
 
-from benchmarks.cutting import CUTS, Cut, Proxy, proxy
+from benchmarks.resilience.cutting import CUTS, Cut, Proxy, proxy
 from tests.server.resuming import check_record, record, resumed
 from tests.started import Server, StartServer
 
