@@ -1,1 +1,1 @@
-"""What all suites share: a server as a process, a session as its client has it, what is played, and tables."""
+"""What all suites share: a server as a process, a session as its client has it, what is played, tables."""
