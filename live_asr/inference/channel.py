@@ -48,6 +48,8 @@ class Load:
     """ONNX; None where live sessions tell no speakers apart."""
     encoder_file: Path | None = None
     """ONNX; with `segmentation_file` or not at all."""
+    measured_file: Path | None = None
+    """Where it is kept what a typical decode takes on this machine; None where nobody wants to know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,10 @@ class Loaded:
     """`SpeakerEncoder.indifference`; None where speakers are not told apart."""
     speaker_encoder_name: str | None = None
     """Its folder's; None where speakers are not told apart."""
+    lanes: int = 2
+    """Pieces of work that are done at once."""
+    step_seconds: float | None = None
+    """What a typical decode was measured to take; None where none was."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from live_asr.core.types import DecodeRequest
+from live_asr.core.types import SAMPLE_RATE_HZ, DecodeRequest
 from live_asr.errors import EngineError
 from live_asr.inference.channel import (
     Detect,
@@ -74,7 +74,8 @@ class Engine:
     `timeout` is how many seconds the oldest piece of work may take before the process counts as hung.
     `on_restart` is called whenever a process had to be replaced. Where a GPU fails while models are loaded,
     or soon after again and again, `fallback` is called once, in a thread, with the reason: it returns what to
-    load instead. Without it the failure is one of the engine.
+    load instead. Without it the failure is one of the engine. `on_work` is called with the seconds for which
+    each piece of work kept one of the process's threads busy, `on_audio` with those of audio that was judged.
     """
 
     def __init__(
@@ -85,8 +86,12 @@ class Engine:
         on_restart: Callable[[], None] = lambda: None,
         warning: str = "",
         fallback: Callable[[str], Load] | None = None,
+        on_work: Callable[[float], None] = lambda _: None,
+        on_audio: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._load = load
+        self._on_work = on_work
+        self._on_audio = on_audio
         self.warning = warning
         """Why the models run on a slower device than the machine has; "" where they do not."""
         self._fallback = fallback
@@ -150,6 +155,7 @@ class Engine:
     async def detect(self, samples: FloatArray, state: SpeechState) -> Detected:
         """Judge 32 ms chunks; see `SpeechDetector.detect`. Raises EngineError when it cannot be done."""
         answer: Detected = await self._ask(Detect(samples, state))
+        self._on_audio(samples.size / SAMPLE_RATE_HZ)
         return answer
 
     async def recognize(self, request: DecodeRequest, samples: FloatArray, budget: float) -> Recognized:
@@ -251,10 +257,12 @@ class Engine:
             self._repeat_unanswered()
             watch = asyncio.create_task(self._watch(self._process), name="inference watch")
             while (message := await receive(reader)) is not None:
-                number, answer = message
+                number, answer, seconds = message
                 if isinstance(answer, Faulted):  # whoever asked gets the answer of the next process
                     raise EngineError(f"The GPU failed: {answer.reason}.", cure_of(answer.reason))
                 self._receive(number, answer)
+                if not isinstance(answer, Detected):
+                    self._on_work(seconds)
         finally:
             self.is_up, self._writer = False, None
             if watch is not None:

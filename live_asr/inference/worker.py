@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from live_asr.core.types import samples
+from live_asr.inference.calibration import measured
 from live_asr.inference.channel import (
     HEADER,
     Detect,
@@ -58,13 +59,25 @@ def main(descriptor: int) -> None:
     try:
         models = build(load)
         warm_up(models)
+        step_seconds = measured(load, models.recognizer)
     except Exception as error:  # whatever a model's library raises is the reason why it cannot be loaded
         reason = str(error) if is_device_fault(error) else f"{type(error).__name__}: {error}"
         connection.sendall(pack(LoadFailed(reason)))
         os._exit(FAULTED)  # a device's libraries may fail once more, or hang, when they are unloaded
     indifference = models.encoder.indifference if models.encoder is not None else None
     encoder_name = load.encoder_file.parent.name if load.encoder_file is not None else None
-    connection.sendall(pack(Loaded(models.recognizer.info, load.detector_name, indifference, encoder_name)))
+    connection.sendall(
+        pack(
+            Loaded(
+                models.recognizer.info,
+                load.detector_name,
+                indifference,
+                encoder_name,
+                load.workers,
+                step_seconds,
+            )
+        )
+    )
     Worker(connection, models, load.workers).serve()
 
 
@@ -163,13 +176,14 @@ class Worker:
         return Recognized(hypothesis, began - arrived, time.monotonic() - began)
 
     def _answer(self, number: int, compute: Any) -> None:
+        began = time.monotonic()
         try:
             answer = compute()
         except Exception as error:  # one bad window must cost nobody else anything: the asker is told
             answer = Failed(f"{type(error).__name__}: {error}")
             if self._models.recognizer.info.device != "cpu" and is_device_fault(error):
                 answer = Faulted(str(error))
-        packed = pack((number, answer))
+        packed = pack((number, answer, time.monotonic() - began))
         with self._sending:
             try:
                 self._connection.sendall(packed)

@@ -413,6 +413,14 @@ class SessionRunner:
             self.outbox.dismiss(error)
         self._ended.set()
 
+    def ends_within(self, age: float) -> float | None:
+        """Return in how many seconds a session gives its place back that has had it for `age`; None where
+        that is not known: it goes on for as long as somebody speaks."""
+        if not self._stop_asked:
+            return self._presence.expires_within()
+        speed = max(1.0, (self.session.heard_sample - self.session.backlog_samples) / samples(max(age, 1.0)))
+        return self.session.backlog_samples / samples(1.0) / speed
+
     @property
     def is_over(self) -> bool:
         """Whether the session is done or failed, or left to the server's next run."""
