@@ -314,7 +314,7 @@ class InferenceSettings(Section):
     decode_timeout: float = Field(
         default=30.0,
         gt=0,
-        description="Seconds after which a decode counts as hung and its process is replaced.",
+        description="Seconds from its begin after which a decode counts as hung and its process is replaced.",
     )
 
 

@@ -25,6 +25,10 @@ from live_asr.core.types import DecodeRequest, Hypothesis
 from live_asr.inference.interfaces import FloatArray, RecognizerInfo, SpeechState
 
 HEADER = struct.Struct("!I")
+HEARTBEAT_INTERVAL = 1.0
+"""Seconds between two signs of life of the inference process."""
+NOBODY = -1
+"""The number of a message that answers nothing."""
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 """Environment of a process that computes. Work is divided among cores by window, not within one: numpy's
@@ -129,6 +133,16 @@ class Embed:
     samples: FloatArray
     budget: float
     """Seconds from its arrival by which the answer is wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A piece of work is under way now; its answer follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """From the process, as often as `HEARTBEAT_INTERVAL` says: it computes, or waits for work."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ import numpy as np
 from live_asr.core.types import SAMPLE_RATE_HZ, DecodeRequest
 from live_asr.errors import EngineError
 from live_asr.inference.channel import (
+    Begun,
     Detect,
     Detected,
     Embed,
@@ -41,11 +42,16 @@ from live_asr.inference.interfaces import FloatArray, SpeechState
 log = logging.getLogger(__name__)
 
 MOST_ATTEMPTS = 3
-"""Work that was under way in so many processes that died is given up."""
+"""Work that so many processes were asked for, and died, is given up."""
+MOST_DEATHS = 2
+"""Work that was under way in so many processes that died is given up: the second had nothing else to do."""
 LONGEST_LOAD = 300.0
 """Seconds that a process may take to load its models before it counts as hung."""
 LONGEST_BACKOFF = 10.0
 WATCH_INTERVAL = 1.0
+MOST_LOOKS = 2
+"""So often in a row a process is seen to hang before it is replaced: where it was the server that stood
+still, what the process has said meanwhile is read in between."""
 STABLE_AFTER = 60.0
 """Seconds after which a process that ends is not counted with those before it."""
 MOST_FAULTS = 2
@@ -63,15 +69,20 @@ class _Job:
 
     work: Work
     answer: asyncio.Future[Any]
-    sent_at: float = field(default_factory=time.monotonic)
     attempts: int = 0
     """How many processes were asked."""
+    begun_at: float | None = None
+    """Since when it is under way in the process that is up; None where it waits."""
+    deaths: int = 0
+    """How many processes died while it was under way."""
 
 
 class Engine:
     """Start the inference process, ask it for work, and replace it when it dies.
 
-    `timeout` is how many seconds the oldest piece of work may take before the process counts as hung.
+    `timeout` is how many seconds a piece of work may take, from when it is begun, and how long the process
+    may give no sign of life, before it counts as hung. Work that was under way in one that died is asked for
+    again by itself: where that one dies, too, it is given up, and nothing else is.
     `on_restart` is called whenever a process had to be replaced. Where a GPU fails while models are loaded,
     or soon after again and again, `fallback` is called once, in a thread, with the reason: it returns what to
     load instead. Without it the failure is one of the engine. `on_work` is called with the seconds for which
@@ -100,6 +111,14 @@ class Engine:
         self._timeout = timeout
         self._on_restart = on_restart
         self._jobs: dict[int, _Job] = {}
+        self._held: dict[int, _Job] = {}
+        """Of them, those that no process has been asked for yet, or not again."""
+        self._suspects: dict[int, _Job] = {}
+        """And those that were under way when a process died: they are done one by one, before all else."""
+        self._sent: dict[int, _Job] = {}
+        """What the process that is up was asked for and has not answered, whoever still waits for it."""
+        self._heard_at = 0.0
+        """When the process last gave a sign of life."""
         self._numbers = itertools.count()
         self._process: asyncio.subprocess.Process | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -181,19 +200,30 @@ class Engine:
         if self._keeper is None or self._keeper.done():
             raise EngineError("The inference process is not running.")
         number = next(self._numbers)
-        job = self._jobs[number] = _Job(work, asyncio.get_running_loop().create_future())
+        job = self._jobs[number] = self._held[number] = _Job(work, asyncio.get_running_loop().create_future())
         try:
-            self._send(number, job)
+            self._dispatch()
             return await job.answer
         finally:
-            self._jobs.pop(number, None)
+            for jobs in (self._jobs, self._held, self._suspects):
+                jobs.pop(number, None)
+
+    def _dispatch(self) -> None:
+        """Hand what waits to the process, if there is one: what may have ended the last one, one by one."""
+        if not self.is_up:
+            return
+        if self._suspects and not self._sent:
+            number = next(iter(self._suspects))
+            self._send(number, self._suspects[number])
+        if not self._suspects:
+            for number in list(self._held):
+                self._send(number, self._held.pop(number))
 
     def _send(self, number: int, job: _Job) -> None:
-        """Hand a job to the process, if there is one; else it goes to the next one."""
-        if self._writer is not None and self.is_up:
-            job.sent_at = time.monotonic()
-            job.attempts += 1
-            self._writer.write(pack((number, job.work)))
+        assert self._writer is not None, "a process that is up has one"
+        job.attempts += 1
+        self._sent[number] = job
+        self._writer.write(pack((number, job.work)))
 
     # Keeping a process alive -----------------------------------------------------------------------
 
@@ -231,6 +261,10 @@ class Engine:
             return False
         fallback, self._fallback = self._fallback, None
         self._load = await asyncio.to_thread(fallback, str(error))
+        for job in self._jobs.values():  # it was the device that ended them
+            job.attempts = job.deaths = 0
+        self._held |= self._suspects
+        self._suspects.clear()
         self.warning = str(error)
         return True
 
@@ -254,17 +288,18 @@ class Engine:
             self._is_loaded.set()
             if self._first is not None and not self._first.done():
                 self._first.set_result(first)
-            self._repeat_unanswered()
+            self._heard_at = time.monotonic()
+            self._give_up_deadly()
+            self._dispatch()
             watch = asyncio.create_task(self._watch(self._process), name="inference watch")
             while (message := await receive(reader)) is not None:
                 number, answer, seconds = message
                 if isinstance(answer, Faulted):  # whoever asked gets the answer of the next process
                     raise EngineError(f"The GPU failed: {answer.reason}.", cure_of(answer.reason))
-                self._receive(number, answer)
-                if not isinstance(answer, Detected):
-                    self._on_work(seconds)
+                self._receive(number, answer, seconds)
         finally:
             self.is_up, self._writer = False, None
+            self._take_back()
             if watch is not None:
                 watch.cancel()
             writer.close()
@@ -273,31 +308,51 @@ class Engine:
                     self._process.kill()
             await self._process.wait()
 
-    def _repeat_unanswered(self) -> None:
-        """Ask the new process for what the old one left unanswered."""
-        for number, job in list(self._jobs.items()):
-            if job.answer.done():
-                continue
-            if job.attempts >= MOST_ATTEMPTS:
-                job.answer.set_exception(EngineError("This work ended one inference process after another."))
-            else:
-                self._send(number, job)
+    def _take_back(self) -> None:
+        """Have another process asked for what the one that died has not answered."""
+        for number, job in self._sent.items():
+            job.deaths += job.begun_at is not None
+            job.begun_at = None
+            if not job.answer.done():
+                (self._suspects if job.deaths else self._held)[number] = job
+        self._sent.clear()
 
-    def _receive(self, number: int, answer: Any) -> None:
-        job = self._jobs.get(number)
-        if job is None or job.answer.done():
-            return  # whoever asked has gone
-        if isinstance(answer, Failed):
+    def _give_up_deadly(self) -> None:
+        """Ask no further process for what has ended those before it."""
+        for number, job in [*self._suspects.items(), *self._held.items()]:
+            if job.deaths >= MOST_DEATHS or job.attempts >= MOST_ATTEMPTS:
+                job.answer.set_exception(EngineError("This work ended one inference process after another."))
+                self._suspects.pop(number, None)
+                self._held.pop(number, None)
+
+    def _receive(self, number: int, answer: Any, seconds: float) -> None:
+        self._heard_at = time.monotonic()
+        job = self._sent.get(number)
+        if job is None:
+            return  # a sign of life
+        if isinstance(answer, Begun):
+            job.begun_at = self._heard_at
+            return
+        del self._sent[number]
+        self._suspects.pop(number, None)  # it was something else
+        if not isinstance(answer, Detected):
+            self._on_work(seconds)
+        if job.answer.done():
+            pass  # whoever asked has gone
+        elif isinstance(answer, Failed):
             job.answer.set_exception(EngineError(answer.reason))
         else:
             job.answer.set_result(answer)
+        self._dispatch()
 
     async def _watch(self, process: asyncio.subprocess.Process) -> None:
-        """Kill the process when the oldest piece of work has taken too long: it hangs."""
+        """Kill the process when a piece of work takes too long, or it gives no sign of life: it hangs."""
+        looks = 0
         while True:
             await asyncio.sleep(WATCH_INTERVAL)
-            oldest = min((job.sent_at for job in self._jobs.values()), default=None)
-            if oldest is not None and time.monotonic() - oldest > self._timeout:
+            begun = (job.begun_at for job in self._sent.values() if job.begun_at is not None)
+            looks = looks + 1 if time.monotonic() - min(begun, default=self._heard_at) > self._timeout else 0
+            if looks >= MOST_LOOKS:
                 log.error("the inference process has not answered for %.0f s; replacing it", self._timeout)
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()

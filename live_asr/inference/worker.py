@@ -22,6 +22,10 @@ from live_asr.core.types import samples
 from live_asr.inference.calibration import measured
 from live_asr.inference.channel import (
     HEADER,
+    HEARTBEAT_INTERVAL,
+    NOBODY,
+    Alive,
+    Begun,
     Detect,
     Detected,
     Embed,
@@ -137,6 +141,7 @@ class Worker:
         """Read and answer until the socket closes."""
         for _ in range(self._workers):
             threading.Thread(target=self._work_forever, daemon=True).start()
+        threading.Thread(target=self._beat_forever, daemon=True).start()
         while (message := _read(self._connection)) is not None:
             number, work = message
             if isinstance(work, Detect):
@@ -155,7 +160,13 @@ class Worker:
                 while not self._queue:
                     self._queued.wait()
                 number, work, arrived = self._queue.pop()
+            self._send(number, Begun())
             self._answer(number, lambda work=work, arrived=arrived: self._compute(work, arrived))
+
+    def _beat_forever(self) -> None:
+        while True:
+            self._send(NOBODY, Alive())
+            time.sleep(HEARTBEAT_INTERVAL)
 
     def _detect(self, work: Detect) -> Detected:
         probabilities, state = self._models.detector.detect(work.samples, work.state)
@@ -183,7 +194,11 @@ class Worker:
             answer = Failed(f"{type(error).__name__}: {error}")
             if self._models.recognizer.info.device != "cpu" and is_device_fault(error):
                 answer = Faulted(str(error))
-        packed = pack((number, answer, time.monotonic() - began))
+        self._send(number, answer, time.monotonic() - began)
+
+    def _send(self, number: int, answer: Any, seconds: float = 0.0) -> None:
+        """Send an answer, and for how long it was worked on."""
+        packed = pack((number, answer, seconds))
         with self._sending:
             try:
                 self._connection.sendall(packed)

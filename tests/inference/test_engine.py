@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -20,9 +21,9 @@ from numpy.typing import NDArray
 
 from live_asr.core.types import DecodeRequest, samples
 from live_asr.errors import EngineError
-from live_asr.inference.channel import Load, Recognized
+from live_asr.inference.channel import Load, Recognize, Recognized
 from live_asr.inference.conversion import converted
-from live_asr.inference.engine import MOST_ATTEMPTS, Engine
+from live_asr.inference.engine import MOST_ATTEMPTS, MOST_DEATHS, Engine
 from live_asr.inference.interfaces import SpeechState
 from live_asr.inference.scheduler import FINAL_BUDGET, STEP_BUDGET
 from live_asr.inference.weights import resolve
@@ -249,6 +250,53 @@ async def test_work_that_ends_one_process_after_another_is_given_up_and_other_wo
         with pytest.raises(EngineError, match="one inference process after another"):
             await asyncio.wait_for(fatal, PATIENCE)
         assert "New Jersey" in written(await soon(ask.step(engine)))
+
+
+async def test_work_that_waits_long_is_no_hung_process(load: Load, ask: Asker) -> None:
+    restarts: list[None] = []
+    hung_after = 5.0
+    async with running(load, hung_after=hung_after, on_restart=lambda: restarts.append(None)) as engine:
+        urgent = [ask.step(engine), ask.step(engine)]
+        waits = ask.step(engine, budget=3600.0)
+        began = time.monotonic()
+        while time.monotonic() - began < 2 * hung_after:  # what is more urgent is never out
+            urgent.append(ask.step(engine))
+            await soon(urgent.pop(0))
+        await soon(asyncio.gather(waits, *urgent))  # type: ignore[arg-type]
+        assert "New Jersey" in written(waits.result())
+        assert waits.result().waited > hung_after
+        assert restarts == []
+
+
+async def test_what_was_under_way_when_processes_died_is_done_by_itself_and_given_up_alone(
+    load: Load, ask: Asker
+) -> None:
+    """Two windows are under way at once: each process dies as soon as the deadly one is begun."""
+    async with running(replace(load, workers=2)) as engine:
+        deadly, beside = ask.step(engine, 0.0, 30.0), ask.step(engine, 1.0, 30.0)
+        waiting = [ask.step(engine) for _ in range(6)]
+        died: set[int] = set()
+
+        def is_under_way(start_sample: int) -> bool:
+            return any(
+                job.begun_at is not None and job.work.request.start_sample == start_sample
+                for job in engine._sent.values()
+                if isinstance(job.work, Recognize)
+            )
+
+        while not deadly.done():
+            await until(lambda: deadly.done() or (engine.is_up and is_under_way(0)))
+            if deadly.done():
+                break
+            died.add(process_of(engine))
+            assert len(died) == 1 or len(engine._sent) == 1, "the second has nothing else to do"
+            os.kill(process_of(engine), signal.SIGKILL)
+            await until(lambda: not engine.is_up)
+        with pytest.raises(EngineError, match="one inference process after another"):
+            await deadly
+        assert len(died) == MOST_DEATHS
+        assert written(await soon(beside))
+        assert all("New Jersey" in written(answer) for answer in await asyncio.gather(*map(soon, waiting)))
 
 
 async def test_a_sigterm_or_ctrl_c_to_the_whole_group_leaves_the_process_to_the_server(
