@@ -111,7 +111,7 @@ class Recognized:
 
     hypothesis: Hypothesis
     waited: float
-    """Seconds between arrival and begin."""
+    """Seconds between arrival and begin; to whoever asked, since then."""
     took: float
     """Seconds of work."""
 

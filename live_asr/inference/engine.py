@@ -12,7 +12,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,7 @@ from live_asr.inference.channel import (
 )
 from live_asr.inference.device import cure_of
 from live_asr.inference.interfaces import FloatArray, SpeechState
+from live_asr.inference.scheduling import Job, Scheduler
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,9 @@ MOST_ATTEMPTS = 3
 """Work that so many processes were asked for, and died, is given up."""
 MOST_DEATHS = 2
 """Work that was under way in so many processes that died is given up: the second had nothing else to do."""
+CREDITS = {"cpu": 1, "cuda": 2}
+"""Pieces of work for each lane that the process has at once. Between two a GPU would be idle; a core has the
+server's own work to do."""
 LONGEST_LOAD = 300.0
 """Seconds that a process may take to load its models before it counts as hung."""
 LONGEST_BACKOFF = 10.0
@@ -61,6 +65,12 @@ ENVIRONMENT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "8"}
 are of ever other lengths: that grows for an hour, and no decode is faster for it."""
 
 Work = Detect | Recognize | Segment | Embed
+Newest = Callable[[], tuple[DecodeRequest, FloatArray] | None]
+"""Says what to decode by now."""
+
+
+class StaleWork(EngineError):
+    """Nobody wanted a piece of work any more when its turn came."""
 
 
 @dataclass(slots=True)
@@ -69,8 +79,15 @@ class _Job:
 
     work: Work
     answer: asyncio.Future[Any]
+    asked_at: float = field(default_factory=time.monotonic)
+    newest: Newest | None = None
+    """Says what to decode instead, when its turn comes first."""
+    ticket: Job[int] | None = None
+    """Its place among what waits for a lane."""
     attempts: int = 0
     """How many processes were asked."""
+    sent_at: float = 0.0
+    """When the last one was."""
     begun_at: float | None = None
     """Since when it is under way in the process that is up; None where it waits."""
     deaths: int = 0
@@ -111,8 +128,10 @@ class Engine:
         self._timeout = timeout
         self._on_restart = on_restart
         self._jobs: dict[int, _Job] = {}
-        self._held: dict[int, _Job] = {}
-        """Of them, those that no process has been asked for yet, or not again."""
+        self._queue: Scheduler[int] = Scheduler()
+        """The numbers of those that wait for a lane."""
+        self._unjudged: dict[int, _Job] = {}
+        """Detections that wait for a process: they need no lane."""
         self._suspects: dict[int, _Job] = {}
         """And those that were under way when a process died: they are done one by one, before all else."""
         self._sent: dict[int, _Job] = {}
@@ -177,9 +196,15 @@ class Engine:
         self._on_audio(samples.size / SAMPLE_RATE_HZ)
         return answer
 
-    async def recognize(self, request: DecodeRequest, samples: FloatArray, budget: float) -> Recognized:
-        """Decode a window, wanted within `budget` seconds. Raises EngineError when it cannot be done."""
-        answer: Recognized = await self._ask(Recognize(request, samples, budget))
+    async def recognize(
+        self, request: DecodeRequest, samples: FloatArray, budget: float, *, newest: Newest | None = None
+    ) -> Recognized:
+        """Decode a window, wanted within `budget` seconds. Raises EngineError when it cannot be done.
+
+        `newest` is called once a lane is free for it, and says what to decode instead; where that is nothing,
+        StaleWork is raised.
+        """
+        answer: Recognized = await self._ask(Recognize(request, samples, budget), newest)
         return answer
 
     async def segment(self, samples: FloatArray, budget: float) -> FloatArray:
@@ -196,17 +221,34 @@ class Engine:
         answer: FloatArray = await self._ask(Embed(samples, budget))
         return answer
 
-    async def _ask(self, work: Work) -> Any:
+    async def _ask(self, work: Work, newest: Newest | None = None) -> Any:
         if self._keeper is None or self._keeper.done():
             raise EngineError("The inference process is not running.")
         number = next(self._numbers)
-        job = self._jobs[number] = self._held[number] = _Job(work, asyncio.get_running_loop().create_future())
+        job = self._jobs[number] = _Job(work, asyncio.get_running_loop().create_future(), newest=newest)
         try:
+            self._put(number, job)
             self._dispatch()
             return await job.answer
         finally:
-            for jobs in (self._jobs, self._held, self._suspects):
+            for jobs in (self._jobs, self._unjudged, self._suspects):
                 jobs.pop(number, None)
+            if job.ticket is not None:
+                self._queue.withdraw(job.ticket)
+
+    def _put(self, number: int, job: _Job) -> None:
+        """Let a piece of work wait."""
+        if isinstance(job.work, Detect):
+            self._unjudged[number] = job
+        else:
+            job.ticket = self._queue.add(number, time.monotonic(), job.work.budget)
+
+    @property
+    def _free_lanes(self) -> int:
+        """How many pieces of work the process may be asked for beside those it has."""
+        assert self.loaded is not None, "a process is up"
+        credits = CREDITS.get(self.loaded.recognizer.device, 1) * self.loaded.lanes
+        return credits - sum(not isinstance(job.work, Detect) for job in self._sent.values())
 
     def _dispatch(self) -> None:
         """Hand what waits to the process, if there is one: what may have ended the last one, one by one."""
@@ -215,13 +257,39 @@ class Engine:
         if self._suspects and not self._sent:
             number = next(iter(self._suspects))
             self._send(number, self._suspects[number])
-        if not self._suspects:
-            for number in list(self._held):
-                self._send(number, self._held.pop(number))
+        if self._suspects:
+            return
+        for number in list(self._unjudged):
+            self._send(number, self._unjudged.pop(number))
+        while self._free_lanes and (batch := self._queue.take(time.monotonic())):
+            for taken in batch:
+                job = self._jobs[taken.item]
+                if self._is_wanted(job):
+                    self._send(taken.item, job)
+
+    def _is_wanted(self, job: _Job) -> bool:
+        """Bring work up to date whose turn it is; tell whether it is wanted still."""
+        newest, job.newest = job.newest, None
+        if newest is None:
+            return not job.answer.done()
+        assert isinstance(job.work, Recognize), "nothing else changes"
+        if job.answer.done():
+            return False
+        try:
+            wanted = newest()
+        except Exception as error:  # one session's trouble is no other's
+            job.answer.set_exception(error)
+            return False
+        if wanted is None:
+            job.answer.set_exception(StaleWork("Nobody wants this any more."))
+            return False
+        job.work = Recognize(*wanted, job.work.budget)
+        return True
 
     def _send(self, number: int, job: _Job) -> None:
         assert self._writer is not None, "a process that is up has one"
         job.attempts += 1
+        job.sent_at = time.monotonic()
         self._sent[number] = job
         self._writer.write(pack((number, job.work)))
 
@@ -263,7 +331,8 @@ class Engine:
         self._load = await asyncio.to_thread(fallback, str(error))
         for job in self._jobs.values():  # it was the device that ended them
             job.attempts = job.deaths = 0
-        self._held |= self._suspects
+        for number, job in self._suspects.items():
+            self._put(number, job)
         self._suspects.clear()
         self.warning = str(error)
         return True
@@ -313,17 +382,24 @@ class Engine:
         for number, job in self._sent.items():
             job.deaths += job.begun_at is not None
             job.begun_at = None
-            if not job.answer.done():
-                (self._suspects if job.deaths else self._held)[number] = job
+            if job.answer.done():
+                continue
+            if job.deaths:
+                self._suspects[number] = job
+            else:
+                self._put(number, job)
         self._sent.clear()
 
     def _give_up_deadly(self) -> None:
         """Ask no further process for what has ended those before it."""
-        for number, job in [*self._suspects.items(), *self._held.items()]:
-            if job.deaths >= MOST_DEATHS or job.attempts >= MOST_ATTEMPTS:
+        for number, job in self._jobs.items():
+            deadly = job.deaths >= MOST_DEATHS or job.attempts >= MOST_ATTEMPTS
+            if deadly and not job.answer.done():
                 job.answer.set_exception(EngineError("This work ended one inference process after another."))
                 self._suspects.pop(number, None)
-                self._held.pop(number, None)
+                self._unjudged.pop(number, None)
+                if job.ticket is not None:
+                    self._queue.withdraw(job.ticket)
 
     def _receive(self, number: int, answer: Any, seconds: float) -> None:
         self._heard_at = time.monotonic()
@@ -337,6 +413,8 @@ class Engine:
         self._suspects.pop(number, None)  # it was something else
         if not isinstance(answer, Detected):
             self._on_work(seconds)
+        if isinstance(answer, Recognized):
+            answer = replace(answer, waited=answer.waited + job.sent_at - job.asked_at)
         if job.answer.done():
             pass  # whoever asked has gone
         elif isinstance(answer, Failed):

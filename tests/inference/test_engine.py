@@ -23,7 +23,7 @@ from live_asr.core.types import DecodeRequest, samples
 from live_asr.errors import EngineError
 from live_asr.inference.channel import Load, Recognize, Recognized
 from live_asr.inference.conversion import converted
-from live_asr.inference.engine import MOST_ATTEMPTS, MOST_DEATHS, Engine
+from live_asr.inference.engine import MOST_ATTEMPTS, MOST_DEATHS, Engine, Newest, StaleWork
 from live_asr.inference.interfaces import SpeechState
 from live_asr.inference.scheduler import FINAL_BUDGET, STEP_BUDGET
 from live_asr.inference.weights import resolve
@@ -182,6 +182,29 @@ async def test_work_that_cannot_be_done_fails_for_who_asked_and_nobody_else(
         await engine.detect(np.zeros(100, np.float32), SpeechState.initial())
     assert "New Jersey" in written(await soon(good))
     assert engine.process_id == before
+
+
+async def test_what_waits_for_a_lane_takes_newer_audio_along_or_is_dropped(
+    engine: Engine, ask: Asker
+) -> None:
+    def newer(start: float, end: float) -> Newest:
+        request = DecodeRequest(samples(start), samples(end), (), 60, samples(10.0), 0, language="en")
+        return lambda: (request, ask.audio[request.start_sample : request.end_sample])
+
+    async def asked(newest: Newest) -> Recognized:
+        request, audio = newer(12.4, 14.3)() or pytest.fail("there is something")
+        return await engine.recognize(request, audio, STEP_BUDGET, newest=newest)
+
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    busy = ask.step(engine)
+    tasks = [asyncio.create_task(asked(newest)) for newest in (newer(14.3, 17.8), lambda: None, broken)]
+    answers = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), PATIENCE)
+    assert isinstance(answers[0], Recognized) and "Texas" in written(answers[0])
+    assert answers[0].hypothesis.end_sample == samples(17.8)
+    assert isinstance(answers[1], StaleWork) and isinstance(answers[2], ZeroDivisionError)
+    assert "New Jersey" in written(await soon(busy))
 
 
 async def test_who_stops_waiting_leaves_nothing_behind(engine: Engine, ask: Asker) -> None:
