@@ -36,6 +36,7 @@ from live_asr.core.guards import (
 )
 from live_asr.core.language import LOOK_BACK_SAMPLES, LanguageVote
 from live_asr.core.passages import ends_sentence
+from live_asr.core.relief import NO_RELIEF, SURE_EDGE_SAMPLES
 from live_asr.core.segmenter import (
     CHUNK_SAMPLES,
     Segmenter,
@@ -141,6 +142,8 @@ class Captioner:
         """New audio between two decodes; may be changed at any time, to spare a loaded recogniser."""
         self.overloaded = False
         """The recogniser cannot follow: steps may be skipped. A recorded file is better served by waiting."""
+        self.relief = NO_RELIEF
+        """What else is left out, to spare it."""
         self.horizon_sample: int | None = None
         """No audio beyond it is considered; None: all that there is."""
         self._task = task
@@ -286,6 +289,25 @@ class Captioner:
         request = self._step.request
         return request, self._buffer.slice(request.start_sample, request.end_sample)
 
+    def newest(self) -> tuple[DecodeRequest, FloatArray] | None:
+        """Return what to decode instead of the window that `decode()` returned, if nobody has begun with it.
+
+        That is the same one, but where this session is overloaded and behind: then steps are skipped, as they
+        are wherever it is behind when an answer comes. None where nothing is wanted any more. Raises
+        RuntimeError when no decode was asked for.
+        """
+        step = self._answered()
+        is_plain = (
+            not (step.request.final or step.full_window) and step.request.language == self._vote.language
+        )
+        if is_plain and self._may_skip():
+            self._window.postpone(self._consumed_sample, self.step_samples)
+            self._advance()
+        else:
+            self._step = step
+        self._step_issued = False
+        return self.decode()
+
     def events(self) -> list[Event]:
         """Return what has happened since the last call, in order."""
         events, self._events = self._events, []
@@ -393,7 +415,7 @@ class Captioner:
         grown = self._consumed_sample + self.step_samples - self._window.start_sample
         return (
             self.overloaded
-            and behind >= self.options.skip_behind_samples
+            and behind >= (self.step_samples if self.relief.agreement else self.options.skip_behind_samples)
             and grown <= self.options.longest_skip_samples
         )
 
@@ -425,6 +447,9 @@ class Captioner:
         self._vote.begin_utterance()
         self._agreement = self._new_agreement()
         self._window.open(event.start_sample)
+        if self.relief.first_words:
+            first = self.options.window.first_step_samples + self.step_samples
+            self._window.postpone(event.start_sample, first)
         self._utterance_start_sample = event.start_sample
         self._understood_sample = event.start_sample
         self._utterance_words = []
@@ -466,7 +491,7 @@ class Captioner:
             self._segmenter.speech_end_sample,
             language=language or self._vote.language,
             likely=self._vote.likely,
-            doubted=self._agreement.in_doubt and not self.overloaded,
+            doubted=self._agreement.in_doubt and not (self.overloaded or self.relief.look_back),
             final=final,
             full_window=full_window,
         )
@@ -581,7 +606,8 @@ class Captioner:
         held = going_on(words, self._window.told)
         if held is not None:
             agreed_until = min(agreed_until, held + self.options.edge_guard_samples)
-        self._commit(self._agreement.receive(words, agreed_until), end_sample)
+        sure_until = agreed_until - SURE_EDGE_SAMPLES if self.relief.agreement else 0
+        self._commit(self._agreement.receive(words, agreed_until, sure_until=sure_until), end_sample)
         self._unstick(end_sample)
         self._show(self._agreement.tail)
 

@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 MOST_BEHIND_SAMPLES = samples(6.0)
 """Live labels that are farther behind leave something out; each window looks 8 s back."""
+LATE_SPEAKER_BUDGET = 4.0
+"""Seconds within which that is wanted where the recogniser is loaded."""
 PATIENCE = 0.1
 """Seconds that words wait for their speakers; what comes later is told by a `label`."""
 
@@ -39,10 +41,11 @@ class SpeakerFollower:
         self._moved = moved
         self._advanced = advanced
         self._live = session.start.pace == "realtime"
+        self.give_way = False
+        """Whether captions come before all of this: the recogniser is loaded."""
 
     async def run(self) -> None:
         """Work until cancelled; what cannot be computed costs labels and nothing else."""
-        budget = SPEAKER_BUDGET if self._live else FILE_BUDGET
         while True:
             if self._live:
                 self._session.skip_speakers_behind(MOST_BEHIND_SAMPLES)
@@ -51,6 +54,8 @@ class SpeakerFollower:
                 await self._moved()
                 continue
             kind, audio = wanted
+            busy_budget = LATE_SPEAKER_BUDGET if self.give_way else SPEAKER_BUDGET
+            budget = busy_budget if self._live else FILE_BUDGET
             try:
                 if kind == "segmentation":
                     self._session.receive_activity(await self._engine.segment(audio, budget))
@@ -63,6 +68,8 @@ class SpeakerFollower:
 
     async def known_until(self, end_sample: int) -> None:
         """Wait a moment for the speakers of what was recognised, so that words have them from the start."""
+        if self.give_way:
+            return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE if self._live else FILE_BUDGET):
                 while not self._session.knows_speakers_until(end_sample):

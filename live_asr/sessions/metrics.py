@@ -46,6 +46,12 @@ class Metrics:
         self.queue_seconds = Histogram(
             "live_asr_queue_seconds", "A decode's wait", buckets=DECODE_BUCKETS, registry=self.registry
         )
+        self.shed = Gauge(
+            "live_asr_shedding_sessions",
+            "Sessions that do without something while the recogniser is loaded, by what",
+            ["what"],
+            registry=self.registry,
+        )
         self.engine_restarts = Counter(
             "live_asr_engine_restarts", "Inference processes replaced", registry=self.registry
         )

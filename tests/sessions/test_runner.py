@@ -20,6 +20,7 @@ from live_asr.core.session import Session, SessionState
 from live_asr.core.types import DecodeRequest, Word, samples
 from live_asr.errors import ClientError, EngineError, StorageError, Unavailable
 from live_asr.inference.channel import Detected, Recognized
+from live_asr.inference.engine import Newest, StaleWork
 from live_asr.inference.interfaces import FloatArray, SpeechState
 from live_asr.inference.scripted import EnergyDetector, ScriptedRecognizer, audio_of, spoken
 from live_asr.sessions.decoding import open_decoder
@@ -28,6 +29,7 @@ from live_asr.sessions.limits import BURST, NO_LIMITS, Limits
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.questions import window_bytes
 from live_asr.sessions.runner import Cadence, SessionRunner
+from live_asr.sessions.shedding import Shed
 from live_asr.storage.spool import SpoolStore
 
 SCRIPT = spoken("one two three four five six seven eight nine ten", 0.5, gap=0.1)
@@ -45,6 +47,8 @@ class ScriptedEngine:
         self._recognizer = ScriptedRecognizer(script)
         self.detect_faults: Iterator[EngineError] = iter(())
         self.recognize_faults: Iterator[EngineError] = iter(())
+        self.waited = 0.0
+        """Seconds for which each decode says that it waited."""
         self.may_work = asyncio.Event()
         self.may_work.set()
 
@@ -54,11 +58,17 @@ class ScriptedEngine:
             raise fault
         return Detected(*self._detector.detect(audio, state))
 
-    async def recognize(self, request: DecodeRequest, audio: FloatArray, budget: float) -> Recognized:
+    async def recognize(
+        self, request: DecodeRequest, audio: FloatArray, budget: float, *, newest: Newest | None = None
+    ) -> Recognized:
         await self.may_work.wait()
+        wanted = (request, audio) if newest is None else newest()
+        if wanted is None:
+            raise StaleWork("Nobody wants this any more.")
+        request, audio = wanted
         for fault in self.recognize_faults:
             raise fault
-        return Recognized(self._recognizer.recognize(request, audio), 0.0, 0.0)
+        return Recognized(self._recognizer.recognize(request, audio), self.waited, 0.0)
 
 
 async def finalize(runner: SessionRunner) -> None:
@@ -639,3 +649,23 @@ async def test_of_live_audio_that_comes_too_fast_more_and_more_is_acknowledged(t
         assert acked[0] >= BURST * SECOND_BYTES
         assert acked[0] < acked[1] < acked[2] < desk.runner.received_bytes
         desk.runner.receive(Stop())
+
+
+async def test_what_a_loaded_recogniser_is_spared_is_told_once_and_counted(tmp_path: Path) -> None:
+    script = spoken(" ".join(f"w{index}" for index in range(60)), 0.5)
+    audio = (audio_of(script, samples(20.0)) * 32767).astype("<i2").tobytes()
+    async with bench(tmp_path, Start(pace="realtime"), script=script) as desk:
+        metric = desk.runner._metrics.shed
+        desk.engine.waited = 9.0
+        for start in range(0, len(audio), SECOND_BYTES):
+            desk.runner.receive_audio(audio[start : start + SECOND_BYTES])
+        await desk.until("notice")
+        assert [metric.labels(shed.name.lower())._value.get() for shed in list(Shed)[1:]] == [1] * 5
+        desk.engine.waited = 0.0
+        desk.runner.receive(Stop())
+        await desk.until("final")
+    notices = [m for m in desk.heard if m["type"] == "notice"]
+    assert [m["code"] for m in notices] == ["degraded"] * len(notices)
+    assert len({m["message"] for m in notices}) == len(notices) <= 2
+    assert [metric.labels(shed.name.lower())._value.get() for shed in list(Shed)[1:]] == [0] * 5
+    assert desk.text == "".join(word.text for word in script)
