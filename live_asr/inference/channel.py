@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from live_asr.core.types import DecodeRequest, Hypothesis
+from live_asr.inference.costs import Simulated
 from live_asr.inference.interfaces import FloatArray, RecognizerInfo, SpeechState
 
 HEADER = struct.Struct("!I")
@@ -52,6 +53,8 @@ class Load:
     """ONNX; None where live sessions tell no speakers apart."""
     encoder_file: Path | None = None
     """ONNX; with `segmentation_file` or not at all."""
+    simulated: Simulated | None = None
+    """A device to be simulated, instead of models to be loaded."""
     measured_file: Path | None = None
     """Where it is kept what a typical decode takes on this machine; None where nobody wants to know."""
 
@@ -70,6 +73,8 @@ class Loaded:
     """Pieces of work that are done at once."""
     step_seconds: float | None = None
     """What a typical decode was measured to take; None where none was."""
+    most_batch: int = 1
+    """Windows that a lane decodes at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +108,18 @@ class Recognize:
     samples: FloatArray
     budget: float
     """Seconds from its arrival by which the answer is wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Decode these windows at once; each is answered by its own number."""
+
+    works: tuple[tuple[int, Recognize], ...]
+
+    @property
+    def budget(self) -> float:
+        """The smallest of theirs."""
+        return min(work.budget for _, work in self.works)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 FORGETTING = 0.98
 """What an observation counts for once another one was made."""
-DOUBT = 4.0
-"""How little the table is believed once something was seen: the larger, the less."""
+DOUBT_FIXED, DOUBT_EACH = 4.0, 0.04
+"""How little the first guess is believed once something was seen: the larger, the less. What a window alone
+takes is put down to the batch; else a second one would seem too dear to be put in, ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,15 @@ H200 = CostTable(
 """large-v3-turbo in float16 on an NVIDIA H200: a guess, until one was measured."""
 
 
+@dataclass(frozen=True, slots=True)
+class Simulated:
+    """A device that is not there."""
+
+    costs: CostTable = H200
+    most_batch: int = 24
+    """Windows that a lane decodes at once."""
+
+
 class LearnedCosts:
     """What a batch of each kind takes, as seconds for the batch and for each of its windows.
 
@@ -80,9 +90,9 @@ class _Line:
     fixed: float
     each: float
     # How unsure both are, and how that goes together.
-    p00: float = DOUBT
+    p00: float = DOUBT_FIXED
     p01: float = 0.0
-    p11: float = DOUBT
+    p11: float = DOUBT_EACH
 
     def learn(self, count: int, seconds: float) -> None:
         a, b = self.p00 + self.p01 * count, self.p01 + self.p11 * count
@@ -93,5 +103,5 @@ class _Line:
         self.each += gain1 * error
         p00, p01, p11 = self.p00 - gain0 * a, self.p01 - gain0 * b, self.p11 - gain1 * b
         # Where only batches of one size come, what they do not tell apart is not forgotten without bound.
-        kept = FORGETTING if p00 + p11 < 2 * DOUBT * FORGETTING else 1.0
+        kept = FORGETTING if p00 + p11 < DOUBT_FIXED * FORGETTING else 1.0
         self.p00, self.p01, self.p11 = p00 / kept, p01 / kept, p11 / kept

@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,6 +20,8 @@ import numpy as np
 from live_asr.core.types import SAMPLE_RATE_HZ, DecodeRequest
 from live_asr.errors import EngineError
 from live_asr.inference.channel import (
+    NOBODY,
+    Batch,
     Begun,
     Detect,
     Detected,
@@ -36,9 +38,10 @@ from live_asr.inference.channel import (
     receive,
     spawn,
 )
+from live_asr.inference.costs import LearnedCosts
 from live_asr.inference.device import cure_of
 from live_asr.inference.interfaces import FloatArray, SpeechState
-from live_asr.inference.scheduling import Job, Scheduler
+from live_asr.inference.scheduling import Job, Kind, Scheduler, kind_of
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +52,8 @@ MOST_DEATHS = 2
 CREDITS = {"cpu": 1, "cuda": 2}
 """Pieces of work for each lane that the process has at once. Between two a GPU would be idle; a core has the
 server's own work to do."""
+FIRST_COSTS = (0.03, 0.004)
+"""Seconds that a batch is thought to take, and what each window adds, until some were seen."""
 LONGEST_LOAD = 300.0
 """Seconds that a process may take to load its models before it counts as hung."""
 LONGEST_BACKOFF = 10.0
@@ -73,6 +78,16 @@ class StaleWork(EngineError):
     """Nobody wanted a piece of work any more when its turn came."""
 
 
+@dataclass(slots=True, eq=False)
+class _Batch:
+    """What a lane does at once."""
+
+    kind: Hashable
+    count: int
+    left: int
+    """How many of them are not answered."""
+
+
 @dataclass(slots=True)
 class _Job:
     """One piece of work and who waits for it."""
@@ -92,6 +107,8 @@ class _Job:
     """Since when it is under way in the process that is up; None where it waits."""
     deaths: int = 0
     """How many processes died while it was under way."""
+    batch: _Batch | None = None
+    """What the process was asked for at once, with it; None for what needs no lane."""
 
 
 class Engine:
@@ -128,7 +145,12 @@ class Engine:
         self._timeout = timeout
         self._on_restart = on_restart
         self._jobs: dict[int, _Job] = {}
-        self._queue: Scheduler[int] = Scheduler()
+        self._costs = LearnedCosts(*FIRST_COSTS)
+        self._batch_count = 0
+        """How many of the process's credits are taken."""
+        self._queue: Scheduler[int] = Scheduler(
+            predict=lambda kind, count: self._costs.predict(_size_of(kind), count)
+        )
         """The numbers of those that wait for a lane."""
         self._unjudged: dict[int, _Job] = {}
         """Detections that wait for a process: they need no lane."""
@@ -241,14 +263,15 @@ class Engine:
         if isinstance(job.work, Detect):
             self._unjudged[number] = job
         else:
-            job.ticket = self._queue.add(number, time.monotonic(), job.work.budget)
+            kind = kind_of(job.work.request) if isinstance(job.work, Recognize) else None
+            job.ticket = self._queue.add(number, time.monotonic(), job.work.budget, kind=kind)
 
     @property
     def _free_lanes(self) -> int:
         """How many pieces of work the process may be asked for beside those it has."""
         assert self.loaded is not None, "a process is up"
         credits = CREDITS.get(self.loaded.recognizer.device, 1) * self.loaded.lanes
-        return credits - sum(not isinstance(job.work, Detect) for job in self._sent.values())
+        return credits - self._batch_count
 
     def _dispatch(self) -> None:
         """Hand what waits to the process, if there is one: what may have ended the last one, one by one."""
@@ -256,16 +279,15 @@ class Engine:
             return
         if self._suspects and not self._sent:
             number = next(iter(self._suspects))
-            self._send(number, self._suspects[number])
+            self._send({number: self._suspects[number]})
         if self._suspects:
             return
         for number in list(self._unjudged):
-            self._send(number, self._unjudged.pop(number))
-        while self._free_lanes and (batch := self._queue.take(time.monotonic())):
-            for taken in batch:
-                job = self._jobs[taken.item]
-                if self._is_wanted(job):
-                    self._send(taken.item, job)
+            self._send({number: self._unjudged.pop(number)})
+        while self._free_lanes > 0 and (taken := self._queue.take(time.monotonic())):
+            jobs = {one.item: job for one in taken if self._is_wanted(job := self._jobs[one.item])}
+            if jobs:
+                self._send(jobs, taken[0].kind)
 
     def _is_wanted(self, job: _Job) -> bool:
         """Bring work up to date whose turn it is; tell whether it is wanted still."""
@@ -286,12 +308,23 @@ class Engine:
         job.work = Recognize(*wanted, job.work.budget)
         return True
 
-    def _send(self, number: int, job: _Job) -> None:
+    def _send(self, jobs: dict[int, _Job], kind: Hashable = None) -> None:
+        """Ask the process for something, or for several windows at once."""
         assert self._writer is not None, "a process that is up has one"
-        job.attempts += 1
-        job.sent_at = time.monotonic()
-        self._sent[number] = job
-        self._writer.write(pack((number, job.work)))
+        now = time.monotonic()
+        batch = _Batch(kind, len(jobs), len(jobs))
+        for job in jobs.values():
+            job.attempts += 1
+            job.sent_at = now
+            job.batch = None if isinstance(job.work, Detect) else batch
+        self._batch_count += any(job.batch is not None for job in jobs.values())
+        self._sent |= jobs
+        works = tuple((number, job.work) for number, job in jobs.items() if isinstance(job.work, Recognize))
+        if len(works) > 1:
+            self._writer.write(pack((NOBODY, Batch(works))))
+            return
+        for number, job in jobs.items():
+            self._writer.write(pack((number, job.work)))
 
     # Keeping a process alive -----------------------------------------------------------------------
 
@@ -358,6 +391,7 @@ class Engine:
             if self._first is not None and not self._first.done():
                 self._first.set_result(first)
             self._heard_at = time.monotonic()
+            self._queue.most = first.most_batch
             self._give_up_deadly()
             self._dispatch()
             watch = asyncio.create_task(self._watch(self._process), name="inference watch")
@@ -381,7 +415,7 @@ class Engine:
         """Have another process asked for what the one that died has not answered."""
         for number, job in self._sent.items():
             job.deaths += job.begun_at is not None
-            job.begun_at = None
+            job.begun_at = job.batch = None
             if job.answer.done():
                 continue
             if job.deaths:
@@ -389,6 +423,7 @@ class Engine:
             else:
                 self._put(number, job)
         self._sent.clear()
+        self._batch_count = 0
 
     def _give_up_deadly(self) -> None:
         """Ask no further process for what has ended those before it."""
@@ -411,8 +446,9 @@ class Engine:
             return
         del self._sent[number]
         self._suspects.pop(number, None)  # it was something else
-        if not isinstance(answer, Detected):
+        if job.batch is not None:
             self._on_work(seconds)
+            self._account(job.batch, seconds)
         if isinstance(answer, Recognized):
             answer = replace(answer, waited=answer.waited + job.sent_at - job.asked_at)
         if job.answer.done():
@@ -422,6 +458,14 @@ class Engine:
         else:
             job.answer.set_result(answer)
         self._dispatch()
+
+    def _account(self, batch: _Batch, seconds: float) -> None:
+        """Take note that one of a batch is answered, whose share of the work was so long."""
+        batch.left -= 1
+        if not batch.left:
+            self._batch_count -= 1
+            if batch.kind is not None:
+                self._costs.learn(_size_of(batch.kind), batch.count, seconds * batch.count)
 
     async def _watch(self, process: asyncio.subprocess.Process) -> None:
         """Kill the process when a piece of work takes too long, or it gives no sign of life: it hangs."""
@@ -435,3 +479,7 @@ class Engine:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
                 return
+
+
+def _size_of(kind: Hashable) -> Hashable:
+    return kind.size if isinstance(kind, Kind) else None

@@ -21,9 +21,13 @@ T = TypeVar("T")
 
 BATCH_SECONDS = 0.11
 """What a batch may be predicted to take: longer ones would delay who comes then."""
+SLOWER = 1.5
+"""Times what one window alone takes, that a batch may take on a device on which that is longer."""
 MOST_CREDIT = 0.4
 """Seconds by which a session that is behind may be more urgent than others; no more, so that one with an hour
 to catch up on, which is always behind, does not shut out the rest."""
+MANY_KINDS = 64
+"""More kinds than are waited for at once, most likely: those of which nothing waits are forgotten."""
 WINDOW_BUCKETS = (10, 13, 17, 30)
 """Seconds: windows of one bucket are padded to the longest."""
 PREFIX_BAND = 24
@@ -37,7 +41,24 @@ def budget_of(*, final: bool, live: bool, lag: float = 0.0) -> float:
     return (FINAL_BUDGET if final else STEP_BUDGET) - min(max(0.0, lag - STEP_BUDGET), MOST_CREDIT)
 
 
-def kind_of(request: DecodeRequest) -> Hashable:
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What windows share that can be decoded at once."""
+
+    window: int
+    """Seconds of the longest."""
+    prefix_band: int
+    """How many times `PREFIX_BAND` tokens the longest prefix has."""
+    other: Hashable
+    """All else."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """What their cost depends on."""
+        return self.window, self.prefix_band
+
+
+def kind_of(request: DecodeRequest) -> Kind | None:
     """Return what windows share that can be decoded at once; None for one that cannot with any."""
     if request.language is None or request.judged_from_sample is not None:
         return None  # it asks for more than words
@@ -47,7 +68,8 @@ def kind_of(request: DecodeRequest) -> Hashable:
     seconds = wanted / SAMPLE_RATE_HZ
     bucket = next((bucket for bucket in WINDOW_BUCKETS if seconds <= bucket), WINDOW_BUCKETS[-1])
     band = -(-len(request.prefix) // PREFIX_BAND)
-    return bucket, band, request.final, request.language, request.task, request.vocabulary, request.timestamps
+    other = request.final, request.language, request.task, request.vocabulary, request.timestamps
+    return Kind(bucket, band, other)
 
 
 @dataclass(slots=True, eq=False)
@@ -69,13 +91,14 @@ _Entry = tuple[float, int, Job[T]]
 class Scheduler(Generic[T]):
     """What waits for a lane.
 
-    `most` is how many pieces of work a lane does at once, `predict` how many seconds so many of a kind take.
+    `predict` tells how many seconds so many of a kind take.
     """
 
     def __init__(
         self, *, most: int = 1, predict: Callable[[Hashable, int], float] = lambda kind, count: 0.0
     ) -> None:
-        self._most = most
+        self.most = most
+        """How many pieces of work a lane does at once; may be changed at any time."""
         self._predict = predict
         self._count = 0
         self._queues: dict[bool, list[_Entry[T]]] = {True: [], False: []}
@@ -101,7 +124,7 @@ class Scheduler(Generic[T]):
         self._count += 1
         entry = (job.deadline, job.number, job)
         heapq.heappush(self._queues[live], entry)
-        if kind is not None and self._most > 1:
+        if kind is not None and self.most > 1:
             heapq.heappush(self._kinds.setdefault((live, kind), []), entry)
         self._waiting[live] += 1
         return job
@@ -110,6 +133,8 @@ class Scheduler(Generic[T]):
         """Let an item wait no longer: nobody wants it any more. Idempotent."""
         if job.is_waiting:
             self._remove(job)
+        if len(self._kinds) > MANY_KINDS:
+            self._kinds = {key: queue for key, queue in self._kinds.items() if self._head(queue) is not None}
 
     def take(self, now: float) -> list[Job[T]]:
         """Return what a free lane does next, the most urgent first; nothing where nothing waits."""
@@ -123,13 +148,14 @@ class Scheduler(Generic[T]):
         self._remove(first)
         key = (live, first.kind)
         same = self._kinds.get(key)
+        longest = BATCH_SECONDS if same is None else max(BATCH_SECONDS, SLOWER * self._predict(first.kind, 1))
         while same is not None:
             further = self._head(same)
             if further is None:
                 del self._kinds[key]
                 break
             count = len(batch) + 1
-            if count > self._most or self._predict(first.kind, count) > BATCH_SECONDS:
+            if count > self.most or self._predict(first.kind, count) > longest:
                 break
             batch.append(further)
             self._remove(further)

@@ -25,6 +25,7 @@ from live_asr.inference.channel import (
     HEARTBEAT_INTERVAL,
     NOBODY,
     Alive,
+    Batch,
     Begun,
     Detect,
     Detected,
@@ -41,7 +42,13 @@ from live_asr.inference.channel import (
     unpack,
 )
 from live_asr.inference.device import is_device_fault
-from live_asr.inference.interfaces import Recognizer, SpeakerEncoder, SpeechDetector, SpeechState
+from live_asr.inference.interfaces import (
+    BatchRecognizer,
+    Recognizer,
+    SpeakerEncoder,
+    SpeechDetector,
+    SpeechState,
+)
 from live_asr.inference.scheduler import DeadlineQueue
 from live_asr.inference.segmentation import SpeakerSegmentation
 from live_asr.memory import return_freed_memory
@@ -79,6 +86,7 @@ def main(descriptor: int) -> None:
                 encoder_name,
                 load.workers,
                 step_seconds,
+                models.recognizer.most_batch if isinstance(models.recognizer, BatchRecognizer) else 1,
             )
         )
     )
@@ -98,6 +106,15 @@ class Models:
 def build(load: Load) -> Models:
     """Load the models. Raises whatever their libraries raise."""
     from live_asr.inference.silero import SileroDetector
+
+    if load.simulated is not None:
+        from live_asr.inference.scripted import EnergyDetector
+        from live_asr.inference.simulated import LOUDNESS, SimulatedRecognizer
+
+        by_loudness = load.detector_name == LOUDNESS
+        detector = EnergyDetector() if by_loudness else SileroDetector(load.detector_file)
+        return Models(detector, SimulatedRecognizer(load.simulated), None, None)
+
     from live_asr.inference.whisper import WhisperRecognizer
 
     recognizer = WhisperRecognizer(
@@ -133,7 +150,7 @@ class Worker:
         self._connection = connection
         self._models = models
         self._workers = workers
-        self._queue: DeadlineQueue[tuple[int, Recognize | Segment | Embed, float]] = DeadlineQueue()
+        self._queue: DeadlineQueue[tuple[int, Recognize | Segment | Embed | Batch, float]] = DeadlineQueue()
         self._queued = threading.Condition()
         self._sending = threading.Lock()
 
@@ -160,8 +177,33 @@ class Worker:
                 while not self._queue:
                     self._queued.wait()
                 number, work, arrived = self._queue.pop()
+            if isinstance(work, Batch):
+                self._answer_batch(work, arrived)
+                continue
             self._send(number, Begun())
             self._answer(number, lambda work=work, arrived=arrived: self._compute(work, arrived))
+
+    def _answer_batch(self, batch: Batch, arrived: float) -> None:
+        """Decode windows at once; where that fails, one by one, so that a bad one costs no other anything."""
+        recognizer = self._models.recognizer
+        assert isinstance(recognizer, BatchRecognizer), "the server was told whether it is one"
+        for number, _ in batch.works:
+            self._send(number, Begun())
+        began = time.monotonic()
+        works = [work for _, work in batch.works]
+        try:
+            hypotheses = recognizer.recognize_many(
+                [work.request for work in works], [work.samples for work in works]
+            )
+        except Exception as error:  # whoever is to blame hears it below
+            if self._is_fault(error):
+                self._send(NOBODY, Faulted(str(error)))
+            for number, work in batch.works:
+                self._answer(number, lambda work=work: self._recognize(work, arrived))
+            return
+        took = time.monotonic() - began
+        for (number, _), hypothesis in zip(batch.works, hypotheses, strict=True):
+            self._send(number, Recognized(hypothesis, began - arrived, took), took / len(works))
 
     def _beat_forever(self) -> None:
         while True:
@@ -192,9 +234,13 @@ class Worker:
             answer = compute()
         except Exception as error:  # one bad window must cost nobody else anything: the asker is told
             answer = Failed(f"{type(error).__name__}: {error}")
-            if self._models.recognizer.info.device != "cpu" and is_device_fault(error):
+            if self._is_fault(error):
                 answer = Faulted(str(error))
         self._send(number, answer, time.monotonic() - began)
+
+    def _is_fault(self, error: Exception) -> bool:
+        """Tell whether it was the device that failed."""
+        return self._models.recognizer.info.device != "cpu" and is_device_fault(error)
 
     def _send(self, number: int, answer: Any, seconds: float = 0.0) -> None:
         """Send an answer, and for how long it was worked on."""

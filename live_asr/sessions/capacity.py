@@ -18,6 +18,8 @@ TYPICAL_COST = 0.15
 LEAST_SHARE = 0.5
 """Of what somebody takes who speaks all the time, that a session counts for at least: who is silent may begin
 to speak."""
+BATCH_GAIN = 4
+"""Times as many windows as one by one, that a device decodes in full batches: seen as more and more are spoken."""
 BELIEF_SECONDS = 60.0
 """Audio for which the first measurement stands."""
 MEMORY_SECONDS = 600.0
@@ -32,11 +34,18 @@ class Machine:
     """Pieces of work that are done at once."""
     step_seconds: float | None = None
     """What a typical decode was measured to take; None where none was."""
+    most_batch: int = 1
+    """Windows that a lane decodes at once."""
 
     @property
     def session_cost(self) -> float:
         """What a second of speech is believed to take, in seconds of a lane."""
         return TYPICAL_COST if self.step_seconds is None else STEPS_A_SECOND * self.step_seconds
+
+    @property
+    def least_cost(self) -> float:
+        """What a session counts for at least."""
+        return LEAST_SHARE * self.session_cost / (BATCH_GAIN if self.most_batch > 1 else 1)
 
 
 class Capacity:
@@ -71,7 +80,7 @@ class Capacity:
     def session_cost(self) -> float:
         """What a session is predicted to take, in seconds of a lane a second."""
         seen = self._busy_seconds / self._audio_seconds
-        return max(seen, LEAST_SHARE * self._machine.session_cost)
+        return max(seen, self._machine.least_cost)
 
     @property
     def places(self) -> int:

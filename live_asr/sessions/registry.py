@@ -146,7 +146,7 @@ class SessionRegistry:
         if self._settings.server.admission == "count":
             return most or COUNTED_SESSIONS
         if (loaded := self._engine.loaded) is not None:
-            self._capacity.use(Machine(loaded.lanes, loaded.step_seconds))
+            self._capacity.use(Machine(loaded.lanes, loaded.step_seconds, loaded.most_batch))
         carried = self._capacity.places
         return carried if most is None else min(most, carried)
 

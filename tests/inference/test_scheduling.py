@@ -108,6 +108,21 @@ def test_a_window_whose_language_is_to_be_found_is_decoded_by_itself() -> None:
     assert kind_of(replace(REQUEST, judged_from_sample=0)) is None
 
 
+def test_a_device_on_which_one_window_takes_long_does_batches_too() -> None:
+    scheduler: Scheduler[str] = Scheduler(most=9, predict=lambda kind, count: 0.3 + 0.05 * count)
+    for index in range(9):
+        scheduler.add(str(index), 0.0, STEP_BUDGET, kind="a")
+    assert [len(batch) for batch in taken(scheduler)] == [4, 4, 1]
+
+
+def test_windows_that_come_alone_teach_nothing_against_batches() -> None:
+    costs = LearnedCosts(0.03, 0.004)
+    for _ in range(500):
+        costs.learn("a", 1, 0.09)
+    assert costs.predict("a", 1) == pytest.approx(0.09, rel=0.01)
+    assert costs.predict("a", 2) < BATCH_SECONDS
+
+
 @pytest.mark.parametrize("sizes", [[1], [24], [1, 24], [4, 8, 16]])
 def test_what_a_batch_takes_is_learned_and_stays_sound(sizes: list[int]) -> None:
     costs = LearnedCosts(0.1, 0.1)

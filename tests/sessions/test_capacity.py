@@ -41,6 +41,11 @@ def test_what_sessions_take_is_learned_from_the_work_that_is_done(cost: float, p
     assert capacity.load_of(places) <= MOST_LOAD < capacity.load_of(places + 1)
 
 
+def test_on_a_device_that_does_batches_sessions_may_turn_out_far_cheaper_than_one_step_alone() -> None:
+    capacity = after(Capacity(Machine(lanes=2, step_seconds=0.02, most_batch=24)), 3000, 0.008)
+    assert capacity.places == pytest.approx(200, abs=2)
+
+
 def test_what_was_learned_long_ago_is_forgotten_as_more_is_heard() -> None:
     capacity = after(after(Capacity(TWO_LANES), 3000, 0.4), 3000, 0.1)
     assert capacity.session_cost == pytest.approx(0.1, rel=0.05)
