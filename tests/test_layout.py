@@ -13,7 +13,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "live_asr"
 FILES = sorted(PACKAGE.rglob("*.py"))
-LONGEST_FILE_LINES = 700
+LONGEST_FILE_LINES = 720
 NETWORKS = {f"live_asr.inference.{name}" for name in ("campplus", "ge2e", "pyannote_parts")}
 """Written in torch, and imported only where it is computed with."""
 HEAVY = {"torch", "pyannote", "faster_whisper", "ctranslate2", "onnxruntime"}

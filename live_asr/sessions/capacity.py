@@ -19,7 +19,7 @@ LEAST_SHARE = 0.5
 """Of what somebody takes who speaks all the time, that a session counts for at least: who is silent may begin
 to speak."""
 BATCH_GAIN = 4
-"""Times as many windows as one by one, that a device decodes in full batches: seen as more and more are spoken."""
+"""Times as many windows as one by one that a device decodes in full batches; it takes many to fill them."""
 BELIEF_SECONDS = 60.0
 """Audio for which the first measurement stands."""
 MEMORY_SECONDS = 600.0
