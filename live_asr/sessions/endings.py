@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 SOONEST = 1.0
@@ -11,8 +12,9 @@ FIRST_LENGTH = 300.0
 """Seconds that a session is thought to last before any was seen to end."""
 MEMORY = 0.95
 """What a session that has ended counts for once another one has."""
-SURELY = 1.6
-"""Of the mean time until one of many ends, after which one has in four of five cases."""
+SPREAD = 0.8
+"""So many mean times from one end to the next are waited beside those of the ends that are awaited, for the
+square root of their number: by then they have come in four of five cases."""
 MARGIN = 1.0
 """Seconds that a session which is known to end may need longer."""
 
@@ -41,7 +43,8 @@ class Endings:
         place = len(self._promised)
         # How long sessions last: those that go on have lasted for as long as they have, too.
         mean = (self._seconds + sum(ages)) / self._count
-        seconds = SURELY * mean * (place + 1) / max(1, len(ages))
+        awaited = place + 1
+        seconds = (awaited + SPREAD * math.sqrt(awaited)) * mean / max(1, len(ages))
         ends = sorted(known)
         if place < len(ends):
             seconds = min(seconds, ends[place] + MARGIN)
