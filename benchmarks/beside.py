@@ -27,7 +27,7 @@ from benchmarks.table import Run, details_of, measured
 
 PARTS = ("live", "pass")
 CLIPS = ("talk5_lj", "conv2_public")
-LEAST_REPEATS = 2
+MIN_REPEATS = 2
 """So that each tree goes first as often as the other."""
 WITHIN = 1.03
 """Most that live captions may cost or take, over the same of the other tree."""
@@ -55,7 +55,7 @@ def run(options: Options, arguments: argparse.Namespace) -> tuple[list[Table], d
     if tree is None or not (tree / "live_asr" / "__init__.py").is_file():
         raise ValueError("beside: --tree names another checkout of live-asr (`git worktree add PATH COMMIT`)")
     parts = parts_of(arguments, PARTS)
-    repeats = max(LEAST_REPEATS, options.repeats)
+    repeats = max(MIN_REPEATS, options.repeats)
     found = {model: run_model(model, options, tree.resolve(), parts, repeats) for model in options.models}
     tables = [table_of(model, runs) for model, runs in found.items()]
     return tables, {model: details(runs) for model, runs in found.items()}

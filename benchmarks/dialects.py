@@ -32,13 +32,13 @@ SOURCE = "talk5_lj"
 SOURCE_SECONDS = 256.0
 SECONDS = 900.0
 CLIENTS = (1, 2, 4, 8)
-MOST_ALONE = 1.15
-MOST_TOGETHER = 1.2
+MAX_ALONE = 1.15
+MAX_TOGETHER = 1.2
 """Of the engine's own time for all that is sent."""
-LEAST_SPEED = 0.9
+MIN_SPEED = 0.9
 """Of the engine's own, over HTTP."""
 PIECE_BYTES = 2 * RATE_HZ
-PATIENCE = 4 * 3600.0
+TIMEOUT = 4 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def dialects(model: str, seconds: float, options: Options) -> tuple[Table, dict[
         posted, first = asyncio.run(post(url.replace("ws", "http", 1), clip))
     rows: list[Row] = [fact("the engine alone", f"{own.seconds:.1f} s")]
     for count, clients in sent.items():
-        most = MOST_ALONE if count == 1 else MOST_TOGETHER
+        most = MAX_ALONE if count == 1 else MAX_TOGETHER
         slowest = max(client.seconds for client in clients) / (count * own.seconds)
         lost = sum(not client.is_complete for client in clients)
         each = {f"client {number}": f"{client.seconds:.1f} s" for number, client in enumerate(clients, 1)}
@@ -100,7 +100,7 @@ def dialects(model: str, seconds: float, options: Options) -> tuple[Table, dict[
             ),
         ]
     rows += [
-        limit("over HTTP: time over the engine's own", posted / own.seconds, 1 / LEAST_SPEED),
+        limit("over HTTP: time over the engine's own", posted / own.seconds, 1 / MIN_SPEED),
         fact("over HTTP: first event", f"{first:.2f} s"),
     ]
     behind = {
@@ -119,7 +119,7 @@ async def at_once(url: str, clip: Clip, count: int) -> list[Sent]:
 async def send(url: str, clip: Clip) -> Sent:
     """Send a clip over `/asr` as fast as the socket takes it, with the client's usual pings."""
     audio, began = clip.audio.astype("<i2").tobytes(), time.perf_counter()
-    async with connect(f"{url}/asr", max_size=None, proxy=None) as socket, asyncio.timeout(PATIENCE):
+    async with connect(f"{url}/asr", max_size=None, proxy=None) as socket, asyncio.timeout(TIMEOUT):
         hearing = asyncio.create_task(hear(socket))
         try:
             for first in range(0, len(audio), PIECE_BYTES):
@@ -156,7 +156,7 @@ async def post(url: str, clip: Clip) -> tuple[float, float]:
         file.writeframes(clip.audio.astype("<i2").tobytes())
     began, first, last = time.perf_counter(), float("nan"), ""
     async with (
-        httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http,
+        httpx.AsyncClient(trust_env=False, timeout=TIMEOUT) as http,
         http.stream("POST", f"{url}/asr/transcribe/stream", files={"file": out.getvalue()}) as answer,
     ):
         async for line in answer.aiter_lines():

@@ -101,21 +101,21 @@ def remembering(embed: Callable[[Any], Any]) -> Callable[[Any], Any]:
 def settled(turns: list[Turn], recording: Recording, embed: Callable[[Any], Any]) -> list[Turn]:
     """Return the turns after the full pass's second look at the voices."""
     from live_asr.core import types
-    from live_asr.core.voices import TUNED_INDIFFERENCE
-    from live_asr.inference.diarization import CLUSTERING_THRESHOLD
-    from live_asr.inference.settling import settle_voices
+    from live_asr.core.speaker_clusters import TUNED_EQUAL_ERROR_DISTANCE
+    from live_asr.full_pass.diarization import CLUSTERING_THRESHOLD
+    from live_asr.full_pass.speaker_reassignment import reassign_speakers
 
     length = len(recording.clip.audio)
     given = [
         types.Turn(round(turn.start * RATE_HZ), min(round(turn.end * RATE_HZ), length), turn.speaker)
         for turn in turns
     ]
-    found = settle_voices(
+    found = reassign_speakers(
         [sorted(given, key=lambda turn: turn.start_sample)],
         recording.clip.audio,
         embed,
         threshold=CLUSTERING_THRESHOLD,
-        indifference=TUNED_INDIFFERENCE,
+        equal_error_distance=TUNED_EQUAL_ERROR_DISTANCE,
     )
     return in_seconds(found)
 
@@ -134,14 +134,14 @@ def judged(turns: list[Turn], recording: Recording, took: float | None = None) -
 
 def run(options: Options, _: argparse.Namespace) -> tuple[list[Table], dict[str, Any]]:
     """Run the suite: every setting on every recording, and the whole as it is shipped."""
-    from live_asr.inference.diarization import (
+    from live_asr.full_pass.diarization import (
         CLUSTERING_THRESHOLD,
         MIN_CLUSTER_SIZE,
         Diarizer,
         import_pyannote,
         local_pipeline,
     )
-    from live_asr.inference.embedding import open_encoder
+    from live_asr.models.embedding import open_encoder
 
     warnings.simplefilter("ignore")  # torch's and pyannote's, which concern nobody here
     weights, known = local_weights(options), available_recordings(options.clips, options)

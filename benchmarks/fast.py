@@ -28,26 +28,26 @@ from benchmarks.speech import RATE_HZ, Clip
 from benchmarks.streaming import Pace, SessionLog, play
 from live_asr.core.messages import Start
 from live_asr.core.session import Session, SessionState
-from live_asr.core.voices import SpeakerOptions
-from live_asr.inference.channel import Load
-from live_asr.inference.conversion import converted
-from live_asr.inference.device import cpu_count
-from live_asr.inference.interfaces import FloatArray, SpeechState
-from live_asr.inference.weights import resolve
+from live_asr.core.speaker_clusters import SpeakerOptions
+from live_asr.inference.ipc import Load
 from live_asr.inference.worker import Models, build, warm_up
+from live_asr.models.device import cpu_count
+from live_asr.models.interfaces import FloatArray, SpeechState
+from live_asr.weights.onnx_conversion import converted
+from live_asr.weights.store import resolve
 
 SOURCE = "talk5_lj"
 SECONDS = 120.0
 """At most; a real-time session takes as long."""
 ROUNDS = 3
 """Of server and engine in turn; medians count."""
-LEAST = 0.9
+MIN = 0.9
 """Of the speed that the engine reaches alone."""
 AHEAD_SAMPLES = 20 * RATE_HZ
 """Audio that is handed in before the policy has consumed it."""
 PINNED = {"LIVE_ASR_STREAMING__STEP": "1.5"}
 """The step that a session cannot be lengthened beyond, however busy the server."""
-SPEAKER_PATIENCE = 5.0
+SPEAKER_TIMEOUT = 5.0
 """Seconds that words of a file wait for their speakers, as in the server."""
 
 
@@ -155,7 +155,7 @@ class Alone:
             request, audio = wanted
             hypothesis = await self._in_thread(self._models.recognizer.recognize, request, audio)
             with suppress(TimeoutError):
-                async with asyncio.timeout(SPEAKER_PATIENCE):
+                async with asyncio.timeout(SPEAKER_TIMEOUT):
                     while not self._session.knows_speakers_until(request.end_sample):
                         await self._next_move()
             self._session.receive_hypothesis(hypothesis)
@@ -181,7 +181,7 @@ class Alone:
 def alone(clip: Clip, models: Models, language: str | None, workers: int) -> Gone:
     """Bring a clip to its words without a server."""
     assert models.encoder is not None, "it was asked for"
-    speakers = SpeakerOptions.of_encoder(models.encoder.indifference)
+    speakers = SpeakerOptions.of_encoder(models.encoder.equal_error_distance)
     start = Start(language=language, pace="fast", final_pass=False)
     with ThreadPoolExecutor(workers) as pool:
         session = Session("bench", start, speakers=speakers)
@@ -263,7 +263,7 @@ def speed_rows(clip: Clip, served: Sequence[Gone], engine: Sequence[Gone]) -> li
     }
     share = server / own
     return [
-        Row("speed of the server, of the engine's alone", f"≥ {LEAST:g}", f"{share:.2f}", share >= LEAST),
+        Row("speed of the server, of the engine's alone", f"≥ {MIN:g}", f"{share:.2f}", share >= MIN),
         fact("seconds of audio per second", f"{server:.2f} / {own:.2f}", each),
     ]
 

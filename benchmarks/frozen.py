@@ -37,7 +37,7 @@ UNANSWERED = 10.0
 """What a `GET /healthz` without a good answer counts as, seconds: as long as it is waited for."""
 CAUGHT_UP = 5.0
 """A session whose captions are behind by less has caught up, seconds."""
-MOST_MB, MB_PER_SECOND = 8.0, 0.2
+MAX_MB, MB_PER_SECOND = 8.0, 0.2
 """What the server's process may grow by for each session: what it would have said and held anyway, and for
 each second that inference stands still. Sound that waits as samples for both policies, captions and
 speakers, takes 0.13."""
@@ -242,7 +242,7 @@ def rows(found: dict[str, FrozenRun]) -> list[Row]:
     health = {name: 1000 * percentile(one.watch.during(one.watch.healths), 99) for name, one in found.items()}
     growth = {name: one.watch.growth_bytes / 1e6 / len(one.logs) for name, one in found.items()}
     stood = min(one.watch.thawed - one.watch.froze for one in found.values())
-    most_mb = MOST_MB + round(MB_PER_SECOND * stood, 1)
+    most_mb = MAX_MB + round(MB_PER_SECOND * stood, 1)
     differing = {name: against(one) for name, one in found.items()}
     return [
         judged("ping round trip p99 while frozen", ping, PING_P99_MS, "ms", 1),

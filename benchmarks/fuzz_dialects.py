@@ -21,10 +21,10 @@ from starlette.datastructures import FormData
 from starlette.requests import Request
 
 from benchmarks.fuzz_inputs import BYTEWISE, LARGEST_FRAME_BYTES, Corpus, Source, retold, spliced
-from benchmarks.fuzz_target import LONGEST_SENTENCE, Outcome, UnsoundError
+from benchmarks.fuzz_target import MAX_SENTENCE, Outcome, UnsoundError
+from live_asr.core.errors import ClientError, LiveAsrError
 from live_asr.core.fields import parse_json
 from live_asr.core.messages import client_from_dict, to_dict
-from live_asr.errors import ClientError, LiveAsrError
 from live_asr.server.dialects import openai_parameters, whisperlivekit
 from live_asr.server.dialects.deepgram.parameters import read_keyterms, read_query
 from live_asr.server.dialects.openai_errors import status_of
@@ -35,8 +35,8 @@ from live_asr.server.dialects.wyoming import Event, start_of
 from live_asr.server.dialects.wyoming import read_event as read_wyoming
 
 FORM = "multipart/form-data; boundary=here"
-MOST_UPLOAD_BYTES = 1024 * 1024
-LONGEST_WYOMING_LINE = 64 * 1024
+MAX_UPLOAD_BYTES = 1024 * 1024
+MAX_WYOMING_LINE = 64 * 1024
 
 
 def items(data: bytes) -> list[tuple[str, str]]:
@@ -96,14 +96,14 @@ async def form_body(data: bytes) -> str:
         return {"type": "http.request", "body": piece or b"", "more_body": piece is not None}
 
     scope = {"type": "http", "method": "POST", "headers": [(b"content-type", FORM.encode())]}
-    form = await read_form(Request(scope, receive), Path(tempfile.gettempdir()), MOST_UPLOAD_BYTES)
+    form = await read_form(Request(scope, receive), Path(tempfile.gettempdir()), MAX_UPLOAD_BYTES)
     await form.close()
     return f"{len(form)} fields"
 
 
 async def wyoming_events(data: bytes) -> str:
     """Read all events of Wyoming; where one is none the connection ends."""
-    reader, kinds = asyncio.StreamReader(limit=LONGEST_WYOMING_LINE), []
+    reader, kinds = asyncio.StreamReader(limit=MAX_WYOMING_LINE), []
     reader.feed_data(data)
     reader.feed_eof()
     try:
@@ -214,7 +214,7 @@ async def waited_for(result: Awaitable[str]) -> str:
 
 def check_sentence(error: LiveAsrError) -> None:
     """Raise UnsoundError where a refusal says nothing, too much, or is no mistake of the client's."""
-    if not isinstance(error, ClientError) or not error.message or len(str(error)) > LONGEST_SENTENCE:
+    if not isinstance(error, ClientError) or not error.message or len(str(error)) > MAX_SENTENCE:
         raise UnsoundError(f"{type(error).__name__} {error.code!r}: {str(error)[:80]!r}")
     if not 400 <= status_of(error) < 500:
         raise UnsoundError(f"The code {error.code!r} says that the server is at fault.")

@@ -25,8 +25,8 @@ from live_asr.core.messages import CLIENT_TYPES, ENCODINGS, SERVER_TYPES
 LARGEST_FRAME_BYTES = 1024 * 1024
 """A server takes no larger frame."""
 LARGEST_FILE_BYTES = 192 * 1024
-MOST_KEPT = 400
-MOST_KEPT_BYTES = 8 * 1024 * 1024
+MAX_KEPT = 400
+MAX_KEPT_BYTES = 8 * 1024 * 1024
 """So much is kept beside the seeds: enough to go on from, and memory of a fixed size."""
 
 
@@ -46,7 +46,7 @@ class Corpus:
         if len(data) > 2 * max(map(len, self.seeds)):
             return
         self.kept.append(data)
-        while len(self.kept) > MOST_KEPT or sum(map(len, self.kept)) > MOST_KEPT_BYTES:
+        while len(self.kept) > MAX_KEPT or sum(map(len, self.kept)) > MAX_KEPT_BYTES:
             self.kept.pop(chance.randrange(len(self.kept)))
 
 

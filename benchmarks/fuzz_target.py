@@ -27,6 +27,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from live_asr.audio.decoder import open_decoder
+from live_asr.core.errors import ClientError, LiveAsrError, MediaError
 from live_asr.core.messages import (
     CLIENT_TYPES,
     SERVER_TYPES,
@@ -37,22 +39,20 @@ from live_asr.core.messages import (
     error_message,
 )
 from live_asr.core.transcript import RecordError, Transcript
-from live_asr.errors import ClientError, LiveAsrError, MediaError
-from live_asr.memory import return_freed_memory
-from live_asr.sessions.decoding import open_decoder
+from live_asr.inference.memory import return_freed_memory
 
 NUMBER = struct.Struct(">I")
 """Goes before each batch, input and answer: how many inputs, or bytes, follow."""
 SEED_BYTES = 4
 """A container's input begins with so many bytes, from which follows how it is cut into chunks."""
 CHUNK_BYTES = (1, 7, 100, 512, 3_200, 16_384, 65_536)
-MOST_TINY = 300
+MAX_TINY = 300
 """So many chunks may be smaller than 100 ms of speech."""
-LONGEST_PIECE_SAMPLES = 120 * 16_000
+MAX_PIECE_SAMPLES = 120 * 16_000
 """The decoder hands out about a minute at a time."""
-LONGEST_SENTENCE = 1_000
+MAX_SENTENCE = 1_000
 """Characters that an error's message may have, whatever was sent."""
-MOST_MEMORY_BYTES = 8 * 2**30
+MAX_MEMORY_BYTES = 8 * 2**30
 """Address space of the process: what asks for more is told no, before the machine has to be."""
 
 FIELDS = {
@@ -130,7 +130,7 @@ def check_sentence(error: LiveAsrError) -> None:
     """Raise UnsoundError where an error does not say, in short, what was wrong and what to do."""
     if not error.message or not error.hint:
         raise UnsoundError(f"A refusal without message or hint: {error.code!r}.")
-    if len(str(error)) > LONGEST_SENTENCE:
+    if len(str(error)) > MAX_SENTENCE:
         raise UnsoundError(f"A refusal of {len(str(error))} characters: {error.message[:80]}")
     encode(error_message(error))
 
@@ -200,7 +200,7 @@ def chunks(media: bytes, chance: random.Random) -> list[bytes]:
     cut, at = [], 0
     while at < len(media):
         size = sizes[len(cut) % len(sizes)]
-        if len(cut) > MOST_TINY:  # byte by byte is slow: only the head, where formats are told
+        if len(cut) > MAX_TINY:  # byte by byte is slow: only the head, where formats are told
             size = max(size, 3_200)
         cut.append(media[at : at + size])
         at += size
@@ -214,7 +214,7 @@ async def drained(call: Any, chunk: bytes | None, decoder: Any) -> AsyncIterator
         piece = await call(*given)
         if piece.dtype != np.float32 or piece.ndim != 1 or not np.isfinite(piece).all():
             raise UnsoundError(f"Samples of {piece.dtype}, {piece.shape}, that are not all numbers.")
-        if len(piece) > LONGEST_PIECE_SAMPLES:
+        if len(piece) > MAX_PIECE_SAMPLES:
             raise UnsoundError(f"A piece of {len(piece) / 16_000:.0f} s at once.")
         yield len(piece)
         if not decoder.has_more:
@@ -303,7 +303,7 @@ def read_number(stream: BinaryIO) -> int:
 def prepare() -> BinaryIO:
     """Make this process like the server's, its death telling and its standard output ours alone."""
     faulthandler.enable()
-    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY_BYTES, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, resource.getrlimit(resource.RLIMIT_AS)[1]))
     return_freed_memory()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

@@ -30,7 +30,7 @@ from benchmarks.fuzz_process import HANG, Child, MemorySample, TargetDiedError
 from benchmarks.options import Options
 from benchmarks.report import Row, Table, fact, limit, machine, write
 from benchmarks.speech import MissingSpeechError
-from live_asr.errors import LiveAsrError
+from live_asr.core.errors import LiveAsrError
 
 NAMES = ("messages", "container", "dialects")
 MINUTES = 60.0
@@ -40,14 +40,14 @@ SAMPLE_INTERVAL = 5.0
 """Seconds between two looks at a target's memory, while it waits."""
 WARM_UP = 300.0
 """Seconds after which memory must not grow any more; a quarter of a shorter run."""
-LEAST_FOR_SLOPE = 3 * WARM_UP
+MIN_FOR_SLOPE = 3 * WARM_UP
 """Seconds that a process must have lived for a slope to mean anything."""
 SLOPE_MB_PER_HOUR = 5.0
 GREED_MB = 128.0
 """Most that one input may take: the bytes that a session may hold unread, and a minute of audio, twice."""
-MOST_KEPT = 20
+MAX_KEPT = 20
 """So many inputs of one fault are kept."""
-MOST_DEATHS = 200
+MAX_DEATHS = 200
 """A target that dies so often has been found out."""
 
 
@@ -125,7 +125,7 @@ class Fuzzer:
         batches = self._batches()
         while (left := seconds - (time.monotonic() - began)) > 0 and not self._stop.is_set():
             self._live(batches, time.monotonic() + left, say)
-            if len(self.found.lives) > MOST_DEATHS:
+            if len(self.found.lives) > MAX_DEATHS:
                 break
         self.found.seconds = round(time.monotonic() - began, 1)
         self.found.signatures = len(self._signatures)
@@ -204,7 +204,7 @@ class Fuzzer:
         alike = sum(
             finding.kind == kind and finding.what[:60] == what[:60] for finding in self.found.findings
         )
-        name = f"{self.found.name}-{kind}-{self.found.count(kind):03}" if alike < MOST_KEPT else ""
+        name = f"{self.found.name}-{kind}-{self.found.count(kind):03}" if alike < MAX_KEPT else ""
         if name:
             self._save(name, data, what)
         self.found.findings.append(Finding(kind, what, name))
@@ -250,7 +250,7 @@ def growth(metric: str, warm: Sequence[MemorySample], held_mb: Sequence[float]) 
         "a million inputs": f"{an_input:.1f} MB",
         "over": f"{(last.at - first.at) / 60:.0f} min",
     }
-    if last.at < LEAST_FOR_SLOPE:
+    if last.at < MIN_FOR_SLOPE:
         return fact(metric, f"{grown:.1f} MB an hour", each)
     return limit(metric, grown, SLOPE_MB_PER_HOUR, "MB an hour", 1, each)
 

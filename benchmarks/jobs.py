@@ -41,7 +41,7 @@ VISIBILITY = 4
 BETWEEN = (0.5, 8.0)
 """Seconds from one kill to the next: workers die while they load, while they work and while they tell."""
 CUT_BETWEEN = (0.3, 3.0)
-SETTLE_PATIENCE = 1800.0
+SETTLE_TIMEOUT = 1800.0
 """Seconds after the last kill until all is done and told."""
 REFUSED = 0.2
 """Share of webhooks that the platform answers with 500."""
@@ -245,7 +245,7 @@ async def _cut(run: KillRun, proxies: Sequence[Proxy], seed: int) -> None:
 
 async def _settle(run: KillRun, cloud: Aws, platform: Inbox, queue: str, crew: Crew) -> None:
     began = time.monotonic()
-    while time.monotonic() - began < SETTLE_PATIENCE:
+    while time.monotonic() - began < SETTLE_TIMEOUT:
         run.left = await asyncio.to_thread(cloud.counts, queue)
         run.told = [(told.id, told.body.get("jobId"), told.body["status"]) for told in platform.told]
         if run.left == (0, 0) and {job for _, job, _ in run.told} >= set(run.jobs):

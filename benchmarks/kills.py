@@ -42,9 +42,9 @@ RESUME_WINDOW = 12.0
 """Seconds that a session waits for its client: enough for one that comes back while the server starts."""
 DELIVERY = 0.25
 """Most seconds from a request to the receiver to the kill."""
-PATIENCE = 180.0
+TIMEOUT = 180.0
 """Seconds until a session must have come to where it is waited for."""
-SETTLE_PATIENCE = 1200.0
+SETTLE_TIMEOUT = 1200.0
 """The same for all sessions after the last kill, deliveries included."""
 OVER = ("done", "failed")
 
@@ -165,7 +165,7 @@ class Trial:
         if instant.victim == "server":
             await asyncio.to_thread(self.server.start)
         if instant.comes_back:
-            await _within(PATIENCE, talk.stopped)
+            await _within(TIMEOUT, talk.stopped)
         return life
 
     def _begin(self, instant: Instant | None) -> tuple[Life, Talk]:
@@ -186,17 +186,17 @@ class Trial:
     async def _phase(self, phase: str, talk: Talk) -> float:
         """Wait until a phase begins; return how many seconds it may last."""
         if phase == "speech":
-            await _within(PATIENCE, talk.opened)
+            await _within(TIMEOUT, talk.opened)
             return INTERVAL * len(self.clip.audio) / RATE_HZ / 0.1
         if phase == "drain":
-            await _within(PATIENCE, talk.stopping)
+            await _within(TIMEOUT, talk.stopping)
             return self.drain_seconds
         if phase == "full pass":
-            await _within(PATIENCE, talk.stopped)
+            await _within(TIMEOUT, talk.stopped)
             return self.pass_seconds
-        await _within(PATIENCE, talk.stopped)
+        await _within(TIMEOUT, talk.stopped)
         self.receiver.arrived.clear()
-        await _within(PATIENCE, self.receiver.arrived)
+        await _within(TIMEOUT, self.receiver.arrived)
         return DELIVERY
 
     async def _kill(self, victim: str, talk: Talk) -> str:
@@ -218,7 +218,7 @@ class Trial:
     async def settle(self, *, deliveries: bool) -> None:
         """Wait until all sessions are over, and with `deliveries` told of, or patience ends."""
         began = time.monotonic()
-        patience = SETTLE_PATIENCE if deliveries else PATIENCE
+        patience = SETTLE_TIMEOUT if deliveries else TIMEOUT
         waiting = [life for life in self.runs.lives if life.heard.session]
         while waiting and time.monotonic() - began < patience:
             for life in tuple(waiting):

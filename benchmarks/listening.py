@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from benchmarks.speech import RATE_HZ, Clip
 from live_asr.client import LiveSession, Reconnecting, Resumed, SessionError, connect
+from live_asr.core.errors import LiveAsrError
 from live_asr.core.messages import Commit, Final, Label, Notice, Stopped, UtteranceMessage
-from live_asr.errors import LiveAsrError
 
 FRAME = 0.1
 """Seconds of audio in a frame."""

@@ -54,14 +54,14 @@ class Options:
 
     def weights(self, name: str) -> Path:
         """Return the folder of a model's files; they are fetched where they are not here."""
-        from live_asr.inference.weights import resolve
+        from live_asr.weights.store import resolve
 
         return resolve(name, models_dir=self.models_dir or default_models_dir()).folder
 
 
 def default_models_dir() -> Path:
     """Return where a server started here would keep its weights."""
-    from live_asr.config import load_settings
+    from live_asr.config.settings import load_settings
 
     return load_settings(environment=server_environment()).settings.models.dir
 

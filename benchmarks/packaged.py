@@ -34,8 +34,8 @@ SAMPLES = ("en", "es", "fr", "hi", "it", "ja", "pl", "pt", "zh")
 LANGUAGES = tuple(dict.fromkeys([*ASTERISK, *FILLETS, *SAMPLES]))
 PAUSE = 0.7
 """Between two prompts of a recording, seconds: long enough to end an utterance."""
-LONGEST_PROMPT = 12.0
-LEAST_WORDS = 3
+MAX_PROMPT = 12.0
+MIN_WORDS = 3
 _NOT_SAID = re.compile(r"[\d*#@<>\[\](){}/|\\_=+]|www|\s\?|\?(?!\s*$|\s+[A-Z])")
 """Digits, signs, remarks; and a question mark within a sentence, once a letter with an accent (Italian)."""
 
@@ -194,7 +194,7 @@ def plain(prompt: Prompt) -> bool:
     Chinese and Japanese put no spaces: there, a letter is a word.
     """
     units = prompt.text if prompt.language in UNSPACED else keys(prompt.text)
-    return len(units) >= LEAST_WORDS and not _NOT_SAID.search(prompt.text)
+    return len(units) >= MIN_WORDS and not _NOT_SAID.search(prompt.text)
 
 
 def joined(language: str, seconds: float) -> tuple[Samples, list[Spoken]]:
@@ -205,7 +205,7 @@ def joined(language: str, seconds: float) -> tuple[Samples, list[Spoken]]:
     at = len(gap)
     for prompt in prompts(language):
         audio = prompt.audio()
-        if len(audio) > LONGEST_PROMPT * RATE_HZ:
+        if len(audio) > MAX_PROMPT * RATE_HZ:
             continue
         spoken.append(Spoken(at / RATE_HZ, (at + len(audio)) / RATE_HZ, prompt.text))
         pieces += [audio, gap]

@@ -28,8 +28,8 @@ FEW_WORDS, MANY_WORDS = 100, 10_000
 UTTERANCE_WORDS = {"utterances of 15 words": 15, "one utterance without a pause": MANY_WORDS}
 UPDATES = 100
 ROUNDS = 3
-MOST_RATIO = 1.5
-MOST_SCRIPT_MS = 16.0
+MAX_RATIO = 1.5
+MAX_SCRIPT_MS = 16.0
 
 SETUP = """async () => {
     const [{ View }, { initialState, reduce }, { rememberedChoices }] =
@@ -130,9 +130,9 @@ def rows_of(browser: Browser, kind: str, utterance_words: int) -> tuple[list[Row
         limit(
             f"{kind}: script of an update after {MANY_WORDS} words, over that after {FEW_WORDS}",
             many[0] / few[0],
-            MOST_RATIO,
+            MAX_RATIO,
         ),
-        limit(f"{kind}: script of an update after {MANY_WORDS} words", many[0], MOST_SCRIPT_MS, "ms"),
+        limit(f"{kind}: script of an update after {MANY_WORDS} words", many[0], MAX_SCRIPT_MS, "ms"),
         fact(
             f"{kind}: an update with its layout, after {FEW_WORDS} / {MANY_WORDS} words",
             f"{few[1]:.2f} / {many[1]:.2f} ms",

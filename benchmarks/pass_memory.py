@@ -122,7 +122,7 @@ async def long_pass(
 
     Raises MissingSpeechError without the conversations, EngineError when the pass fails.
     """
-    from live_asr.inference.full_pass import FullPass, FullPassJob, FullPassLoad
+    from live_asr.full_pass.process import FullPass, FullPassJob, FullPassLoad
 
     pieces = [options.clip(name, WHOLE).audio for name in CONVERSATIONS]
     duration = hours * 3600

@@ -36,7 +36,7 @@ FACTOR = 0.5
 """Most that a pass may take, over the length of its recording."""
 WORSE = 1.15
 """Most that the p95 commit latency beside a pass may be, over the same alone."""
-LEAST_BESIDE = 0.9
+MIN_BESIDE = 0.9
 """Share of a live session that has to lie within the pass for it to count as beside one."""
 PARTS = ("factor", "latency", "memory")
 
@@ -263,7 +263,7 @@ def notes(runs: PassRuns) -> list[str]:
     told = [
         f"a live session lay beside its pass for {100 * one.beside:.0f} % only: its latency is void"
         for one in runs.live_beside
-        if one.beside < LEAST_BESIDE
+        if one.beside < MIN_BESIDE
     ]
     busiest = max((one.others_cores for one in everything(runs)), default=0.0)
     told.append(f"other processes kept up to {busiest:.2f} cores busy")

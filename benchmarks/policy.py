@@ -28,13 +28,18 @@ from benchmarks.options import default_models_dir
 from benchmarks.reference import Reference, reference
 from benchmarks.speech import Clip, load_clip
 from benchmarks.streaming import Arrival, SessionLog
-from live_asr.core.caption_options import CaptionOptions
-from live_asr.core.captioner import Captioner, Committed, MarkReached, TailChanged
+from live_asr.core.streaming_policy import (
+    Committed,
+    MarkReached,
+    StreamingPolicy,
+    StreamingPolicyOptions,
+    TailChanged,
+)
 from live_asr.core.types import SAMPLE_RATE_HZ, Word, samples
-from live_asr.inference.interfaces import SpeechState
-from live_asr.inference.silero import SileroDetector
-from live_asr.inference.weights import resolve
-from live_asr.inference.whisper import WhisperRecognizer
+from live_asr.models.interfaces import SpeechState
+from live_asr.models.silero import SileroDetector
+from live_asr.models.whisper import WhisperRecognizer
+from live_asr.weights.store import resolve
 
 SHIFTS = (0, 37, 111, 229, 53, 311, 173, 401)
 """How many samples each copy of a clip starts later; at most 25 ms or so, so that its words stay the same."""
@@ -45,7 +50,7 @@ RESULTS = Path(__file__).resolve().parent / "results"
 class Variant:
     """A policy, and how it is decoded."""
 
-    options: CaptionOptions
+    options: StreamingPolicyOptions
     beam_size: int = 2
     """How many hypotheses the decoder follows."""
     prefix_at_once: bool = True
@@ -54,7 +59,7 @@ class Variant:
 
 def all_variants() -> dict[str, Variant]:
     """Return the recipe, and the recipe with one thing changed."""
-    recipe = CaptionOptions()
+    recipe = StreamingPolicyOptions()
     window, segmenter = recipe.window, recipe.segmenter
 
     def changed(**changes: int | float) -> Variant:
@@ -120,10 +125,10 @@ def copies_of(clip: Clip, count: int) -> list[Clip]:
 
 
 def simulate(
-    clip: Clip, recognizer: WhisperRecognizer, detector: SileroDetector, options: CaptionOptions
+    clip: Clip, recognizer: WhisperRecognizer, detector: SileroDetector, options: StreamingPolicyOptions
 ) -> Run:
     """Let one policy hear one clip."""
-    captioner = Captioner(options, language="en")
+    captioner = StreamingPolicy(options, language="en")
     captioner.receive_audio(clip.audio.astype(np.float32) / 32768)
     state = SpeechState.initial()
     chunk_ends = list(range(1600, len(clip.audio) + 1600, 1600))
@@ -144,7 +149,7 @@ def simulate(
 class _Clock:
     """Does the decodes that are wanted and keeps the virtual time."""
 
-    captioner: Captioner
+    captioner: StreamingPolicy
     recognizer: WhisperRecognizer
     run: Run
     now: float = 0.0

@@ -26,7 +26,7 @@ READY_TIMEOUT = 120.0
 STOP_TIMEOUT = 20.0
 """Seconds that processes have to end, also those whose server was killed."""
 INFERENCE = "live_asr.inference.worker"
-FULL_PASS = "live_asr.inference.full_pass_worker"
+FULL_PASS = "live_asr.full_pass.worker"
 """The processes that compute, by their command lines."""
 DECODES = "live_asr_decode_seconds"
 """The server's histogram of its decodes."""

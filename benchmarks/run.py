@@ -39,7 +39,7 @@ from benchmarks.processes import ServerFailedError
 from benchmarks.recordings import CONVERSATIONS, RECORDINGS
 from benchmarks.report import Table, machine, write
 from benchmarks.speech import MissingSpeechError
-from live_asr.errors import LiveAsrError
+from live_asr.core.errors import LiveAsrError
 
 SECONDS = 90.0
 """Of each clip, where nothing was chosen."""

@@ -14,9 +14,9 @@ from benchmarks.speech import RATE_HZ
 
 def local_weights(options: Options) -> Any:
     """Return the local pipeline's weights, brought here where that is needed."""
-    from live_asr.inference.conversion import converted
-    from live_asr.inference.diarization import LocalPipeline
-    from live_asr.inference.weights import resolve
+    from live_asr.full_pass.diarization import LocalPipeline
+    from live_asr.weights.onnx_conversion import converted
+    from live_asr.weights.store import resolve
 
     encoder = resolve("campplus", models_dir=options.models_dir or default_models_dir())
     return LocalPipeline(options.weights("segmentation-3.0") / "pytorch_model.bin", converted(encoder))
@@ -29,7 +29,7 @@ class StockPipeline:
     """
 
     def __init__(self, options: Options) -> None:
-        from live_asr.inference.diarization import local_pipeline
+        from live_asr.full_pass.diarization import local_pipeline
 
         self._pipeline: Any = local_pipeline(local_weights(options))
 

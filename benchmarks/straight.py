@@ -34,7 +34,7 @@ def main(path: Path, model: str) -> None:
     audio = decode_audio(str(path), sampling_rate=RATE_HZ)
 
     from benchmarks.stock import local_weights
-    from live_asr.inference.diarization import local_pipeline
+    from live_asr.full_pass.diarization import local_pipeline
 
     pipeline: Any = local_pipeline(local_weights(options))
     import torch

@@ -35,9 +35,9 @@ ALONE_SECONDS = 300.0
 VIEWERS = 200
 FRAME = 0.1
 """Seconds of audio in a frame."""
-MOST_CPU = 1.2
+MAX_CPU = 1.2
 """Times the CPU of one viewer."""
-MOST_BYTES = 0.02
+MAX_BYTES = 0.02
 """Of what is sent by a server that repeats all lines."""
 
 Message = dict[str, Any]
@@ -169,7 +169,7 @@ def table_of(model: str, one: Sequence[Round], many: Sequence[Round]) -> Table:
         limit(
             f"CPU of all processes for a second of audio, with {count} viewers over that with one",
             cpu(many) / cpu(one),
-            MOST_CPU,
+            MAX_CPU,
             each={"with one": f"{cpu(one):.3f} s", f"with {count}": f"{cpu(many):.3f} s"},
         ),
         fact(
@@ -180,7 +180,7 @@ def table_of(model: str, one: Sequence[Round], many: Sequence[Round]) -> Table:
         limit(
             "bytes to a viewer, over those of repeating all lines",
             last.viewer_bytes / last.repeating_bytes,
-            MOST_BYTES,
+            MAX_BYTES,
             digits=4,
             each={"to a viewer": str(last.viewer_bytes), "repeating": str(last.repeating_bytes)},
         ),

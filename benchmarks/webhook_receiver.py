@@ -20,7 +20,7 @@ ANSWERS = ("200", "200", "500", "reset", "kept, then reset")
 RARE_ANSWERS = ("429", "410", "redirect", "hang")
 """What is worth a few tries: a receiver that wants time, wants no more, sends us on, or never answers."""
 ALL_ANSWERS = (*ANSWERS, *ANSWERS, *RARE_ANSWERS)
-MOST_FAILURES = 2
+MAX_FAILURES = 2
 """Tries of one delivery that may be failed: the third wait, two minutes, would prove nothing more."""
 EFFECTS = ("200", "kept, then reset", "410")
 """Answers after which the receiver has made up its mind about an id."""
@@ -30,7 +30,7 @@ HOOK, ELSEWHERE = "/hook", "/elsewhere"
 """Where deliveries go, and where a redirect leads."""
 FOLLOWED = "404"
 """The answer to one that was sent there all the same."""
-LONGEST_HOLD = 0.15
+MAX_HOLD = 0.15
 """Seconds for which the receiver may keep a request before it answers, so that kills fall between."""
 
 
@@ -58,8 +58,8 @@ def answer_to(
     It depends on nothing else, so that a run with the same seed meets the same receiver.
     """
     chance = random.Random(f"{seed} {session_number} {tries_before}")
-    answer = chance.choice(answers) if tries_before < MOST_FAILURES else "200"
-    return answer, chance.uniform(0.0, LONGEST_HOLD)
+    answer = chance.choice(answers) if tries_before < MAX_FAILURES else "200"
+    return answer, chance.uniform(0.0, MAX_HOLD)
 
 
 class Receiver:

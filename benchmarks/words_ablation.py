@@ -37,7 +37,7 @@ class Ablation:
     """Decode cases step by step, and count."""
 
     def __init__(self, model: str, options: Options) -> None:
-        from live_asr.inference.whisper import WhisperRecognizer
+        from live_asr.models.whisper import WhisperRecognizer
 
         folder = options.weights(model)  # used as the process of the full pass uses it
         self._recognizer = WhisperRecognizer(folder, name=model, workers=1, prefix_at_once=False)
@@ -46,7 +46,7 @@ class Ablation:
 
     def add(self, case: Case, log: SessionLog, single: Sequence[Word], live: Sequence[Word]) -> None:
         """Take one session's recording through all steps."""
-        from live_asr.inference.transcription import transcribe
+        from live_asr.full_pass.transcription import transcribe
 
         for name, parts in STEPS:
             with _only(parts):
@@ -100,7 +100,7 @@ def shown(log: SessionLog, language: str) -> list[Any]:
 @contextmanager
 def _only(parts: frozenset[str]) -> Iterator[None]:
     """Leave out of the full pass what is not among `parts`."""
-    from live_asr.inference import transcription
+    from live_asr.full_pass import transcription
 
     reader = transcription._Reader
     request = reader._request

@@ -18,7 +18,7 @@ SHORTEST = 0.25
 
 def open_detector(options: Options) -> Any:
     """Load the server's own detector of speech."""
-    from live_asr.inference.silero import SileroDetector
+    from live_asr.models.silero import SileroDetector
 
     return SileroDetector(next(options.weights("silero-vad").glob("*.onnx")))
 
@@ -31,7 +31,8 @@ class SpeechFinder:
 
     def __call__(self, audio: Samples) -> list[Stretch]:
         """Return the stretches of speech, seconds."""
-        from live_asr.inference.interfaces import CHUNK_SAMPLES, SpeechState
+        from live_asr.core.types import CHUNK_SAMPLES
+        from live_asr.models.interfaces import SpeechState
 
         whole = audio[: len(audio) // CHUNK_SAMPLES * CHUNK_SAMPLES].astype(np.float32) / 32768
         probabilities, _ = self._detector.detect(whole, SpeechState.initial())

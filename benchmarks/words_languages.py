@@ -19,7 +19,7 @@ from benchmarks.streaming import SessionLog
 from benchmarks.words_playing import play_all
 
 CLIPS = 200
-SHORTEST, LONGEST = 2.0, 10.0
+SHORTEST, MAX = 2.0, 10.0
 """Seconds of sound, pauses included."""
 WRONG_FIRST, WRONG_SECOND = 2.0, 1.0
 """Percent wrong at the end of the first utterance, and of the second."""
@@ -51,11 +51,11 @@ def clips_of(language: str, most: int) -> list[Clip]:
     group: list[tuple[Prompt, Samples]] = []
     for prompt in prompts(language):
         audio = prompt.audio()
-        if len(audio) > LONGEST * RATE_HZ:
+        if len(audio) > MAX * RATE_HZ:
             continue
         group.append((prompt, audio))
         seconds = sum(len(audio) for _, audio in group) / RATE_HZ + (len(group) - 1) * PAUSE
-        if seconds > LONGEST:
+        if seconds > MAX:
             group = [min(group, key=lambda one: len(one[1]))]  # a short one finds its second sooner
             continue
         if seconds >= SHORTEST and len(group) > len(found) % 2:
@@ -145,7 +145,7 @@ def table_of(model: str, told: Sequence[Told]) -> Table:
         fact("clips of which nothing was heard", str(len(silent))),
         limit("sessions that failed", sum(one.failure is not None for one in told), 0, digits=0),
     ]
-    notes = [f"{len(told)} clips of {SHORTEST:g} to {LONGEST:g} s, every other one two utterances"]
+    notes = [f"{len(told)} clips of {SHORTEST:g} to {MAX:g} s, every other one two utterances"]
     notes += [
         f"{one.clip}: {' '.join(map(str, one.utterances))}, by the model itself {one.by_model}: {one.text}"
         for one in told

@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.matching import Errors, errors, keys, normaliser
 from benchmarks.streaming import SessionLog
 
-LEAST_GAP = 1.5
+MIN_GAP = 1.5
 """Seconds of speech without a word that count as left out."""
 WORSE_POINTS, WORSE_WORDS = 0.5, 2
 """How far one recording may be worse: so many points or so many words, whichever is more."""
@@ -152,10 +152,10 @@ def without(stretches: Iterable[Stretch], taken: Iterable[Stretch]) -> list[Stre
 def gaps(
     speech: Iterable[Stretch], words: Sequence[Word], live: Sequence[Word], single: Sequence[Word]
 ) -> list[Gap]:
-    """Return the stretches of speech without a word, LEAST_GAP or longer, where another text has one."""
+    """Return the stretches of speech without a word, MIN_GAP or longer, where another text has one."""
     result = []
     for start, end in without(speech, [(word.start, word.end) for word in words]):
-        if end - start < LEAST_GAP:
+        if end - start < MIN_GAP:
             continue
         in_live, in_single = (
             "".join(word.text for word in other if start <= word.middle <= end).strip()

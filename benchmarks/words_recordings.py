@@ -40,7 +40,7 @@ from benchmarks.words_measures import (
 )
 from benchmarks.words_playing import play_all
 
-MOST_SHOWN = 80
+MAX_SHOWN = 80
 """Letters of what stands in a gap."""
 
 
@@ -310,7 +310,7 @@ def _notes(outcomes: Sequence[Outcome]) -> list[str]:
             notes.append(f"**{name}**: errors live / final / single pass {_totals(outcome)}")
         notes += [
             f"{name}: nothing from {gap.start:.1f} to {gap.end:.1f} s; "
-            f"live {shorten(gap.live, MOST_SHOWN)!r}, single pass {shorten(gap.single, MOST_SHOWN)!r}"
+            f"live {shorten(gap.live, MAX_SHOWN)!r}, single pass {shorten(gap.single, MAX_SHOWN)!r}"
             for gap in outcome.gaps
         ]
         if outcome.unsaid:

@@ -18,8 +18,8 @@ from benchmarks.streaming import SessionLog
 from benchmarks.words_playing import play_all
 
 TALKS = 20
-SHORTEST, LONGEST = 15.0, 30.0
-LEAST_OF_EACH = 2.0
+SHORTEST, MAX = 15.0, 30.0
+MIN_OF_EACH = 2.0
 """Seconds that each of the two speaks at least."""
 SOURCES = {"conv2_public": 16, "sample": 4}
 """How many talks are cut from each."""
@@ -70,7 +70,7 @@ def fits(said: Sequence[Said]) -> bool:
     spoken: dict[str | None, float] = {}
     for one in said:
         spoken[one.speaker] = spoken.get(one.speaker, 0.0) + one.end - one.start
-    return SHORTEST <= length <= LONGEST and len(spoken) == 2 and min(spoken.values()) >= LEAST_OF_EACH
+    return SHORTEST <= length <= MAX and len(spoken) == 2 and min(spoken.values()) >= MIN_OF_EACH
 
 
 def talks_of(recording: Recording, most: int) -> list[Talk]:

@@ -28,7 +28,7 @@ PROMPTS = 12
 """In each session, every other one a digit."""
 PAUSES = (1.0, 4.0)
 """Shortest and longest before a prompt, seconds."""
-LONGEST_PROMPT = 4.0
+MAX_PROMPT = 4.0
 MEDIAN, EARLY = 0.06, 0.5
 """Seconds: the median error of a first word, and how much too early none may be."""
 
@@ -66,7 +66,7 @@ def session(seed: int) -> tuple[Clip, list[Placed]]:
         if len(placed) % 2:
             prompt = sentences[int(random.integers(len(sentences)))]
             audio, text = prompt.audio(), prompt.text
-            if len(audio) > LONGEST_PROMPT * RATE_HZ:
+            if len(audio) > MAX_PROMPT * RATE_HZ:
                 continue
         else:
             digit = int(random.integers(len(DIGITS)))

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from live_asr.config import load_settings
-from live_asr.inference.conversion import converted
-from live_asr.inference.diarization import LocalPipeline
-from live_asr.inference.weights import resolve
+from live_asr.config.settings import load_settings
+from live_asr.full_pass.diarization import LocalPipeline
+from live_asr.weights.onnx_conversion import converted
+from live_asr.weights.store import resolve
 from tests import conformance
 from tests.started import MODEL, ROOT, SETTINGS, Server, StartServer
 

@@ -21,7 +21,7 @@ from tests.started import ROOT
 
 FETCHED = ROOT / ".venv" / "proxies" / "usr"
 """Where `make proxies` unpacks them."""
-PATIENCE = 60.0
+TIMEOUT = 60.0
 NGINX = """
 {user}
 daemon off;
@@ -109,7 +109,7 @@ def proxied(name: str, server_url: str, folder: Path) -> Iterator[Proxy]:
         yield Proxy(f"https://localhost:{port}/captions", tls)
     finally:
         process.terminate()
-        process.wait(PATIENCE)
+        process.wait(TIMEOUT)
 
 
 def _free_port() -> int:
@@ -119,7 +119,7 @@ def _free_port() -> int:
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes], output: Path) -> None:
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while time.monotonic() < deadline and process.poll() is None:
         with socket.socket() as connection:
             if connection.connect_ex(("127.0.0.1", port)) == 0:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from live_asr.core.errors import EngineError
 from live_asr.core.types import Turn, Word, samples
-from live_asr.errors import EngineError
-from live_asr.inference.full_pass import FullPassJob, FullPassResult
+from live_asr.full_pass.process import FullPassJob, FullPassResult
 
 PIPELINE = "scripted"
 

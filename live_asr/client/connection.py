@@ -11,13 +11,13 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_websocket
 from websockets.exceptions import InvalidHandshake, InvalidStatus, InvalidURI
 
-from live_asr.errors import LiveAsrError
+from live_asr.core.errors import LiveAsrError
 
 DEFAULT_URL = "http://localhost:8765"
 _STREAM_PATH = "/v1/stream"
 _LARGEST_MESSAGE_BYTES = 64 * 1024 * 1024
 """`final` holds every word of the session; this is some three days of speech."""
-CLOSE_PATIENCE = 5.0
+CLOSE_TIMEOUT = 5.0
 """Seconds that what was sent has to get out, and the other side to say goodbye, when a socket is closed."""
 
 
@@ -129,7 +129,7 @@ async def close_socket(socket: ClientConnection) -> None:
     try:
         with suppress(TimeoutError):
             # websockets' own bound does not count while the network takes no more bytes.
-            async with asyncio.timeout(CLOSE_PATIENCE):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
                 await socket.close()
     finally:
         socket.transport.abort()

@@ -12,8 +12,8 @@ from live_asr.client.media import PCM_BYTES_PER_SECOND, MediaFile
 from live_asr.client.opening import connect
 from live_asr.client.resuming import SessionMessage
 from live_asr.client.session import ENDED, FRAME_BYTES, LiveSession, Pace
+from live_asr.core.errors import LiveAsrError
 from live_asr.core.timeline import SkippedGap
-from live_asr.errors import LiveAsrError
 
 
 async def transcribe_file(

@@ -15,9 +15,9 @@ import numpy as np
 
 from live_asr.core.audio import Samples, floats
 from live_asr.core.downmix import Downmixer, mono_weights
+from live_asr.core.errors import MediaError
 from live_asr.core.timeline import SkippedGap, Timeline, origin
 from live_asr.core.types import SAMPLE_RATE_HZ
-from live_asr.errors import MediaError
 
 PCM_BYTES_PER_SECOND = 2 * SAMPLE_RATE_HZ
 _STREAMABLE = frozenset({"wav", "flac", "mp3", "ogg", "webm", "matroska", "aac"})

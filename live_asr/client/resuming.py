@@ -25,13 +25,13 @@ begins from what the server has. `web/connection.js` has the same list.
 HELD_BYTES = 8 * 1024 * 1024
 """Live audio that is held while it cannot be sent: four minutes of 16 kHz PCM."""
 FIRST_PAUSE = 0.25
-LONGEST_PAUSE = 10.0
+MAX_PAUSE = 10.0
 """Seconds between two tries."""
 LOST_AFTER = 10.0
 """Seconds without a word from the server, while one is due every second, after which a connection is lost."""
 STABLE = 5.0
 """Seconds after which a connection counts as made."""
-MOST_FRUITLESS = 5
+MAX_FRUITLESS = 5
 """How many such connections on end may have led to nothing before patience runs out."""
 
 
@@ -66,7 +66,7 @@ def pauses(chance: random.Random | None = None) -> Iterator[float]:
     pause = FIRST_PAUSE
     while True:
         yield pause * chance.uniform(0.5, 1.0)
-        pause = min(2 * pause, LONGEST_PAUSE)
+        pause = min(2 * pause, MAX_PAUSE)
 
 
 class Patience:
@@ -86,7 +86,7 @@ class Patience:
         if lasted < STABLE:
             return
         self._fruitless = 0 if got_on else self._fruitless + 1
-        if self._fruitless <= MOST_FRUITLESS:
+        if self._fruitless <= MAX_FRUITLESS:
             self._renew(now)
 
     def pause(self, now: float, error: SessionError) -> float | None:

@@ -28,6 +28,7 @@ from live_asr.client.resuming import (
 )
 from live_asr.client.silence import until_silent
 from live_asr.core.audio import bytes_per_second
+from live_asr.core.errors import LiveAsrError
 from live_asr.core.fields import parse_json
 from live_asr.core.languages import check_known
 from live_asr.core.messages import (
@@ -56,7 +57,6 @@ from live_asr.core.messages import (
     to_dict,
 )
 from live_asr.core.transcript import Transcript
-from live_asr.errors import LiveAsrError
 
 Pace: TypeAlias = Literal["realtime", "fast"]
 
@@ -67,7 +67,7 @@ ENDED = "unexpected_message"
 KEEPALIVES = 3
 """So often it says that it is here, in the time after which the server would let it go."""
 _READY_TIMEOUT = 30.0
-_LIVE_PATIENCE = 0.1
+_LIVE_TIMEOUT = 0.1
 """Seconds that the network may keep somebody waiting who speaks; then audio is held, and goes as it can."""
 
 
@@ -330,7 +330,7 @@ class LiveSession:
         self._wake()
         position = self.sent_bytes
         # The network's own pace is kept, as long as there is one; live audio waits for none that is held.
-        patience = None if self._pace == "fast" else 0.0 if is_behind else _LIVE_PATIENCE
+        patience = None if self._pace == "fast" else 0.0 if is_behind else _LIVE_TIMEOUT
         with suppress(TimeoutError):
             async with asyncio.timeout(patience):
                 await self._until(lambda: self._outgoing.sent_bytes >= position or not self._takes_audio)

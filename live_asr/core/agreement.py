@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from live_asr.core.normalize import normalized
 from live_asr.core.relief import SURE_PROBABILITY
-from live_asr.core.text import normalized
 from live_asr.core.types import Word, samples
 
 STOPS_SHORT_SAMPLES = samples(1.0)

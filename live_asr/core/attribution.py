@@ -17,15 +17,15 @@ from live_asr.core.types import Segment, SpeakerLabel, Turn, Word, samples
 
 REACH_SAMPLES = samples(0.5)
 """A word outside all turns belongs to one that is at most this far away, since both have errors."""
-MOST_MOVED_WORDS = 4
+MAX_MOVED_WORDS = 4
 """A change of speaker is moved over at most so many words to where a sentence ends."""
-LEAST_GAP_SAMPLES = samples(0.5)
+MIN_GAP_SAMPLES = samples(0.5)
 """A shorter silence between two words of one speaker, with nobody else's between, is no end of a turn."""
 PAUSE_SAMPLES = samples(0.8)
 """A silence between words that ends a segment, whatever is said."""
 SENTENCE_SEGMENT_SAMPLES = samples(4.0)
 """A segment so long ends with its sentence."""
-LONGEST_SEGMENT_SAMPLES = samples(30.0)
+MAX_SEGMENT_SAMPLES = samples(30.0)
 """A segment ends here though its sentence goes on, as in languages that write no full stops."""
 
 
@@ -73,7 +73,7 @@ def _changing_between_sentences(words: list[Word], field: _Field) -> list[Word]:
         before, after = words[index - 1].speaker, words[index].speaker
         if before == after or ends_sentence(words[index - 1].text):
             continue
-        for count in range(1, MOST_MOVED_WORDS + 1):
+        for count in range(1, MAX_MOVED_WORDS + 1):
             earlier, later = words[max(0, index - count) : index], words[index : index + count]
             begins = index > count and ends_sentence(words[index - count - 1].text)
             if begins and field.all_near(earlier, before, after):
@@ -114,7 +114,7 @@ def turns_of(words: Iterable[Word]) -> tuple[Turn, ...]:
             continue
         last = turns[-1] if turns else None
         goes_on = last is not None and last.speaker == word.speaker
-        if last is not None and goes_on and word.start_sample - last.end_sample < LEAST_GAP_SAMPLES:
+        if last is not None and goes_on and word.start_sample - last.end_sample < MIN_GAP_SAMPLES:
             turns[-1] = replace(
                 last,
                 start_sample=min(last.start_sample, word.start_sample),
@@ -171,7 +171,7 @@ def _ends_before(word: Word, before: Sequence[Word]) -> bool:
         word.speaker != last.speaker
         or word.start_sample - last.end_sample >= PAUSE_SAMPLES
         or (length_samples >= SENTENCE_SEGMENT_SAMPLES and ends_sentence(last.text))
-        or word.end_sample - start_sample > LONGEST_SEGMENT_SAMPLES
+        or word.end_sample - start_sample > MAX_SEGMENT_SAMPLES
     )
 
 

@@ -14,23 +14,24 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from live_asr.core.caption_options import CaptionOptions
-from live_asr.core.captioner import (
-    Captioner,
+from live_asr.core.checkpoint import Memory
+from live_asr.core.floor import Floor
+from live_asr.core.language import LanguageVote
+from live_asr.core.relief import Relief
+from live_asr.core.segmenter import SpeechEnded, SpeechStarted
+from live_asr.core.speaker_timeline import live_label
+from live_asr.core.streaming_policy import (
     Committed,
     Event,
     LanguageChanged,
     MarkReached,
+    StreamingPolicy,
+    StreamingPolicyOptions,
     TailChanged,
     VocabularyShortened,
 )
-from live_asr.core.floor import Floor
-from live_asr.core.language import LanguageVote
-from live_asr.core.relief import Relief
-from live_asr.core.segmenter import CHUNK_SAMPLES, SpeechEnded, SpeechStarted
-from live_asr.core.snapshot import Memory
-from live_asr.core.turns import live_label
 from live_asr.core.types import (
+    CHUNK_SAMPLES,
     DecodeRequest,
     Hypothesis,
     SpeakerLabel,
@@ -51,14 +52,14 @@ class ChannelSpeech:
 
 
 class Channels:
-    """Caption all channels of a session; see `Captioner` for the methods of both.
+    """Caption all channels of a session; see `StreamingPolicy` for the methods of both.
 
     Of several channels words are labelled with their speakers: `S1` for the first, `S2` for the second.
     """
 
     def __init__(
         self,
-        options: CaptionOptions | None = None,
+        options: StreamingPolicyOptions | None = None,
         *,
         channels: int = 1,
         language: str | None = None,
@@ -67,7 +68,7 @@ class Channels:
         vocabulary: Sequence[str] = (),
     ) -> None:
         self._captioners = tuple(
-            Captioner(options, language=language, languages=languages, task=task, vocabulary=vocabulary)
+            StreamingPolicy(options, language=language, languages=languages, task=task, vocabulary=vocabulary)
             for _ in range(channels)
         )
         self._wants_from = [0] * channels
@@ -88,10 +89,10 @@ class Channels:
         """How many channels there are."""
         return len(self._captioners)
 
-    def take_up(self, memories: Sequence[Memory]) -> None:
+    def restore(self, memories: Sequence[Memory]) -> None:
         """Begin where an earlier run ended, with what it knew of each channel."""
         for channel, (captioner, memory) in enumerate(zip(self._captioners, memories, strict=True)):
-            self._wants_from[channel] = captioner.take_up(memory.safe_sample, memory.words, memory.language)
+            self._wants_from[channel] = captioner.restore(memory.safe_sample, memory.words, memory.language)
 
     # What arrives ------------------------------------------------------------------------------------
 
@@ -163,7 +164,7 @@ class Channels:
         return None
 
     def newest(self) -> tuple[DecodeRequest, FloatArray] | None:
-        """Return what to decode instead of what `decode()` returned last; see `Captioner.newest`."""
+        """Return what to decode instead of what `decode()` returned last; see `StreamingPolicy.newest`."""
         captioner = self._answered()
         wanted = captioner.newest()
         if wanted is None:
@@ -186,7 +187,7 @@ class Channels:
         return self._captioners[number or 0].language
 
     def memories(self) -> tuple[Memory, ...]:
-        """Return what `take_up` needs of each channel, beside the words that were told."""
+        """Return what `restore` needs of each channel, beside the words that were told."""
         return tuple(self._memory(channel) for channel in range(self.count))
 
     def _memory(self, channel: int) -> Memory:
@@ -217,7 +218,7 @@ class Channels:
 
     # In step -----------------------------------------------------------------------------------------
 
-    def _answered(self) -> Captioner:
+    def _answered(self) -> StreamingPolicy:
         asked, self._asked = self._asked or 0, None
         return self._captioners[asked]
 

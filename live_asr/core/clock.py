@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Protocol
 
-MOST_POINTS = 1000
+MAX_POINTS = 1000
 """A session takes so many: one a minute for 16 hours. All of them stand in the result."""
 
 
@@ -40,8 +40,8 @@ def utc_text(at: datetime) -> str:
 
 def objection(point: Point, earlier: Sequence[Point]) -> str | None:
     """Say why a session does not take a point after these, in a sentence; None where it does."""
-    if len(earlier) >= MOST_POINTS:
-        return f"The session has {MOST_POINTS} times of its audio already, and takes no more."
+    if len(earlier) >= MAX_POINTS:
+        return f"The session has {MAX_POINTS} times of its audio already, and takes no more."
     if not earlier:
         return None
     last = earlier[-1]

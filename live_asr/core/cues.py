@@ -24,10 +24,10 @@ from live_asr.core.types import SAMPLE_RATE_HZ, Segment, SpeakerLabel, Word
 
 LINE_COLUMNS = 42
 """Widest line of a cue; a wide (East Asian) character takes two columns."""
-LONGEST_CUE_MS = 7_000
+MAX_CUE_MS = 7_000
 SHORTEST_CUE_MS = 1_000
 """Cues are held this long where the next one leaves room."""
-_LEAST_CUE_MS = 40
+_MIN_CUE_MS = 40
 """A cue lasts one frame at 25 Hz at least, even where speakers overlap: parsers refuse empty ones."""
 _COLUMNS_PER_SECOND = 20
 """Reading speed to aim at: a cue lingers until it can have been read, where the next one leaves room."""
@@ -179,7 +179,7 @@ def _haste(pieces: Sequence[_Piece], first: int, end: int) -> float:
 
 def _fitting_ends(pieces: Sequence[_Piece], first: int) -> Iterator[tuple[int, int]]:
     """Yield each end that makes `pieces[first:end]` a readable cue, with its width in columns."""
-    limit_sample = pieces[first].start_sample + LONGEST_CUE_MS * SAMPLE_RATE_HZ // 1000
+    limit_sample = pieces[first].start_sample + MAX_CUE_MS * SAMPLE_RATE_HZ // 1000
     columns = line_columns = 0
     lines = 1
     for index in range(first, len(pieces)):
@@ -235,9 +235,9 @@ def _timed(uncut: Sequence[Cue], duration_ms: int) -> Iterator[Cue]:
         reading_ms = sum(map(columns_of, cue.lines)) * 1000 // _COLUMNS_PER_SECOND
         wanted_ms = max(cue.end_ms, start_ms + SHORTEST_CUE_MS, start_ms + reading_ms)
         next_ms = ordered[index + 1].start_ms if index + 1 < len(ordered) else max(duration_ms, cue.end_ms)
-        end_ms = min(wanted_ms, next_ms, start_ms + LONGEST_CUE_MS)
+        end_ms = min(wanted_ms, next_ms, start_ms + MAX_CUE_MS)
         # Where speakers overlap, the earlier cue keeps a readable share and the later one starts late.
         share_ms = min(cue.end_ms - cue.start_ms, SHORTEST_CUE_MS)
-        end_ms = max(end_ms, start_ms + share_ms, start_ms + _LEAST_CUE_MS)
+        end_ms = max(end_ms, start_ms + share_ms, start_ms + _MIN_CUE_MS)
         earliest_ms = end_ms
         yield Cue(start_ms, end_ms, cue.lines, cue.speaker)

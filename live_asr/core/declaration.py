@@ -19,7 +19,7 @@ BEGINNING_BYTES = 4096
 """So much tells whether it is a file, or text."""
 WINDOW = 1.0
 """Seconds of audio, as declared, that are looked at together."""
-MOST_WINDOWS = 10
+MAX_WINDOWS = 10
 """So many are looked at: the first may be silent."""
 WINDOWS_AGREED = 2
 """So many have to say the same, since one may be a tone or a hiss."""
@@ -29,11 +29,11 @@ PLAIN = 0.2
 """So much smoother is the right reading than the declared one: real sound has been seen down to 0.24."""
 ALIKE, UNLIKE = 0.25, 0.5
 """Distances of two distributions, from 0 to 1: below and above, they are taken for the same and for two."""
-LEAST_VARIED = 0.3
+MIN_VARIED = 0.3
 """Part of a window's stretches of 8 bytes that are unlike all others; silence and pure tones tell nothing."""
-LEAST_TELLING = 0.1
+MIN_TELLING = 0.1
 """Part of its bytes that are neither 0 nor 255, which silence has."""
-LEAST_CHARACTERS = 16
+MIN_CHARACTERS = 16
 """Text has so many different ones at least; a constant is not text."""
 
 Doubles = NDArray[np.float64]
@@ -93,7 +93,7 @@ class Declaration:
         self._seen.clear()
         found = another_in(seen, self._audio)
         self._windows.append(found)
-        self._is_settled = len(self._windows) >= MOST_WINDOWS
+        self._is_settled = len(self._windows) >= MAX_WINDOWS
         return found if self._windows.count(found) >= WINDOWS_AGREED else None
 
 
@@ -104,7 +104,7 @@ def container_in(beginning: bytes) -> str | None:
             return f"{name}: declare `audio.encoding` as container."
     if _is_mpeg_audio(beginning):
         return "MP3 or AAC: declare `audio.encoding` as container."
-    if len(set(beginning)) >= LEAST_CHARACTERS and _TEXT.match(beginning):
+    if len(set(beginning)) >= MIN_CHARACTERS and _TEXT.match(beginning):
         if _BASE64.match(beginning):
             return "base64: decode it and send the bytes in binary frames."
         return "text: send the samples themselves in binary frames."
@@ -114,7 +114,7 @@ def container_in(beginning: bytes) -> str | None:
 def another_in(window: bytes, audio: AudioFormat) -> str | None:
     """Say as what other raw audio these bytes make sound, and what to do; None where they are as declared."""
     stretches = np.frombuffer(window[: len(window) - len(window) % 8], np.uint64)
-    if len(np.unique(stretches)) < LEAST_VARIED * len(stretches):
+    if len(np.unique(stretches)) < MIN_VARIED * len(stretches):
         return None
     declared = READINGS[audio.encoding](window)
     if SAMPLE_BYTES[audio.encoding] == 1:
@@ -204,7 +204,7 @@ def _difference(data: bytes, period: int) -> float:
 def _has_bytes_as_samples(data: bytes) -> bool:
     """Tell whether bytes of all places are distributed alike, and not evenly as those of noise are."""
     counts = np.bincount(np.frombuffer(data, np.uint8), minlength=256)[1:-1]
-    if counts.sum() < LEAST_TELLING * len(data):
+    if counts.sum() < MIN_TELLING * len(data):
         return False
     is_even = float(np.abs(counts / counts.sum() - 1 / len(counts)).sum()) / 2 < ALIKE
     return not is_even and max(_difference(data, 2), _difference(data, 3)) < ALIKE

@@ -22,7 +22,7 @@ from live_asr.core.types import Segment, SpeakerLabel, Turn, Word, speaker_numbe
 
 REVISION = 2
 """Of what people made of a result; 1 is the result itself."""
-MOST_SPEAKERS = 64
+MAX_SPEAKERS = 64
 UNSHOWN = ("Cc", "Cs", "Zl", "Zp")
 """Categories of characters that no line of a caption may hold; joiners, which some scripts need, are none."""
 BY_HAND = "hand"
@@ -169,8 +169,8 @@ class _Draft:
         following = final_label(max(numbers, default=-1) + 1)
         if label != following:
             raise EditError(f"There is no speaker {label}; the next new one would be {following}.")
-        if len(self._labels) >= MOST_SPEAKERS:
-            raise EditError(f"A transcript has at most {MOST_SPEAKERS} speakers.")
+        if len(self._labels) >= MAX_SPEAKERS:
+            raise EditError(f"A transcript has at most {MAX_SPEAKERS} speakers.")
         self._labels.add(label)
 
     def _aligned(self, words: tuple[Word, ...], text: str) -> tuple[Word, ...]:

@@ -19,8 +19,8 @@ from typing import Any, NoReturn, get_type_hints
 from urllib.parse import urlsplit
 
 from live_asr.core.clock import utc_text
+from live_asr.core.errors import ClientError
 from live_asr.core.languages import AUTO, as_spelt
-from live_asr.errors import ClientError
 
 Reader = Callable[[object, str], Any]
 
@@ -28,10 +28,10 @@ LARGEST_INTEGER = 2**63 - 1
 """Beyond this, JSON libraries differ in what they keep of a number."""
 LARGEST_NUMBER = 2.0**63
 """The float that the integers up to there round to: what was read can be written and read again."""
-LONGEST_LANGUAGE = 35
+MAX_LANGUAGE = 35
 """Characters of a BCP 47 tag, by the standard's own advice."""
-MOST_LANGUAGES = 100
-MOST_COMPARED = 32
+MAX_LANGUAGES = 100
+MAX_COMPARED = 32
 """So many names are compared with the known ones; a comparison is slow and a frame holds many names."""
 
 
@@ -154,7 +154,7 @@ def language_or_auto(value: object, field: str) -> str:
 
     What is no language of Whisper's is kept as it is: which ones there are is the model's to say.
     """
-    return as_spelt(string(LONGEST_LANGUAGE, 1)(value, field))
+    return as_spelt(string(MAX_LANGUAGE, 1)(value, field))
 
 
 def language(value: object, field: str) -> str | None:
@@ -172,7 +172,7 @@ def languages(value: object, field: str) -> tuple[str, ...]:
             refuse(field, "a language", entry, "An empty array stands for all languages.")
         return code
 
-    return tuple(dict.fromkeys(array(read, MOST_LANGUAGES)(value, field)))
+    return tuple(dict.fromkeys(array(read, MAX_LANGUAGES)(value, field)))
 
 
 def utc_time(value: object, field: str) -> str:
@@ -279,7 +279,7 @@ def read_record(
         field = f"{path}.{wire_name}" if path else wire_name
         if required and wire_name not in value:
             message = f"`{field}` is missing."
-            near = nearest(wire_name, islice(value, MOST_COMPARED))
+            near = nearest(wire_name, islice(value, MAX_COMPARED))
             hint = f"Did you write '{shown(near)}' instead?" if near else f"Send `{field}` too."
             raise ClientError("bad_message", message, hint, close_code=1007)
         entry = value.get(wire_name)
@@ -294,7 +294,7 @@ def refuse_misspelt(keys: Iterable[str], known: set[str], path: str, elsewhere: 
     """Refuse a key that is not known and looks like one that is, here or elsewhere."""
     prefix = f"{path}." if path else ""
     meant = {name: prefix + name for name in sorted(known)} | dict(elsewhere)
-    for key in islice((key for key in keys if key not in known), MOST_COMPARED):
+    for key in islice((key for key in keys if key not in known), MAX_COMPARED):
         near = nearest(key, meant)
         if near is not None:
             message = f"`{prefix}{shown(key)}` is not a field of this message."

@@ -1,7 +1,7 @@
 """Whose words come next where several channels are heard: one speaker at a time, as people read.
 
 Who speaks first has the floor until they pause. What others say meanwhile waits to the end of a sentence, or
-for `MOST_WAIT_SAMPLES`, then it is their turn; without that, two who talk at once would make a record of
+for `MAX_WAIT_SAMPLES`, then it is their turn; without that, two who talk at once would make a record of
 alternating single words. Words that wait are shown in the tail.
 """
 
@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from live_asr.core.captioner import Committed
 from live_asr.core.passages import ends_sentence
+from live_asr.core.streaming_policy import Committed
 from live_asr.core.types import Utterance, Word, samples
 
-MOST_WAIT_SAMPLES = samples(2.5)
+MAX_WAIT_SAMPLES = samples(2.5)
 """So long, of audio, committed words wait for another speaker to come to an end."""
 
 Said = Committed | Utterance
@@ -64,7 +64,7 @@ class Floor:
                 self._told += said.words
                 if others_wait and ends_sentence(said.words[-1].text):
                     self._release(told, self._language_of(self._holder))
-            elif others_wait and (everything or self._oldest() <= now_sample - MOST_WAIT_SAMPLES):
+            elif others_wait and (everything or self._oldest() <= now_sample - MAX_WAIT_SAMPLES):
                 self._release(told, self._language_of(self._holder))
             else:
                 return told

@@ -11,23 +11,23 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
 
+from live_asr.core.normalize import normalized
 from live_asr.core.speech import SpeechTrack, own_samples
-from live_asr.core.text import normalized
 from live_asr.core.types import Hypothesis, Word, samples
 
 OWN_SAMPLES = samples(0.15)
 """A word with so much detected speech of its own was said, however often it stands there."""
 TWICE_SAMPLES = samples(0.06)
 """The same where it stands there just twice: "that that" is said fast."""
-LONGEST_COPY_WORDS = 12
+MAX_COPY_WORDS = 12
 ECHO_WORDS = 3
 SHOWN_WORDS = 4
 SQUEEZED_WORDS = 4
 SQUEEZED_SAMPLES = samples(0.2)
 """Four words in a fifth of a second: three times as fast as anybody speaks."""
-LONGEST_UNIT = 4
+MAX_UNIT = 4
 """Letters of a syllable that a decoder repeats within a word when it runs away."""
-LEAST_UNITS = 6
+MIN_UNITS = 6
 """Fewer copies of a syllable are a word: "hahaha", "mmm"."""
 UNIT_SAMPLES = samples(0.08)
 """Nobody says a syllable in less."""
@@ -60,14 +60,14 @@ def without_stammer(words: Sequence[Word], speech: SpeechTrack) -> tuple[Word, .
 
 def _stammers(word: Word, speech: SpeechTrack) -> bool:
     text = normalized(word.text)
-    for length in range(1, LONGEST_UNIT + 1):
+    for length in range(1, MAX_UNIT + 1):
         copied = longest = 0
         for index in range(length, len(text)):
             copied = copied + 1 if text[index] == text[index - length] else 0
             longest = max(longest, copied)
         # Digits are a number, which is said otherwise than digit by digit.
         units = longest // length + 1
-        if units >= LEAST_UNITS and not text.isdigit():
+        if units >= MIN_UNITS and not text.isdigit():
             return units * UNIT_SAMPLES > speech.samples_within(word.start_sample, word.end_sample)
     return False
 
@@ -80,7 +80,7 @@ def without_loops(words: Sequence[Word], committed: Sequence[Word], speech: Spee
     """
     kept = [*committed, *words]
     length = 1
-    while length <= LONGEST_COPY_WORDS:
+    while length <= MAX_COPY_WORDS:
         copy = _unheard_copy(kept, length, len(committed), speech)
         if copy is None:
             length += 1
@@ -127,7 +127,7 @@ def going_on(words: Sequence[Word], committed: Sequence[Word]) -> int | None:
     if not words:
         return None
     together = [*committed, *words]
-    for length in range(1, LONGEST_COPY_WORDS + 1):
+    for length in range(1, MAX_COPY_WORDS + 1):
         for start, end in copies(together, length):
             count = 1 + (end - start) // length
             if end == len(together) and count >= (3 if length == 1 else 2):
@@ -145,7 +145,7 @@ def up_to_copies(words: Sequence[Word], committed: Sequence[Word]) -> tuple[Word
     """
     kept = [*committed, *words]
     sounds = [normalized(word.text) for word in kept]
-    for length in range(1, min(LONGEST_COPY_WORDS, len(sounds) - 1) + 1):
+    for length in range(1, min(MAX_COPY_WORDS, len(sounds) - 1) + 1):
         copied = 0
         while copied + length < len(sounds) and sounds[-1 - copied] == sounds[-1 - copied - length]:
             copied += 1
@@ -278,7 +278,7 @@ def certainty(words: Sequence[Word]) -> float:
     """
     copied = {
         index
-        for length in range(1, LONGEST_COPY_WORDS + 1)
+        for length in range(1, MAX_COPY_WORDS + 1)
         for start, end in copies(words, length)
         for index in range(start, end)
     }

@@ -25,10 +25,10 @@ FULL_WEIGHT_SAMPLES = samples(3.0)
 GUESS_BELIEF = 0.4
 """Where no window believed so much in one, any may be spoken."""
 OTHER_BELIEF = 0.5
-MOST_BELIEF_IN_OURS = 0.3
+MAX_BELIEF_IN_OURS = 0.3
 """With more than the one in another language and less than the other in the session's, a window disagrees."""
 SURE_OTHER_BELIEF = 0.8
-LEAST_BELIEF_IN_OURS = 0.1
+MIN_BELIEF_IN_OURS = 0.1
 """The same for a disagreement that is sure."""
 LONG_SAMPLES = samples(3.0)
 """One utterance with so much speech changes the session's language if it is sure."""
@@ -113,8 +113,8 @@ class LanguageVote:
                 self.language = likeliest
             return False
         ours = dict(beliefs).get(self.language, 0.0)
-        self.is_doubtful = belief >= OTHER_BELIEF and ours < MOST_BELIEF_IN_OURS
-        is_sure = belief >= SURE_OTHER_BELIEF and ours < LEAST_BELIEF_IN_OURS
+        self.is_doubtful = belief >= OTHER_BELIEF and ours < MAX_BELIEF_IN_OURS
+        is_sure = belief >= SURE_OTHER_BELIEF and ours < MIN_BELIEF_IN_OURS
         if not is_sure or (speech_samples < LONG_SAMPLES and self._other != likeliest):
             return False
         self.language = likeliest

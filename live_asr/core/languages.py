@@ -14,7 +14,7 @@ from types import MappingProxyType
 import langcodes
 from langcodes.data_dicts import MACROLANGUAGES
 
-from live_asr.errors import ClientError
+from live_asr.core.errors import ClientError
 
 NAMES: Mapping[str, str] = MappingProxyType(
     {
@@ -142,7 +142,7 @@ AUTO = "auto"
 ALSO_AUTO = frozenset({AUTO, "detect", "multi", "multilingual", "mul", "und"})
 FEW = 3
 """So many languages are listed to whom asks for another one."""
-MOST_DISTANT = 25
+MAX_DISTANT = 25
 """Languages further apart, by CLDR's measure of who understands whom, are none that was meant."""
 
 
@@ -183,7 +183,7 @@ def nearest_language(written: str, known: Iterable[str]) -> str | None:
         if meant in known:
             return meant
     if code is not None or langcodes.tag_is_valid(text):
-        match, _ = langcodes.closest_match(code or text, known, max_distance=MOST_DISTANT)
+        match, _ = langcodes.closest_match(code or text, known, max_distance=MAX_DISTANT)
         return match if match in known else None
     names = {NAMES[code].lower(): code for code in known}
     names |= {name: code for name, code in OTHER_NAMES.items() if code in known}

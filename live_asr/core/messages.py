@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, TypeAlias
 
+from live_asr.core.errors import ClientError, LiveAsrError, Unavailable, told
 from live_asr.core.fields import (
     array,
     boolean,
@@ -35,14 +36,13 @@ from live_asr.core.fields import (
     web_url,
 )
 from live_asr.core.types import Word, seconds
-from live_asr.errors import ClientError, LiveAsrError, Unavailable, told
 
 ENCODINGS = ("pcm_s16le", "pcm_f32le", "mulaw", "alaw", "container")
 INSIDE_AUDIO = {name: f"audio.{name}" for name in ("encoding", "sample_rate", "channels", "channel")}
 LARGEST_METADATA_BYTES = 16 * 1024
-LONGEST_TITLE = 200
-MOST_SPEAKERS = 32
-MOST_VOCABULARY = 200
+MAX_TITLE = 200
+MAX_SPEAKERS = 32
+MAX_VOCABULARY = 200
 CHANNEL_SPEAKERS = 2
 """So many channels may each be a speaker."""
 
@@ -55,14 +55,14 @@ Seconds: TypeAlias = Annotated[float, number(0.0)]
 Fraction: TypeAlias = Annotated[float, number(0.0, 1.0)]
 MaybeLanguage: TypeAlias = Annotated[str | None, optional(language)]
 Languages: TypeAlias = Annotated[tuple[str, ...], languages]
-Vocabulary: TypeAlias = Annotated[tuple[str, ...], array(string(100, 1), MOST_VOCABULARY)]
+Vocabulary: TypeAlias = Annotated[tuple[str, ...], array(string(100, 1), MAX_VOCABULARY)]
 UtcTime: TypeAlias = Annotated[str, utc_time]
 MaybeText: TypeAlias = Annotated[str | None, optional(string())]
 MaybeSilence: TypeAlias = Annotated[float | None, optional(number(0.2, 5.0))]
 MaybeThreshold: TypeAlias = Annotated[float | None, optional(number(0.1, 0.9))]
 MaybePatience: TypeAlias = Annotated[float | None, optional(number(0.0))]
 MaybeCount: TypeAlias = Annotated[int | None, optional(integer(0))]
-MaybeSpeakers: TypeAlias = Annotated[int | None, optional(integer(1, MOST_SPEAKERS))]
+MaybeSpeakers: TypeAlias = Annotated[int | None, optional(integer(1, MAX_SPEAKERS))]
 Metadata: TypeAlias = Annotated[Mapping[str, Scalar], flat_object(LARGEST_METADATA_BYTES)]
 
 
@@ -121,7 +121,7 @@ class Start:
     """Probability of speech from which an utterance begins; likewise."""
     webhook: Annotated[Webhook | None, optional(record(Webhook, tolerant=False))] = None
     metadata: Metadata = field(default_factory=dict)
-    title: Annotated[str | None, optional(string(LONGEST_TITLE))] = None
+    title: Annotated[str | None, optional(string(MAX_TITLE))] = None
     """What people call the session."""
     resume: Annotated[Resume | None, optional(record(Resume, tolerant=False))] = None
     channel_speakers: Flag = False
@@ -141,7 +141,7 @@ class Update:
     language: Annotated[str | None, optional(language_or_auto)] = None
     """`auto` to have it detected from here on."""
     languages: Annotated[tuple[str, ...] | None, optional(languages)] = None
-    vocabulary: Annotated[tuple[str, ...] | None, optional(array(string(100, 1), MOST_VOCABULARY))] = None
+    vocabulary: Annotated[tuple[str, ...] | None, optional(array(string(100, 1), MAX_VOCABULARY))] = None
     interim: Annotated[bool | None, optional(boolean)] = None
 
 

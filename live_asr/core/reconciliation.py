@@ -12,23 +12,23 @@ from difflib import SequenceMatcher
 from typing import NamedTuple
 
 from live_asr.core.guards import copies
+from live_asr.core.normalize import normalized
 from live_asr.core.speech import SpeechTrack, longest_spoken
-from live_asr.core.text import normalized
 from live_asr.core.types import Word, samples
 
 SHORTEST_HOLE_SAMPLES = samples(1.0)
 """So much speech between two words is a hole: somebody said something there."""
 SAME_TIME_SAMPLES = samples(1.0)
 """Two readings of one word begin at most so far apart."""
-SURER = 0.2
-"""A live reading is taken where its words are by so much more probable: the full pass heard more context."""
+LEEWAY = 0.2
+"""What holds an entry of the vocabulary may be by so much less probable than what was read without it."""
 SURE = 0.7
 """So probable must live words be where the full pass has none, and hears no hole."""
 LIKELY = 0.4
 """So probable they must be in a hole."""
 OWN_SAMPLES = samples(0.1)
 """Each of them needs so much detected speech."""
-LONGEST_COUNTED_WORDS = 4
+MAX_COUNTED_WORDS = 4
 """Phrases of so many words are counted."""
 HANGOVER_SAMPLES = samples(0.3)
 """So much of what is detected as speech may be none, behind a word."""
@@ -61,7 +61,7 @@ def aligned(first: Sequence[Word], second: Sequence[Word]) -> Iterator[Word | Di
 def with_live_words(words: Sequence[Word], live: Sequence[Word], speech: SpeechTrack) -> tuple[Word, ...]:
     """Return the full pass's words of a window, mended by what was heard live in it.
 
-    The live words stand where they are surer by far, where they account for speech that the full pass has no
+    The live words stand where they are more probable, where they account for speech that the full pass has no
     word for, and where they are sure of something that it left out. They are marked as `live`. Of a
     phrase said over and over there are no more copies than live, but where the speech for them is there.
     """
@@ -96,13 +96,20 @@ def _live_stands(place: Difference, free: tuple[int, int], speech: SpeechTrack) 
         return probability(live) >= LIKELY
     if not final:
         return probability(live) >= SURE
-    return probability(live) > probability(final) + SURER
+    if _has_digits(live) != _has_digits(final):
+        return False  # how a number is written is not heard
+    # The full pass heard more context, but once; live, two hypotheses or more agreed: neither has a lead.
+    return probability(live) > probability(final)
+
+
+def _has_digits(words: Sequence[Word]) -> bool:
+    return any(character.isdigit() for word in words for character in word.text)
 
 
 def _recounted(words: Sequence[Word], live: Sequence[Word], speech: SpeechTrack) -> tuple[Word, ...]:
     """Leave out copies of a phrase that were not shown live, where hardly any speech goes with them."""
     kept = list(words)
-    for length in range(1, LONGEST_COUNTED_WORDS + 1):
+    for length in range(1, MAX_COUNTED_WORDS + 1):
         for start, end in reversed(copies(kept, length)):
             first = start - length
             shown = [
@@ -167,7 +174,7 @@ def _entry_stands(place: Difference, expected: set[str], speech: SpeechTrack) ->
         return False
     if not all(_own([word], speech) >= OWN_SAMPLES for word in entries):
         return False
-    return probability(biased) >= (max(LIKELY, probability(plain) - SURER) if plain else SURE)
+    return probability(biased) >= (max(LIKELY, probability(plain) - LEEWAY) if plain else SURE)
 
 
 def holes(

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from live_asr.core.types import samples
-
-CHUNK_SAMPLES = 512
-"""One probability covers 32 ms."""
+from live_asr.core.types import CHUNK_SAMPLES, samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +53,7 @@ class Segmenter:
         self.speech_end_sample = 0
         """One past the last chunk that held speech."""
 
-    def take_up(self, now_sample: int, earliest_sample: int) -> None:
+    def restore(self, now_sample: int, earliest_sample: int) -> None:
         """Begin at the chunk that starts at `now_sample`; no utterance starts before `earliest_sample`."""
         self._now_sample, self._earliest_sample = now_sample, earliest_sample
 

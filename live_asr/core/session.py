@@ -15,19 +15,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from live_asr.core.caption_options import CaptionOptions
-from live_asr.core.captioner import (
-    Committed,
-    LanguageChanged,
-    MarkReached,
-    TailChanged,
-    VocabularyShortened,
-)
-from live_asr.core.captioner import Event as CaptionEvent
 from live_asr.core.channels import Channels, ChannelSpeech
+from live_asr.core.checkpoint import Checkpoint, shown_turns, speaker_count, voices_of
 from live_asr.core.clock import objection
-from live_asr.core.labelling import LiveLabels
+from live_asr.core.errors import ClientError
 from live_asr.core.languages import named
+from live_asr.core.live_labels import LiveLabels
 from live_asr.core.messages import (
     ClockPoint,
     Commit,
@@ -52,13 +45,20 @@ from live_asr.core.messages import (
 )
 from live_asr.core.relief import NO_RELIEF, Relief
 from live_asr.core.segmenter import SpeechEnded, SpeechStarted
-from live_asr.core.snapshot import Snapshot, shown_turns, speaker_count, voices_of
-from live_asr.core.speakers import SpeakerTracker
+from live_asr.core.speaker_clusters import SpeakerOptions
+from live_asr.core.speaker_tracker import SpeakerTracker
 from live_asr.core.speech_settings import SpeechSettings
+from live_asr.core.streaming_policy import (
+    Committed,
+    LanguageChanged,
+    MarkReached,
+    StreamingPolicyOptions,
+    TailChanged,
+    VocabularyShortened,
+)
+from live_asr.core.streaming_policy import Event as CaptionEvent
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import DecodeRequest, Hypothesis, Turn, Utterance, Word, seconds
-from live_asr.core.voices import SpeakerOptions
-from live_asr.errors import ClientError
 
 FloatArray = NDArray[np.float32]
 
@@ -144,7 +144,7 @@ class Session:
         self,
         session_id: str,
         start: Start,
-        options: CaptionOptions | None = None,
+        options: StreamingPolicyOptions | None = None,
         *,
         speakers: SpeakerOptions | None = None,
         transcript: Transcript | None = None,
@@ -186,13 +186,13 @@ class Session:
         self._tracker_from = 0
 
     @classmethod
-    def taken_up(
+    def restored(
         cls,
         session_id: str,
         start: Start,
         transcript: Transcript,
-        snapshot: Snapshot,
-        options: CaptionOptions | None = None,
+        checkpoint: Checkpoint,
+        options: StreamingPolicyOptions | None = None,
         *,
         speakers: SpeakerOptions | None = None,
     ) -> Session:
@@ -208,27 +208,27 @@ class Session:
             speakers=None if transcript.is_stopped else speakers,
             transcript=transcript,
         )
-        session.started_at = snapshot.started_at
+        session.started_at = checkpoint.started_at
         if transcript.is_stopped:
             session.state = SessionState.FINALIZING
             return session
-        snapshot = snapshot.beside(transcript, session._captions.count)
-        session._captions.take_up(snapshot.memories)
+        checkpoint = checkpoint.beside(transcript, session._captions.count)
+        session._captions.restore(checkpoint.memories)
         if session._tracker is not None and session._labels is not None:
-            session._tracker_from = session._tracker.take_up(
-                snapshot.safe_sample, snapshot.voices, speaker_count(transcript), shown_turns(transcript)
+            session._tracker_from = session._tracker.restore(
+                checkpoint.safe_sample, checkpoint.voices, speaker_count(transcript), shown_turns(transcript)
             )
-            recent = snapshot.safe_sample - session._tracker.options.window_samples
-            session._labels.take_up(word for word in transcript.words if word.start_sample >= recent)
+            recent = checkpoint.safe_sample - session._tracker.options.window_samples
+            session._labels.restore(word for word in transcript.words if word.start_sample >= recent)
         session._utterance, spoken = transcript.open_utterance
         session._spoken = list(spoken)
         session._tell_utterance(session._captions.language_of(spoken[-1].speaker if spoken else None))
         return session
 
-    def snapshot(self) -> Snapshot:
-        """Return what `taken_up` needs beside the kept messages."""
+    def checkpoint(self) -> Checkpoint:
+        """Return what `restored` needs beside the kept messages."""
         first, *others = self._captions.memories()
-        return Snapshot(
+        return Checkpoint(
             last_seq=self.transcript.last_seq,
             safe_sample=first.safe_sample,
             language=first.language,
@@ -364,15 +364,15 @@ class Session:
     # What is wanted, and what is said --------------------------------------------------------------
 
     def unjudged(self, channel: int = 0) -> FloatArray | None:
-        """Return audio whose probability of speech is wanted; see `Captioner.unjudged`."""
+        """Return audio whose probability of speech is wanted; see `StreamingPolicy.unjudged`."""
         return self._captions.unjudged(channel)
 
     def decode(self) -> tuple[DecodeRequest, FloatArray] | None:
-        """Return a window that is to be recognised; see `Captioner.decode`."""
+        """Return a window that is to be recognised; see `StreamingPolicy.decode`."""
         return self._captions.decode()
 
     def newest(self) -> tuple[DecodeRequest, FloatArray] | None:
-        """Return what is to be recognised instead of what `decode` returned last; see `Captioner.newest`."""
+        """Return what is to be recognised instead of what `decode` returned; see `StreamingPolicy.newest`."""
         wanted = self._captions.newest()
         self._collect()
         return wanted

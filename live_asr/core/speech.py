@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from live_asr.core.segmenter import CHUNK_SAMPLES
-from live_asr.core.text import normalized
-from live_asr.core.types import Word, samples
+from live_asr.core.normalize import normalized
+from live_asr.core.types import CHUNK_SAMPLES, Word, samples
 
 HEARD_PROBABILITY = 0.35
 """A chunk at or above it counts as speech: what keeps an utterance going (`SegmenterOptions`)."""

@@ -12,9 +12,9 @@ Stretch = TypeVar("Stretch")
 
 JITTER = 0.05
 """Seconds by which timestamps may be ahead of the sound before silence is put there."""
-MOST_OVERLAP = 1.0
+MAX_OVERLAP = 1.0
 """Timestamps that go back further are a clock that began anew, as where recordings are put end to end."""
-LONGEST_GAP = 3600.0
+MAX_GAP = 3600.0
 """Seconds of silence at most for one gap: timestamps beyond are no pause but another clock."""
 FREE_SILENCE = 300.0
 """Seconds of silence that any file may ask for."""
@@ -88,7 +88,7 @@ class Timeline(Generic[Stretch]):
         if ahead > JITTER:
             self._held = (stretch, time, duration)
             return placed
-        if ahead < -MOST_OVERLAP:
+        if ahead < -MAX_OVERLAP:
             self._origin = time - self._position
         return [*placed, self._put(stretch, 0.0, duration)]
 
@@ -101,7 +101,7 @@ class Timeline(Generic[Stretch]):
             return []
         (stretch, time, duration), self._held = self._held, None
         gap = 0.0 if taken_back else time - self._origin - self._position
-        if gap > min(LONGEST_GAP, self._credit):
+        if gap > min(MAX_GAP, self._credit):
             self.skipped.append(SkippedGap(self._position, gap))
             self._origin, gap = time - self._position, 0.0
         self._credit -= gap

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from types import MappingProxyType
 
+from live_asr.core.errors import LiveAsrError
 from live_asr.core.messages import (
     ClockPoint,
     Commit,
@@ -29,7 +30,6 @@ from live_asr.core.messages import (
     WireWord,
 )
 from live_asr.core.types import Segment, SpeakerLabel, Utterance, Word, samples
-from live_asr.errors import LiveAsrError
 
 
 class RecordError(LiveAsrError):

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 SAMPLE_RATE_HZ = 16_000
 """The one rate that everything behind the decoder runs at."""
+CHUNK_SAMPLES = 512
+"""Speech is judged in steps of 32 ms."""
 
 
 def seconds(samples: int) -> float:

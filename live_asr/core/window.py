@@ -88,7 +88,7 @@ class RollingWindow:
         self._is_dense = False
         """Whether a second of what is spoken takes many tokens."""
 
-    def take_up(self, sample: int, words: Sequence[Word] = ()) -> None:
+    def restore(self, sample: int, words: Sequence[Word] = ()) -> None:
         """Begin at `sample`; `words` are the last ones committed before it, and are still to be forced."""
         self._committed = deque(words)
         self.committed_end_sample = sample

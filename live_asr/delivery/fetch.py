@@ -13,10 +13,10 @@ from contextlib import asynccontextmanager
 
 import httpcore
 
+from live_asr.core.errors import ClientError
 from live_asr.delivery.post import Target
-from live_asr.errors import ClientError
 
-CONNECT_PATIENCE, READ_PATIENCE = 10.0, 30.0
+CONNECT_TIMEOUT, READ_TIMEOUT = 10.0, 30.0
 """Seconds until the host answers, and between two pieces of its answer."""
 FAILURES = (TimeoutError, httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError)
 
@@ -34,7 +34,7 @@ async def fetched(
     headers = {"Host": target.host, "Connection": "close", "Accept": "*/*", "Accept-Encoding": "identity"}
     if target.authorization is not None:
         headers["Authorization"] = target.authorization
-    timeouts = {"connect": CONNECT_PATIENCE, "read": READ_PATIENCE, "write": READ_PATIENCE}
+    timeouts = {"connect": CONNECT_TIMEOUT, "read": READ_TIMEOUT, "write": READ_TIMEOUT}
     async with httpcore.AsyncHTTPConnection(
         target.url.origin, ssl_context=tls, network_backend=network
     ) as connection:
@@ -42,7 +42,7 @@ async def fetched(
             "GET", target.url, headers=list(headers.items()), extensions={"timeout": timeouts}
         )
         try:
-            async with asyncio.timeout(CONNECT_PATIENCE + READ_PATIENCE):
+            async with asyncio.timeout(CONNECT_TIMEOUT + READ_TIMEOUT):
                 response = await connection.handle_async_request(request)
         except FAILURES as error:
             raise _unfetched(f"does not answer: {type(error).__name__}") from error

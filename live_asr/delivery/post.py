@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote, urlsplit
 import certifi
 import httpcore
 
-from live_asr.errors import LiveAsrError
+from live_asr.core.errors import LiveAsrError
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """Host name and port → its addresses in numbers. Raises OSError where there are none."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from urllib.parse import urlsplit
 
-from live_asr.config import WebhookSettings
+from live_asr.config.settings import WebhookSettings
+from live_asr.core.errors import ClientError
 from live_asr.delivery.addresses import METADATA, is_metadata, why_refused
-from live_asr.errors import ClientError
 
 PORTS = (80, 443)
 

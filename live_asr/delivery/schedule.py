@@ -10,7 +10,7 @@ DELAYS = (5.0, 30.0, 120.0, 600.0, 3600.0, 21600.0)
 """Seconds before the second try, the third …; the first is made at once, and none follows the last."""
 JITTER = 0.2
 """A delay is this share longer or shorter, so that what failed together does not come back together."""
-LONGEST_RETRY_AFTER = 24 * 3600.0
+MAX_RETRY_AFTER = 24 * 3600.0
 """Seconds of `Retry-After` that are believed."""
 
 
@@ -32,7 +32,7 @@ def delay_before_next(
     if retry_after is None:
         return delay
     asked = retry_after * (1 + JITTER * chance())  # not before what was asked, and not all at once
-    return max(delay, min(asked, LONGEST_RETRY_AFTER))
+    return max(delay, min(asked, MAX_RETRY_AFTER))
 
 
 def read_retry_after(value: str, now: float) -> float | None:
@@ -42,11 +42,11 @@ def read_retry_after(value: str, now: float) -> float | None:
     """
     value = value.strip()
     if value.isascii() and value.isdigit():
-        return min(float(value[:12]), LONGEST_RETRY_AFTER)
+        return min(float(value[:12]), MAX_RETRY_AFTER)
     try:
         date = parsedate_to_datetime(value)
     except (ValueError, OverflowError):  # no date; a year, a day or an offset that C cannot hold
         return None
     if date.tzinfo is None:
         date = date.replace(tzinfo=UTC)  # "-0000" and asctime's form: both mean UTC here
-    return min(max(date.timestamp() - now, 0.0), LONGEST_RETRY_AFTER)
+    return min(max(date.timestamp() - now, 0.0), MAX_RETRY_AFTER)

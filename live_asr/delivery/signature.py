@@ -10,14 +10,14 @@ from pathlib import Path
 
 from standardwebhooks import Webhook
 
-from live_asr.config import WebhookSettings
-from live_asr.errors import ConfigError, StorageError
+from live_asr.config.settings import WebhookSettings
+from live_asr.core.errors import ConfigError, StorageError
 from live_asr.storage.secrets import kept_secret
 
 SECRET_FILE = "webhook.secret"
 PREFIX = "whsec_"
 KEY_BYTES = 32
-FEWEST_BYTES, MOST_BYTES = 24, 64
+FEWEST_BYTES, MAX_BYTES = 24, 64
 """Length of a key, as the standard has it."""
 
 
@@ -32,7 +32,7 @@ def webhook_secret(settings: WebhookSettings, data: Path) -> str:
         if not is_secret(secret):
             raise ConfigError(
                 "webhook.secret is no key of Standard Webhooks.",
-                f"Write {PREFIX} and {FEWEST_BYTES} to {MOST_BYTES} random bytes in base64, "
+                f"Write {PREFIX} and {FEWEST_BYTES} to {MAX_BYTES} random bytes in base64, "
                 "or leave it unset: one is made then.",
             )
         return secret
@@ -60,7 +60,7 @@ def is_secret(text: str) -> bool:
         key = base64.b64decode(text.removeprefix(PREFIX), validate=True)
     except (binascii.Error, ValueError):
         return False
-    return FEWEST_BYTES <= len(key) <= MOST_BYTES
+    return FEWEST_BYTES <= len(key) <= MAX_BYTES
 
 
 def signed_headers(secret: str, delivery_id: str, body: bytes, now: float) -> dict[str, str]:

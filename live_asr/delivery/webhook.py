@@ -21,7 +21,8 @@ from dataclasses import dataclass, replace
 import httpcore
 
 from live_asr import __version__
-from live_asr.config import WebhookSettings
+from live_asr.config.settings import WebhookSettings
+from live_asr.core.errors import StorageError
 from live_asr.delivery.addresses import guard
 from live_asr.delivery.fetch import fetched
 from live_asr.delivery.payload import notice_of, webhook_body
@@ -37,7 +38,6 @@ from live_asr.delivery.post import (
 from live_asr.delivery.receivers import Receivers
 from live_asr.delivery.schedule import DELAYS, delay_before_next, read_retry_after
 from live_asr.delivery.signature import signed_headers, webhook_secret
-from live_asr.errors import StorageError
 from live_asr.storage.database import DEAD, DELIVERED, PENDING, Database, Delivery
 from live_asr.storage.jobs import delivery_id_of
 
@@ -47,16 +47,16 @@ log = logging.getLogger(__name__)
 
 POLL = 1.0
 """Seconds between two looks into the outbox: another process may have made something due."""
-MOST_AT_ONCE = 128
-MOST_REPEATED = 64
+MAX_AT_ONCE = 128
+MAX_REPEATED = 64
 """Of them, tries that are not the first: those who hang leave room for who is told for the first time."""
-MOST_LOOKED_UP = 32
+MAX_LOOKED_UP = 32
 """Names at once."""
-MOST_TAKEN = 24
+MAX_TAKEN = 24
 """Out of the outbox at once: each may be some megabytes."""
-CHECK_PATIENCE = 2.0
+CHECK_TIMEOUT = 2.0
 """Seconds that a name server has while a client waits for `ready`."""
-MOST_PER_RECEIVER = 6
+MAX_PER_RECEIVER = 6
 """Tries at once to one receiver, so that one that hangs leaves room for the others."""
 GRACE = 3.0
 """Seconds that tries in flight get to end when the server is told to stop."""
@@ -116,7 +116,7 @@ class WebhookSender:
         self._delays = delays
         self._patience = patience or Patience()
         # Threads of their own: a name server that hangs must not take those that write to the disk.
-        self._resolvers = ThreadPoolExecutor(MOST_LOOKED_UP, thread_name_prefix="webhook names")
+        self._resolvers = ThreadPoolExecutor(MAX_LOOKED_UP, thread_name_prefix="webhook names")
         self._resolve = resolve or self._look_up
         self._receivers_allowed = Receivers(settings)
         why_not = self._receivers_allowed.why_not
@@ -175,7 +175,7 @@ class WebhookSender:
         """Refuse a receiver that a client names; see `Receivers.check`. Raises ClientError."""
 
         async def resolve(host: str, port: int) -> Sequence[str]:
-            async with asyncio.timeout(CHECK_PATIENCE):
+            async with asyncio.timeout(CHECK_TIMEOUT):
                 return await self._resolve(host, port)
 
         await self._receivers_allowed.check(url, resolve, is_known=is_known, may_name=may_name)
@@ -206,21 +206,21 @@ class WebhookSender:
 
     async def _begin_due(self) -> None:
         """Begin a try for all that is due, as far as there is room."""
-        while (room := MOST_AT_ONCE - len(self._tries)) > 0 and not self._closing:
-            busy = [name for name, count in self._receivers.items() if count >= MOST_PER_RECEIVER]
+        while (room := MAX_AT_ONCE - len(self._tries)) > 0 and not self._closing:
+            busy = [name for name, count in self._receivers.items() if count >= MAX_PER_RECEIVER]
             found = await self._database.call(
                 self._database.due,
                 self._clock(),
-                limit=min(room, MOST_TAKEN),
+                limit=min(room, MAX_TAKEN),
                 without=tuple(self._tries),
                 receivers=busy,
-                is_first=self._repeated >= MOST_REPEATED,
+                is_first=self._repeated >= MAX_REPEATED,
             )
             if not found:
                 return
             for delivery in found:
-                is_room = delivery.tries == 0 or self._repeated < MOST_REPEATED
-                if is_room and self._receivers[delivery.receiver] < MOST_PER_RECEIVER:
+                is_room = delivery.tries == 0 or self._repeated < MAX_REPEATED
+                if is_room and self._receivers[delivery.receiver] < MAX_PER_RECEIVER:
                     self._begin(delivery)
 
     def _begin(self, delivery: Delivery) -> None:

@@ -1,1 +1,4 @@
-"""Computes: the models, the process they live in, and the client that the server talks to it with."""
+"""The inference process: what is asked of the models live, in which order, and what happens when it dies.
+
+May import models, audio and storage. Begin with `local_engine`, the server's side; `worker` is the other.
+"""

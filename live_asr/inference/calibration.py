@@ -18,9 +18,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from live_asr.core.types import samples
-from live_asr.inference.channel import Load
-from live_asr.inference.device import cpu_count
-from live_asr.inference.interfaces import FloatArray, Recognizer
+from live_asr.inference.ipc import Load
+from live_asr.models.device import cpu_count
+from live_asr.models.interfaces import FloatArray, Recognizer
 
 log = logging.getLogger(__name__)
 

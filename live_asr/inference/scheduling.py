@@ -23,7 +23,7 @@ BATCH_SECONDS = 0.11
 """What a batch may be predicted to take: longer ones would delay who comes then."""
 SLOWER = 1.5
 """Times what one window alone takes, that a batch may take on a device on which that is longer."""
-MOST_CREDIT = 0.4
+MAX_CREDIT = 0.4
 """Seconds by which a session that is behind may be more urgent than others; no more, so that one with an hour
 to catch up on, which is always behind, does not shut out the rest."""
 MANY_KINDS = 64
@@ -38,7 +38,7 @@ def budget_of(*, final: bool, live: bool, lag: float = 0.0) -> float:
     """Return within how many seconds a decode is wanted, of a session that is `lag` seconds behind."""
     if not live:
         return FILE_BUDGET
-    return (FINAL_BUDGET if final else STEP_BUDGET) - min(max(0.0, lag - STEP_BUDGET), MOST_CREDIT)
+    return (FINAL_BUDGET if final else STEP_BUDGET) - min(max(0.0, lag - STEP_BUDGET), MAX_CREDIT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from live_asr.core.messages import RecognizerInfo
 from live_asr.core.types import SAMPLE_RATE_HZ, DecodeRequest, Hypothesis
-from live_asr.inference.channel import Load
 from live_asr.inference.costs import Simulated
-from live_asr.inference.interfaces import FloatArray, RecognizerInfo
-from live_asr.inference.scripted import ScriptedRecognizer, spoken
+from live_asr.inference.ipc import Load
+from live_asr.models.interfaces import FloatArray
+from live_asr.models.scripted import ScriptedRecognizer, spoken
 
 NAME = "scripted"
 """Of the recogniser."""

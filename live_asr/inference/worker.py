@@ -20,7 +20,7 @@ import numpy as np
 
 from live_asr.core.types import samples
 from live_asr.inference.calibration import measured
-from live_asr.inference.channel import (
+from live_asr.inference.ipc import (
     HEADER,
     HEARTBEAT_INTERVAL,
     NOBODY,
@@ -41,17 +41,17 @@ from live_asr.inference.channel import (
     pack,
     unpack,
 )
-from live_asr.inference.device import is_device_fault
-from live_asr.inference.interfaces import (
+from live_asr.inference.memory import return_freed_memory
+from live_asr.inference.scheduler import DeadlineQueue
+from live_asr.models.device import is_device_fault
+from live_asr.models.interfaces import (
     BatchRecognizer,
     Recognizer,
     SpeakerEncoder,
     SpeechDetector,
     SpeechState,
 )
-from live_asr.inference.scheduler import DeadlineQueue
-from live_asr.inference.segmentation import SpeakerSegmentation
-from live_asr.memory import return_freed_memory
+from live_asr.models.segmentation import SpeakerSegmentation
 
 FAULTED = 3
 """Exit status of a process whose device failed, or whose models cannot be loaded."""
@@ -75,14 +75,14 @@ def main(descriptor: int) -> None:
         reason = str(error) if is_device_fault(error) else f"{type(error).__name__}: {error}"
         connection.sendall(pack(LoadFailed(reason)))
         os._exit(FAULTED)  # a device's libraries may fail once more, or hang, when they are unloaded
-    indifference = models.encoder.indifference if models.encoder is not None else None
+    equal_error_distance = models.encoder.equal_error_distance if models.encoder is not None else None
     encoder_name = load.encoder_file.parent.name if load.encoder_file is not None else None
     connection.sendall(
         pack(
             Loaded(
                 models.recognizer.info,
                 load.detector_name,
-                indifference,
+                equal_error_distance,
                 encoder_name,
                 load.workers,
                 step_seconds,
@@ -105,17 +105,17 @@ class Models:
 
 def build(load: Load) -> Models:
     """Load the models. Raises whatever their libraries raise."""
-    from live_asr.inference.silero import SileroDetector
+    from live_asr.models.silero import SileroDetector
 
     if load.simulated is not None:
-        from live_asr.inference.scripted import EnergyDetector
         from live_asr.inference.simulated import LOUDNESS, SimulatedRecognizer
+        from live_asr.models.scripted import EnergyDetector
 
         by_loudness = load.detector_name == LOUDNESS
         detector = EnergyDetector() if by_loudness else SileroDetector(load.detector_file)
         return Models(detector, SimulatedRecognizer(load.simulated), None, None)
 
-    from live_asr.inference.whisper import WhisperRecognizer
+    from live_asr.models.whisper import WhisperRecognizer
 
     recognizer = WhisperRecognizer(
         load.recognizer_folder,
@@ -127,7 +127,7 @@ def build(load: Load) -> Models:
     )
     segmentation = encoder = None
     if load.segmentation_file is not None and load.encoder_file is not None:
-        from live_asr.inference.embedding import open_encoder
+        from live_asr.models.embedding import open_encoder
 
         segmentation, encoder = SpeakerSegmentation(load.segmentation_file), open_encoder(load.encoder_file)
     return Models(SileroDetector(load.detector_file), recognizer, segmentation, encoder)

@@ -10,10 +10,10 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from live_asr.core.errors import StorageError
 from live_asr.delivery.webhook import WebhookSender
-from live_asr.errors import StorageError
 from live_asr.storage.database import Database
-from live_asr.storage.holding import try_held
+from live_asr.storage.lock import try_held
 
 log = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from live_asr.config import Settings
+from live_asr.config.settings import Settings
+from live_asr.core.errors import ClientError, LiveAsrError, MediaError, StorageError, told
 from live_asr.core.messages import Start, to_dict
 from live_asr.delivery.payload import notice_of, webhook_body
-from live_asr.errors import ClientError, LiveAsrError, MediaError, StorageError, told
 from live_asr.jobs.downloads import Downloader, Fetched, Unfetched
 from live_asr.jobs.messages import Job
 from live_asr.jobs.places import Stored, locate
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 RECORDING = "recording"
 AWS = ".amazonaws.com"
-LONGEST_BACKOFF = 60.0
+MAX_BACKOFF = 60.0
 """Seconds between two tries to reach a database that does not answer."""
 PERMANENT = (ClientError, MediaError)
 """What another try would end in as well."""
@@ -206,7 +206,7 @@ class Doing:
     async def _erase(self, session_id: str) -> None:
         if await self._database.call(self._database.forget_result, session_id):
             store = SpoolStore(self._sessions)
-            await asyncio.to_thread(store.condemn, session_id)
+            await asyncio.to_thread(store.mark_deleted, session_id)
             await asyncio.to_thread(store.erase, session_id)
 
     # What is kept, and who is told --------------------------------------------------------------------
@@ -264,7 +264,7 @@ class Doing:
             except StorageError as error:
                 log.error("the end of job %s waits for the database: %s", end.id, error)
             await asyncio.sleep(backoff)
-            backoff = min(2 * backoff, LONGEST_BACKOFF)
+            backoff = min(2 * backoff, MAX_BACKOFF)
 
     async def _write_besides(self, asked: Asked, found: Recognized) -> None:
         """Write the result to S3, where that is wanted: before anybody is told. Raises Unfetched."""

@@ -23,8 +23,8 @@ from urllib.parse import urljoin
 
 import httpcore
 
+from live_asr.core.errors import ClientError, LiveAsrError
 from live_asr.delivery.post import ForbiddenTarget, Target, tls_context
-from live_asr.errors import ClientError, LiveAsrError
 from live_asr.jobs.places import OnDisk, OnTheWeb, Place, Stored
 from live_asr.storage.files import check_room, storage_error
 
@@ -33,12 +33,12 @@ log = logging.getLogger(__name__)
 PIECE_BYTES = 1024 * 1024
 CHECK_BYTES = 32 * 1024 * 1024
 """After so much it is looked whether the disk has room for more."""
-CONNECT_PATIENCE, READ_PATIENCE = 10.0, 30.0
+CONNECT_TIMEOUT, READ_TIMEOUT = 10.0, 30.0
 """Seconds until a host answers, and between two pieces of its answer."""
-MOST_CUTS = 5
+MAX_CUTS = 5
 """So often in a row a line may be cut before anything has come over it."""
-LONGEST_PAUSE = 10.0
-MOST_REDIRECTS = 5
+MAX_PAUSE = 10.0
+MAX_REDIRECTS = 5
 REDIRECTS = (301, 302, 303, 307, 308)
 PASSING = (408, 425, 429, 500, 502, 503, 504)
 """Statuses of hosts that may do better in a moment."""
@@ -205,10 +205,10 @@ class Downloader:
                     return
             except Unfetched as error:
                 cuts = 0 if sink.size_bytes > before else cuts + 1
-                if cuts >= MOST_CUTS:
+                if cuts >= MAX_CUTS:
                     raise
                 log.info("%s was cut after %d bytes: %s", place.name, sink.size_bytes, error.message)
-                await asyncio.sleep(min(self._pause * 2 ** max(0, cuts - 1), LONGEST_PAUSE))
+                await asyncio.sleep(min(self._pause * 2 ** max(0, cuts - 1), MAX_PAUSE))
 
     def _source_of(self, place: OnTheWeb | Stored, tls: ssl.SSLContext) -> _Web | _S3:
         if isinstance(place, OnTheWeb):
@@ -251,7 +251,7 @@ class _Web:
         Raises Unfetched where the line is cut before that.
         """
         url = self._url
-        for _ in range(MOST_REDIRECTS):
+        for _ in range(MAX_REDIRECTS):
             elsewhere = await self._get(url, sink)
             if elsewhere is None:
                 return True
@@ -271,7 +271,7 @@ class _Web:
             headers["Authorization"] = target.authorization
         if sink.size_bytes and self._state is not None:
             headers |= {"Range": f"bytes={sink.size_bytes}-", "If-Range": self._state}
-        timeouts = {"connect": CONNECT_PATIENCE, "read": READ_PATIENCE, "write": READ_PATIENCE}
+        timeouts = {"connect": CONNECT_TIMEOUT, "read": READ_TIMEOUT, "write": READ_TIMEOUT}
         request = httpcore.Request(
             "GET", target.url, headers=list(headers.items()), extensions={"timeout": timeouts}
         )

@@ -7,8 +7,8 @@ import hashlib
 from collections.abc import Callable, Mapping
 from urllib.parse import urlsplit
 
-from live_asr.delivery.signature import FEWEST_BYTES, MOST_BYTES, PREFIX, is_secret
-from live_asr.errors import ConfigError
+from live_asr.core.errors import ConfigError
+from live_asr.delivery.signature import FEWEST_BYTES, MAX_BYTES, PREFIX, is_secret
 
 HUB_TOKEN = "HUGGINGFACE_TOKEN"
 ENGINE = "ASR_ENGINE"
@@ -20,7 +20,7 @@ DEFAULT_ENDPOINT = "/api/v1/webhooks/asr-complete"
 MODELS = {"large": "large-v3", "large-v3-turbo": "large-v3-turbo", "turbo": "large-v3-turbo"}
 """Names of models that are called otherwise here."""
 LEVELS = {"warn": "warning", "critical": "error", "fatal": "error", "trace": "debug", "notset": "debug"}
-LONGEST_POLL = 20
+MAX_POLL = 20
 """Seconds; SQS holds a request no longer."""
 
 
@@ -30,7 +30,7 @@ def _as_it_is(value: str) -> object:
 
 def _poll(value: str) -> object:
     try:
-        return min(LONGEST_POLL, max(0, round(float(value))))
+        return min(MAX_POLL, max(0, round(float(value))))
     except ValueError:
         return value  # which the setting refuses, by its name
 
@@ -55,7 +55,7 @@ def _key(value: str) -> object:
     if is_secret(value):
         return value
     key = value.encode()
-    key = hashlib.sha256(key).digest() if len(key) > MOST_BYTES else key.ljust(FEWEST_BYTES, b"\0")
+    key = hashlib.sha256(key).digest() if len(key) > MAX_BYTES else key.ljust(FEWEST_BYTES, b"\0")
     return PREFIX + base64.b64encode(key).decode()
 
 

@@ -11,18 +11,18 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, unquote_plus
 
+from live_asr.core.errors import ClientError
 from live_asr.core.fields import LARGEST_INTEGER, array, describe, integer, language, string, web_url
-from live_asr.core.messages import MOST_SPEAKERS, MOST_VOCABULARY
-from live_asr.errors import ClientError
+from live_asr.core.messages import MAX_SPEAKERS, MAX_VOCABULARY
 
 LARGEST_BODY_BYTES = 1024 * 1024
 """SQS takes no larger message."""
 LARGEST_REST_BYTES = 64 * 1024
 """Of the fields that nobody here knows and that go back as they came."""
-MOST_RECORDS = 100
+MAX_RECORDS = 100
 """Files that one notification tells of; S3 sends one."""
-LONGEST_ID = 1024
-LONGEST_URL = 4096
+MAX_ID = 1024
+MAX_URL = 4096
 """Presigned ones are long."""
 DEEPEST = 3
 """Envelopes around each other: a notification within SNS's, within a queue's."""
@@ -135,14 +135,14 @@ _HINT = 'Send {"jobId": …, "audioUrl": "s3://bucket/key"}, or have S3 notify t
 
 def _id(value: object, field: str) -> int | str:
     if isinstance(value, str):
-        text: str = string(LONGEST_ID, 1)(value, field)
+        text: str = string(MAX_ID, 1)(value, field)
         return text
     number: int = integer(-LARGEST_INTEGER)(value, field)
     return number
 
 
 def _url(value: object, field: str) -> str:
-    text: str = string(LONGEST_URL, 1)(value, field)
+    text: str = string(MAX_URL, 1)(value, field)
     return text
 
 
@@ -151,9 +151,9 @@ _READERS: Mapping[str, tuple[str, Any]] = {
     "presentationId": ("presentation_id", _id),
     "audioUrl": ("audio_url", _url),
     "language": ("language", language),
-    "minSpeakers": ("min_speakers", integer(1, MOST_SPEAKERS)),
-    "maxSpeakers": ("max_speakers", integer(1, MOST_SPEAKERS)),
-    "vocabulary": ("vocabulary", array(string(100, 1), MOST_VOCABULARY)),
+    "minSpeakers": ("min_speakers", integer(1, MAX_SPEAKERS)),
+    "maxSpeakers": ("max_speakers", integer(1, MAX_SPEAKERS)),
+    "vocabulary": ("vocabulary", array(string(100, 1), MAX_VOCABULARY)),
     "webhookUrl": ("webhook_url", web_url),
 }
 """Name on the wire → name here, and reader."""
@@ -198,7 +198,7 @@ def _enclosed(value: object) -> str | None:
 
 def _from_notification(records: list[Any]) -> Iterator[Job]:
     """Yield a job for each file that has come, as S3's own notifications tell of it."""
-    if len(records) > MOST_RECORDS:
+    if len(records) > MAX_RECORDS:
         raise NotAJob("too_large", f"The notification tells of {len(records)} files.")
     for record in records:
         if not isinstance(record, Mapping) or not isinstance(record.get("s3"), Mapping):
@@ -233,6 +233,4 @@ def _of_file(bucket: object, key: object, stored: Mapping[str, Any]) -> Job:
     # The same file put again is another job.
     state = version or next((stored[name] for name in ("sequencer", "eTag", "etag") if stored.get(name)), "")
     url = f"s3://{bucket}/{quote(key)}" + (f"?versionId={quote(version)}" if version else "")
-    return Job(
-        job_id=f"{bucket}/{key}#{state}"[:LONGEST_ID], audio_url=url, rest={"bucket": bucket, "key": key}
-    )
+    return Job(job_id=f"{bucket}/{key}#{state}"[:MAX_ID], audio_url=url, rest={"bucket": bucket, "key": key})

@@ -18,21 +18,21 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-from live_asr.config import JobsSettings
-from live_asr.errors import ConfigError, LiveAsrError
+from live_asr.config.settings import JobsSettings
+from live_asr.core.errors import ConfigError, LiveAsrError
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 QUEUE_HOST = re.compile(r"https?://(?:sqs\.([a-z0-9-]+)|([a-z0-9-]+)\.queue)\.amazonaws\.com")
 DEFAULT_REGION = "us-east-1"
-LONGEST_REASON = 1000
+MAX_REASON = 1000
 """Characters of a reason that goes with a message."""
 SHORTENED = 50_000
 """Characters that are kept of a message which is too large to be put aside: queues take 256 KiB or more."""
 BEATS = 3
 """So often a message is renewed in the time for which it is hidden."""
-READ_PATIENCE = 10
+READ_TIMEOUT = 10
 """Seconds that SQS has to answer what it can answer at once."""
 WITHOUT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that SQS takes in no message."""
@@ -94,7 +94,7 @@ def clients(settings: JobsSettings) -> tuple[Any, Any, Any]:
                 region_name=region,
                 config=Config(read_timeout=seconds, max_pool_connections=connections, **patient),
             )
-            for seconds in (READ_PATIENCE, settings.poll_wait + 15)
+            for seconds in (READ_TIMEOUT, settings.poll_wait + 15)
         )
         # Another store than AWS's is seldom reached by a name of its own for each bucket.
         style = {} if ".amazonaws.com" in sqs.meta.endpoint_url else {"addressing_style": "path"}
@@ -250,7 +250,7 @@ class Queue:
         policy wants; where there is none either, it is deleted.
         """
         if self._dlq_url is not None:
-            text = WITHOUT_XML.sub("\ufffd", reason)[:LONGEST_REASON]
+            text = WITHOUT_XML.sub("\ufffd", reason)[:MAX_REASON]
             attributes = {
                 name: {"DataType": "String", "StringValue": value}
                 for name, value in (

@@ -11,17 +11,17 @@ from pathlib import Path
 from threading import Event
 from typing import Protocol
 
+from live_asr.audio.recording import write_file_pcm
+from live_asr.core.errors import EngineError, MediaError
 from live_asr.core.types import SAMPLE_RATE_HZ, samples
-from live_asr.errors import EngineError, MediaError
-from live_asr.inference.full_pass import FullPassJob, FullPassResult
+from live_asr.full_pass.process import FullPassJob, FullPassResult
 from live_asr.jobs.downloads import Fetched
 from live_asr.jobs.results import Options, Outcome, format_of
-from live_asr.sessions.recording import write_file_pcm
 from live_asr.storage.jobs import JobDatabase
 
 log = logging.getLogger(__name__)
 
-MOST_ATTEMPTS = 2
+MAX_ATTEMPTS = 2
 """A pass that fails is tried once more; its process is a new one then."""
 DECODED = "audio.pcm"
 
@@ -125,11 +125,11 @@ class Recognizing:
 
 
 async def _passed(job: FullPassJob, full_pass: Pass, on_progress: OnProgress) -> FullPassResult:
-    for attempt in range(1, MOST_ATTEMPTS + 1):
+    for attempt in range(1, MAX_ATTEMPTS + 1):
         try:
             return await full_pass.run(job, on_progress, gives_way=True)
         except EngineError as error:
             log.warning("pass %d failed: %s", attempt, error)
-            if attempt == MOST_ATTEMPTS:
+            if attempt == MAX_ATTEMPTS:
                 raise
     raise AssertionError("unreachable")

@@ -28,7 +28,7 @@ from live_asr.core.messages import (
 from live_asr.core.result import Result, make_result
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import Turn, samples, seconds
-from live_asr.inference.full_pass import FullPassResult
+from live_asr.full_pass.process import FullPassResult
 from live_asr.jobs.messages import Job
 from live_asr.sessions.finalizer import links_of
 from live_asr.storage.files import (
@@ -38,9 +38,9 @@ from live_asr.storage.files import (
     MESSAGES_FILE,
     TURNS_FILE,
     append_synced,
-    sealed,
     storage_error,
     sync_folder,
+    with_checksum,
     write_turns,
 )
 
@@ -182,7 +182,7 @@ def write_session(sessions: Path, session_id: str, start: Start, outcome: Outcom
         messages = [encode(Stopped(1, final.duration, "")), encode(final)]
         for empty in (AUDIO_FILE, CHECKS_FILE):
             (unfinished / empty).touch()
-        append_synced(unfinished / MESSAGES_FILE, b"".join(map(sealed, messages)))
+        append_synced(unfinished / MESSAGES_FILE, b"".join(map(with_checksum, messages)))
         write_turns(unfinished / TURNS_FILE, outcome.result.turns)
         about = {"session": session_id, "start": to_dict(start)}
         append_synced(unfinished / ABOUT_FILE, orjson.dumps(about))

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from live_asr.errors import StorageError
+from live_asr.core.errors import StorageError
 from live_asr.sessions.retention import DAY, PAGE, SWEEP_INTERVAL
 from live_asr.storage.jobs import JobDatabase
 from live_asr.storage.spool import SpoolStore
@@ -42,7 +42,7 @@ async def sweep(
         await asyncio.to_thread(store.erase, session_id)
     while found := await database.call(database.ended, before=before, limit=PAGE):
         for session_id, _ in found:
-            await asyncio.to_thread(store.condemn, session_id)
+            await asyncio.to_thread(store.mark_deleted, session_id)
             await database.call(database.delete_session, session_id)
             await asyncio.to_thread(store.erase, session_id)
             count += 1

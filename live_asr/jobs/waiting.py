@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
 
+from live_asr.core.errors import LiveAsrError, StorageError, Unavailable
 from live_asr.core.messages import Progress
-from live_asr.errors import LiveAsrError, StorageError, Unavailable
 from live_asr.jobs.doing import Asked, Doing, is_passing
 from live_asr.jobs.downloads import Fetched
 from live_asr.jobs.folder import looked_at
@@ -36,7 +36,7 @@ from live_asr.storage.jobs import JobDatabase, Waiting
 log = logging.getLogger(__name__)
 
 SCOPE = "http"
-MOST_RUNS = 3
+MAX_RUNS = 3
 """So often a job is begun before it fails for good."""
 RETRY_DELAY = 30.0
 """Seconds until a job that failed is begun again, where nothing else waits."""
@@ -213,7 +213,7 @@ class WaitingJobs:
         asked = Asked(job, waiting.id, waiting.created_at)
         try:
             read_job(waiting.job)  # what another version has kept may be no job to this one
-            if waiting.attempts >= MOST_RUNS:
+            if waiting.attempts >= MAX_RUNS:
                 raise LiveAsrError("The server ended while it was done, again and again.", code="interrupted")
             with tempfile.TemporaryDirectory(dir=made(self._folder), prefix=WORK_PREFIX) as name:
                 folder = Path(name)
@@ -231,7 +231,7 @@ class WaitingJobs:
             await self._database.call(self._database.begin_job, waiting.id, by=-1)
             return
         except LiveAsrError as error:
-            if is_passing(error) and waiting.attempts + 1 < MOST_RUNS:
+            if is_passing(error) and waiting.attempts + 1 < MAX_RUNS:
                 log.warning("job %s is tried again: %s", job.job_id, error)
                 self._metrics.retried(error.code)
                 self._later[waiting.id] = time.monotonic() + RETRY_DELAY

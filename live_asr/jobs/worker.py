@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from live_asr.config import JobsSettings
-from live_asr.errors import LiveAsrError, StorageError
+from live_asr.config.settings import JobsSettings
+from live_asr.core.errors import LiveAsrError, StorageError
 from live_asr.jobs.doing import Asked, Doing, is_passing
 from live_asr.jobs.messages import Job, NotAJob, read_body
 from live_asr.jobs.metrics import JobMetrics
@@ -27,9 +27,9 @@ from live_asr.storage.files import made
 
 log = logging.getLogger(__name__)
 
-LONGEST_BACKOFF = 30.0
+MAX_BACKOFF = 30.0
 """Seconds between two tries to reach a queue, a disk or a database that does not answer."""
-LONGEST_RETRY_DELAY = 30.0
+MAX_RETRY_DELAY = 30.0
 """Seconds after which a job that failed is tried again."""
 DEPTH_INTERVAL = 60.0
 """Seconds between two looks at how many messages wait."""
@@ -58,7 +58,7 @@ class Worker:
     ) -> None:
         self._settings = settings
         self._drain_timeout = drain_timeout
-        self._retry_delay = min(LONGEST_RETRY_DELAY, settings.visibility / 4)
+        self._retry_delay = min(MAX_RETRY_DELAY, settings.visibility / 4)
         self._queue = queue
         self._doing = doing
         self._passes = passes
@@ -110,7 +110,7 @@ class Worker:
                     log.error("no jobs can be taken: %s", error)
                 fault = error.message
                 await asyncio.sleep(backoff)
-                backoff = min(2 * backoff, LONGEST_BACKOFF)
+                backoff = min(2 * backoff, MAX_BACKOFF)
                 continue
             backoff, fault = 1.0, ""
             if message is None:
@@ -157,7 +157,7 @@ class Worker:
             except StorageError as error:
                 log.error("message %s waits for the disk or the database: %s", message.id, error)
             await asyncio.sleep(backoff)
-            backoff = min(2 * backoff, LONGEST_BACKOFF)
+            backoff = min(2 * backoff, MAX_BACKOFF)
 
     async def _do_all(self, message: Message, lane: int, full_pass: Pass) -> _Fault | None:
         """Do all jobs of a message; return what is the matter with one of them, None where all are over."""

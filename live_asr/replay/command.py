@@ -19,12 +19,12 @@ from rich.console import Console
 
 from live_asr.client import Pace, Reconnecting, Resumed, fetch_transcript, transcribe_file
 from live_asr.client.media import MediaFile
-from live_asr.config import Settings
+from live_asr.config.settings import Settings
+from live_asr.core.errors import LiveAsrError, MediaError, StorageError
 from live_asr.core.export import Record
 from live_asr.core.messages import Final, Notice, Ready
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import seconds
-from live_asr.errors import LiveAsrError, MediaError, StorageError
 from live_asr.replay.own_server import own_server
 from live_asr.replay.view import CaptionsView, TerminalView
 from live_asr.storage.transcripts import targets_of, write_transcripts

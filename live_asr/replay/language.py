@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from live_asr.core.errors import ConfigError
 from live_asr.core.languages import AUTO, as_spelt, code_of, hint_for
-from live_asr.errors import ConfigError
 
 
 def check_language(language: str | None) -> None:

@@ -19,7 +19,7 @@ from live_asr.core.passages import ends_sentence
 
 _LINE_CHARACTERS = 60
 """An utterance may last half a minute: its sentences become lines as soon as they fill one."""
-_PATIENCE = 5.0
+_TIMEOUT = 5.0
 """Seconds of committed speech after which a word without a speaker is printed all the same: a voice that is
 heard for two seconds has a label by then, and one that is not may never get any."""
 
@@ -139,7 +139,7 @@ class Lines:
         return len(text.strip()) >= _LINE_CHARACTERS and ends_sentence(text)
 
     def _is_known(self, word: _Word) -> bool:
-        is_overdue = self._position >= word.end + _PATIENCE
+        is_overdue = self._position >= word.end + _TIMEOUT
         return word.speaker is not None or is_overdue or not self._with_speakers
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx
 from pydantic import SecretStr
 
-from live_asr.config import Settings, known_keys, variable
-from live_asr.errors import LiveAsrError
+from live_asr.config.settings import Settings, known_keys, variable
+from live_asr.core.errors import LiveAsrError
 
 _READY_TIMEOUT = 300.0
 """Seconds: a large model on a slow disk takes a minute."""

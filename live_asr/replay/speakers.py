@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from live_asr.errors import ConfigError
+from live_asr.core.errors import ConfigError
 
 
 def speaker_limits(

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
 from live_asr.client.media import MediaFile
+from live_asr.core.errors import LiveAsrError
 from live_asr.core.messages import (
     Commit,
     Final,
@@ -24,7 +25,6 @@ from live_asr.core.messages import (
     UtteranceMessage,
 )
 from live_asr.core.messages import Progress as FullPassProgress
-from live_asr.errors import LiveAsrError
 from live_asr.replay.lines import Line, Lines
 from live_asr.replay.summary import clock, colour_of, printable, summary
 

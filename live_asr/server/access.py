@@ -21,8 +21,8 @@ from pathlib import Path
 
 from starlette.requests import HTTPConnection
 
-from live_asr.config import ServerSettings
-from live_asr.errors import ClientError, StorageError, Unavailable
+from live_asr.config.settings import ServerSettings
+from live_asr.core.errors import ClientError, StorageError, Unavailable
 from live_asr.server.origins import is_listed, is_same_host
 from live_asr.server.proxies import UNTRUSTED
 from live_asr.sessions.admission import Client
@@ -42,17 +42,17 @@ TOKEN_BYTES = 24
 REFRESH = 1.0
 """Seconds after which a token counts, or counts no more, that the command line made or revoked."""
 FREE_TRIES = 5
-FIRST_DELAY, LONGEST_DELAY = 0.25, 5.0
+FIRST_DELAY, MAX_DELAY = 0.25, 5.0
 """Seconds that the answer to a wrong token takes behind the free ones: twice as long each time."""
-MOST_DELAYED = 4
+MAX_DELAYED = 4
 """Wrong tokens of one address that wait for their answer; until then it may not try another."""
 FORGIVEN_AFTER = 900.0
 """Seconds without a wrong token after which an address begins anew."""
-MOST_ADDRESSES = 10_000
+MAX_ADDRESSES = 10_000
 """Of which wrong tokens are counted."""
-MOST_OPERATORS = 100
+MAX_OPERATORS = 100
 """Addresses that are remembered because the server's own token came from there."""
-MOST_MINTED = 1000
+MAX_MINTED = 1000
 """Tokens that were made with one token and have not expired."""
 KEPT_EXPIRED = 86_400.0
 """Seconds for which a token that was made with another one is listed after it has expired."""
@@ -259,7 +259,7 @@ class Access:
         token, secret = tokens.new_token(name, scopes, now=now, seconds=seconds, maker=maker)
         async with self._looking_up:
             good = [one for one in self._kept.by_id.values() if one.maker == maker and one.is_good(now)]
-            if len(good) >= MOST_MINTED:
+            if len(good) >= MAX_MINTED:
                 raise too_many_tokens(min(one.expires_at or now for one in good) - now)
             await self._database.call(tokens.forget_expired, self._database, before=now - KEPT_EXPIRED)
             await self._database.call(tokens.add, self._database, token)
@@ -281,7 +281,7 @@ class Access:
             tokens.digest_of(given) in self._kept.by_digest or (is_own and address in self._own_came_from)
         )
         tries = self._tries.get(address or "")
-        if is_guess and tries is not None and tries.delayed >= MOST_DELAYED:
+        if is_guess and tries is not None and tries.delayed >= MAX_DELAYED:
             raise too_many_tries(self._delay(tries))
         grant = self.granted(given, address)
         if grant is None:
@@ -291,7 +291,7 @@ class Access:
         if is_own:
             self._own_came_from[address] = None
             self._own_came_from.move_to_end(address)
-            if len(self._own_came_from) > MOST_OPERATORS:
+            if len(self._own_came_from) > MAX_OPERATORS:
                 self._own_came_from.popitem(last=False)
         connection.scope[GRANT] = grant
         if grant.token is not None:
@@ -309,7 +309,7 @@ class Access:
             tries.count = 0
         tries.count, tries.last_at = tries.count + 1, now
         self._tries[address] = tries
-        if len(self._tries) > MOST_ADDRESSES:
+        if len(self._tries) > MAX_ADDRESSES:
             self._tries.popitem(last=False)
         self._on_failed(address)
         log.warning("a wrong token from %s, number %d", address or "an unknown address", tries.count)
@@ -326,7 +326,7 @@ class Access:
 
     def _delay(self, tries: _Tries) -> float:
         beyond = tries.count - FREE_TRIES
-        return min(LONGEST_DELAY, FIRST_DELAY * 2.0 ** min(beyond, 16)) if beyond > 0 else 0.0
+        return min(MAX_DELAY, FIRST_DELAY * 2.0 ** min(beyond, 16)) if beyond > 0 else 0.0
 
     def check_origin(self, connection: HTTPConnection) -> None:
         """Let pages of other hosts than the server's own connect only where they are allowed by name.
@@ -373,7 +373,7 @@ def too_many_tokens(retry_after: float) -> Unavailable:
     """Return the refusal to make yet another token for somebody else."""
     return Unavailable(
         "too_many_tokens",
-        f"This token has created {MOST_MINTED} client tokens that have not expired.",
+        f"This token has created {MAX_MINTED} client tokens that have not expired.",
         "Create them for a shorter time (`expires_in`), or wait until one expires.",
         retry_after=max(1.0, retry_after),
     )

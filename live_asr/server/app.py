@@ -20,13 +20,13 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from live_asr import __version__
-from live_asr.config import Settings
+from live_asr.config.settings import Settings
+from live_asr.core.errors import EngineError, LiveAsrError, StorageError
 from live_asr.delivery.addresses import guard
 from live_asr.delivery.post import GuardedNetwork
 from live_asr.delivery.webhook import WebhookSender, webhook_secret
-from live_asr.errors import EngineError, LiveAsrError, StorageError
-from live_asr.inference.channel import Load, Loaded
-from live_asr.inference.engine import Engine
+from live_asr.inference.ipc import Load, Loaded
+from live_asr.inference.local_engine import Engine
 from live_asr.jobs.doing import Doing
 from live_asr.jobs.downloads import Bounds, Downloader, resolve
 from live_asr.jobs.metrics import JobMetrics
@@ -48,6 +48,7 @@ from live_asr.server.proxies import TrustedProxies, route_of
 from live_asr.server.rates import BoundedRate, Rate, too_many_requests
 from live_asr.server.state import ServerState
 from live_asr.server.stream import Stream
+from live_asr.sessions.audience import Viewers
 from live_asr.sessions.capacity import Capacity
 from live_asr.sessions.catalogue import Catalogue
 from live_asr.sessions.finalizer import Finalizer, FullPassRunner, reachable_links_of
@@ -55,7 +56,6 @@ from live_asr.sessions.findable import make_findable
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.registry import SessionRegistry
 from live_asr.sessions.retention import Retention
-from live_asr.sessions.viewers import Viewers
 from live_asr.storage.database import Database
 from live_asr.storage.jobs import JobDatabase
 from live_asr.storage.spool import SpoolStore
@@ -295,7 +295,7 @@ async def watch_database(database: Database, on_failed: Callable[[LiveAsrError],
         try:
             await database.call(database.keep_hold)
             if database.log_holds_erased:
-                await database.call(database.empty_log)
+                await database.call(database.truncate_wal)
             is_reported = False
         except StorageError as error:
             if error.code == "database_taken":

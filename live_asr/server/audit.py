@@ -18,7 +18,7 @@ import orjson
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from live_asr.errors import ConfigError
+from live_asr.core.errors import ConfigError
 from live_asr.server.access import GRANT, Grant, address_of
 from live_asr.server.proxies import route_of
 from live_asr.sessions.admission import Client

@@ -9,14 +9,14 @@ from fastapi import APIRouter, Depends, Header, HTTPException, Request, Response
 from pydantic import ValidationError
 
 from live_asr.core.editing import EditError
-from live_asr.core.messages import LONGEST_TITLE
+from live_asr.core.messages import MAX_TITLE
 from live_asr.server.access import token_in
 from live_asr.server.permission import may_change, refusal
 from live_asr.server.replies import (
     LARGEST_EDITS_BYTES,
     LARGEST_NAMES_BYTES,
-    LONGEST_NAME,
-    MOST_EDITS,
+    MAX_EDITS,
+    MAX_NAME,
     Corrected,
     EditModel,
     EditRequest,
@@ -64,7 +64,7 @@ CONFLICTS: dict[int | str, dict[str, Any]] = {
     413: {"model": Problem, "description": "These are more changes than are made at once."},
     428: {"model": Problem, "description": "`If-Match` is missing."},
 }
-BODY_PATIENCE = 30.0
+BODY_TIMEOUT = 30.0
 """Seconds that a peer has for what is to be changed."""
 IfMatch = Annotated[
     str | None, Header(max_length=100, description="`ETag` of the transcript that is to be changed")
@@ -75,13 +75,13 @@ async def read_body(request: Request, most_bytes: int, complaint: str) -> bytes:
     """Read the body of a request; one that is longer gets 413 and is read no further."""
     body = b""
     try:
-        async with asyncio.timeout(BODY_PATIENCE):
+        async with asyncio.timeout(BODY_TIMEOUT):
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > most_bytes:
                     raise HTTPException(413, complaint)
     except TimeoutError:
-        raise HTTPException(408, f"The request was not complete within {BODY_PATIENCE:g} seconds.") from None
+        raise HTTPException(408, f"The request was not complete within {BODY_TIMEOUT:g} seconds.") from None
     return body
 
 
@@ -119,7 +119,7 @@ async def revoke_links(session_id: SessionId, state: State) -> None:
     summary="Give a session a title",
     response_model=Title,
     openapi_extra=body_of(
-        {"type": "object", "properties": {"title": {"type": "string", "maxLength": LONGEST_TITLE}}},
+        {"type": "object", "properties": {"title": {"type": "string", "maxLength": MAX_TITLE}}},
         {"title": "Town meeting"},
     ),
 )
@@ -143,7 +143,7 @@ async def entitle(session_id: SessionId, request: Request, state: State) -> Titl
     summary="Name the speakers",
     response_model=Names,
     openapi_extra=body_of(
-        {"type": "object", "additionalProperties": {"type": "string", "maxLength": LONGEST_NAME}},
+        {"type": "object", "additionalProperties": {"type": "string", "maxLength": MAX_NAME}},
         {"SPEAKER_00": "Anna", "S2": "Ben"},
     ),
 )
@@ -179,7 +179,7 @@ async def name_speakers(session_id: SessionId, request: Request, state: State) -
                     "type": "array",
                     "items": EditModel.model_json_schema(),
                     "minItems": 1,
-                    "maxItems": MOST_EDITS,
+                    "maxItems": MAX_EDITS,
                 }
             },
             "required": ["edits"],

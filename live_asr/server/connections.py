@@ -12,7 +12,7 @@ from live_asr.server.proxies import is_among, networks_of
 
 log = logging.getLogger(__name__)
 
-MOST_OF_AN_ADDRESS = 500
+MAX_OF_AN_ADDRESS = 500
 """Unless the operator says otherwise. A hall full of phones behind one address has as many."""
 COMPLAINT = b"This address has too many connections already.\n"
 REFUSAL = (
@@ -28,7 +28,7 @@ class Connections:
     """
 
     def __init__(self, most: int | None = None, proxies: Sequence[str] = ()) -> None:
-        self._most = most or MOST_OF_AN_ADDRESS
+        self._most = most or MAX_OF_AN_ADDRESS
         self._proxies = networks_of(proxies)
         self._open: Counter[str] = Counter()
         self._refused: set[str] = set()

@@ -8,17 +8,17 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request, Response
 
-from live_asr.errors import Unavailable
+from live_asr.core.errors import Unavailable
 from live_asr.server.access import Grant, address_of, token_in
 from live_asr.server.permission import check_read
 from live_asr.server.replies import Problem
 from live_asr.server.rest import SessionId, State, unknown_session
 from live_asr.server.sse import EventStream
-from live_asr.sessions.viewers import Viewer
+from live_asr.sessions.audience import Viewer
 
 RETRY_MS = 2_000
 """After so long a browser comes back, with the id of the last event it has."""
-MOST_SEQ_DIGITS = 12
+MAX_SEQ_DIGITS = 12
 
 router = APIRouter(tags=["sessions"])
 
@@ -97,7 +97,7 @@ async def events(
 
 def _seq(text: str | None) -> int | None:
     """Read the id of an event; None for what is none of ours."""
-    if text is None or not text.isascii() or not text.isdigit() or len(text) > MOST_SEQ_DIGITS:
+    if text is None or not text.isascii() or not text.isdigit() or len(text) > MAX_SEQ_DIGITS:
         return None
     return int(text)
 

@@ -16,19 +16,19 @@ from typing import Any, ParamSpec, TypeVar
 from fastapi import Response
 from starlette.types import Receive, Scope, Send
 
-from live_asr.errors import Unavailable
+from live_asr.core.errors import Unavailable
 from live_asr.server.http import ABORT
 from live_asr.server.sse import is_gone
 
 AT_ONCE = 2
 """Transcripts that are read and rendered at a time; more would take the interpreter from who speaks."""
-MOST_AT_WORK = 16
+MAX_AT_WORK = 16
 """Requests that are rendered, wait for that, or are being sent."""
-MOST_OF_AN_ADDRESS = 12
+MAX_OF_AN_ADDRESS = 12
 CACHE_BYTES = 32 * 1024 * 1024
 """Of rendered transcripts, the newest."""
 CHUNK_BYTES = 64 * 1024
-SEND_PATIENCE = 10.0
+SEND_TIMEOUT = 10.0
 """Seconds that a peer may take to make room for the next chunk."""
 RETRY_AFTER = 5.0
 
@@ -66,7 +66,7 @@ class Exports:
         """Hold one of the places. Raises Unavailable `exports_full` where there is none, or none for one more
         of an address."""
         keys = ["", *([f"from {address}"] if address is not None else [])]
-        for key, most in zip(keys, (MOST_AT_WORK, MOST_OF_AN_ADDRESS), strict=False):
+        for key, most in zip(keys, (MAX_AT_WORK, MAX_OF_AN_ADDRESS), strict=False):
             if self._at_work[key] >= most:
                 raise Unavailable(
                     "exports_full",
@@ -136,8 +136,8 @@ class Sent(Response):
     async def _send_all(self, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         for first in range(0, len(self._whole), CHUNK_BYTES):
-            async with asyncio.timeout(SEND_PATIENCE):
+            async with asyncio.timeout(SEND_TIMEOUT):
                 piece = bytes(self._whole[first : first + CHUNK_BYTES])
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
-        async with asyncio.timeout(SEND_PATIENCE):
+        async with asyncio.timeout(SEND_TIMEOUT):
             await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -17,8 +17,8 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from live_asr.config import ServerSettings
-from live_asr.errors import ClientError
+from live_asr.config.settings import ServerSettings
+from live_asr.core.errors import ClientError
 from live_asr.server.origins import origin_place
 from live_asr.server.proxies import BEFORE_PROXIES
 from live_asr.server.sockets import turn_away

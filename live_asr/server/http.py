@@ -14,9 +14,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from live_asr.server.connections import Connections
 
-REQUEST_PATIENCE = 10.0
+REQUEST_TIMEOUT = 10.0
 """Seconds that a peer has for the head of a request."""
-BODY_PATIENCE = 30.0
+BODY_TIMEOUT = 30.0
 """Seconds without a byte of a body that is not complete."""
 ABORT = "live_asr.abort"
 """The ASGI extension by which the application breaks a connection."""
@@ -83,7 +83,7 @@ class PatientHttp(H11Protocol):
             self._body_timer.cancel()
             self._body_timer = None
         if self._is_answering and self.cycle.more_body:
-            self._body_timer = self.loop.call_later(BODY_PATIENCE, self._give_up_body)
+            self._body_timer = self.loop.call_later(BODY_TIMEOUT, self._give_up_body)
 
     def _give_up_body(self) -> None:
         self._body_timer = None
@@ -96,7 +96,7 @@ class PatientHttp(H11Protocol):
         if self._is_answering or self not in self.connections:  # the latter: it is a WebSocket now
             self._forget()
         elif self._request_timer is None:
-            self._request_timer = self.loop.call_later(REQUEST_PATIENCE, self._give_up)
+            self._request_timer = self.loop.call_later(REQUEST_TIMEOUT, self._give_up)
 
     def _forget(self) -> None:
         if self._request_timer is not None:

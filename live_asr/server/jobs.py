@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.datastructures import FormData, UploadFile
 
-from live_asr.errors import ClientError, LiveAsrError, Unavailable, told
+from live_asr.core.errors import ClientError, LiveAsrError, Unavailable, told
 from live_asr.jobs.messages import LARGEST_BODY_BYTES, NotAJob, parsed
 from live_asr.jobs.waiting import JobStatus
 from live_asr.server.access import forbidden

@@ -10,7 +10,7 @@ from typing import Any
 
 from live_asr.sessions.places import root_of
 
-MOST_KEYS = 1000
+MAX_KEYS = 1000
 """Of one token; the oldest are forgotten beyond that. A server that restarts forgets all of them."""
 
 
@@ -38,7 +38,7 @@ class ClientSecrets:
         now = time.time()
         self._keys = {key: kept for key, kept in self._keys.items() if kept.expires_at > now}
         theirs = [key for key, kept in self._keys.items() if root_of(kept.owner) == root_of(owner)]
-        for key in theirs[: max(0, len(theirs) + 1 - MOST_KEYS)]:
+        for key in theirs[: max(0, len(theirs) + 1 - MAX_KEYS)]:
             del self._keys[key]
         key = prefix + secrets.token_urlsafe(24)
         self._keys[key] = Made(now + seconds, session, owner)

@@ -8,13 +8,13 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from live_asr.errors import ClientError, ConfigError, Unavailable
+from live_asr.core.errors import ClientError, ConfigError, Unavailable
 from live_asr.server.access import Grant
 from live_asr.server.permission import admitted, refused
 from live_asr.server.replies import Problem
 from live_asr.server.rest import State
 
-DEFAULT_SECONDS, LONGEST_SECONDS = 600.0, 86_400.0
+DEFAULT_SECONDS, MAX_SECONDS = 600.0, 86_400.0
 
 router = APIRouter(tags=["tokens"])
 
@@ -29,7 +29,7 @@ class TokenRequest(BaseModel):
         default=["caption"], min_length=1, max_length=5, description="Some of those of the token that asks."
     )
     expires_in: float = Field(
-        default=DEFAULT_SECONDS, ge=1, le=LONGEST_SECONDS, description="Seconds, from 1 to 86400."
+        default=DEFAULT_SECONDS, ge=1, le=MAX_SECONDS, description="Seconds, from 1 to 86400."
     )
 
 

@@ -9,7 +9,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from live_asr.errors import ClientError, Unavailable
+from live_asr.core.errors import ClientError, Unavailable
 from live_asr.server.access import Access, token_in
 from live_asr.server.permission import STATUS
 from live_asr.server.proxies import route_of

@@ -12,7 +12,7 @@ from ipaddress import IPv6Address, ip_address
 from fastapi import HTTPException, Request
 from starlette.requests import HTTPConnection
 
-from live_asr.errors import ClientError, LiveAsrError, Unavailable
+from live_asr.core.errors import ClientError, LiveAsrError, Unavailable
 from live_asr.server.access import Grant, forbidden, token_in, unauthorized
 from live_asr.server.sharing import watch_path
 from live_asr.server.state import ServerState

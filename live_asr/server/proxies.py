@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from live_asr.config_values import ANY_PROXY, PREFIX
+from live_asr.config.values import ANY_PROXY, PREFIX
 
 UNTRUSTED = "live_asr.untrusted_proxy"
 """Key of a scope: the address of a peer that speaks like a proxy and is not trusted."""

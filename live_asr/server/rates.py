@@ -10,12 +10,12 @@ from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from live_asr.errors import Unavailable
+from live_asr.core.errors import Unavailable
 from live_asr.server.access import address_of
 from live_asr.server.proxies import route_of
 from live_asr.sessions.places import is_this_machine
 
-MOST_KEYS = 10_000
+MAX_KEYS = 10_000
 """Addresses and tokens that are counted; who has been quiet longest is forgotten first."""
 
 
@@ -38,7 +38,7 @@ class Rate:
         left = min(float(self._a_minute), left + (now - at) * self._a_minute / 60)
         is_left = left >= 1
         self._left[key] = (left - 1 if is_left else left, now)
-        if len(self._left) > MOST_KEYS:
+        if len(self._left) > MAX_KEYS:
             self._left.popitem(last=False)
         return 0.0 if is_left else (1 - left) * 60 / self._a_minute
 

@@ -11,19 +11,19 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from live_asr.core.editing import UNSHOWN, Edit, EditError, Merge, Reassign, Reword
+from live_asr.core.errors import ClientError
 from live_asr.core.fields import parse_json
-from live_asr.core.messages import LONGEST_TITLE
-from live_asr.errors import ClientError
+from live_asr.core.messages import MAX_TITLE
 from live_asr.sessions.catalogue import Status
 from live_asr.sessions.finalizer import links_of
 
-MOST_NAMES = 64
-LONGEST_NAME = 80
+MAX_NAMES = 64
+MAX_NAME = 80
 LARGEST_NAMES_BYTES = 64 * 1024
 """No names that are allowed take more than that."""
 LARGEST_EDITS_BYTES = 1024 * 1024
-MOST_EDITS = 1000
-LONGEST_TEXT = 5000
+MAX_EDITS = 1000
+MAX_TEXT = 5000
 """Characters that a segment may be given: it lasts half a minute."""
 LABEL = re.compile(r"[A-Za-z0-9_]{1,32}")
 
@@ -135,7 +135,7 @@ class EditModel(BaseModel):
 
     segment: int | None = Field(default=None, ge=0)
     word: int | None = Field(default=None, ge=0)
-    text: str | None = Field(default=None, max_length=LONGEST_TEXT)
+    text: str | None = Field(default=None, max_length=MAX_TEXT)
     speaker: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_]{1,32}$")
     into: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_]{1,32}$")
 
@@ -159,7 +159,7 @@ class EditRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    edits: list[EditModel] = Field(min_length=1, max_length=MOST_EDITS)
+    edits: list[EditModel] = Field(min_length=1, max_length=MAX_EDITS)
 
     def read(self) -> list[Edit]:
         """Return the changes that are meant. Raises EditError."""
@@ -244,8 +244,8 @@ def read_title(body: bytes) -> str | None:
     title = given["title"]
     if title is None:
         return None
-    if not isinstance(title, str) or len(title.strip()) > LONGEST_TITLE:
-        raise ValueError(f"`title` must be a text of at most {LONGEST_TITLE} characters, or null.")
+    if not isinstance(title, str) or len(title.strip()) > MAX_TITLE:
+        raise ValueError(f"`title` must be a text of at most {MAX_TITLE} characters, or null.")
     if any(unicodedata.category(character) in UNSHOWN for character in title):
         raise ValueError("`title` holds line breaks or characters that cannot be shown.")
     return title.strip() or None
@@ -259,14 +259,14 @@ def read_names(body: bytes) -> dict[str, str]:
         given = None
     if not isinstance(given, Mapping):
         raise ValueError('Send a JSON object of names by label, such as {"SPEAKER_00": "Anna"}.')
-    if len(given) > MOST_NAMES:
-        raise ValueError(f"At most {MOST_NAMES} names can be kept.")
+    if len(given) > MAX_NAMES:
+        raise ValueError(f"At most {MAX_NAMES} names can be kept.")
     names = {}
     for label, name in given.items():
         if not LABEL.fullmatch(label):
             raise ValueError("A label has 1 to 32 letters, digits and underscores, such as SPEAKER_00.")
-        if not isinstance(name, str) or len(name.strip()) > LONGEST_NAME:
-            raise ValueError(f"The name of {label} must be a text of at most {LONGEST_NAME} characters.")
+        if not isinstance(name, str) or len(name.strip()) > MAX_NAME:
+            raise ValueError(f"The name of {label} must be a text of at most {MAX_NAME} characters.")
         if any(unicodedata.category(character) in UNSHOWN for character in name):
             raise ValueError(f"The name of {label} holds line breaks or characters that cannot be shown.")
         if name.strip():

@@ -12,8 +12,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from live_asr.core.errors import StorageError, Unavailable
 from live_asr.core.export import FORMATS
-from live_asr.errors import StorageError, Unavailable
 from live_asr.server.access import Grant, address_of, token_in
 from live_asr.server.document import MEDIA_TYPE, to_docx
 from live_asr.server.exports import Sent
@@ -38,11 +38,11 @@ log = logging.getLogger(__name__)
 
 GONE = 499
 """Status for the log: the client has gone."""
-DATABASE_PATIENCE = 2.0
+DATABASE_TIMEOUT = 2.0
 """Seconds after which a database that says nothing counts as gone."""
-MOST_LISTED = 200
-LONGEST_QUERY = 200
-MOST_WORDS = 10
+MAX_LISTED = 200
+MAX_QUERY = 200
+MAX_WORDS = 10
 """Words that are searched for at once."""
 
 router = APIRouter()
@@ -119,7 +119,7 @@ async def readyz(state: State, response: Response) -> dict[str, object]:
         reason = "no room for another session"
     elif not await _has_disk(state):
         reason = "the disk is full"
-    elif not await state.database.answers(DATABASE_PATIENCE):
+    elif not await state.database.answers(DATABASE_TIMEOUT):
         reason = "the database does not answer"
     else:
         ready: dict[str, object] = {
@@ -154,10 +154,10 @@ async def list_sessions(
     request: Request,
     state: State,
     grant: Known,
-    limit: Annotated[int, Query(ge=1, le=MOST_LISTED)] = 50,
+    limit: Annotated[int, Query(ge=1, le=MAX_LISTED)] = 50,
     before: Annotated[str | None, Query(max_length=64, description="`next` of the page before")] = None,
     q: Annotated[
-        str, Query(max_length=LONGEST_QUERY, description="Words to find in titles, names and what was said")
+        str, Query(max_length=MAX_QUERY, description="Words to find in titles, names and what was said")
     ] = "",
 ) -> SessionList:
     """Answer one page of all sessions: live ones and those that are over; with `q`, those that have all its
@@ -165,8 +165,8 @@ async def list_sessions(
     if before is not None and not is_session_id(before):
         return SessionList(sessions=[], next=None)
     words = q.split()
-    if len(words) > MOST_WORDS:
-        raise HTTPException(422, f"`q` has {len(words)} words; at most {MOST_WORDS} are searched for.")
+    if len(words) > MAX_WORDS:
+        raise HTTPException(422, f"`q` has {len(words)} words; at most {MAX_WORDS} are searched for.")
     found, following = await state.catalogue.page(
         limit, before, words, None if grant.may("read") else grant.token
     )

@@ -19,14 +19,13 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import SecretStr
 
-from live_asr.config import ServerSettings, Settings
+from live_asr.config.settings import ServerSettings, Settings
+from live_asr.core.errors import ConfigError, LiveAsrError, WeightsError
 from live_asr.core.urls import is_reached_by_others
-from live_asr.errors import ConfigError, LiveAsrError, WeightsError
-from live_asr.inference.bringing import Bringer, Brought, Pipeline, Voices, full_pass_load, models_of
-from live_asr.inference.channel import Load, Loaded
-from live_asr.inference.device import AUTO, cpu_count, pick_compute_type, pick_device, why_not_gpu
-from live_asr.inference.full_pass import FullPass
-from live_asr.memory import return_freed_memory
+from live_asr.full_pass.process import FullPass
+from live_asr.inference.ipc import Load, Loaded
+from live_asr.inference.memory import return_freed_memory
+from live_asr.models.device import AUTO, cpu_count, pick_compute_type, pick_device, why_not_gpu
 from live_asr.server.access import made_token
 from live_asr.server.app import build_state, create_app, sessions_folder
 from live_asr.server.connections import Connections
@@ -35,23 +34,24 @@ from live_asr.server.logs import log_config
 from live_asr.server.websocket import MAX_FRAME_BYTES, StreamProtocol
 from live_asr.storage.database import database_url
 from live_asr.storage.files import prepare
-from live_asr.storage.holding import held
 from live_asr.storage.jobs import JobDatabase
+from live_asr.storage.lock import held
+from live_asr.weights.resolver import ModelResolver, ModelSet, Pipeline, Voices, full_pass_load, models_of
 
 log = logging.getLogger(__name__)
 
-CLOSE_PATIENCE = 5
+CLOSE_TIMEOUT = 5
 """Seconds that clients get to take their last messages once all sessions are over."""
 CERTIFICATE_INTERVAL = 2.0
 """Seconds between two looks whether the certificate was replaced."""
-MOST_FILES = 65_536
+MAX_FILES = 65_536
 MEASURED_FILE = "measured.json"
 """Beside the weights: what a decode takes on this machine."""
-MOST_WORKERS = 8
+MAX_WORKERS = 8
 """More windows at once bring nothing on one machine's memory bus."""
 
 
-def run(settings: Settings, brought: Brought) -> None:
+def run(settings: Settings, brought: ModelSet) -> None:
     """Serve until SIGINT or SIGTERM; open sessions are brought to their end first.
 
     Raises ConfigError when the address cannot be listened on, StorageError when the data folder cannot
@@ -62,7 +62,7 @@ def run(settings: Settings, brought: Brought) -> None:
         _serve(settings, brought)
 
 
-def _serve(given: Settings, brought: Brought) -> None:
+def _serve(given: Settings, brought: ModelSet) -> None:
     settings = with_token(given)
     logging.config.dictConfig(log_config(settings.server.log_level, settings.server.log_format))
     check_certificate(settings.server)
@@ -145,13 +145,13 @@ def server_of(settings: Settings, app: FastAPI, told: list[int]) -> _Server:
             access_log=settings.server.log_level == "debug",
             server_header=False,
             proxy_headers=False,  # whom to trust is a setting of ours
-            timeout_graceful_shutdown=CLOSE_PATIENCE,
+            timeout_graceful_shutdown=CLOSE_TIMEOUT,
         ),
         told,
     )
 
 
-def banner(settings: Settings, brought: Brought, loaded: Loaded, *, address: str, workers: int) -> str:
+def banner(settings: Settings, brought: ModelSet, loaded: Loaded, *, address: str, workers: int) -> str:
     """Say to people where the server is and what it runs on."""
     model = loaded.recognizer
     recognizer = f"{brought.final_recognizer.name}; " if settings.final.recognize else ""
@@ -171,10 +171,10 @@ def _told_apart(by: Voices | Pipeline | WeightsError) -> str:
     return f"not told apart: {by.message}" if isinstance(by, WeightsError) else f"told apart by {by.name}"
 
 
-def load_of(settings: Settings, brought: Brought) -> Load:
+def load_of(settings: Settings, brought: ModelSet) -> Load:
     """Return what the inference process is to load."""
     device = pick_device(settings.inference.device)
-    workers = settings.inference.workers or (min(cpu_count(), MOST_WORKERS) if device == "cpu" else 2)
+    workers = settings.inference.workers or (min(cpu_count(), MAX_WORKERS) if device == "cpu" else 2)
     voices = None if isinstance(brought.voices, WeightsError) else brought.voices
     return Load(
         recognizer_name=brought.recognizer.name,
@@ -191,7 +191,7 @@ def load_of(settings: Settings, brought: Brought) -> Load:
     )
 
 
-def fallback_of(settings: Settings, brought: Brought, full_pass: FullPass) -> Callable[[str], Load] | None:
+def fallback_of(settings: Settings, brought: ModelSet, full_pass: FullPass) -> Callable[[str], Load] | None:
     """Return what has the CPU do the work of a GPU that fails; None where a device was named."""
     if settings.inference.device != AUTO:
         return None
@@ -201,7 +201,7 @@ def fallback_of(settings: Settings, brought: Brought, full_pass: FullPass) -> Ca
         on_cpu = settings.inference.model_copy(update={"device": "cpu", "compute_type": AUTO})
         changed = settings.model_copy(update={"inference": on_cpu})
         try:
-            models = Bringer(changed).bring_all()
+            models = ModelResolver(changed).bring_all()
         except LiveAsrError as error:  # the GPU's model, then, which is slow
             log.warning("%s", error)
             models = brought
@@ -298,7 +298,7 @@ def _raise_file_limit() -> None:
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 

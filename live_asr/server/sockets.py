@@ -9,10 +9,10 @@ from fastapi import WebSocket
 from fastapi.responses import Response
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
+from live_asr.core.errors import LiveAsrError, Unavailable
 from live_asr.core.messages import encode, error_message
-from live_asr.errors import LiveAsrError, Unavailable
 
-SEND_PATIENCE = 30.0
+SEND_TIMEOUT = 30.0
 """Seconds that one message may take to leave: a client that reads nothing for so long is let go."""
 STATUS = {"unauthorized": 401, "too_many_tries": 429, "too_many_requests": 429, "host_not_allowed": 421}
 """HTTP status of a handshake that is refused, by the error's code; of others it is 403."""
@@ -32,7 +32,7 @@ async def receive(socket: WebSocket) -> bytes | str:
 
 async def send(socket: WebSocket, text: bytes) -> None:
     """Send a text frame. Raises TimeoutError where the client does not take it, and what is in `GONE`."""
-    async with asyncio.timeout(SEND_PATIENCE):
+    async with asyncio.timeout(SEND_TIMEOUT):
         await socket.send_text(text.decode())
 
 
@@ -40,7 +40,7 @@ async def close(socket: WebSocket, code: int, reason: str = "") -> None:
     """Close a socket that is open; it may be closed already."""
     if socket.application_state is WebSocketState.CONNECTED:
         with contextlib.suppress(TimeoutError, *GONE):
-            async with asyncio.timeout(SEND_PATIENCE):
+            async with asyncio.timeout(SEND_TIMEOUT):
                 await socket.close(code, reason or None)
 
 

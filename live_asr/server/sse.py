@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from live_asr.server.http import ABORT
 
-SEND_PATIENCE = 10.0
+SEND_TIMEOUT = 10.0
 """Seconds that a peer may take to make room for what comes next; beyond it they are let go."""
 
 
@@ -65,13 +65,13 @@ class EventStream(Response):
 
     async def _wait(self, *tasks: asyncio.Task[None]) -> bool:
         """Wait a while; return whether one of these is done. A timer for each chunk would cost as much."""
-        done, _ = await asyncio.wait(tasks, timeout=SEND_PATIENCE / 2, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(tasks, timeout=SEND_TIMEOUT / 2, return_when=asyncio.FIRST_COMPLETED)
         return bool(done)
 
     @property
     def _is_stuck(self) -> bool:
         since = self._sending_since
-        return since is not None and asyncio.get_running_loop().time() - since > SEND_PATIENCE
+        return since is not None and asyncio.get_running_loop().time() - since > SEND_TIMEOUT
 
     async def _send_all(self, send: Send) -> None:
         """Hand over what comes; each send waits until there is room for it."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from live_asr.config import Settings
+from live_asr.config.settings import Settings
 from live_asr.delivery.webhook import WebhookSender
-from live_asr.inference.engine import Engine
+from live_asr.inference.local_engine import Engine
 from live_asr.jobs.waiting import WaitingJobs
 from live_asr.server.access import Access
 from live_asr.server.audit import Audit
@@ -14,12 +14,12 @@ from live_asr.server.exports import Exports
 from live_asr.server.keys import ClientSecrets
 from live_asr.server.links import Links
 from live_asr.server.rates import Rate
+from live_asr.sessions.audience import Viewers
 from live_asr.sessions.catalogue import Catalogue
 from live_asr.sessions.finalizer import FullPassRunner
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.registry import SessionRegistry
 from live_asr.sessions.retention import Retention
-from live_asr.sessions.viewers import Viewers
 from live_asr.storage.database import Database
 from live_asr.storage.spool import SpoolStore
 

@@ -14,7 +14,8 @@ from fastapi import WebSocket
 from starlette.websockets import WebSocketDisconnect
 
 from live_asr import __version__
-from live_asr.config import Settings
+from live_asr.config.settings import Settings
+from live_asr.core.errors import ClientError, LiveAsrError, Unavailable
 from live_asr.core.messages import (
     ClientMessage,
     Finalize,
@@ -22,7 +23,6 @@ from live_asr.core.messages import (
     Models,
     Pause,
     Ready,
-    RecognizerInfo,
     ServerInfo,
     SpeechDetectorInfo,
     Start,
@@ -33,13 +33,12 @@ from live_asr.core.messages import (
     encode,
     error_message,
 )
-from live_asr.errors import ClientError, LiveAsrError, Unavailable
 from live_asr.server.access import Access, Grant, token_in, unauthorized
-from live_asr.server.sockets import GONE, SEND_PATIENCE, close, receive, send, turn_away
+from live_asr.server.sockets import GONE, SEND_TIMEOUT, close, receive, send, turn_away
+from live_asr.sessions.connection import Outbox
 from live_asr.sessions.metrics import Metrics
-from live_asr.sessions.outbox import Outbox
 from live_asr.sessions.registry import SessionRegistry
-from live_asr.sessions.resumption import OpenSession
+from live_asr.sessions.resume import OpenSession
 from live_asr.sessions.runner import SessionRunner
 
 log = logging.getLogger(__name__)
@@ -122,7 +121,6 @@ class Stream:
         return await self._registry.open(start, grant.client)
 
     def _ready(self, opened: OpenSession) -> Ready:
-        recognizer = opened.loaded.recognizer
         runner, server = opened.runner, self._settings.server
         return Ready(
             session=opened.id,
@@ -130,12 +128,7 @@ class Stream:
             received_bytes=opened.received_bytes,
             last_seq=opened.last_seq,
             max_unacked_bytes=runner.max_unacked_bytes if runner else server.max_unacked_bytes,
-            models=Models(
-                RecognizerInfo(
-                    recognizer.name, recognizer.languages, recognizer.device, recognizer.compute_type
-                ),
-                SpeechDetectorInfo(opened.loaded.detector_name),
-            ),
+            models=Models(opened.loaded.recognizer, SpeechDetectorInfo(opened.loaded.detector_name)),
             server=ServerInfo("live-asr", __version__),
             started_at=opened.started_at,
             idle_timeout=server.idle_timeout or None,
@@ -157,10 +150,10 @@ class Stream:
         try:
             await asyncio.wait([sending, *others], return_when=asyncio.FIRST_COMPLETED)
             # Whatever ended it: what was said to the client is to reach it, if it takes it within reason.
-            await asyncio.wait([sending], timeout=SEND_PATIENCE)
+            await asyncio.wait([sending], timeout=SEND_TIMEOUT)
             if self._is_gone and others:
                 # What it had said by then may still wait to be read, its `stop` perhaps, and its end behind.
-                await asyncio.wait(others[:1], timeout=SEND_PATIENCE)
+                await asyncio.wait(others[:1], timeout=SEND_TIMEOUT)
         finally:
             if runner is not None:
                 runner.lose_client(outbox)
@@ -206,7 +199,7 @@ class Stream:
         except TimeoutError:
             slow = ClientError(
                 "slow_client",
-                f"The client has read nothing for {SEND_PATIENCE:.0f} seconds.",
+                f"The client has read nothing for {SEND_TIMEOUT:.0f} seconds.",
                 "Read all messages as they come; resume the session to get what was missed.",
             )
             outbox.clear()

@@ -14,10 +14,10 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request
 
+from live_asr.core.errors import ClientError, LiveAsrError
 from live_asr.core.messages import encode, error_message
-from live_asr.errors import ClientError, LiveAsrError
 from live_asr.server.connections import Connections
-from live_asr.sessions.resumption import shutting_down
+from live_asr.sessions.resume import shutting_down
 
 MAX_FRAME_BYTES = 1024 * 1024
 LARGER_FRAMES = {"/v1/realtime": 21 * 1024 * 1024}
@@ -34,7 +34,7 @@ SMALL_A_SECOND = 1000.0
 SMALL_AT_ONCE = 4000.0
 """Small frames beyond these wait, unread: a speaker sends some fifty a second, a careless client a few
 hundred."""
-MOST_FRAGMENTS = 1024
+MAX_FRAGMENTS = 1024
 """Of a message that are held one by one; each costs far more than its bytes."""
 
 
@@ -127,7 +127,7 @@ class StreamProtocol(WebSocketsSansIOProtocol):
     def handle_cont(self, event: Frame) -> None:
         """Take a fragment; empty ones would otherwise pile up without ever reaching the size limit."""
         if event.data or event.fin:
-            if len(self.frames) >= MOST_FRAGMENTS:
+            if len(self.frames) >= MAX_FRAGMENTS:
                 self.frames = [b"".join(self.frames)]
             super().handle_cont(event)
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from live_asr.core.errors import ClientError, Unavailable
 from live_asr.core.languages import check_known
-from live_asr.core.messages import Start
-from live_asr.errors import ClientError, Unavailable
-from live_asr.inference.interfaces import RecognizerInfo
+from live_asr.core.messages import RecognizerInfo, Start
 
 RETRY_AFTER = 15.0
 """Seconds after which a client may try again that has all its places: its own talks end at any time."""

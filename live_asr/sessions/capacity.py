@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-MOST_LOAD = 0.8
+MAX_LOAD = 0.8
 """Of the lanes' time, that sessions may be predicted to take: the rest is for bursts and full passes."""
 STEPS_A_SECOND = 1.5
 """Decodes that a second of speech takes where answers come in time: steps, and the ends of utterances."""
@@ -85,7 +85,7 @@ class Capacity:
     @property
     def places(self) -> int:
         """How many sessions this machine carries; one at least."""
-        return max(1, math.floor(MOST_LOAD * self._machine.lanes / self.session_cost + 1e-9))
+        return max(1, math.floor(MAX_LOAD * self._machine.lanes / self.session_cost + 1e-9))
 
     def load_of(self, sessions: int) -> float:
         """Return which share of the lanes' time so many sessions are predicted to take."""

@@ -8,15 +8,15 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from live_asr.core.checkpoint import Checkpoint
 from live_asr.core.export import Record
 from live_asr.core.messages import Progress
-from live_asr.core.snapshot import Snapshot
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import Turn, samples
 from live_asr.sessions.corrections import Corrections, tag_of
 from live_asr.sessions.finalizer import Finalizer
 from live_asr.sessions.registry import SessionRegistry
-from live_asr.sessions.resumption import is_token, read_transcript
+from live_asr.sessions.resume import is_token, read_transcript
 from live_asr.storage import ownership
 from live_asr.storage.database import OVER, Database, Delivery, StoredSession
 from live_asr.storage.files import LIVE_TURNS_FILE
@@ -174,7 +174,7 @@ class Catalogue:
                 live_turns=self._store.turns(session_id, LIVE_TURNS_FILE),
                 names=names,
                 received_samples=samples((stored.duration if stored is not None else None) or 0.0),
-                started_at=Snapshot.from_dict(self._store.state(session_id)).started_at,
+                started_at=Checkpoint.from_dict(self._store.state(session_id)).started_at,
             )
 
         found: Record = await self._call(read)

@@ -11,7 +11,7 @@ from live_asr.core.messages import Final, decode_server, encode
 from live_asr.core.result import Result, live_result
 from live_asr.core.types import Turn, samples, seconds
 from live_asr.sessions.finalizer import links_of, speaker_dict
-from live_asr.sessions.resumption import read_transcript
+from live_asr.sessions.resume import read_transcript
 from live_asr.storage.database import OVER, Database, Edition, StoredSession
 from live_asr.storage.files import LIVE_TURNS_FILE
 from live_asr.storage.spool import SpoolStore

@@ -2,8 +2,7 @@
 
 Each step can be done again by another run of the server: what is on disk by then is not made anew. The
 order is what makes it so. First the turns and `final` are kept, then the audio is erased, then the database
-is told, in one transaction with the delivery; only then anybody hears of it.
-"""
+is told, in one transaction with the delivery; only then anybody hears of it."""
 
 from __future__ import annotations
 
@@ -15,7 +14,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
-from live_asr.config import ServerSettings, Settings
+from live_asr.audio.recording import write_pcm
+from live_asr.config.settings import ServerSettings, Settings
+from live_asr.core.errors import DecoderError, DiskFull, EngineError, LiveAsrError, StorageError, told
 from live_asr.core.export import FORMATS
 from live_asr.core.messages import Final, FinalSpeaker, Notice, Progress, ServerMessage, Start, encode
 from live_asr.core.result import Result, live_result, make_result
@@ -23,29 +24,79 @@ from live_asr.core.speech_settings import whole_recording
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import SAMPLE_RATE_HZ, Turn, samples, seconds
 from live_asr.delivery.webhook import notice_of, webhook_body
-from live_asr.errors import DecoderError, DiskFull, EngineError, LiveAsrError, StorageError, told
-from live_asr.inference.full_pass import FullPassJob, FullPassResult
+from live_asr.full_pass.process import FullPassJob, FullPassResult
 from live_asr.sessions.metrics import Metrics
-from live_asr.sessions.progress import PacedProgress
-from live_asr.sessions.recording import write_pcm
 from live_asr.sessions.turns import TooManyWait, Turns
 from live_asr.storage.database import Database, NewDelivery
 from live_asr.storage.files import AUDIO_FILE, DECODED_FILE, LIVE_TURNS_FILE, write_turns
 from live_asr.storage.spool import Spool, SpoolStore
 
+INTERVAL = 0.25
+"""Seconds between two messages: four a second look fluent."""
+
+
+class PacedProgress:
+    """Pass progress on, the newest last, at most every `INTERVAL` seconds; it never goes back.
+
+    Call it from the event loop; `close` it in the end.
+    """
+
+    def __init__(self, tell: Callable[[Progress], None]) -> None:
+        self._tell = tell
+        self._newest: Progress | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._last = float("-inf")
+        self._fraction = 0.0
+        self._position: int | None = None
+
+    def __call__(self, stage: str, fraction: float) -> None:
+        """Take note of how far the pass is: the stage it is in, and the fraction of the whole, 0 to 1."""
+        # A pass that is repeated after a fault begins anew; to a reader that is a standstill.
+        self._fraction = max(self._fraction, min(max(fraction, 0.0), 1.0))
+        if stage != "loading":
+            self._position = None
+        self._newest = Progress(stage, round(self._fraction, 3), self._position)
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            rest = self._last + INTERVAL - loop.time()
+            if rest <= 0:
+                self._say()
+            else:
+                self._timer = loop.call_later(rest, self._say)
+
+    def wait(self, position: int) -> None:
+        """Take note of how many passes come before this one."""
+        self._position = position
+        self("loading", 0.0)
+
+    def close(self) -> None:
+        """Say nothing more. Idempotent."""
+        self._newest = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _say(self) -> None:
+        self._timer = None
+        self._last = asyncio.get_running_loop().time()
+        newest, self._newest = self._newest, None
+        if newest is not None:
+            self._tell(newest)
+
+
 log = logging.getLogger(__name__)
 
 SHORTEST_PASS_SAMPLES = samples(1.0)
 """In less there is nothing that the full pass could tell better than the live one."""
-MOST_ATTEMPTS = 2
+MAX_ATTEMPTS = 2
 """A full pass that fails is tried once more; its process is a new one then."""
-MOST_PREPARED = 2
+MAX_PREPARED = 2
 """Recordings that lie decoded on the disk: the one that is gone over, and the next."""
 ROOM_INTERVAL = 10.0
 """Seconds between two looks for room for a recording on a full disk."""
 DOCUMENT = "docx"
 """The format that no text is: a document for a word processor, which the server renders."""
-LONGEST_BACKOFF = 60.0
+MAX_BACKOFF = 60.0
 """Seconds between two tries to reach a database that does not answer."""
 
 
@@ -125,7 +176,7 @@ class Finalizer:
         self._full_pass = full_pass
         self._wake = wake
         self._metrics = metrics
-        self._turns = Turns(MOST_PREPARED, settings.final.max_waiting)
+        self._turns = Turns(MAX_PREPARED, settings.final.max_waiting)
         self._passes: set[asyncio.Task[FullPassResult | None]] = set()
         self._postponing = False
         self._progress: dict[str, Progress] = {}
@@ -334,7 +385,7 @@ class Finalizer:
                 languages=spoken.languages,
                 channels=channels,
             )
-            for attempt in range(1, MOST_ATTEMPTS + 1):
+            for attempt in range(1, MAX_ATTEMPTS + 1):
                 try:
                     return await self._full_pass.run(job, on_progress)
                 except EngineError as error:
@@ -426,7 +477,7 @@ class Finalizer:
             except StorageError as error:
                 log.error("the end of a session waits for the database: %s", error)
             await asyncio.sleep(backoff)
-            backoff = min(2 * backoff, LONGEST_BACKOFF)
+            backoff = min(2 * backoff, MAX_BACKOFF)
 
 
 def _heard_samples(transcript: Transcript) -> int:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from live_asr.errors import StorageError
-from live_asr.sessions.resumption import read_transcript
+from live_asr.core.errors import StorageError
+from live_asr.sessions.resume import read_transcript
 from live_asr.storage.database import Database
 from live_asr.storage.spool import SpoolStore
 

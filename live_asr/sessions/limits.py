@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from live_asr.core.errors import TooLong
 from live_asr.core.types import SAMPLE_RATE_HZ
-from live_asr.errors import TooLong
 
 BURST = 120.0
 """Seconds of live audio that may be ahead of the clock: what a client held while its line was away."""

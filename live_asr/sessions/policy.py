@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from live_asr.config import Settings
-from live_asr.core.caption_options import CaptionOptions
+from live_asr.config.settings import Settings
+from live_asr.core.checkpoint import Models
 from live_asr.core.messages import Start
 from live_asr.core.segmenter import SegmenterOptions
-from live_asr.core.snapshot import Models
+from live_asr.core.speaker_clusters import SpeakerOptions
+from live_asr.core.streaming_policy import StreamingPolicyOptions
 from live_asr.core.types import samples
-from live_asr.core.voices import SpeakerOptions
 from live_asr.core.window import WindowOptions
-from live_asr.inference.channel import Loaded
+from live_asr.inference.ipc import Loaded
 
 
-def caption_options(settings: Settings) -> CaptionOptions:
+def caption_options(settings: Settings) -> StreamingPolicyOptions:
     """Return the streaming policy that the settings describe."""
     streaming = settings.streaming
-    return CaptionOptions(
+    return StreamingPolicyOptions(
         segmenter=SegmenterOptions(
             on_probability=streaming.vad_threshold,
             off_probability=_off_probability(streaming.vad_threshold),
@@ -36,7 +36,7 @@ def caption_options(settings: Settings) -> CaptionOptions:
     )
 
 
-def options_of(options: CaptionOptions, start: Start) -> CaptionOptions:
+def options_of(options: StreamingPolicyOptions, start: Start) -> StreamingPolicyOptions:
     """Return the server's policy as a session wants it."""
     segmenter = options.segmenter
     if start.end_silence is not None:
@@ -53,11 +53,11 @@ def _off_probability(on_probability: float) -> float:
 
 
 def models_of(loaded: Loaded | None) -> Models:
-    """Return the names of the models whose work a snapshot holds."""
+    """Return the names of the models whose work a checkpoint holds."""
     return Models() if loaded is None else Models(loaded.recognizer.name, loaded.speaker_encoder_name)
 
 
 def speaker_options_of(loaded: Loaded | None) -> SpeakerOptions | None:
     """Return how speakers are told apart; None where nothing loaded can."""
-    indifference = None if loaded is None else loaded.voice_indifference
-    return None if indifference is None else SpeakerOptions.of_encoder(indifference)
+    equal_error_distance = None if loaded is None else loaded.equal_error_distance
+    return None if equal_error_distance is None else SpeakerOptions.of_encoder(equal_error_distance)

@@ -16,13 +16,11 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Protocol
 
-from live_asr.config import COUNTED_SESSIONS, Settings
+from live_asr.audio.isolated_decoder import open_guarded_decoder
+from live_asr.config.settings import COUNTED_SESSIONS, Settings
+from live_asr.core.checkpoint import Checkpoint
 from live_asr.core.clock import utc_text
-from live_asr.core.messages import Notice, Resume, Start, to_dict
-from live_asr.core.session import Session
-from live_asr.core.snapshot import Snapshot
-from live_asr.core.types import SAMPLE_RATE_HZ
-from live_asr.errors import (
+from live_asr.core.errors import (
     ClientError,
     DecoderDied,
     DecoderError,
@@ -32,20 +30,23 @@ from live_asr.errors import (
     StorageError,
     Unavailable,
 )
-from live_asr.inference.channel import Loaded
-from live_asr.inference.engine import Engine
+from live_asr.core.messages import Notice, Resume, Start, to_dict
+from live_asr.core.session import Session
+from live_asr.core.types import SAMPLE_RATE_HZ
+from live_asr.inference.ipc import Loaded
+from live_asr.inference.local_engine import Engine
 from live_asr.sessions.admission import SOMEBODY, Client, check_start, quota_reached, server_full
-from live_asr.sessions.cadence import Cadence
+from live_asr.sessions.audience import Audience
 from live_asr.sessions.capacity import Capacity, Machine
+from live_asr.sessions.disk_space import Room, disk_full
 from live_asr.sessions.endings import Endings
 from live_asr.sessions.finalizer import Drained, Finalizer, Postponed
-from live_asr.sessions.guarded import open_guarded_decoder
+from live_asr.sessions.ingest import window_bytes
 from live_asr.sessions.limits import Limits
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.places import Places, key_of, root_of
 from live_asr.sessions.policy import caption_options, models_of, options_of, speaker_options_of
-from live_asr.sessions.questions import window_bytes
-from live_asr.sessions.resumption import (
+from live_asr.sessions.resume import (
     OpenSession,
     Resumption,
     digest_of,
@@ -56,9 +57,8 @@ from live_asr.sessions.resumption import (
     shutting_down,
     start_of,
 )
-from live_asr.sessions.room import Room, disk_full
 from live_asr.sessions.runner import SessionRunner
-from live_asr.sessions.viewers import Audience
+from live_asr.sessions.shedding import Cadence
 from live_asr.storage import ownership
 from live_asr.storage.database import Database, StoredSession
 from live_asr.storage.files import AUDIO_FILE
@@ -71,7 +71,7 @@ TRY_AGAIN_AFTER = 30.0
 DECODER_AGAIN_AFTER = 5.0
 """Seconds until a session is taken up again whose decoder could not be started."""
 HOUR = 3600.0
-MOST_COMPLETED = 8
+MAX_COMPLETED = 8
 """Stopped sessions of an earlier run that are taken up at once; their transcripts are held in memory."""
 
 
@@ -122,7 +122,7 @@ class SessionRegistry:
         """Those whose decoder could not be started."""
         self._died_at: dict[str, int] = {}
         """Those whose decoder's process died, and how far into the audio."""
-        self._completing = asyncio.Semaphore(MOST_COMPLETED)
+        self._completing = asyncio.Semaphore(MAX_COMPLETED)
         self._capacity = capacity or Capacity()
         self._endings = Endings()
         self._since: dict[str, float] = {}
@@ -330,7 +330,7 @@ class SessionRegistry:
                 )
             await asyncio.wait({task})
             self._erased.discard(session_id)
-        was_kept = await asyncio.to_thread(self._store.condemn, session_id)
+        was_kept = await asyncio.to_thread(self._store.mark_deleted, session_id)
         heard = runner.session.heard_sample / SAMPLE_RATE_HZ if runner is not None else 0.0
         await self._database.call(ownership.keep_spent, self._database, session_id, heard, now=time.time())
         was_known = await self._database.call(self._database.delete_session, session_id)
@@ -429,13 +429,13 @@ class SessionRegistry:
         spool = await self._store.reopen(session_id)
         try:
             transcript = await asyncio.to_thread(read_transcript, self._store, session_id)
-            snapshot = Snapshot.from_dict(await asyncio.to_thread(self._store.state, session_id))
-            snapshot = snapshot.for_models(models_of(loaded))
-            session = Session.taken_up(
+            checkpoint = Checkpoint.from_dict(await asyncio.to_thread(self._store.state, session_id))
+            checkpoint = checkpoint.for_models(models_of(loaded))
+            session = Session.restored(
                 session_id,
                 start,
                 transcript,
-                snapshot,
+                checkpoint,
                 options_of(self._options, start),
                 speakers=speaker_options_of(loaded),
             )
@@ -445,7 +445,7 @@ class SessionRegistry:
             raise
         spool.tell(runner.acknowledge, partial(self._refused, runner), runner.release)
         runner.attach_spool(spool)
-        runner.take_up(spool.folder / AUDIO_FILE)
+        runner.restore(spool.folder / AUDIO_FILE)
         return runner
 
     # A new session -----------------------------------------------------------------------------------
@@ -537,7 +537,7 @@ class SessionRegistry:
             )
         except BaseException:
             await self._store.finish(spool, keep_audio=True)
-            await asyncio.to_thread(self._store.condemn, session_id)
+            await asyncio.to_thread(self._store.mark_deleted, session_id)
             await asyncio.to_thread(self._store.erase, session_id)
             raise
 

@@ -7,8 +7,8 @@ import logging
 import time
 from collections.abc import Callable
 
-from live_asr.config import StorageSettings
-from live_asr.errors import StorageError
+from live_asr.config.settings import StorageSettings
+from live_asr.core.errors import StorageError
 from live_asr.sessions.registry import SessionRegistry
 from live_asr.storage.database import Database
 from live_asr.storage.spool import SpoolStore

@@ -15,7 +15,10 @@ from pathlib import Path
 
 import orjson
 
+from live_asr.audio.decoder import AudioDecoder
+from live_asr.core.checkpoint import Models
 from live_asr.core.clock import utc_text
+from live_asr.core.errors import ClientError, DecoderError, LiveAsrError, MediaError, StorageError
 from live_asr.core.languages import check_known
 from live_asr.core.messages import (
     KEPT,
@@ -36,26 +39,27 @@ from live_asr.core.messages import (
     encode,
 )
 from live_asr.core.session import Session, SessionEvent, SessionState
-from live_asr.core.snapshot import Models
 from live_asr.core.types import samples
-from live_asr.errors import ClientError, DecoderError, LiveAsrError, MediaError, StorageError
-from live_asr.inference.engine import Engine
-from live_asr.inference.interfaces import FloatArray
-from live_asr.sessions.cadence import Cadence
-from live_asr.sessions.decoding import AudioDecoder
-from live_asr.sessions.detecting import SpeechWatch
-from live_asr.sessions.following import SpeakerFollower
-from live_asr.sessions.hearing import Hearing
+from live_asr.inference.local_engine import Engine
+from live_asr.models.interfaces import FloatArray
+from live_asr.sessions.audience import Audience
+from live_asr.sessions.connection import PAUSE_WINDOW, ClientConnection, Outbox
 from live_asr.sessions.idleness import Idleness
-from live_asr.sessions.inbox import Control, Inbox, Shelved
+from live_asr.sessions.inference_tasks import DetectionTask, RecognitionTask, SpeakerTask
+from live_asr.sessions.ingest import (
+    AudioIntake,
+    Control,
+    Inbox,
+    PendingRequests,
+    Shelved,
+    after_stop,
+    check_window,
+    rate_of,
+)
 from live_asr.sessions.limits import NO_LIMITS, Limits, RealTime, too_long
 from live_asr.sessions.metrics import Metrics
-from live_asr.sessions.outbox import Outbox
-from live_asr.sessions.presence import PAUSE_WINDOW, Presence
-from live_asr.sessions.questions import Questions, after_stop, check_window, rate_of
-from live_asr.sessions.recognizing import Recognition
+from live_asr.sessions.shedding import Cadence
 from live_asr.sessions.silence import BACK_WITHIN, Silence
-from live_asr.sessions.viewers import Audience
 from live_asr.storage.files import AUDIO_FILE
 from live_asr.storage.spool import Spool
 
@@ -80,7 +84,7 @@ class SessionRunner:
     `pause_window` seconds, where that is longer. A client that says nothing for `idle_timeout` seconds, of a
     paused session for as long as that waits, is let go; 0: never. A session that reaches one of its `limits`
     ends as if stopped. `lose_decoder` is called where what decodes its audio is gone, and has it left;
-    `died_at_bytes` is as for `Hearing`.
+    `died_at_bytes` is as for `AudioIntake`.
     """
 
     def __init__(
@@ -120,14 +124,14 @@ class SessionRunner:
         self._inbox = Inbox()
         self._moved = asyncio.Event()
         self._drained = asyncio.Event()
-        self._speakers = SpeakerFollower(session, engine, self._next_move, self._advanced)
+        self._speakers = SpeakerTask(session, engine, self._next_move, self._advanced)
         self._recognition = self._recognition_at(cadence)
         self._finishing = False
         self._is_paused = session.transcript.is_paused
         """Whether its client has paused, as it has said and the captions may not have come to yet."""
         self._windows = resume_window, max(resume_window, pause_window)
         self._patiences = idle_timeout, max(idle_timeout, pause_window) if idle_timeout else 0.0
-        self._presence = Presence(self._window, self._is_awaited, self._end_as_if_stopped)
+        self._client = ClientConnection(self._window, self._is_awaited, self._end_as_if_stopped)
         self._idleness = Idleness(self._patience, self._is_at_work, self._warn_idle, self._end_idle)
         self._stop_asked = False
         self._given_up = False
@@ -136,7 +140,7 @@ class SessionRunner:
         """Audio of an earlier run, to be heard before anything that arrives."""
         self._state_count = 0
         """How many kept messages the last state that was put down goes with."""
-        self._questions = Questions()
+        self._pending = PendingRequests()
         self.received_bytes = 0
         """Audio taken so far, counted from the session's first byte."""
         self._acked_bytes = 0
@@ -147,7 +151,7 @@ class SessionRunner:
         self._heard_pace: RealTime | None = None
         self._silence = Silence(lambda: self._inbox.put("silence"))
         self._audio_since_lag = False
-        self._hearing = Hearing(
+        self._intake = AudioIntake(
             session,
             decoder,
             self._next_move,
@@ -158,8 +162,8 @@ class SessionRunner:
         )
         self._ended = asyncio.Event()
 
-    def _recognition_at(self, cadence: Cadence) -> Recognition:
-        return Recognition(
+    def _recognition_at(self, cadence: Cadence) -> RecognitionTask:
+        return RecognitionTask(
             self.session,
             self._engine,
             self._speakers,
@@ -170,8 +174,8 @@ class SessionRunner:
             tell=self.tell,
         )
 
-    def _watch_of(self, channel: int) -> SpeechWatch:
-        return SpeechWatch(self.session, self._engine, self._next_move, self._advanced, channel)
+    def _watch_of(self, channel: int) -> DetectionTask:
+        return DetectionTask(self.session, self._engine, self._next_move, self._advanced, channel)
 
     # What the socket hands in ------------------------------------------------------------------------
 
@@ -228,7 +232,7 @@ class SessionRunner:
             self.session.receive_time(message)
             self._advanced()
             return
-        self._questions.ask(is_finalize=is_finalize)
+        self._pending.ask(is_finalize=is_finalize)
         if isinstance(message, Update):
             self._inbox.put(self._possible(message))
             return
@@ -259,7 +263,7 @@ class SessionRunner:
     @property
     def outbox(self) -> Outbox | None:
         """What the client is to hear; None while there is none."""
-        return self._presence.outbox
+        return self._client.outbox
 
     def attach(self) -> Outbox:
         """Give the session a new client; one that it still has, as far as it knows, is let go.
@@ -267,28 +271,28 @@ class SessionRunner:
         What the client is to hear from here on is in the box that is returned.
         """
         self._send_all()
-        outbox = self._presence.attach(self.spool.kept_count)
+        outbox = self._client.attach(self.spool.kept_count)
         self._idleness.touch()
-        self._questions.forget()
+        self._pending.forget()
         self._tell(Ack(self._acked_bytes))
         return outbox
 
-    def take_up(self, kept_audio: Path) -> None:
+    def restore(self, kept_audio: Path) -> None:
         """Begin with what an earlier run left on disk, and wait for the client; before `run`."""
         self._kept_audio = kept_audio
         self.received_bytes = self._acked_bytes = self.spool.safe_bytes
         self.heard_speech = True  # or not; this errs on the side of looking once more
         # Whether that was stopped or given up is not known, so that its client may have more audio.
         self._stop_asked = self._given_up = self.session.state is SessionState.FINALIZING
-        self._presence.lose()
+        self._client.lose()
 
     def lose_client(self, outbox: Outbox | None = None) -> None:
         """Take note that the client is gone: nothing is sent any more, what was heard is kept.
 
         Where `outbox` is given and the client has another one by now, nothing happens.
         """
-        if not self.is_over and not self._presence.is_other(outbox):
-            self._presence.lose()
+        if not self.is_over and not self._client.is_other(outbox):
+            self._client.lose()
 
     def _is_awaited(self) -> bool:
         """Tell whether there is anything to come back to: who sent no audio has lost none."""
@@ -323,7 +327,7 @@ class SessionRunner:
     def _end_for(self, reason: LiveAsrError) -> None:
         """Let the client go, and end the session as if it had stopped."""
         self.dismiss(reason)
-        self._presence.give_up()
+        self._client.give_up()
 
     def _ahead(self) -> float:
         """Return for how many seconds to wait with live audio that came faster than anybody speaks.
@@ -359,7 +363,7 @@ class SessionRunner:
 
     def acknowledge(self, safe_bytes: int) -> None:
         """Tell the client what is on disk; a file's client, what was worked off as well."""
-        position = self._paced(safe_bytes) if self._live else min(safe_bytes, self._hearing.heard_bytes)
+        position = self._paced(safe_bytes) if self._live else min(safe_bytes, self._intake.heard_bytes)
         if position > self._acked_bytes:
             self._acked_bytes = position
             self._tell(Ack(position))
@@ -396,10 +400,10 @@ class SessionRunner:
         told how it ended.
         """
         is_over = self._finishing or self.session.state is SessionState.FAILED
-        if self.outbox is None or self._presence.is_other(outbox) or is_over:
+        if self.outbox is None or self._client.is_other(outbox) or is_over:
             return
         self.outbox.dismiss(error)
-        self._presence.lose()
+        self._client.lose()
 
     def fail(self, error: LiveAsrError) -> None:
         """End the session for a reason outside it; the client is told."""
@@ -417,7 +421,7 @@ class SessionRunner:
         """Return in how many seconds a session gives its place back that has had it for `age`; None where
         that is not known: it goes on for as long as somebody speaks."""
         if not self._stop_asked:
-            return self._presence.expires_within()
+            return self._client.expires_within()
         speed = max(1.0, (self.session.heard_sample - self.session.backlog_samples) / samples(max(age, 1.0)))
         return self.session.backlog_samples / samples(1.0) / speed
 
@@ -428,7 +432,7 @@ class SessionRunner:
 
     def close(self) -> None:
         """Free what a session holds that was never run. Idempotent."""
-        self._hearing.close()
+        self._intake.close()
 
     async def ended(self) -> None:
         """Wait until the session is done or failed."""
@@ -461,13 +465,13 @@ class SessionRunner:
             for task in [*work, ended]:
                 task.cancel()
             await asyncio.gather(*work, ended, return_exceptions=True)
-            self._hearing.close()
+            self._intake.close()
             self._silence.close()
             self._idleness.close()
             if self._ack_timer is not None:
                 self._ack_timer.cancel()
             self.audience.close()
-            self._presence.close()
+            self._client.close()
             if self.outbox is not None:
                 self.outbox.close()
 
@@ -486,7 +490,7 @@ class SessionRunner:
         self._heard_pace = RealTime() if self._live and not self._bytes_per_second else None
         while not self.is_over:
             item = await self._inbox.get()
-            await self._hearing.room()
+            await self._intake.room()
             try:
                 await self._ingest_one(item)
             except MediaError as error:
@@ -494,7 +498,7 @@ class SessionRunner:
             except DecoderError as error:
                 self._go_without_decoder(error)
                 return
-            for notice in self._hearing.take_notices():
+            for notice in self._intake.take_notices():
                 self._tell(notice)
             self._advanced()
             await asyncio.sleep(0)  # nothing above has to wait for anything, and others want the loop too
@@ -504,13 +508,13 @@ class SessionRunner:
         if self._kept_audio is None or self.session.state is not SessionState.OPEN:
             return
         try:
-            await self._hearing.hear_again(self._kept_audio, self.received_bytes)
+            await self._intake.hear_again(self._kept_audio, self.received_bytes)
         except MediaError as error:
             self._give_up_on(error)
         except DecoderError as error:
             self._go_without_decoder(error)
             return
-        self._hearing.take_notices()  # the run that heard it first has told of them
+        self._intake.take_notices()  # the run that heard it first has told of them
         if self._live and not self._stop_asked:
             self._silence.wait(BACK_WITHIN)
 
@@ -520,7 +524,7 @@ class SessionRunner:
             self.fail(error)
             return
         self.dismiss(error)
-        self._presence.give_up()
+        self._client.give_up()
 
     def _go_without_decoder(self, error: DecoderError) -> None:
         """Have the session taken up again with another decoder; it hears what is on disk once more."""
@@ -532,7 +536,7 @@ class SessionRunner:
     @property
     def died_at_bytes(self) -> int | None:
         """How far its audio was asked for when its decoder's process died."""
-        return self._hearing.died_at_bytes
+        return self._intake.died_at_bytes
 
     async def _ingest_one(self, item: bytes | Shelved | Control) -> None:
         if isinstance(item, bytes | Shelved):
@@ -547,12 +551,12 @@ class SessionRunner:
             self.session.receive_silence()
         elif item == "stop":
             self.session.check(SessionEvent.STOP_RECEIVED)
-            await self._hearing.flush()
+            await self._intake.flush()
             self.session.receive_stop()
         elif not self._finishing:
             if self.session.state is SessionState.STREAMING:
                 try:
-                    await self._hearing.flush()
+                    await self._intake.flush()
                 except DecoderError:
                     raise
                 except LiveAsrError as error:  # nobody is left to be told of an unreadable end
@@ -563,9 +567,9 @@ class SessionRunner:
         self.session.check(SessionEvent.AUDIO_RECEIVED)
         if isinstance(audio, Shelved):
             await self.spool.safe(audio.end_bytes)
-            await self._hearing.hear_again(self.spool.folder / AUDIO_FILE, audio.end_bytes, audio.start_bytes)
+            await self._intake.hear_again(self.spool.folder / AUDIO_FILE, audio.end_bytes, audio.start_bytes)
         else:
-            await self._hearing.hear(audio)
+            await self._intake.hear(audio)
         if not self._live and self.spool.safe_bytes > self._acked_bytes:
             self.acknowledge(self.spool.safe_bytes)
 
@@ -592,7 +596,7 @@ class SessionRunner:
 
     def _unheard_samples(self) -> int:
         """Return how much audio waits to be decoded, going by what was: containers do not tell."""
-        heard_bytes = self._hearing.heard_bytes
+        heard_bytes = self._intake.heard_bytes
         waiting_bytes = self.received_bytes - heard_bytes
         return waiting_bytes * self.session.heard_sample // heard_bytes if heard_bytes else 0
 
@@ -602,7 +606,7 @@ class SessionRunner:
         await self.spool.settled()
         if self.session.state is not SessionState.FINALIZING:
             return
-        self._hearing.close()
+        self._intake.close()
         await self._finalize(self)
         self._ended.set()
 
@@ -629,10 +633,10 @@ class SessionRunner:
 
     def _send_all(self) -> None:
         for message in self.session.messages():
-            if isinstance(message, Finalized) and not self._questions.answer():
+            if isinstance(message, Finalized) and not self._pending.answer():
                 continue
             if isinstance(message, Updated | Paused):
-                self._questions.answer_kept()
+                self._pending.answer_kept()
             self.heard_speech = self.heard_speech or isinstance(message, Speech)
             self._tell(message)
         if self._state_count != self.spool.appended_count:
@@ -640,8 +644,8 @@ class SessionRunner:
             self._put_state()
 
     def _put_state(self) -> None:
-        snapshot = self.session.snapshot().made_by(self._models)
-        self.spool.set_state(orjson.dumps({**snapshot.to_dict(), "received_bytes": self.received_bytes}))
+        checkpoint = self.session.checkpoint().made_by(self._models)
+        self.spool.set_state(orjson.dumps({**checkpoint.to_dict(), "received_bytes": self.received_bytes}))
 
     def _tell(self, message: ServerMessage) -> None:
         encoded = encode(message)

@@ -7,7 +7,29 @@ from enum import IntEnum
 
 from live_asr.core.relief import Relief
 from live_asr.core.types import samples
-from live_asr.sessions.cadence import Cadence
+
+
+@dataclass(frozen=True, slots=True)
+class Cadence:
+    """How steps lengthen when the inference process is loaded."""
+
+    step_samples: int = samples(0.7)
+    """Where answers come in time."""
+    loaded_step_samples: int = samples(1.0)
+    """Where they take longer than `loaded_latency`, waiting included."""
+    overloaded_step_samples: int = samples(1.5)
+    """Where they take longer than `overloaded_latency`."""
+    loaded_latency: float = 0.5
+    overloaded_latency: float = 1.0
+
+    def step_for(self, latency: float) -> int:
+        """Return the step for answers that take so many seconds, on average."""
+        if latency > self.overloaded_latency:
+            return max(self.step_samples, self.overloaded_step_samples)
+        if latency > self.loaded_latency:
+            return max(self.step_samples, self.loaded_step_samples)
+        return self.step_samples
+
 
 WEIGHT = 0.3
 """Of the newest answer in the running means."""

@@ -21,8 +21,8 @@ from av.audio.frame import AudioFrame
 from numpy.typing import NDArray
 
 from live_asr.core.audio import SAMPLE_BYTES, alaw_table, mulaw_table
+from live_asr.core.errors import DiskFull
 from live_asr.core.messages import AudioFormat
-from live_asr.errors import DiskFull
 from live_asr.storage.files import (
     AUDIO_FILE,
     CHECKS_FILE,

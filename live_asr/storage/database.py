@@ -20,10 +20,10 @@ from typing import Any, ParamSpec, TypeVar
 from sqlalchemy import Connection, Row, Select, and_, case, func, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from live_asr.config import StorageSettings
-from live_asr.core.text import folded
+from live_asr.config.settings import StorageSettings
+from live_asr.core.errors import StorageError
+from live_asr.core.normalize import folded
 from live_asr.core.urls import receiver_of
-from live_asr.errors import StorageError
 from live_asr.storage import tables
 from live_asr.storage.records import (
     DEAD,
@@ -58,7 +58,7 @@ FILE = "live-asr.db"
 """SQLite's file in the data folder."""
 THREADS = 4
 """Calls of the event loop at once; as many connections stay open."""
-LONGEST_WAIT = 1.2 * 24 * 3600.0
+MAX_WAIT = 1.2 * 24 * 3600.0
 """Seconds: no try is put off by more, so what lies further ahead was put off by a clock that was wrong."""
 
 EXCERPT_CHARACTERS = 200
@@ -111,18 +111,18 @@ class Database:
     def prepare(self) -> None:
         """Make the tables that are missing. Raises StorageError when the database cannot be reached or
         was made by another version."""
-        with tables.sentences(self._engine):
+        with tables.translate_errors(self._engine):
             tables.prepare(self._writer)
 
     def hold(self) -> None:
         """Hold the database for this server alone until `close`. Raises StorageError where another does."""
-        with tables.sentences(self._engine):
+        with tables.translate_errors(self._engine):
             self._held = tables.hold(self._engine)
         self._is_to_be_held = self._held is not None
 
     def try_hold(self) -> bool:
         """Hold the database as a server does; return False where another one does."""
-        with tables.sentences(self._engine):
+        with tables.translate_errors(self._engine):
             self._held, is_held = tables.try_hold(self._engine)
         self._is_to_be_held = self._held is not None
         return is_held
@@ -143,7 +143,7 @@ class Database:
             with suppress(SQLAlchemyError):
                 held.invalidate()
                 held.close()
-        with tables.sentences(self._engine):
+        with tables.translate_errors(self._engine):
             try:
                 self._held = tables.hold(self._engine)
             except StorageError as error:
@@ -163,7 +163,7 @@ class Database:
 
     def is_prepared(self) -> bool:
         """Tell whether a server has made the tables, without making anything."""
-        with tables.sentences(self._engine):
+        with tables.translate_errors(self._engine):
             return tables.is_prepared(self._engine)
 
     def close(self) -> None:
@@ -180,13 +180,13 @@ class Database:
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
-        with tables.sentences(self._engine), self._engine.begin() as connection:
+        with tables.translate_errors(self._engine), self._engine.begin() as connection:
             yield connection
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
         """One transaction: all of the block is kept, or nothing."""
-        with tables.sentences(self._engine), self._writer.begin() as connection:
+        with tables.translate_errors(self._engine), self._writer.begin() as connection:
             yield connection
 
     # Sessions ---------------------------------------------------------------------------------------
@@ -415,13 +415,13 @@ class Database:
         """Erase a session and its delivery, a pending one too; return False when there is none."""
         with self._writing() as connection:
             found = connection.execute(sessions.delete().where(sessions.c.id == session_id)).rowcount > 0
-        self.empty_log()
+        self.truncate_wal()
         return found
 
-    def empty_log(self) -> None:
+    def truncate_wal(self) -> None:
         """Take erased text out of SQLite's log; `log_holds_erased` tells whether that has to be repeated."""
-        with tables.sentences(self._engine):
-            self.log_holds_erased = not tables.empty_log(self._engine)
+        with tables.translate_errors(self._engine):
+            self.log_holds_erased = not tables.truncate_wal(self._engine)
 
     # The outbox -------------------------------------------------------------------------------------
 
@@ -455,7 +455,7 @@ class Database:
         wanted = (
             select(deliveries)
             .where(deliveries.c.state == PENDING)
-            .where(or_(at <= now, at > now + LONGEST_WAIT, deliveries.c.tries == 0))
+            .where(or_(at <= now, at > now + MAX_WAIT, deliveries.c.tries == 0))
             .where(deliveries.c.id.not_in(without), deliveries.c.receiver.not_in(receivers))
             .order_by(at)
             .limit(limit)

@@ -19,9 +19,9 @@ from typing import Any
 
 import orjson
 
+from live_asr.core.errors import ClientError, DiskFull, StorageError
 from live_asr.core.messages import AudioFormat, Start, client_from_dict
 from live_asr.core.types import Turn, samples, seconds
-from live_asr.errors import ClientError, DiskFull, StorageError
 
 log = logging.getLogger(__name__)
 
@@ -241,7 +241,7 @@ def check_of(audio: bytes, end_bytes: int) -> bytes:
     return CHECK.pack(end_bytes, len(audio), zlib.crc32(audio, zlib.crc32(span)))
 
 
-def sealed(message: bytes) -> bytes:
+def with_checksum(message: bytes) -> bytes:
     """Return a message, a JSON object, as a line whose first key is its CRC-32: it tells what was changed."""
     rest = message[1:]
     return b'{"crc":"%08x",%b\n' % (zlib.crc32(rest), rest)

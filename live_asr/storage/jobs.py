@@ -14,9 +14,9 @@ from live_asr.storage import tables
 from live_asr.storage.database import Database, NewDelivery, finish_row, open_row
 from live_asr.storage.tables import jobs, kept_results, sessions
 
-MOST_WAITING = 10_000
+MAX_WAITING = 10_000
 """Jobs that wait at once; more are refused."""
-MOST_OF_ONE = 1000
+MAX_OF_ONE = 1000
 """Of them, those of one token: it leaves room for the others."""
 
 
@@ -138,9 +138,9 @@ class JobDatabase(Database):
         }
         with self._writing() as connection:
             count = select(func.count()).select_from(jobs)
-            is_room = (connection.scalar(count) or 0) < MOST_WAITING
+            is_room = (connection.scalar(count) or 0) < MAX_WAITING
             if owner is not None:
-                is_room &= (connection.scalar(count.where(jobs.c.owner == owner)) or 0) < MOST_OF_ONE
+                is_room &= (connection.scalar(count.where(jobs.c.owner == owner)) or 0) < MAX_OF_ONE
             return is_room and tables.insert_new(connection, jobs, row)
 
     def waiting_job(self, job_id: str) -> Waiting | None:

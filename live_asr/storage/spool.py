@@ -17,8 +17,8 @@ from typing import Any
 
 import orjson
 
+from live_asr.core.errors import StorageError
 from live_asr.core.types import Turn
-from live_asr.errors import StorageError
 from live_asr.storage.compression import Compressor
 from live_asr.storage.files import (
     ABOUT_FILE,
@@ -34,21 +34,21 @@ from live_asr.storage.files import (
     prepare,
     read_object,
     read_turns,
-    sealed,
     storage_error,
     sync_folder,
     unsealed,
+    with_checksum,
     write_turns,
 )
-from live_asr.storage.mending import Sound, mend
+from live_asr.storage.repair import IntactPrefix, repair
 
 log = logging.getLogger(__name__)
 
-MOST_WRITERS = 8
+MAX_WRITERS = 8
 """Sessions that are synced side by side: a journal's disk takes hardly longer for all than for one."""
 SHORTEST_INTERVAL = 0.01
 """Seconds between two looks for something to write, however eager the setting."""
-LONGEST_ID = 64
+MAX_ID = 64
 """Session ids are shorter; a longer name is nobody's, and too long for a file system."""
 CONDEMNED = ".erased-"
 """Before the id of a session, the name of a folder that is to be erased."""
@@ -101,10 +101,10 @@ class Spool:
         """Tell others from now on than those that it was opened for."""
         self._on_safe, self._on_failed, self._on_kept = on_safe, on_failed, on_kept
 
-    def begin_with(self, sound: Sound) -> None:
+    def begin_with(self, intact: IntactPrefix) -> None:
         """Take note of what an earlier run has written."""
-        self.appended_bytes = self.safe_bytes = sound.audio_bytes
-        self.appended_count = self.kept_count = sound.message_count
+        self.appended_bytes = self.safe_bytes = intact.audio_bytes
+        self.appended_count = self.kept_count = intact.message_count
 
     def append_audio(self, data: bytes) -> None:
         """Add the client's audio bytes, as they came."""
@@ -115,7 +115,7 @@ class Spool:
     def append_message(self, message: bytes) -> None:
         """Add one kept message, as it goes over the wire; it is written as soon as the disk is free."""
         if self.error is None:
-            self._messages.append(sealed(message))
+            self._messages.append(with_checksum(message))
             self.appended_count += 1
             self._urge()
 
@@ -200,7 +200,7 @@ class SpoolStore:
         self._writer: asyncio.Task[None] | None = None
         self._writing = asyncio.Lock()
         self._syncing: set[asyncio.Task[None]] = set()
-        self._threads = ThreadPoolExecutor(MOST_WRITERS, "spool")
+        self._threads = ThreadPoolExecutor(MAX_WRITERS, "spool")
         """Its idle threads end with it."""
         self._wanted = asyncio.Event()
         self._closing = False
@@ -261,22 +261,22 @@ class SpoolStore:
     async def reopen(
         self, session_id: str, on_failed: Callable[[StorageError], None] = lambda _: None
     ) -> Spool:
-        """Open the files of a session of an earlier run, to add to what of them is sound.
+        """Open the files of a session of an earlier run, to add to what of them is intact.
 
         Raises KeyError when there is no such session, StorageError when the disk refuses.
         """
         folder = self._folder_of(session_id)
 
-        def make_sound() -> Sound:
+        def make_intact() -> IntactPrefix:
             (folder / DECODED_FILE).unlink(missing_ok=True)  # of a pass that a crash interrupted
-            return mend(folder)
+            return repair(folder)
 
         try:
-            sound = await asyncio.to_thread(make_sound)
+            intact = await asyncio.to_thread(make_intact)
         except OSError as error:
             raise storage_error(error) from error
         spool = Spool(folder, lambda _: None, on_failed, self._wanted.set)
-        spool.begin_with(sound)
+        spool.begin_with(intact)
         self._spools.add(spool)
         return spool
 
@@ -352,7 +352,7 @@ class SpoolStore:
     # Sessions that are over --------------------------------------------------------------------------
 
     def messages(self, session_id: str) -> Iterator[bytes]:
-        """Yield the kept messages of a session, oldest first, as far as they are sound.
+        """Yield the kept messages of a session, oldest first, as far as they are intact.
 
         Blocks: call it off the event loop. Raises KeyError when there is no such session.
         """
@@ -401,7 +401,7 @@ class SpoolStore:
         except OSError as error:
             raise storage_error(error) from error
 
-    def condemn(self, session_id: str) -> bool:
+    def mark_deleted(self, session_id: str) -> bool:
         """Take a session out of sight, to be erased; return False when there is none.
 
         From here on it is unknown, and whatever kills the server, the next run erases it. Blocks. Raises
@@ -445,4 +445,4 @@ class SpoolStore:
 
 def is_session_id(session_id: str) -> bool:
     """Tell whether a session may have this id, which is all that is ever looked up."""
-    return session_id.isascii() and session_id.isalnum() and len(session_id) <= LONGEST_ID
+    return session_id.isascii() and session_id.isalnum() and len(session_id) <= MAX_ID

@@ -39,12 +39,12 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, SQLAlchemyError
 
-from live_asr.errors import ConfigError, StorageError
+from live_asr.core.errors import ConfigError, StorageError
 
 SCHEMA_VERSION = 1
 """Raised with every change that an older version cannot live with; the database says which one it has.
 Tables that are new are made beside the others, and an older version leaves them alone."""
-PATIENCE = 10
+TIMEOUT = 10
 """Seconds that a statement takes at most, with the wait for another process to finish its own; also those
 after which a server that is not to be reached counts as gone."""
 PREPARING = 0x11FE_A5B
@@ -195,7 +195,7 @@ def open_engine(url: str) -> Engine:
             "Name PostgreSQL by its URL, or leave storage.database unset for SQLite.",
         )
     if parsed.get_backend_name() == "sqlite":
-        arguments: dict[str, Any] = {"connect_args": {"timeout": PATIENCE}}
+        arguments: dict[str, Any] = {"connect_args": {"timeout": TIMEOUT}}
     else:
         # What the URL says itself stays as it is.
         limits = {name: value for name, value in _libpq_limits().items() if name not in parsed.query}
@@ -217,9 +217,9 @@ def open_engine(url: str) -> Engine:
 def _libpq_limits() -> dict[str, int]:
     """Return after what time libpq gives up a server that it cannot reach, and one that has vanished."""
     return {
-        "connect_timeout": PATIENCE,
-        "tcp_user_timeout": PATIENCE * 1000,  # milliseconds; for what was sent
-        "keepalives_idle": PATIENCE,  # for what is waited for
+        "connect_timeout": TIMEOUT,
+        "tcp_user_timeout": TIMEOUT * 1000,  # milliseconds; for what was sent
+        "keepalives_idle": TIMEOUT,  # for what is waited for
         "keepalives_interval": 2,
         "keepalives_count": 3,
     }
@@ -258,7 +258,7 @@ def hold(engine: Engine) -> Connection | None:
     connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
     try:
         # One that was killed a moment ago lets go when the database notices.
-        connection.execute(text(f"SET lock_timeout = '{PATIENCE}s'"))
+        connection.execute(text(f"SET lock_timeout = '{TIMEOUT}s'"))
         connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": SERVING})
     except OperationalError as error:
         connection.close()
@@ -292,7 +292,7 @@ def is_prepared(engine: Engine) -> bool:
 
 
 @contextmanager
-def sentences(engine: Engine) -> Iterator[None]:
+def translate_errors(engine: Engine) -> Iterator[None]:
     """Turn SQLAlchemy's errors into StorageError, whose text holds no statement, value or password."""
     try:
         yield
@@ -358,7 +358,7 @@ def insert_new(connection: Connection, table: Table, values: dict[str, Any]) -> 
     return connection.execute(adding).first() is not None
 
 
-def empty_log(engine: Engine) -> bool:
+def truncate_wal(engine: Engine) -> bool:
     """Take out of SQLite's log what the database has by now: text that was erased is still written there.
 
     Returns False where somebody reads at this moment: then it stays, and has to be tried again.
@@ -392,4 +392,4 @@ def _begin_sqlite(connection: Connection) -> None:
 def _begin_postgresql(connection: Connection) -> None:
     # For this transaction alone: a pooler in between (PgBouncer) refuses it among the parameters of a
     # connection, and would hand on to others what was set for a whole one.
-    connection.exec_driver_sql(f"SET LOCAL statement_timeout = {PATIENCE * 1000}")
+    connection.exec_driver_sql(f"SET LOCAL statement_timeout = {TIMEOUT * 1000}")

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import or_, select
 
-from live_asr.errors import ConfigError
+from live_asr.core.errors import ConfigError
 from live_asr.storage.database import Database
 from live_asr.storage.tables import tokens
 
@@ -22,7 +22,7 @@ SCOPES = ("caption", "webhook", "watch", "read", "admin")
 PREFIX = "la_"
 SECRET_BYTES = 24
 ID_BYTES = 5
-LONGEST_NAME = 80
+MAX_NAME = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +66,8 @@ def new_token(
 ) -> tuple[Token, str]:
     """Return a new token, and its secret. Raises ConfigError for a name or a scope that there is not."""
     given = " ".join(name.split())
-    if not given or len(given) > LONGEST_NAME:
-        raise ConfigError(f"A token needs a name of 1 to {LONGEST_NAME} characters.")
+    if not given or len(given) > MAX_NAME:
+        raise ConfigError(f"A token needs a name of 1 to {MAX_NAME} characters.")
     unknown = sorted(set(scopes) - set(SCOPES))
     if unknown or not scopes:
         what = f"There is no scope {unknown[0]!r}." if unknown else "A token needs a scope."

@@ -7,8 +7,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from live_asr.core.errors import StorageError
 from live_asr.core.export import FORMATS, Record
-from live_asr.errors import StorageError
 
 
 def targets_of(recordings: Sequence[Path], output: Path | None) -> dict[Path, Path]:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from live_asr.core.captioner import Captioner, Committed, Event, MarkReached
 from live_asr.core.session import Session
+from live_asr.core.streaming_policy import Committed, Event, MarkReached, StreamingPolicy
 from live_asr.core.types import DecodeRequest, Utterance, Word
-from live_asr.inference.interfaces import Recognizer, SpeechDetector, SpeechState
-from live_asr.inference.scripted import EnergyDetector, ScriptedVoices
+from live_asr.models.interfaces import Recognizer, SpeechDetector, SpeechState
+from live_asr.models.scripted import EnergyDetector, ScriptedVoices
 
 FloatArray = NDArray[np.float32]
 VOICES = ScriptedVoices()
@@ -22,7 +22,7 @@ VOICES = ScriptedVoices()
 class Driver:
     """Answers what a captioner or a session asks for, until it asks for nothing more."""
 
-    subject: Captioner | Session
+    subject: StreamingPolicy | Session
     recognizer: Recognizer
     detector: SpeechDetector = field(default_factory=EnergyDetector)
     state: SpeechState = field(default_factory=SpeechState.initial)
@@ -80,7 +80,7 @@ class Driver:
 
 
 def heard(
-    captioner: Captioner,
+    captioner: StreamingPolicy,
     recognizer: Recognizer,
     audio: FloatArray,
     cuts: Sequence[int] = (),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from live_asr.core.attribution import (
-    LONGEST_SEGMENT_SAMPLES,
+    MAX_SEGMENT_SAMPLES,
     PAUSE_SAMPLES,
     attribute,
     final_segments,
@@ -227,7 +227,7 @@ def test_a_segment_that_is_long_enough_ends_with_its_sentence() -> None:
 def test_speech_without_full_stops_is_cut_all_the_same() -> None:
     segments = final_segments(spoken(200))
     longest = max(segment.end_sample - segment.start_sample for segment in segments)
-    assert longest <= LONGEST_SEGMENT_SAMPLES
+    assert longest <= MAX_SEGMENT_SAMPLES
     assert sum(len(segment.words) for segment in segments) == 200
 
 

@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from live_asr.core.checkpoint import Checkpoint
+from live_asr.core.errors import ClientError
 from live_asr.core.messages import (
     KEPT,
     AudioFormat,
@@ -30,12 +32,10 @@ from live_asr.core.messages import (
     encode,
 )
 from live_asr.core.session import Session, SessionState
-from live_asr.core.snapshot import Snapshot
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import DecodeRequest, Hypothesis, Word, samples
-from live_asr.errors import ClientError
-from live_asr.inference.interfaces import FloatArray, SpeechState
-from live_asr.inference.scripted import (
+from live_asr.models.interfaces import FloatArray, SpeechState
+from live_asr.models.scripted import (
     EnergyDetector,
     Mishap,
     ScriptedRecognizer,
@@ -105,7 +105,7 @@ class Call:
         kept = [encode(message) for message in said if isinstance(message, KEPT)]
         if kept:
             self.lines += kept
-            self._state = json.loads(json.dumps(self.session.snapshot().to_dict()))
+            self._state = json.loads(json.dumps(self.session.checkpoint().to_dict()))
         self.said += said
 
     def _judge(self) -> bool:
@@ -149,7 +149,7 @@ class Call:
 
     def die(self, *, keeps_state: bool) -> None:
         state = self._state if keeps_state else {}
-        self.session = Session.taken_up("call", self._start, self.record(), Snapshot.from_dict(state))
+        self.session = Session.restored("call", self._start, self.record(), Checkpoint.from_dict(state))
         self._given = 0
         self.work()
 

@@ -24,10 +24,9 @@ from live_asr.core.guards import (
     without_marks,
     without_stammer,
 )
-from live_asr.core.segmenter import CHUNK_SAMPLES
+from live_asr.core.normalize import normalized
 from live_asr.core.speech import SpeechTrack
-from live_asr.core.text import normalized
-from live_asr.core.types import Hypothesis, Word, samples
+from live_asr.core.types import CHUNK_SAMPLES, Hypothesis, Word, samples
 
 
 def words(text: str, start: float = 0.0, length: float = 0.3, probability: float = 0.9) -> tuple[Word, ...]:

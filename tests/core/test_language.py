@@ -8,11 +8,17 @@ from dataclasses import replace
 import pytest
 from driving import Driver, committed, text_of, utterances
 
-from live_asr.core.captioner import Captioner, Event, LanguageChanged, TailChanged, VocabularyShortened
 from live_asr.core.language import LanguageVote
+from live_asr.core.streaming_policy import (
+    Event,
+    LanguageChanged,
+    StreamingPolicy,
+    TailChanged,
+    VocabularyShortened,
+)
 from live_asr.core.types import DecodeRequest, Hypothesis, Word, samples
-from live_asr.inference.interfaces import FloatArray
-from live_asr.inference.scripted import ScriptedRecognizer, audio_of, numbered, spoken
+from live_asr.models.interfaces import FloatArray
+from live_asr.models.scripted import ScriptedRecognizer, audio_of, numbered, spoken
 
 ENGLISH = "the quick brown fox jumps over the lazy dog and runs away into the deep dark wood"
 SPANISH = "el zorro marrón salta sobre el perro perezoso y se va corriendo hacia el bosque oscuro"
@@ -56,8 +62,10 @@ class Polyglot:
         return replace(hypothesis, words=words, language=language, language_beliefs=beliefs if judged else ())
 
 
-def heard(recognizer: Polyglot, subject: Captioner | None = None) -> tuple[list[Event], list[DecodeRequest]]:
-    subject = subject or Captioner()
+def heard(
+    recognizer: Polyglot, subject: StreamingPolicy | None = None
+) -> tuple[list[Event], list[DecodeRequest]]:
+    subject = subject or StreamingPolicy()
     driver = Driver(subject, recognizer)
     driver.hear(audio_of(recognizer.script, recognizer.script[-1].end_sample + samples(2.0)))
     subject.mark("stop")
@@ -101,14 +109,14 @@ def test_one_short_utterance_in_another_language_changes_nothing_and_a_second_do
 
 def test_a_language_that_was_given_is_never_judged_and_stays() -> None:
     turns = Polyglot(("en", said(ENGLISH, 0.5)), ("es", said(SPANISH, 9.0)))
-    events, requests = heard(turns, Captioner(language="en"))
+    events, requests = heard(turns, StreamingPolicy(language="en"))
     assert {request.language for request in requests} == {"en"}
     assert {request.judged_from_sample for request in requests} == {None}
     assert {utterance.language for utterance in utterances(events)} == {"en"}
 
 
 def test_the_only_language_of_a_choice_is_given() -> None:
-    _, requests = heard(Polyglot(("en", said(ENGLISH, 0.5))), Captioner(languages=["en"]))
+    _, requests = heard(Polyglot(("en", said(ENGLISH, 0.5))), StreamingPolicy(languages=["en"]))
     assert {request.language for request in requests} == {"en"}
 
 
@@ -124,7 +132,7 @@ def test_a_language_that_was_found_is_looked_at_once_or_twice_an_utterance() -> 
 
 def test_nothing_is_committed_while_it_is_not_clear_and_all_is_shown() -> None:
     unclear = Polyglot(("it", said(SPANISH, 0.5)), belief=0.55)
-    subject = Captioner()
+    subject = StreamingPolicy()
     Driver(subject, unclear).hear(audio_of(unclear.script, samples(5.0)))
     events = subject.events()
     assert committed(events) == []
@@ -160,7 +168,7 @@ def test_first_words_that_tell_no_language_wait_for_the_next_ones(is_file: bool)
                 return hypothesis
             return replace(hypothesis, language="pl", language_beliefs=(("pl", 0.15), ("es", 0.1)))
 
-    subject = Captioner()
+    subject = StreamingPolicy()
     driver = Driver(subject, Blind(("es", opening)))
     subject.receive_audio(audio_of(opening, opening[-1].end_sample + samples(2.0)))
     if is_file:  # it is there as a whole before any of it is heard
@@ -175,7 +183,7 @@ def test_first_words_that_tell_no_language_wait_for_the_next_ones(is_file: bool)
 @pytest.mark.parametrize("duration", [3.0, 20.0])
 def test_they_do_not_wait_for_ever_nor_beyond_a_finalize(duration: float) -> None:
     script = said("2002", 0.5)
-    subject = Captioner()
+    subject = StreamingPolicy()
     driver = Driver(subject, Polyglot(("pl", script), belief=0.2))
     driver.hear(audio_of(script, samples(duration)))
     if duration < 6.0:
@@ -187,7 +195,7 @@ def test_they_do_not_wait_for_ever_nor_beyond_a_finalize(duration: float) -> Non
 
 def test_another_language_can_be_given_in_the_middle_and_is_spoken_from_there() -> None:
     turns = Polyglot(("en", said(ENGLISH, 0.5)), ("es", said(SPANISH, 9.0)))
-    subject = Captioner(language="en")
+    subject = StreamingPolicy(language="en")
     driver = Driver(subject, turns)
     audio = audio_of(turns.script, turns.script[-1].end_sample + samples(2.0))
     driver.hear(audio[: samples(9.5)])
@@ -206,9 +214,13 @@ def test_it_is_told_once_that_words_to_expect_found_no_room() -> None:
             used = min(3, len(request.vocabulary))
             return replace(super().recognize(request, audio), vocabulary_count=used)
 
-    events, _ = heard(Narrow(("en", said(ENGLISH, 0.5))), Captioner(language="en", vocabulary=list("abcde")))
+    events, _ = heard(
+        Narrow(("en", said(ENGLISH, 0.5))), StreamingPolicy(language="en", vocabulary=list("abcde"))
+    )
     assert [e for e in events if isinstance(e, VocabularyShortened)] == [VocabularyShortened(3, 5)]
-    events, _ = heard(Narrow(("en", said(ENGLISH, 0.5))), Captioner(language="en", vocabulary=list("abc")))
+    events, _ = heard(
+        Narrow(("en", said(ENGLISH, 0.5))), StreamingPolicy(language="en", vocabulary=list("abc"))
+    )
     assert not any(isinstance(event, VocabularyShortened) for event in events)
 
 
@@ -237,7 +249,7 @@ class Dense:
 @pytest.mark.parametrize("pause", [0.0, 0.2])
 def test_no_word_is_lost_where_a_second_takes_forty_tokens(language: str, pause: float) -> None:
     script = numbered(spoken(" ".join(f"w{index}" for index in range(141)), 0.5, word=0.4, gap=pause))
-    subject = Captioner(language=language)
+    subject = StreamingPolicy(language=language)
     driver = Driver(subject, Dense(script, 16))
     driver.hear(audio_of(script, script[-1].end_sample + samples(1.5)))
     assert text_of(subject.events()) == written(script)
@@ -247,7 +259,7 @@ def test_no_word_is_lost_where_a_second_takes_forty_tokens(language: str, pause:
 
 def test_nor_where_a_burst_of_audio_is_decoded_at_the_end_of_an_utterance() -> None:
     script = numbered(spoken(" ".join(f"w{index}" for index in range(30)), 0.5, word=0.4))
-    subject = Captioner(language="ml")
+    subject = StreamingPolicy(language="ml")
     subject.step_samples = samples(60.0)
     driver = Driver(subject, Dense(script, 16))
     driver.hear(audio_of(script, script[-1].end_sample + samples(1.5)))

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from live_asr.core.errors import ClientError
 from live_asr.core.languages import NAMES, as_spelt, check_known, code_of, nearest_language
 from live_asr.core.messages import Start, Update, client_from_dict
-from live_asr.errors import ClientError
 
 OF_BASE = tuple(sorted(set(NAMES) - {"yue"}))
 """What models before the large third one know."""

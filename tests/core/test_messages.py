@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from live_asr.core.clock import utc_text
+from live_asr.core.errors import ClientError, MediaError, Unavailable
 from live_asr.core.languages import NAMES
 from live_asr.core.messages import (
     CLIENT_TYPES,
@@ -63,7 +64,6 @@ from live_asr.core.messages import (
     wire_word,
 )
 from live_asr.core.types import Word
-from live_asr.errors import ClientError, MediaError, Unavailable
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "protocol.md"
 

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from live_asr.core.errors import ClientError
 from live_asr.core.messages import CLIENT_TYPES, Message, decode_client, decode_server, encode, error_message
-from live_asr.errors import ClientError
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "protocol.md"
-LONGEST_SENTENCE = 1_000
-MOST_CPU_SECONDS = 5.0
+MAX_SENTENCE = 1_000
+MAX_CPU_SECONDS = 5.0
 """For a frame of the largest size, many times what it takes: on any machine, only what grows faster than the
 frame takes longer."""
 LARGEST_FRAME_BYTES = 1024 * 1024
@@ -47,7 +47,7 @@ def read(decode: Decode, frame: str | bytes) -> Message | None:
         assert error.code in ("not_json", "bad_message")
         assert error.close_code == 1007
         assert error.message and error.hint
-        assert len(str(error)) <= LONGEST_SENTENCE
+        assert len(str(error)) <= MAX_SENTENCE
         told = decode_server(encode(error_message(error)))
         assert told == error_message(error)
         return None
@@ -167,4 +167,4 @@ def test_the_largest_frame_is_refused_in_bounded_time_and_in_few_words(decode: D
     assert len(frame) <= LARGEST_FRAME_BYTES
     began = time.process_time()
     read(decode, frame)
-    assert time.process_time() - began < MOST_CPU_SECONDS
+    assert time.process_time() - began < MAX_CPU_SECONDS

@@ -6,14 +6,14 @@ import json
 
 import numpy as np
 import pytest
-from test_taking_up import MONOLOGUE, MONOLOGUE_AUDIO, TALK, TALK_AUDIO, Life
 
+from live_asr.core.checkpoint import Checkpoint, Models
 from live_asr.core.messages import Stopped
-from live_asr.core.snapshot import Models, Snapshot
 from live_asr.core.types import Word, samples
+from tests.core.restoring import MONOLOGUE, MONOLOGUE_AUDIO, TALK, TALK_AUDIO, Life
 
 THEN = Models("tiny.en", "campplus")
-KEPT = Snapshot(
+KEPT = Checkpoint(
     last_seq=9,
     safe_sample=samples(9.0),
     language="en",
@@ -34,7 +34,7 @@ KEPT = Snapshot(
     ],
 )
 def test_a_snapshot_holds_for_the_models_that_it_was_made_with(now: Models, left: list[str]) -> None:
-    held = Snapshot.from_dict(json.loads(json.dumps(KEPT.to_dict()))).for_models(now)
+    held = Checkpoint.from_dict(json.loads(json.dumps(KEPT.to_dict()))).for_models(now)
     assert [name for name in ("language", "words", "voices") if getattr(held, name)] == left
     assert (held.last_seq, held.safe_sample, held.models) == (9, samples(9.0), now)
 
@@ -42,7 +42,7 @@ def test_a_snapshot_holds_for_the_models_that_it_was_made_with(now: Models, left
 def test_a_snapshot_of_a_version_that_named_no_models_is_done_without() -> None:
     unnamed = KEPT.to_dict()
     del unnamed["models"]
-    assert Snapshot.from_dict(unnamed).for_models(THEN) == Snapshot(models=THEN)
+    assert Checkpoint.from_dict(unnamed).for_models(THEN) == Checkpoint(models=THEN)
 
 
 class Moved(Life):
@@ -55,8 +55,10 @@ class Moved(Life):
         # Numbers that fit neither the vocabulary nor the space of voices that come now.
         self._state["words"] = [[*word[:4], [10**6]] for word in self._state.get("words", [])]
         self._state["voices"] = [[0.5] * 192 for _ in self._state.get("voices", [])]
-        snapshot = Snapshot.from_dict(self._state).for_models(Models(f"r{self.servers}", f"e{self.servers}"))
-        self._state = json.loads(json.dumps(snapshot.to_dict()))
+        checkpoint = Checkpoint.from_dict(self._state).for_models(
+            Models(f"r{self.servers}", f"e{self.servers}")
+        )
+        self._state = json.loads(json.dumps(checkpoint.to_dict()))
         super().die()
 
 

@@ -15,9 +15,8 @@ from live_asr.core.reconciliation import (
     with_expected_words,
     with_live_words,
 )
-from live_asr.core.segmenter import CHUNK_SAMPLES
 from live_asr.core.speech import SpeechTrack
-from live_asr.core.types import Word, samples
+from live_asr.core.types import CHUNK_SAMPLES, Word, samples
 
 
 def heard(start: float, end: float) -> SpeechTrack:
@@ -83,11 +82,19 @@ def test_a_single_word_that_was_left_out_must_have_been_sure() -> None:
     assert text(with_live_words(final, unsure, heard(0.0, 1.6))) == "we went home"
 
 
-def test_the_live_reading_of_a_word_must_be_far_surer() -> None:
+def test_of_two_readings_of_a_word_the_more_probable_one_stands() -> None:
     final = (*words("the"), *words("squire", 0.4, probability=0.5), *words("sat", 0.8))
-    for probability, chosen in ((0.6, "the squire sat"), (0.75, "the square sat")):
+    for probability, chosen in ((0.45, "the squire sat"), (0.5, "the squire sat"), (0.55, "the square sat")):
         live = (*words("the"), *words("square", 0.4, probability=probability), *words("sat", 0.8))
         assert text(with_live_words(final, live, heard(0.0, 1.2))) == chosen
+
+
+def test_how_a_number_is_written_is_not_for_the_live_words_to_say() -> None:
+    final, live = words("one two three", probability=0.8), words("1, 2, 3", probability=0.9)
+    assert with_live_words(final, live, heard(0.0, 1.2)) == final
+    assert with_live_words(live, final, heard(0.0, 1.2)) == live
+    other = words("1, 2, 4", probability=0.95)
+    assert text(with_live_words(live, other, heard(0.0, 1.2))) == "1, 2, 4"
 
 
 def test_what_the_full_pass_counts_once_more_than_live_is_counted_as_live() -> None:

@@ -8,14 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from live_asr.core.segmenter import (
-    CHUNK_SAMPLES,
-    Segmenter,
-    SegmenterOptions,
-    SpeechEnded,
-    SpeechStarted,
-)
-from live_asr.core.types import samples
+from live_asr.core.segmenter import Segmenter, SegmenterOptions, SpeechEnded, SpeechStarted
+from live_asr.core.types import CHUNK_SAMPLES, samples
 
 END_CHUNKS = -(-samples(0.5) // CHUNK_SAMPLES)
 """Chunks of silence that end an utterance."""

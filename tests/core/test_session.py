@@ -13,8 +13,8 @@ from driving import Driver
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from live_asr.core.caption_options import CaptionOptions
-from live_asr.core.clock import MOST_POINTS
+from live_asr.core.clock import MAX_POINTS
+from live_asr.core.errors import ClientError
 from live_asr.core.messages import (
     KEPT,
     AudioFormat,
@@ -38,10 +38,10 @@ from live_asr.core.messages import (
 )
 from live_asr.core.result import make_result
 from live_asr.core.session import TRANSITIONS, Session, SessionEvent, SessionState
+from live_asr.core.streaming_policy import StreamingPolicyOptions
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import Word, samples
-from live_asr.errors import ClientError
-from live_asr.inference.scripted import (
+from live_asr.models.scripted import (
     Mishap,
     ScriptedRecognizer,
     UnreliableRecognizer,
@@ -106,7 +106,7 @@ def test_an_event_leads_where_the_table_says_or_is_refused_and_changes_nothing(
 ) -> None:
     session = session_in(state)
     session.messages()
-    before = snapshot(session)
+    before = checkpoint(session)
     if event in TRANSITIONS[state]:
         HAPPENINGS[event](session)
         expected = TRANSITIONS[state][event]
@@ -119,11 +119,11 @@ def test_an_event_leads_where_the_table_says_or_is_refused_and_changes_nothing(
     assert refusal.value.code == "unexpected_message"
     assert state.value in refusal.value.message and event.value in refusal.value.message
     assert refusal.value.hint
-    assert snapshot(session) == before
+    assert checkpoint(session) == before
     assert session.messages() == []
 
 
-def snapshot(session: Session) -> tuple[object, ...]:
+def checkpoint(session: Session) -> tuple[object, ...]:
     lag = session.lag()
     return session.state, session.backlog_samples, session.transcript.last_seq, session.transcript.text, lag
 
@@ -522,8 +522,8 @@ def test_the_record_is_sound_under_every_setting_that_is_allowed(
 
 def options_of(
     trim: float, carry: float, step: float, first: float, guard: float, longest: float
-) -> CaptionOptions:
-    defaults = CaptionOptions()
+) -> StreamingPolicyOptions:
+    defaults = StreamingPolicyOptions()
     return replace(
         defaults,
         window=replace(
@@ -611,8 +611,8 @@ def test_a_time_that_goes_back_is_passed_over_and_no_talk_ends_for_it(next_time:
 
 def test_of_times_without_end_so_many_are_taken() -> None:
     session = new_session()
-    for position in range(MOST_POINTS + 2):
+    for position in range(MAX_POINTS + 2):
         session.receive_time(Time(AT, audio_seconds=position))
     said = session.messages()
-    assert [type(m) for m in said] == [Timed] * MOST_POINTS + [Notice] * 2
-    assert len(session.transcript.clock) == MOST_POINTS
+    assert [type(m) for m in said] == [Timed] * MAX_POINTS + [Notice] * 2
+    assert len(session.transcript.clock) == MAX_POINTS

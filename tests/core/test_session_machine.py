@@ -11,6 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from live_asr.core.errors import ClientError
 from live_asr.core.messages import (
     KEPT,
     Final,
@@ -25,11 +26,10 @@ from live_asr.core.messages import (
 from live_asr.core.result import make_result
 from live_asr.core.session import Session
 from live_asr.core.session import SessionState as S
+from live_asr.core.speaker_clusters import SpeakerOptions
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import Turn, samples
-from live_asr.core.voices import SpeakerOptions
-from live_asr.errors import ClientError
-from live_asr.inference.scripted import Mishap, ScriptedRecognizer, UnreliableRecognizer, numbered, spoken
+from live_asr.models.scripted import Mishap, ScriptedRecognizer, UnreliableRecognizer, numbered, spoken
 
 COURSE = (S.OPEN, S.STREAMING, S.DRAINING, S.FINALIZING, S.DONE)
 WHEN = {
@@ -119,7 +119,7 @@ class SessionMachine(RuleBasedStateMachine):
     def fingerprint(self) -> tuple[object, ...]:
         session = self.session
         said = (session.transcript.last_seq, session.transcript.words, session.transcript.final)
-        return session.state, session.lag(), session.backlog_samples, session.snapshot(), said
+        return session.state, session.lag(), session.backlog_samples, session.checkpoint(), said
 
     @rule(length=LENGTHS)
     def audio(self, length: int) -> None:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from live_asr.core.messages import Commit, Label, ServerMessage, Start, Stopped, UtteranceMessage
 from live_asr.core.session import Session, SessionState
+from live_asr.core.speaker_clusters import SpeakerOptions
 from live_asr.core.types import Turn, samples
-from live_asr.core.voices import SpeakerOptions
-from live_asr.inference.scripted import ScriptedRecognizer, numbered, spoken
+from live_asr.models.scripted import ScriptedRecognizer, numbered, spoken
 
 TALK = numbered(
     [

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from live_asr.core.segmenter import CHUNK_SAMPLES
 from live_asr.core.speech import SpeechTrack, clamped
-from live_asr.core.types import Word, samples
+from live_asr.core.types import CHUNK_SAMPLES, Word, samples
 
 
 def heard(pattern: str) -> SpeechTrack:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from live_asr.core.timeline import FREE_SILENCE, LATEST_BEGINNING, LONGEST_GAP, Timeline, origin
+from live_asr.core.timeline import FREE_SILENCE, LATEST_BEGINNING, MAX_GAP, Timeline, origin
 
 FRAME = 0.02
 
@@ -64,7 +64,7 @@ def test_a_gap_that_is_too_long_is_told_and_left_out() -> None:
     found = [*timeline.place(0, 0.0, FRAME, 80), *timeline.place(1, 7200.0, FRAME, 80), *timeline.finish()]
     assert [silence for silence, _ in found] == [0.0, 0.0]
     (gap,) = timeline.skipped
-    assert gap.length > LONGEST_GAP / 2
+    assert gap.length > MAX_GAP / 2
     assert "1:59:59" in gap.notice().message or "2:00:00" in gap.notice().message
 
 

@@ -209,7 +209,7 @@ def test_a_last_decode_that_is_done_again_in_the_full_window_looks_back_no_furth
 
 def test_a_window_that_was_taken_up_after_a_long_pause_looks_back_no_further_than_that() -> None:
     window = RollingWindow()
-    window.take_up(samples(9.5), words(1.0, 2.0))
+    window.restore(samples(9.5), words(1.0, 2.0))
     window.open(samples(10.0))
     request = window.request(samples(11.0), samples(11.0), final=True)
     assert (seconds(request.start_sample), request.prefix) == (10.0, ())
@@ -231,7 +231,7 @@ def test_a_window_that_was_taken_up_looks_back_at_what_it_was_given() -> None:
     before = opened(0.0)
     before.commit(words(0.0, 9.0), samples(9.0))
     window = RollingWindow()
-    window.take_up(samples(9.0), before.carried)
+    window.restore(samples(9.0), before.carried)
     assert window.kept_from_sample == before.kept_from_sample
     for each in (before, window):
         each.open(samples(9.5))

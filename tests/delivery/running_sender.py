@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from live_asr.config import WebhookSettings
+from live_asr.config.settings import WebhookSettings
 from live_asr.delivery.webhook import WebhookSender
 from live_asr.storage.database import Database, Delivery, NewDelivery
 

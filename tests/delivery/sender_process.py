@@ -13,7 +13,7 @@ import json
 import sys
 import time
 
-from live_asr.config import WebhookSettings
+from live_asr.config.settings import WebhookSettings
 from live_asr.delivery.webhook import WebhookSender
 from live_asr.storage.database import Database, NewDelivery
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from live_asr.config import WebhookSettings
+from live_asr.config.settings import WebhookSettings
 from live_asr.core.messages import Final, FinalSegment, Start
 from live_asr.delivery.webhook import WebhookSender, webhook_body
 from live_asr.storage.database import Database, Delivery, NewDelivery, sqlite_url

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from live_asr.config import WebhookSettings, load_settings
+from live_asr.config.settings import WebhookSettings, load_settings
+from live_asr.core.errors import ClientError, ConfigError
 from live_asr.delivery.receivers import Receivers
-from live_asr.errors import ClientError, ConfigError
 
 PUBLIC, PRIVATE = "93.184.215.14", "10.1.2.3"
 NAMES = {"hooks.example.com": PUBLIC, "inner.example": PRIVATE, "cloud.example": "169.254.169.254"}

@@ -13,9 +13,9 @@ import pytest
 from standardwebhooks import Webhook
 from standardwebhooks.webhooks import WebhookVerificationError
 
-from live_asr.config import WebhookSettings
+from live_asr.config.settings import WebhookSettings
+from live_asr.core.errors import ConfigError, StorageError
 from live_asr.delivery.signature import is_secret, signed_headers, webhook_secret
-from live_asr.errors import ConfigError, StorageError
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 BODY = json.dumps({"transcript": "Xin chào 🎤"}, ensure_ascii=False).encode()

@@ -17,12 +17,12 @@ import pytest
 import trustme
 from standardwebhooks import Webhook
 
-from live_asr.config import WebhookSettings
+from live_asr.config.settings import WebhookSettings
+from live_asr.core.errors import StorageError
 from live_asr.delivery import webhook
 from live_asr.delivery.post import ForbiddenTarget, GuardedNetwork, Patience, Target
 from live_asr.delivery.receivers import Receivers
-from live_asr.delivery.webhook import MOST_PER_RECEIVER, WebhookSender
-from live_asr.errors import StorageError
+from live_asr.delivery.webhook import MAX_PER_RECEIVER, WebhookSender
 from live_asr.storage.database import Database, Delivery, NewDelivery, sqlite_url
 from tests.delivery.receiver import Flood, Received, answer, babble, hang, receiving, reset
 from tests.delivery.running_sender import BODY, SECRET, sending
@@ -374,12 +374,12 @@ async def test_a_receiver_that_hangs_holds_up_no_other(
     async with receiving(hang) as slow, receiving(answer(200)) as quick, sending(database) as run:
         for number in range(30):
             run.add(slow.url, f"slow{number}")
-        await slow.received(MOST_PER_RECEIVER)
+        await slow.received(MAX_PER_RECEIVER)
         for number in range(30):
             run.add(quick.url, f"quick{number}")
         told = {(await run.next_try()).session_id for _ in range(30)}
         assert told == {f"quick{number}" for number in range(30)}
-        assert slow.most_connections == MOST_PER_RECEIVER
+        assert slow.most_connections == MAX_PER_RECEIVER
 
 
 async def test_many_receivers_that_hang_hold_up_nobody_who_is_told_for_the_first_time(
@@ -395,7 +395,7 @@ async def test_many_receivers_that_hang_hold_up_nobody_who_is_told_for_the_first
         receiving(answer(200)) as quick,
         sending(database, resolve=resolve) as run,
     ):
-        for number in range(webhook.MOST_AT_ONCE + 2):
+        for number in range(webhook.MAX_AT_ONCE + 2):
             session_id = f"slow{number:03}"
             database.add_session(session_id, {}, created_at=run.clock.now)
             hung = NewDelivery(f"http://h{number}.example:{slow.port}/", b"{}")
@@ -405,9 +405,9 @@ async def test_many_receivers_that_hang_hold_up_nobody_who_is_told_for_the_first
                 delivery.id, state="pending", next_at=run.clock.now, last_status=None, last_error="slow"
             )
         run.sender.wake()
-        await slow.received(webhook.MOST_REPEATED)
+        await slow.received(webhook.MAX_REPEATED)
         assert (await run.tell(quick.url)).state == "delivered"
-        assert slow.most_connections == webhook.MOST_REPEATED
+        assert slow.most_connections == webhook.MAX_REPEATED
 
 
 async def test_what_becomes_due_in_another_process_is_noticed(database: Database, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import time
 
 from pydantic import SecretStr
 
-from live_asr.config import WebhookSettings
+from live_asr.config.settings import WebhookSettings
 from live_asr.delivery.webhook import WebhookSender
 from live_asr.storage.database import Database, NewDelivery
 from live_asr.storage.jobs import delivery_id_of

@@ -13,7 +13,7 @@ from live_asr.core.messages import ClockPoint, Final, FinalSegment, FinalSpeaker
 from live_asr.delivery.payload import webhook_body
 from live_asr.delivery.post import Patience
 from live_asr.delivery.signature import signed_headers
-from live_asr.delivery.webhook import MOST_PER_RECEIVER
+from live_asr.delivery.webhook import MAX_PER_RECEIVER
 from tests.conftest import ROOT
 from tests.delivery.sender_process import SECRET
 
@@ -72,6 +72,6 @@ def test_the_bounds_that_are_written_down_are_those_of_the_sender() -> None:
     patience = Patience()
     assert f"no answer within {patience.total:.0f} s" in PAPER
     assert f"no connection within {patience.connect:.0f} s" in PAPER
-    assert f"at most {MOST_PER_RECEIVER} tries go to one receiver at once" in PAPER
+    assert f"at most {MAX_PER_RECEIVER} tries go to one receiver at once" in PAPER
     assert "at most 1 MB of the answer" in PAPER
     assert patience.most_bytes == 1024 * 1024

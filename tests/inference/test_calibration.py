@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from live_asr.inference import calibration
-from live_asr.inference.channel import Load
-from live_asr.inference.engine import Engine
-from live_asr.inference.whisper import WhisperRecognizer
+from live_asr.inference.ipc import Load
+from live_asr.inference.local_engine import Engine
+from live_asr.models.whisper import WhisperRecognizer
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from live_asr.core.types import DecodeRequest, samples
 from live_asr.inference.costs import H200, LearnedCosts
 from live_asr.inference.scheduler import FILE_BUDGET, FINAL_BUDGET, STEP_BUDGET
-from live_asr.inference.scheduling import BATCH_SECONDS, MOST_CREDIT, Job, Scheduler, budget_of, kind_of
+from live_asr.inference.scheduling import BATCH_SECONDS, MAX_CREDIT, Job, Scheduler, budget_of, kind_of
 
 LIVE_BUDGETS = st.sampled_from([FINAL_BUDGET, STEP_BUDGET, 1.2])
 REQUEST = DecodeRequest(0, samples(8.0), (), 60, samples(10.0), samples(2.0), language="en")
@@ -57,8 +57,8 @@ def test_who_is_behind_is_more_urgent_but_not_by_much() -> None:
         return budget_of(final=False, live=True, lag=lag)
 
     assert budget(0.0) == budget(0.7) == STEP_BUDGET
-    assert STEP_BUDGET - MOST_CREDIT < budget(1.0) < STEP_BUDGET
-    assert budget(3600.0) == pytest.approx(STEP_BUDGET - MOST_CREDIT)
+    assert STEP_BUDGET - MAX_CREDIT < budget(1.0) < STEP_BUDGET
+    assert budget(3600.0) == pytest.approx(STEP_BUDGET - MAX_CREDIT)
     assert budget_of(final=True, live=True) == FINAL_BUDGET
     assert budget_of(final=True, live=False, lag=9.0) == FILE_BUDGET
 

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from live_asr.core.errors import EngineError
 from live_asr.core.types import DecodeRequest, samples
-from live_asr.errors import EngineError
-from live_asr.inference.channel import Load, Recognized
 from live_asr.inference.costs import CostTable, Simulated
-from live_asr.inference.engine import Engine
-from live_asr.inference.interfaces import SpeechState
+from live_asr.inference.ipc import Load, Recognized
+from live_asr.inference.local_engine import Engine
 from live_asr.inference.scheduler import FILE_BUDGET, STEP_BUDGET
 from live_asr.inference.simulated import GAP_SECONDS, WORD_SECONDS, simulated_load
+from live_asr.models.interfaces import SpeechState
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 SLOW = CostTable(encode=((30, 0.02),), step=0.001, step_item=0.0, align=0.05, align_item=0.0)
 """The first batch takes long enough for others to come."""
 
@@ -43,7 +43,7 @@ async def ask(
 ) -> Recognized:
     asked = {"language": "en"} | more
     request = DecodeRequest(samples(start), samples(end), (), 60, samples(10.0), 0, **asked)  # type: ignore[arg-type]
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         return await engine.recognize(request, window(start, end), budget)
 
 
@@ -77,7 +77,7 @@ async def test_a_window_of_a_batch_that_cannot_be_decoded_costs_no_other_anythin
         request = DecodeRequest(0, samples(3.0), (), 60, samples(10.0), 0, language="en")
         bad = asyncio.create_task(engine.recognize(request, window(0.0, 1.0), STEP_BUDGET))
         with pytest.raises(EngineError, match="not the request's window"):
-            await asyncio.wait_for(bad, PATIENCE)
+            await asyncio.wait_for(bad, TIMEOUT)
         assert [first_word(await answer) for answer in (busy, *good)] == [word_at(s) for s in (0.0, 5.0, 6.0)]
 
 

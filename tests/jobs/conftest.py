@@ -22,7 +22,7 @@ from benchmarks.inbox import Inbox, inbox
 from tests.started import MODEL, ROOT
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
-PATIENCE = 400.0
+TIMEOUT = 400.0
 """Seconds after which a test gives up: models are loaded on a busy machine."""
 
 
@@ -74,7 +74,7 @@ class Working:
     def stop(self) -> int:
         """Tell it to stop; return its exit status."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(PATIENCE)
+        return self.process.wait(TIMEOUT)
 
     @property
     def said(self) -> str:
@@ -87,7 +87,7 @@ class Working:
 
     def until(self, condition: Callable[[], Any]) -> None:
         """Wait for what it brings about."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while not condition():
             assert self.process.poll() is None, f"the worker has ended:\n{self.said}"
             assert time.monotonic() < deadline, f"it did not come about:\n{self.said}"

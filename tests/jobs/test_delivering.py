@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 import sqlalchemy
 
-from live_asr.config import WebhookSettings
+from live_asr.config.settings import WebhookSettings
 from live_asr.delivery.webhook import WebhookSender
 from live_asr.jobs.delivering import Delivering
 from live_asr.storage.database import Database, NewDelivery
@@ -20,7 +20,7 @@ from tests.delivery.receiver import answer, receiving
 from tests.postgres import postgres
 
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
-PATIENCE = 120.0
+TIMEOUT = 120.0
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +49,11 @@ def end_all_connections(url: str) -> None:
 async def test_one_that_has_lost_its_outbox_stops_and_goes_on_once_it_has_it_again(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("live_asr.storage.tables.PATIENCE", 1)
+    monkeypatch.setattr("live_asr.storage.tables.TIMEOUT", 1)
     caplog.set_level("INFO")
     database, other = Database(url), Database(url)
     database.prepare()
-    async with receiving(answer(200)) as receiver, asyncio.timeout(PATIENCE):
+    async with receiving(answer(200)) as receiver, asyncio.timeout(TIMEOUT):
 
         async def tell(session_id: str) -> None:
             news = NewDelivery(receiver.url, b"{}")

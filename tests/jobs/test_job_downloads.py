@@ -15,10 +15,10 @@ from threading import Event, Thread
 import pytest
 
 from benchmarks.aws import BUCKET, Aws
+from live_asr.core.errors import ClientError, LiveAsrError
 from live_asr.delivery.addresses import guard
 from live_asr.delivery.post import ForbiddenTarget, GuardedNetwork
-from live_asr.errors import ClientError, LiveAsrError
-from live_asr.jobs.downloads import MOST_CUTS, Bounds, Downloader, Fetched, Unfetched, resolve
+from live_asr.jobs.downloads import MAX_CUTS, Bounds, Downloader, Fetched, Unfetched, resolve
 from live_asr.jobs.places import OnDisk, OnTheWeb, Stored
 
 CONTENT = bytes(range(256)) * 20_000
@@ -172,7 +172,7 @@ async def test_a_host_that_has_trouble_is_asked_again_and_not_for_ever(tmp_path:
     with hosting(Host(statuses=[500] * 100)) as host:
         error = await refused(host, tmp_path)
     assert isinstance(error, Unfetched)
-    assert len(host.asked) == MOST_CUTS
+    assert len(host.asked) == MAX_CUTS
 
 
 @pytest.mark.parametrize(

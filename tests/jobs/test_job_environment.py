@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from standardwebhooks import Webhook
 
-from live_asr.config import Loaded, load_settings
+from live_asr.config.settings import Loaded, load_settings
+from live_asr.core.errors import ConfigError
 from live_asr.delivery.signature import signed_headers, webhook_secret
-from live_asr.errors import ConfigError
 from live_asr.jobs.environment import read_usual_names
 from tests.started import MODEL, ROOT
 

@@ -10,7 +10,7 @@ import subprocess
 import pytest
 import yaml
 
-from live_asr.config import known_keys
+from live_asr.config.settings import known_keys
 from live_asr.jobs.environment import BY_OTHERS, ENDPOINT, ENGINE, HUB_TOKEN, SETTINGS
 from live_asr.jobs.messages import read_body
 from tests.started import ROOT

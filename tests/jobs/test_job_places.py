@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from live_asr.errors import ClientError
+from live_asr.core.errors import ClientError
 from live_asr.jobs.places import OnDisk, OnTheWeb, Stored, locate
 
 KEY = "presentations/456/a b+c.mp3"

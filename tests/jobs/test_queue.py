@@ -13,7 +13,7 @@ import pytest
 from botocore.config import Config
 
 from benchmarks.aws import REGION, Aws
-from live_asr.config import JobsSettings
+from live_asr.config.settings import JobsSettings
 from live_asr.jobs.queue import Message, Queue, QueueError, region_of
 
 Open = Callable[..., Queue]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from live_asr.core.types import Turn, Word
-from live_asr.inference.full_pass import FullPassResult
+from live_asr.full_pass.process import FullPassResult
 from live_asr.jobs.messages import Job
 from live_asr.jobs.results import Options, Outcome, start_of, write_session
 from live_asr.jobs.sweeping import sweep

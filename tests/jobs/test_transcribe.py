@@ -16,7 +16,7 @@ import srt
 import webvtt
 
 from benchmarks.inbox import Inbox
-from tests.jobs.conftest import PATIENCE, SECRET
+from tests.jobs.conftest import SECRET, TIMEOUT
 from tests.started import MODEL, ROOT
 
 
@@ -58,7 +58,7 @@ def test_a_folder_is_written_down_told_of_and_left_alone_the_next_time(
 ) -> None:
     data = tmp_path / "data"
     first = command(talks, "--webhook", platform.url, "--lanes", 2, data=data, models_dir=models_dir)
-    said, _ = first.communicate(timeout=PATIENCE)
+    said, _ = first.communicate(timeout=TIMEOUT)
     assert first.returncode == 1, said
     assert "2 written down, 0 already written down, 1 failed" in said
     assert "broken.mp3: The bytes are an HTML page" in said
@@ -83,7 +83,7 @@ def test_a_folder_is_written_down_told_of_and_left_alone_the_next_time(
 
     (talks / "broken.mp3").unlink()
     second = command(talks, data=data, models_dir=models_dir)
-    said, _ = second.communicate(timeout=PATIENCE)
+    said, _ = second.communicate(timeout=TIMEOUT)
     assert second.returncode == 0, said
     assert "0 written down, 2 already written down, 0 failed" in said
 
@@ -101,7 +101,7 @@ def test_the_bearer_goes_to_the_address_of_the_settings_alone(
         LIVE_ASR_WEBHOOK__BEARER="s3cret",
         LIVE_ASR_WEBHOOK__URL=platform.url if is_configured else "https://hooks.example.com/asr",
     )
-    said, _ = running.communicate(timeout=PATIENCE)
+    said, _ = running.communicate(timeout=TIMEOUT)
     (told,) = platform.told
     assert told.authorization == ("Bearer s3cret" if is_configured else None), said
 
@@ -124,13 +124,13 @@ def test_a_folder_that_is_watched_is_written_down_as_recordings_come(
             file.write(recording[:500_000])
             file.flush()
             file.write(recording[500_000:])
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while not (out / "late.json").exists():
             assert watching.poll() is None and time.monotonic() < deadline
             time.sleep(0.1)  # between two looks at another process
         assert "Sheila" in json.loads((out / "late.json").read_text())["text"]
         watching.send_signal(signal.SIGINT)
-        said, _ = watching.communicate(timeout=PATIENCE)
+        said, _ = watching.communicate(timeout=TIMEOUT)
         assert watching.returncode == 0, said
         assert "1 written down" in said
     finally:
@@ -139,6 +139,6 @@ def test_a_folder_that_is_watched_is_written_down_as_recordings_come(
 
 def test_what_is_not_there_is_said_before_anything_is_loaded(tmp_path: Path, models_dir: Path) -> None:
     done = command(tmp_path / "none.mp3", data=tmp_path / "data", models_dir=models_dir)
-    said, _ = done.communicate(timeout=PATIENCE)
+    said, _ = done.communicate(timeout=TIMEOUT)
     assert done.returncode == 2
     assert said.startswith("Error: There is no ")

@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.cutting import Cut, Proxy, proxy
 
-PATIENCE = 10.0
+TIMEOUT = 10.0
 
 
 class Between:
@@ -34,7 +34,7 @@ class Between:
         self._between.accepts = accepts
 
     def _do(self, doing: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(doing, self._loop).result(PATIENCE)
+        asyncio.run_coroutine_threadsafe(doing, self._loop).result(TIMEOUT)
 
 
 @contextmanager
@@ -45,12 +45,12 @@ def standing_between(url: str) -> Iterator[Between]:
     thread.start()
     opening = proxy(url)
     try:
-        between = asyncio.run_coroutine_threadsafe(opening.__aenter__(), loop).result(PATIENCE)
+        between = asyncio.run_coroutine_threadsafe(opening.__aenter__(), loop).result(TIMEOUT)
         try:
             yield Between(between, loop)
         finally:
             closing = opening.__aexit__(None, None, None)
-            asyncio.run_coroutine_threadsafe(closing, loop).result(PATIENCE)
+            asyncio.run_coroutine_threadsafe(closing, loop).result(TIMEOUT)
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()

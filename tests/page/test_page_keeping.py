@@ -15,7 +15,7 @@ from tests.started import Server, StartServer
 
 pytest_plugins = ["browsers"]
 
-PATIENCE = 30_000
+TIMEOUT = 30_000
 A_SECOND_BYTES = 96_000
 ACKED_BYTES = 96_000
 KEPT = """async () => {
@@ -70,7 +70,7 @@ def stop(opened: Visit) -> None:
 def expect_offer(page: Page) -> None:
     """Wait until the page offers to go on."""
     expect(page.locator("#offers")).to_contain_text(
-        re.compile(r"Your talk from .+ is still open"), timeout=PATIENCE
+        re.compile(r"Your talk from .+ is still open"), timeout=TIMEOUT
     )
 
 
@@ -364,7 +364,7 @@ def test_an_hour_of_sound_is_kept_and_what_comes_then_is_said_to_be_left_out(
         re.compile(
             r"This page can keep an hour of sound, and that much is waiting\. [1-9][\d.]* s since then"
         ),
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
     )
     opened.photograph("an-hour")
     scripted.wait_until(lambda: len(scripted.starts) == 1)

@@ -12,16 +12,16 @@ from pathlib import Path
 import httpx
 from scripted_pass import ScriptedPass, found
 
-from live_asr.config import Settings, load_settings
-from live_asr.errors import WeightsError
-from live_asr.inference.bringing import Brought
-from live_asr.inference.channel import Load
-from live_asr.inference.weights import resolve
+from live_asr.config.settings import Settings, load_settings
+from live_asr.core.errors import WeightsError
+from live_asr.inference.ipc import Load
 from live_asr.server.app import build_state, create_app
 from live_asr.server.run import listen, load_of, server_of
 from live_asr.server.state import ServerState
 from live_asr.storage.database import database_url
 from live_asr.storage.jobs import JobDatabase
+from live_asr.weights.resolver import ModelSet
+from live_asr.weights.store import resolve
 
 MODEL = "tiny.en"
 NOBODY = WeightsError("Nobody is told apart here: captions are what these tests are about.")
@@ -78,7 +78,7 @@ async def serving(
     ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     state = build_state(
         settings,
-        load or load_of(settings, Brought(recognizer, detector, NOBODY, recognizer, NOBODY, ())),
+        load or load_of(settings, ModelSet(recognizer, detector, NOBODY, recognizer, NOBODY, ())),
         database=database,
         full_pass=full_pass,
         models=models,

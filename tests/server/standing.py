@@ -13,11 +13,11 @@ from scripted_pass import ScriptedPass, found
 from serving import settings_of
 
 from live_asr.core.messages import Start, to_dict
-from live_asr.inference.channel import Load
+from live_asr.inference.ipc import Load
 from live_asr.server.app import build_state, create_app
 from live_asr.server.run import listen, server_of
 from live_asr.server.state import ServerState
-from live_asr.sessions.resumption import digest_of, new_token
+from live_asr.sessions.resume import digest_of, new_token
 from live_asr.storage.database import database_url
 from live_asr.storage.jobs import JobDatabase
 

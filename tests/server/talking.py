@@ -15,7 +15,7 @@ import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-PATIENCE = 240.0
+TIMEOUT = 240.0
 """Seconds to wait for something that must come; nothing is asserted about how fast it does."""
 
 Message = dict[str, Any]
@@ -72,7 +72,7 @@ class Caller:
             self.sent_bytes += len(audio[first : first + size])
             await self.socket.send(audio[first : first + size])
 
-    # Hearing ----------------------------------------------------------------------------------------
+    # Hearing --------------------------------------------------------------------------------------------
 
     async def until(self, wanted: str | Callable[[Message], bool]) -> Message:
         """Return the first message of this type, or for which this holds; also if it came before."""
@@ -82,7 +82,7 @@ class Caller:
 
     async def when(self, condition: Callable[[], bool]) -> None:
         """Wait until this holds; raise when the connection ends, or patience does, before."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             while not condition():
                 if self._reading.done():
                     raise ConnectionError(f"closed with {self.close_code} after {self.heard[-3:]}")
@@ -91,7 +91,7 @@ class Caller:
 
     async def closed(self) -> int | None:
         """Wait for the close and return its code."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             await self._reading
         return self.close_code
 
@@ -187,7 +187,7 @@ def wav(pcm: bytes) -> bytes:
 
 async def eventually(holds: Callable[[], bool], otherwise: Callable[[], str] = lambda: "") -> None:
     """Look until this holds; where it never does, fail and say what `otherwise` says."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while not holds():
         assert time.monotonic() < deadline, otherwise()
         await asyncio.sleep(0.05)
@@ -211,7 +211,7 @@ async def is_written(url: str, before: Message) -> None:
 
 async def nothing_is_kept(http: httpx.AsyncClient, headers: dict[str, str]) -> None:
     """Wait until a server lists no session: one that is erased gives its place back before it is gone."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while True:
             if not (await http.get("/v1/sessions", headers=headers)).json()["sessions"]:
                 return
@@ -220,7 +220,7 @@ async def nothing_is_kept(http: httpx.AsyncClient, headers: dict[str, str]) -> N
 
 async def finished_record(url: str, session: str) -> Message:
     """Return the transcript of a session once it is complete, as a viewer gets it."""
-    async with httpx.AsyncClient() as client, asyncio.timeout(PATIENCE):
+    async with httpx.AsyncClient() as client, asyncio.timeout(TIMEOUT):
         while True:
             answer = await client.get(f"{url}/v1/sessions/{session}/transcript.json")
             if answer.status_code == 200 and answer.json()["revision"] == 1:

@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from live_asr.server.access import FREE_TRIES, MOST_DELAYED, Access, Grant
+from live_asr.server.access import FREE_TRIES, MAX_DELAYED, Access, Grant
 from live_asr.server.app import build_state, create_app
 from live_asr.server.keys import ClientSecrets
 from live_asr.server.links import Links
@@ -306,7 +306,7 @@ async def test_what_the_server_s_own_token_made_ends_with_it(tmp_path: Path) -> 
 async def test_a_token_makes_no_more_than_so_many_others(
     guarded: Guarded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("live_asr.server.access.MOST_MINTED", 3)
+    monkeypatch.setattr("live_asr.server.access.MAX_MINTED", 3)
     http = guarded.server.http
     maker, other = ({"Authorization": f"Bearer {guarded.given[name]}"} for name in ("caption", "admin"))
     asked = {"expires_in": 60}
@@ -323,7 +323,7 @@ async def test_a_token_makes_no_more_than_so_many_others(
 
 
 def test_one_token_s_keys_for_browsers_push_out_no_other_s(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("live_asr.server.keys.MOST_KEYS", 2)
+    monkeypatch.setattr("live_asr.server.keys.MAX_KEYS", 2)
     keys = ClientSecrets()
     other, _ = keys.make("ek_", {}, 60.0, "b")
     theirs = [keys.make("ek_", {}, 60.0, owner)[0] for owner in ("a", "a.1", "a")]
@@ -451,13 +451,13 @@ async def test_wrong_tokens_are_logged_counted_and_slowed_down_an_address(
         return (await server.http.get("/v1/sessions", headers=headers)).status_code
 
     assert [await guess() for _ in range(FREE_TRIES)] == [401] * FREE_TRIES
-    answers = await asyncio.gather(*(guess() for _ in range(MOST_DELAYED + 8)))
-    assert answers.count(401) == MOST_DELAYED
+    answers = await asyncio.gather(*(guess() for _ in range(MAX_DELAYED + 8)))
+    assert answers.count(401) == MAX_DELAYED
     assert answers.count(429) == 8
     assert "a wrong token from 127.0.0.1" in caplog.text
     assert "guess" not in caplog.text
     metrics = server.state.metrics.registry
-    assert metrics.get_sample_value("live_asr_wrong_tokens_total") == FREE_TRIES + MOST_DELAYED
+    assert metrics.get_sample_value("live_asr_wrong_tokens_total") == FREE_TRIES + MAX_DELAYED
 
 
 async def test_a_refused_try_says_when_to_come_back_and_other_addresses_are_not_held_up(
@@ -503,9 +503,9 @@ async def hold_up(access: Access) -> list[asyncio.Task[Grant]]:
     def guess() -> asyncio.Task[Grant]:
         return asyncio.create_task(access.admit(coming_from("127.0.0.1"), "guess"))
 
-    for count in (FREE_TRIES, MOST_DELAYED):
+    for count in (FREE_TRIES, MAX_DELAYED):
         await asyncio.gather(*(guess() for _ in range(count)), return_exceptions=True)
-    held = [guess() for _ in range(MOST_DELAYED)]
+    held = [guess() for _ in range(MAX_DELAYED)]
     await asyncio.sleep(0)
     return held
 

@@ -16,7 +16,7 @@ import pytest
 from docx import Document
 from scripted_pass import ScriptedPass, found, turn
 from serving import Served, serving
-from talking import PATIENCE, Caller, call
+from talking import TIMEOUT, Caller, call
 
 SECOND_BYTES = 32_000
 SPEECH = slice(14 * SECOND_BYTES, 18 * SECOND_BYTES)
@@ -54,7 +54,7 @@ async def text_of(served: Served, session: str, extension: str, **params: Any) -
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
     """Look again and again until this holds."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while True:
             if await holds():
                 return
@@ -297,7 +297,7 @@ async def test_a_correction_that_cannot_be_made_is_refused_in_a_sentence(
         assert await text_of(served, session, "json") == before
 
 
-# Hearing ----------------------------------------------------------------------------------------------
+# Hearing --------------------------------------------------------------------------------------------------
 
 
 async def test_kept_audio_is_played_from_any_place(

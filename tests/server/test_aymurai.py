@@ -18,7 +18,7 @@ import pytest
 from pydantic import UUID5, BaseModel
 from scripted_pass import ScriptedPass, found
 from serving import Served, serving
-from talking import PATIENCE, Caller, eventually, is_written, newest_session, nothing_is_kept, recite, wav
+from talking import TIMEOUT, Caller, eventually, is_written, newest_session, nothing_is_kept, recite, wav
 
 from tests.started import Server
 
@@ -67,7 +67,7 @@ async def sending(
     url: str, file: bytes, path: str = "/stream", **options: Any
 ) -> AsyncIterator[httpx.Response]:
     async with (
-        httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http,
+        httpx.AsyncClient(trust_env=False, timeout=TIMEOUT) as http,
         http.stream("POST", f"{url}/asr/transcribe{path}", files={"file": file}, **options) as answer,
     ):
         yield answer

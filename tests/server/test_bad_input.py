@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from talking import PATIENCE, Caller, Message, call, eventually, finished_record, likeness, plain_words
+from talking import TIMEOUT, Caller, Message, call, eventually, finished_record, likeness, plain_words
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
@@ -53,12 +53,12 @@ class Bystander:
 
     def begin(self) -> None:
         self._thread.start()
-        assert self._talking.wait(PATIENCE)
+        assert self._talking.wait(TIMEOUT)
 
     def end(self) -> Caller:
         """End the talk and return what was heard of it."""
         self._enough.set()
-        self._thread.join(2 * PATIENCE)
+        self._thread.join(2 * TIMEOUT)
         assert not self._thread.is_alive()
         if self._failure is not None:
             raise self._failure
@@ -452,7 +452,7 @@ def open_socket(server: Server, receive_bytes: int | None = None) -> socket.sock
     connection = socket.socket()
     if receive_bytes:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
-    connection.settimeout(PATIENCE)
+    connection.settimeout(TIMEOUT)
     host, port = server.url.removeprefix("http://").split(":")
     connection.connect((host, int(port)))
     return connection

@@ -12,7 +12,7 @@ import pytest
 from judging import node_modules
 from recordings import put_recordings
 from secured import secured
-from talking import PATIENCE
+from talking import TIMEOUT
 
 from tests.started import ROOT, Server, StartServer
 
@@ -61,7 +61,7 @@ def run(language: str, code: str, folder: Path, authority: Path) -> str:
         env={**os.environ, "NO_PROXY": "*", "NODE_EXTRA_CA_CERTS": str(authority)},
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         check=False,
     )
     assert done.returncode == 0, done.stderr

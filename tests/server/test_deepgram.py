@@ -35,7 +35,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:websockets:DeprecationWarning")
 
 SECOND_BYTES = 32_000
 RAW = {"model": "nova-3", "encoding": "linear16", "sample_rate": 16000}
-PATIENCE = 120.0
+TIMEOUT = 120.0
 SECRET = "whsec_" + "Zm9ydHktdHdvIGJ5dGVzIG9mIHNlY3JldA=="
 Message = dict[str, Any]
 
@@ -67,7 +67,7 @@ async def client_of(server: Server, key: str = "any") -> AsyncIterator[AsyncDeep
     environment = DeepgramClientEnvironment(
         base=server.url, production=socket, agent=socket, agent_rest=server.url
     )
-    async with httpx.AsyncClient(timeout=PATIENCE, trust_env=False) as http:
+    async with httpx.AsyncClient(timeout=TIMEOUT, trust_env=False) as http:
         yield AsyncDeepgramClient(api_key=key, environment=environment, httpx_client=http)
 
 
@@ -104,7 +104,7 @@ async def heard_live(server: Server, pieces: AsyncIterator[bytes | str], **query
             await listening.send_close_stream()
 
         sending = asyncio.create_task(send())
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             heard = [message.model_dump() async for message in listening]
         await sending
     return heard
@@ -208,7 +208,7 @@ async def test_keyterms_are_replaced_while_it_runs_and_what_is_no_message_ends_n
     server: Server, speech: bytes
 ) -> None:
     url = server.url.replace("http", "ws", 1) + "/v1/listen?encoding=linear16&sample_rate=16000"
-    async with connect(url, proxy=None) as socket, asyncio.timeout(PATIENCE):
+    async with connect(url, proxy=None) as socket, asyncio.timeout(TIMEOUT):
         await socket.send("no json")
         assert json.loads(await socket.recv())["variant"] == "SchemaError"
         await socket.send(json.dumps({"type": "Finalise"}))
@@ -230,7 +230,7 @@ async def test_who_says_nothing_is_let_go_with_the_code_that_clients_know(server
     url = server.url.replace("http", "ws", 1) + "/v1/listen"
     async with connect(url, proxy=None) as socket:
         with pytest.raises(ConnectionClosed):
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 while True:
                     assert json.loads(await socket.recv())["variant"] == "idle"
     assert (socket.close_code, str(socket.close_reason)[:8]) == (1011, "NET-0001")
@@ -240,7 +240,7 @@ async def test_who_says_nothing_is_let_go_with_the_code_that_clients_know(server
 async def test_what_is_no_audio_is_told_as_such(server: Server) -> None:
     async with connect(server.url.replace("http", "ws", 1) + "/v1/listen", proxy=None) as socket:
         await socket.send(b"<html>nothing to hear</html>" * 200)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             error = json.loads(await socket.recv())
             assert (error["type"], error["variant"]) == ("Error", "not_audio")
             assert "HTML" in error["description"]
@@ -317,7 +317,7 @@ async def test_a_key_is_asked_for_in_every_form_that_clients_have(start_server: 
         async with connect(url, proxy=None, **options) as socket:  # type: ignore[arg-type]
             assert socket.subprotocol == ("token" if "subprotocols" in options else None)
             await socket.send(json.dumps({"type": "CloseStream"}))
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 assert json.loads(await socket.recv())["type"] == "Metadata"
     await full_servers_say_so(server, url)
 
@@ -505,7 +505,7 @@ async def test_a_recordings_answer_waits_for_its_reader(
     writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
     await writer.drain()
     await is_written(server.url, before)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         answer = await reader.read()
     writer.close()
     told = json.loads(answer.split(b"\r\n\r\n", 1)[1])

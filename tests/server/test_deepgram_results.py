@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from live_asr.core.errors import ClientError
 from live_asr.core.messages import (
     Commit,
     Finalized,
@@ -18,7 +19,6 @@ from live_asr.core.messages import (
     UtteranceMessage,
     WireWord,
 )
-from live_asr.errors import ClientError
 from live_asr.server.dialects.deepgram.parameters import Asked, read_query
 from live_asr.server.dialects.deepgram.results import Channel, Request, bare
 

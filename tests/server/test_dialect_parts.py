@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.datastructures import FormData
 
+from live_asr.audio.ffmpeg import is_container
+from live_asr.core.errors import ClientError
 from live_asr.core.messages import Commit, Label, Partial, Stopped, UtteranceMessage, WireWord
-from live_asr.errors import ClientError
 from live_asr.server.dialects.lines import Line, Lines
-from live_asr.server.dialects.openai_parameters import KNOWN, LONGEST_ENTRY, Asked, entries_of, read
+from live_asr.server.dialects.openai_parameters import KNOWN, MAX_ENTRY, Asked, entries_of, read
 from live_asr.server.dialects.openai_speakers import SpeakerNames, letters
-from live_asr.sessions.media import is_container
 
 
 def word(text: str, start: float, speaker: str | None = None) -> WireWord:
@@ -124,7 +124,7 @@ def test_any_form_is_read_or_refused(fields: list[tuple[str, str]], complete: bo
 @given(st.text())
 def test_entries_of_a_prompt_fit_a_vocabulary(prompt: str) -> None:
     entries = list(entries_of(prompt))
-    assert all(0 < len(entry) <= LONGEST_ENTRY for entry in entries)
+    assert all(0 < len(entry) <= MAX_ENTRY for entry in entries)
     kept = "".join(entries).replace(" ", "")
     assert set(kept) <= set(prompt)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from live_asr.errors import ClientError
+from live_asr.core.errors import ClientError
 from live_asr.server.dialects.deepgram.parameters import NOTHING, REFUSED, WARNED, read_keyterms, read_query
 from live_asr.server.dialects.realtime.conversation import read_event
 from live_asr.server.dialects.realtime.settings import LOGPROBS, SessionSettings

@@ -9,9 +9,9 @@ import pytest
 from scripted_pass import ScriptedPass, found
 from serving import serving
 from talking import call
-from test_resume import check_record, record, resumed
 
 from live_asr.storage import files, spool
+from tests.server.resuming import check_record, record, resumed
 
 SECOND_BYTES = 32_000
 SPEECH = slice(14 * SECOND_BYTES, 18 * SECOND_BYTES)

@@ -178,7 +178,7 @@ async def test_a_viewer_beyond_the_limit_is_asked_to_come_back(
 async def test_a_viewer_who_reads_nothing_is_let_go_and_holds_nobody_up(
     models_dir: Path, sample_pcm: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("live_asr.server.sse.SEND_PATIENCE", 0.5)
+    monkeypatch.setattr("live_asr.server.sse.SEND_TIMEOUT", 0.5)
     async with (
         small_server(tmp_path, models_dir) as served,
         speaking(served.url, sample_pcm[SPEECH]) as (caller, session),

@@ -14,7 +14,7 @@ from serving import serving
 from standing import standing
 from talking import call, eventually
 
-from live_asr.server.exports import AT_ONCE, CACHE_BYTES, MOST_AT_WORK, MOST_OF_AN_ADDRESS, Exports
+from live_asr.server.exports import AT_ONCE, CACHE_BYTES, MAX_AT_WORK, MAX_OF_AN_ADDRESS, Exports
 
 SESSION = "a" * 24
 PATH = f"/v1/sessions/{SESSION}/transcript.txt"
@@ -31,7 +31,7 @@ async def test_beyond_its_bound_it_is_503_and_disk_and_others_do_not_wait_for_ex
             assert (await server.http.get("/readyz")).json() == {"status": "loading models"}
             assert (await server.http.get("/v1/sessions")).status_code == 200
             with ExitStack() as places:
-                while exports.count < MOST_AT_WORK:
+                while exports.count < MAX_AT_WORK:
                     places.enter_context(exports.place(f"203.0.113.{exports.count}"))
                 answer = await server.http.get(PATH)
                 assert answer.status_code == 503 and int(answer.headers["retry-after"]) > 0
@@ -44,7 +44,7 @@ async def test_beyond_its_bound_it_is_503_and_disk_and_others_do_not_wait_for_ex
 def test_one_address_leaves_places_to_others() -> None:
     exports = Exports()
     with ExitStack() as places:
-        for _ in range(MOST_OF_AN_ADDRESS):
+        for _ in range(MAX_OF_AN_ADDRESS):
             places.enter_context(exports.place("203.0.113.9"))
         with pytest.raises(Exception, match="transcripts are being sent already"):
             places.enter_context(exports.place("203.0.113.9"))
@@ -108,7 +108,7 @@ async def test_who_has_it_already_is_told_so_until_it_changes(
 async def test_who_never_reads_is_let_go_and_holds_no_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("live_asr.server.exports.SEND_PATIENCE", 0.5)
+    monkeypatch.setattr("live_asr.server.exports.SEND_TIMEOUT", 0.5)
     async with standing(tmp_path) as server:
         await server.keep_session(SESSION)
         exports = server.state.exports

@@ -17,8 +17,8 @@ from live_asr.server.http import PatientHttp
 from live_asr.server.run import listen
 from live_asr.server.websocket import (
     FRAMES_A_TURN,
+    MAX_FRAGMENTS,
     MAX_FRAME_BYTES,
-    MOST_FRAGMENTS,
     SLICE_BYTES,
     SMALL_AT_ONCE,
     StreamProtocol,
@@ -26,7 +26,7 @@ from live_asr.server.websocket import (
 
 SMALLEST_FRAME_BYTES = 6
 """Two of header, four of mask."""
-MOST_A_TURN = FRAMES_A_TURN + SLICE_BYTES // SMALLEST_FRAME_BYTES + 1
+MAX_A_TURN = FRAMES_A_TURN + SLICE_BYTES // SMALLEST_FRAME_BYTES + 1
 
 Scope = dict[str, Any]
 
@@ -134,8 +134,8 @@ async def test_a_flood_of_tiny_frames_leaves_every_turn_of_the_loop_to_others(ti
         writer.write(begun + tiny * count + frame(Opcode.CONT, b"x"))
         assert await length(reader) == 2 + count * carried_bytes(tiny)
         assert Counted.total >= count
-        assert Counted.most <= MOST_A_TURN
-        assert Counted.fragments <= MOST_FRAGMENTS
+        assert Counted.most <= MAX_A_TURN
+        assert Counted.fragments <= MAX_FRAGMENTS
 
 
 def carried_bytes(tiny: bytes) -> int:

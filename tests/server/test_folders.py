@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from talking import call
 
-from live_asr.inference.conversion import CHECKPOINTS, MODEL_FILE, RECEIPT
+from live_asr.weights.onnx_conversion import CHECKPOINTS, MODEL_FILE, RECEIPT
 from tests.started import MODEL, ROOT, StartServer
 
 SECOND_BYTES = 32_000
 UNPRIVILEGED = ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all"] if os.getuid() == 0 else []
 """Without these root may write wherever it likes."""
-PATIENCE = 900.0
+TIMEOUT = 900.0
 """Seconds: on a machine with other work a full pass, which is in the system's idle class, waits for it."""
 SERVE = [sys.executable, "-m", "live_asr.cli", "serve", "--port", "0", "--model", MODEL, "--device", "cpu"]
 Forbid = Callable[..., None]
@@ -83,7 +83,7 @@ async def test_a_user_without_a_home_and_with_weights_that_are_read_only_gets_ca
         await caller.start(pace="fast", final_pass=True)
         await caller.send(sample_pcm[14 * SECOND_BYTES : 24 * SECOND_BYTES])
         await caller.say("stop")
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             while not caller.all("final"):  # noqa: ASYNC110 - the caller's own patience is for what is quick
                 await asyncio.sleep(0.1)
     (final,) = caller.all("final")
@@ -114,8 +114,8 @@ def test_weights_that_are_read_only_are_converted_for_as_long_as_the_server_runs
     assert (folder / CHECKPOINTS["campplus"]).exists()
     forbid(folder, 0o555)
     code = (
-        "import sys; from pathlib import Path; from live_asr.inference.conversion import converted; "
-        "from live_asr.inference.weights import Weights; "
+        "import sys; from pathlib import Path; from live_asr.weights.onnx_conversion import converted; "
+        "from live_asr.weights.store import Weights; "
         "file = converted(Weights('campplus', Path(sys.argv[1]), 'here', '')); "
         "print(file, file.stat().st_size)"
     )

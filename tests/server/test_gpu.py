@@ -11,7 +11,7 @@ import httpx
 import pytest
 from talking import call, eventually
 
-from live_asr.config import COUNTED_SESSIONS
+from live_asr.config.settings import COUNTED_SESSIONS
 from tests.started import MODEL, ROOT, SETTINGS, Server, StartServer
 
 SECOND_BYTES = 32_000

@@ -13,7 +13,7 @@ import pytest
 from judging import node_modules
 from recordings import put_recordings
 from secured import secured
-from talking import PATIENCE, Caller, call, plain_words, recite
+from talking import TIMEOUT, Caller, call, plain_words, recite
 
 from tests.started import Server, StartServer
 
@@ -50,7 +50,7 @@ async def told(folder: Path, script: str, url: str, key: str = "any", **given: A
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             out, errors = await process.communicate()
     assert process.returncode == 0, errors.decode()
     return [json.loads(line) for line in out.splitlines()]

@@ -20,18 +20,18 @@ from serving import Served, serving
 from talking import wav
 
 from benchmarks.inbox import inbox
-from live_asr.errors import DiskFull, EngineError
-from live_asr.inference.bringing import models_of
-from live_asr.inference.full_pass import FullPass, FullPassLoad
+from live_asr.cli.worker import FOLDER
+from live_asr.core.errors import DiskFull, EngineError
+from live_asr.full_pass.process import FullPass, FullPassLoad
 from live_asr.storage import tokens
 from live_asr.storage.database import sqlite_url
-from live_asr.storage.holding import own_folder
 from live_asr.storage.jobs import JobDatabase
-from live_asr.worker import FOLDER
+from live_asr.storage.lock import own_folder
+from live_asr.weights.resolver import models_of
 from tests.jobs.conftest import SECRET
 from tests.started import StartServer
 
-PATIENCE = 300.0
+TIMEOUT = 300.0
 FILE = ("talk.wav", wav(bytes(64_000)), "audio/wav")
 
 
@@ -42,7 +42,7 @@ async def settled(
     headers: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     """Wait until a job is in one of these states; return what is known of it."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while True:
             known: dict[str, Any] = (await served.http.get(f"/v1/jobs/{job}", headers=headers)).json()
             if known["state"] in states:
@@ -77,7 +77,7 @@ async def test_an_upload_is_done_by_the_full_pass_and_becomes_a_session(
             asked = full_pass.jobs[0]
             assert (asked.min_speakers, asked.vocabulary, asked.live) == (2, ("won", "too"), ())
             assert full_pass.heard[0].size == 32_000
-            await asyncio.to_thread(platform.arrived.wait, PATIENCE)
+            await asyncio.to_thread(platform.arrived.wait, TIMEOUT)
             (told,) = platform.told
             assert told.body["jobId"] == "j-1"
             assert told.body["sessionId"] == job["job"]
@@ -341,7 +341,7 @@ def test_a_real_server_writes_a_real_recording_down(start_server: StartServer, s
                 data={"job": json.dumps({"jobId": 123, "presentationId": 456, "webhookUrl": platform.url})},
             )
         assert posted.status_code == 202, posted.text
-        assert platform.arrived.wait(PATIENCE), server.log.read_text()
+        assert platform.arrived.wait(TIMEOUT), server.log.read_text()
         body = platform.told[0].body
         assert (body["jobId"], body["presentationId"], body["status"]) == (123, 456, "success")
         assert "Sheila" in body["transcript"] and len(body["diarization"]) == 2

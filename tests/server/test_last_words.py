@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import WebSocket
 from scripted_pass import ScriptedPass, found
 from serving import serving
-from talking import PATIENCE, finished_record
+from talking import TIMEOUT, finished_record
 
 from live_asr.server.stream import Stream
 
@@ -64,6 +64,6 @@ async def test_audio_and_a_stop_that_came_with_the_close_count_though_the_sender
             metrics=state.metrics,
             access=state.access,
         )
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             await stream.run()
         assert (await finished_record(served.url, peer.session))["duration"] == 3.0

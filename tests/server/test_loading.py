@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from live_asr.config import load_settings
-from live_asr.errors import WeightsError
-from live_asr.inference.bringing import Brought, Voices
-from live_asr.inference.channel import Loaded
-from live_asr.inference.diarization import PretrainedPipeline
-from live_asr.inference.interfaces import RecognizerInfo
-from live_asr.inference.weights import Weights
+from live_asr.config.settings import load_settings
+from live_asr.core.errors import WeightsError
+from live_asr.core.messages import RecognizerInfo
+from live_asr.full_pass.diarization import PretrainedPipeline
+from live_asr.inference.ipc import Loaded
 from live_asr.server.run import banner, full_pass_load, load_of
+from live_asr.weights.resolver import ModelSet, Voices
+from live_asr.weights.store import Weights
 
 SETTINGS = load_settings(flags={"inference.device": "cpu"}, environment={}).settings
 NOT_HERE = WeightsError("The weights of community-1 are not on this machine.", "Run `live-asr models pull`.")
@@ -26,9 +26,9 @@ def weights(name: str) -> Weights:
 
 
 @pytest.fixture
-def brought() -> Brought:
+def brought() -> ModelSet:
     """All that there may be."""
-    return Brought(
+    return ModelSet(
         recognizer=weights("tiny.en"),
         detector=weights("silero-vad"),
         voices=Voices("segmentation-3.0 + ge2e", Path("segmentation"), Path("voices")),
@@ -38,7 +38,7 @@ def brought() -> Brought:
     )
 
 
-def test_without_models_that_tell_speakers_apart_the_rest_is_loaded(brought: Brought) -> None:
+def test_without_models_that_tell_speakers_apart_the_rest_is_loaded(brought: ModelSet) -> None:
     load = load_of(SETTINGS, replace(brought, voices=NOT_HERE))
     assert (load.segmentation_file, load.encoder_file) == (None, None)
     assert load.recognizer_name == "tiny.en"
@@ -48,7 +48,7 @@ def test_without_models_that_tell_speakers_apart_the_rest_is_loaded(brought: Bro
     assert final.recognizer_name == "base"
 
 
-def test_each_process_is_told_its_own_models(brought: Brought) -> None:
+def test_each_process_is_told_its_own_models(brought: ModelSet) -> None:
     load, final = load_of(SETTINGS, brought), full_pass_load(SETTINGS, brought)
     assert (load.segmentation_file, load.encoder_file) == (Path("segmentation"), Path("voices"))
     assert (load.recognizer_folder, final.recognizer_folder) == (Path("tiny.en"), Path("base"))
@@ -56,7 +56,7 @@ def test_each_process_is_told_its_own_models(brought: Brought) -> None:
     assert (final.device, final.compute_type) == ("cpu", "int8")
 
 
-def told(brought: Brought, **flags: bool) -> dict[str, str]:
+def told(brought: ModelSet, **flags: bool) -> dict[str, str]:
     """What the server says under each heading."""
     settings = load_settings(flags=flags, environment={}).settings
     first, *lines = banner(settings, brought, LOADED, address="http://localhost:1", workers=2).splitlines()
@@ -64,7 +64,7 @@ def told(brought: Brought, **flags: bool) -> dict[str, str]:
     return {line[2:19].rstrip(): line[19:] for line in lines}
 
 
-def test_a_server_names_all_its_models(brought: Brought) -> None:
+def test_a_server_names_all_its_models(brought: ModelSet) -> None:
     said = told(brought)
     assert said["recogniser"] == "tiny.en (int8, on cpu, 2 windows at once; from here)"
     assert said["speech detector"] == "silero-vad (from here)"
@@ -72,11 +72,11 @@ def test_a_server_names_all_its_models(brought: Brought) -> None:
     assert said["full pass"] == "base; speakers told apart by community-1"
 
 
-def test_a_server_names_no_recogniser_for_a_full_pass_that_keeps_the_live_words(brought: Brought) -> None:
+def test_a_server_names_no_recogniser_for_a_full_pass_that_keeps_the_live_words(brought: ModelSet) -> None:
     assert told(brought, **{"final.recognize": False})["full pass"] == "speakers told apart by community-1"
 
 
-def test_a_server_says_why_it_does_not_tell_speakers_apart(brought: Brought) -> None:
+def test_a_server_says_why_it_does_not_tell_speakers_apart(brought: ModelSet) -> None:
     said = told(replace(brought, voices=NOT_HERE, pipeline=NOT_HERE))
     why = "not told apart: The weights of community-1 are not on this machine."
     assert said["speakers live"] == why

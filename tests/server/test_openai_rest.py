@@ -19,7 +19,7 @@ import srt
 import webvtt
 from scripted_pass import ScriptedPass, found
 from serving import Served, serving
-from talking import PATIENCE, Caller, eventually, is_written, newest_session, nothing_is_kept, recite, wav
+from talking import TIMEOUT, Caller, eventually, is_written, newest_session, nothing_is_kept, recite, wav
 
 from tests.started import Server
 
@@ -49,7 +49,7 @@ def client(server: Server) -> Iterator[openai.OpenAI]:
 def pointed_at(url: str, key: str = "any", **options: Any) -> openai.OpenAI:
     http = openai.DefaultHttpxClient(trust_env=False)
     return openai.OpenAI(
-        base_url=f"{url}/v1", api_key=key, http_client=http, timeout=PATIENCE, max_retries=0, **options
+        base_url=f"{url}/v1", api_key=key, http_client=http, timeout=TIMEOUT, max_retries=0, **options
     )
 
 
@@ -68,7 +68,7 @@ def words_of(caller: Caller) -> list[Message]:
 
 
 async def post(url: str, path: str = "transcriptions", **parts: Any) -> httpx.Response:
-    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=TIMEOUT) as http:
         return await http.post(f"{url}/v1/audio/{path}", **parts)
 
 
@@ -320,7 +320,7 @@ def test_curl_gets_what_the_documents_promise(
     file.write_bytes(speech)
     command = ["curl", "-sS", "--noproxy", "*", "-F", f"file=@{file}", "-F", "model=whisper-1"]
     done = subprocess.run(
-        [*command, f"{server.url}/v1/audio/transcriptions"], capture_output=True, check=True, timeout=PATIENCE
+        [*command, f"{server.url}/v1/audio/transcriptions"], capture_output=True, check=True, timeout=TIMEOUT
     )
     assert json.loads(done.stdout)["text"] == native.text.strip()
 
@@ -359,7 +359,7 @@ async def test_tokens_room_and_sizes_are_minded(guarded: Served, speech: bytes) 
     page = {**key, "Origin": "https://elsewhere.example"}
     assert (await post(url, data=form, files={"file": speech}, headers=page)).status_code == 403
 
-    async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
+    async with httpx.AsyncClient(trust_env=False, timeout=TIMEOUT) as http:
         request = http.stream(
             "POST",
             f"{url}/v1/audio/transcriptions",
@@ -391,7 +391,7 @@ async def test_tokens_room_and_sizes_are_minded(guarded: Served, speech: bytes) 
 async def test_a_client_that_leaves_takes_its_work_along(guarded: Served, speech: bytes) -> None:
     key = {"Authorization": "Bearer top-secret"}
     for stream in ("true", "false"):
-        async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
+        async with httpx.AsyncClient(trust_env=False, timeout=TIMEOUT) as http:
             sending = asyncio.create_task(
                 http.post(
                     f"{guarded.url}/v1/audio/transcriptions",
@@ -411,7 +411,7 @@ async def test_a_client_that_leaves_takes_its_work_along(guarded: Served, speech
 async def test_a_stream_waits_for_its_reader(server: Server, native: Caller, speech: bytes) -> None:
     before = newest_session(server.url)
     async with (
-        httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http,
+        httpx.AsyncClient(trust_env=False, timeout=TIMEOUT) as http,
         http.stream(
             "POST",
             f"{server.url}/v1/audio/transcriptions",

@@ -15,7 +15,7 @@ from serving import serving, settings_of
 from standing import standing
 from talking import call
 
-from live_asr.errors import ConfigError
+from live_asr.core.errors import ConfigError
 from live_asr.server.run import check_certificate
 
 SESSION = "a" * 24

@@ -236,8 +236,8 @@ async def test_a_path_that_is_set_counts_whether_the_proxy_cuts_it_off_or_not(
 
 
 def test_a_proxy_or_a_path_that_is_none_is_refused_at_the_start(tmp_path: Path) -> None:
-    from live_asr.config import load_settings
-    from live_asr.errors import ConfigError
+    from live_asr.config.settings import load_settings
+    from live_asr.core.errors import ConfigError
 
     for key, value, said in (
         ("trusted_proxies", "proxy", "'proxy' should be an address or a network"),

@@ -14,8 +14,8 @@ from serving import serving
 from standing import standing
 from talking import eventually
 
+from live_asr.core.errors import ClientError, ConfigError, EngineError, StorageError, WeightsError
 from live_asr.core.messages import encode, error_message
-from live_asr.errors import ClientError, ConfigError, EngineError, StorageError, WeightsError
 
 SESSION = "a" * 24
 
@@ -50,14 +50,14 @@ async def close(writer: asyncio.StreamWriter) -> None:
 async def test_a_body_that_never_ends_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("live_asr.server.changing.BODY_PATIENCE", 0.3)
+    monkeypatch.setattr("live_asr.server.changing.BODY_TIMEOUT", 0.3)
     async with standing(tmp_path) as server:
         await server.keep_session(SESSION)
         reader, writer = await put(server.url, b'{"S1": ')
         assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 408 ")
         await close(writer)
-    monkeypatch.setattr("live_asr.server.changing.BODY_PATIENCE", 3600.0)
-    monkeypatch.setattr("live_asr.server.http.BODY_PATIENCE", 0.3)
+    monkeypatch.setattr("live_asr.server.changing.BODY_TIMEOUT", 3600.0)
+    monkeypatch.setattr("live_asr.server.http.BODY_TIMEOUT", 0.3)
     async with standing(tmp_path) as server:
         reader, writer = await put(server.url, b'{"S1": ')
         assert await reader.read() == b""

@@ -21,7 +21,7 @@ from websockets.exceptions import InvalidStatus
 from tests.started import Server, StartServer
 
 SECOND_BYTES = 48_000
-PATIENCE = 120.0
+TIMEOUT = 120.0
 TRANSCRIPTION = "conversation.item.input_audio_transcription"
 Message = dict[str, Any]
 
@@ -65,7 +65,7 @@ class Talk:
 
     async def until(self, wanted: str | Callable[[Message], bool]) -> Message:
         """Read to the first event of this type, or for which this holds; return it."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             while True:
                 event = (await self._connection.recv()).model_dump()
                 self.heard.append(event)
@@ -205,7 +205,7 @@ async def test_telephone_audio_is_taken_in_the_words_of_the_beta(server: Server,
 
 
 async def said(socket: ClientConnection) -> str:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         return str(json.loads(await socket.recv())["type"])
 
 
@@ -218,7 +218,7 @@ async def test_an_event_may_hold_as_much_audio_as_the_api_takes(server: Server) 
         await socket.send(json.dumps({"type": "input_audio_buffer.commit"}))
         assert await said(socket) == "input_audio_buffer.committed"
         await socket.send("x" * (22 * 1024 * 1024))
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             await socket.wait_closed()
         assert socket.close_code == 1009
 
@@ -263,7 +263,7 @@ async def test_keys_and_places(start_server: StartServer) -> None:
         protocols = ["realtime", f"openai-insecure-api-key.{key}"]
         async with connect(url, proxy=None, subprotocols=protocols) as socket:  # type: ignore[arg-type]
             assert socket.subprotocol == "realtime"
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 session = json.loads(await socket.recv())["session"]
             turns = session["audio"]["input"]["turn_detection"]
             assert (turns is None) == (key == made.value), "the key's own settings are in force"
@@ -325,7 +325,7 @@ async def test_who_reads_late_gets_all_that_was_said(server: Server, speech: byt
 
         await eventually(lambda: native.words[-1] in plain_words(said()))
         heard: list[str] = []
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             while native.words[-1] not in plain_words(" ".join(heard)):
                 event = json.loads(await socket.recv())
                 heard += [event["transcript"]] if event["type"] == f"{TRANSCRIPTION}.completed" else []

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from talking import PATIENCE, Caller, Message, call, eventually, finished_record, likeness, plain_words
-from test_resume import check_record, record, resumed
+from talking import TIMEOUT, Caller, Message, call, eventually, finished_record, likeness, plain_words
 from watching import watch
 
 from benchmarks.cutting import proxy
+from tests.server.resuming import check_record, record, resumed
 from tests.started import MODEL, Server, StartServer
 
 SECOND_BYTES = 32_000
@@ -264,7 +264,7 @@ async def test_the_python_client_that_comes_back_too_late_reads_on_to_the_end(
     server = start_server(**SHORT)
     async with proxy(server.url) as between, connect(between.url, final_pass=False) as session:
         await session.send(speech)
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             while session.acked_bytes < len(speech):
                 await anext(session)
         between.accepts = False

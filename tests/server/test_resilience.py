@@ -16,9 +16,9 @@ import httpx
 import psutil
 import pytest
 from talking import Caller, call, eventually, finished_record, likeness, plain_words
-from test_resume import check_record, record, resumed
 from websockets.exceptions import ConnectionClosedOK
 
+from tests.server.resuming import check_record, record, resumed
 from tests.started import MODEL, ROOT, Server, StartServer
 
 SECOND_BYTES = 32_000

@@ -6,65 +6,22 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
-from talking import PATIENCE, Caller, Message, call, eventually, finished_record
+from talking import Caller, Message, call, eventually, finished_record
 
 from benchmarks.cutting import CUTS, Cut, Proxy, proxy
+from tests.server.resuming import check_record, record, resumed
 from tests.started import Server, StartServer
 
 SECOND_BYTES = 32_000
 SPEECH = slice(14 * SECOND_BYTES, 24 * SECOND_BYTES)
-WAITS = {
-    "LIVE_ASR_SERVER__RESUME_WINDOW": "60",
-    # The longest steps there are, so that a loaded machine lengthens none and two runs hear the same windows.
-    "LIVE_ASR_STREAMING__STEP": "1.5",
-}
-
-
-@pytest.fixture(scope="module")
-def waiting(launch: Any) -> Server:
-    """A server that waits for those who are lost."""
-    server: Server = launch(**WAITS)
-    return server
 
 
 @pytest.fixture(scope="module")
 async def between(waiting: Server) -> AsyncIterator[Proxy]:
     async with proxy(waiting.url) as one:
         yield one
-
-
-@asynccontextmanager
-async def resumed(
-    url: str, ready: Message, earlier: list[Message], **changes: Any
-) -> AsyncIterator[tuple[Caller, Message]]:
-    """Take a session up again, from the last kept message that was heard; wait while it is not there yet."""
-    last_seq = max((m["seq"] for m in earlier if "seq" in m), default=0)
-    wanted = {"session": ready["session"], "token": ready["token"], "last_seq": last_seq, **changes}
-    deadline = asyncio.get_running_loop().time() + PATIENCE
-    while True:
-        async with call(url) as caller:
-            answer = await caller.start(resume=wanted)
-            if answer.get("code") == "loading" and asyncio.get_running_loop().time() < deadline:
-                continue
-            caller.sent_bytes = answer.get("received_bytes", 0)
-            yield caller, answer
-            return
-
-
-def record(*callers: Caller) -> list[Message]:
-    """Return the kept messages that several connections heard, one after the other."""
-    return [m for caller in callers for m in caller.heard if "seq" in m]
-
-
-def check_record(kept: list[Message]) -> None:
-    """The numbers have no gap and none comes twice; the commits are the text."""
-    assert [m["seq"] for m in kept] == list(range(1, len(kept) + 1))
-    stopped = next(m for m in kept if m["type"] == "stopped")
-    assert "".join(m["text"] for m in kept if m["type"] == "commit") == stopped["text"]
 
 
 async def cut_and_leave(between: Proxy, how: Cut, caller: Caller, speaking: asyncio.Task[None]) -> None:

@@ -19,9 +19,9 @@ import pytest
 import webvtt
 from scripted_pass import ScriptedPass, found, turn
 from serving import Served, serving
-from talking import PATIENCE, Caller, Message, call, plain_words
+from talking import TIMEOUT, Caller, Message, call, plain_words
 
-from live_asr.errors import EngineError
+from live_asr.core.errors import EngineError
 from tests.started import ROOT
 
 SECOND_BYTES = 32_000
@@ -73,7 +73,7 @@ async def info(served: Served, session: str) -> Message:
 
 async def until(look: Callable[[], Any], holds: Callable[[Any], bool]) -> Any:
     """Look again and again until what is seen is as wanted; return it."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while True:
             seen = await look()
             if holds(seen):
@@ -377,7 +377,7 @@ async def process(data: Path, models_dir: Path, does: str) -> AsyncIterator[tupl
     )
     assert child.stdout is not None
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             yield (await child.stdout.readline()).decode().strip(), child
     finally:
         if child.returncode is None:

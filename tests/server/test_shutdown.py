@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from talking import PATIENCE, call, finished_record
+from talking import TIMEOUT, call, finished_record
 from websockets.exceptions import ConnectionClosed
 
 from tests.started import MODEL, ROOT, Server, StartServer
@@ -23,7 +23,7 @@ SECOND_BYTES = 32_000
 
 async def gone(server: Server) -> int:
     """Wait for the process's end and return its exit code."""
-    return await asyncio.to_thread(server.process.wait, PATIENCE)
+    return await asyncio.to_thread(server.process.wait, TIMEOUT)
 
 
 async def test_a_server_that_is_told_to_stop_tells_its_clients_and_keeps_what_it_heard(
@@ -126,12 +126,12 @@ def test_a_server_that_is_still_loading_ends_when_told_to(
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while "loading" not in log.read_text():
         assert time.monotonic() < deadline
     # From here on it may be anywhere between its first line and its first listening.
     process.send_signal(number)
-    assert process.wait(PATIENCE) in (0, 1, 130, -number)
+    assert process.wait(TIMEOUT) in (0, 1, 130, -number)
     assert "Traceback" not in log.read_text(), log.read_text()
 
 

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 from talking import Caller, Message, call, likeness, plain_words
-from test_resume import WAITS, check_record, record, resumed, waiting
 from watching import watch
 
+from tests.server.resuming import WAITS, check_record, record, resumed, waiting
 from tests.started import Server, StartServer
 
 __all__ = ["waiting"]  # a fixture

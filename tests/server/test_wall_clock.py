@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta, timezone
 import httpx
 import pytest
 from talking import Message, call
-from test_resume import WAITS, check_record, record, resumed
 
 from live_asr.client import connect
+from live_asr.core.errors import ClientError
 from live_asr.core.messages import Notice, Timed
-from live_asr.errors import ClientError
+from tests.server.resuming import WAITS, check_record, record, resumed
 from tests.started import Server, StartServer
 
 SECOND_BYTES = 32_000

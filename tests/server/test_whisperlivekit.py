@@ -20,11 +20,11 @@ import pytest
 from judging import whisperlivekit_client
 from scripted_pass import ScriptedPass, found
 from serving import Served, serving
-from talking import PATIENCE, Caller, eventually, finished_record, recite
+from talking import TIMEOUT, Caller, eventually, finished_record, recite
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from live_asr.server.dialects.whisperlivekit import BYTES_PER_SECOND, MOST_AHEAD
+from live_asr.server.dialects.whisperlivekit import BYTES_PER_SECOND, MAX_AHEAD
 from tests.started import Server
 
 Message = dict[str, Any]
@@ -68,7 +68,7 @@ async def calling(url: str, query: str = "", **options: Any) -> AsyncIterator[Cl
 async def hear(socket: ClientConnection) -> list[Message]:
     """Return all that comes up to `ready_to_stop` or to the close."""
     heard: list[Message] = []
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         try:
             while not heard or heard[-1].get("type") != "ready_to_stop":
                 heard.append(json.loads(await socket.recv()))
@@ -131,7 +131,7 @@ async def test_a_file_sent_at_once_gives_the_native_words_and_times(
 ) -> None:
     file = tmp_path / "call.pcm"
     file.write_bytes(speech)
-    result = await judge.transcribe_audio(str(file), asr(server.url), speed=0, timeout=PATIENCE, mode=mode)
+    result = await judge.transcribe_audio(str(file), asr(server.url), speed=0, timeout=TIMEOUT, mode=mode)
     assert result.committed_text == result.text, "nothing is left that may change"
     assert result.text.split() == native.text.split()
     words = [word for commit in native.all("commit") for word in commit["words"]]
@@ -151,7 +151,7 @@ async def test_in_real_time_lines_are_added_and_never_changed(
 ) -> None:
     file = tmp_path / "speech.pcm"
     file.write_bytes(speech)
-    result = await judge.transcribe_audio(str(file), asr(server.url), timeout=PATIENCE, mode=mode)
+    result = await judge.transcribe_audio(str(file), asr(server.url), timeout=TIMEOUT, mode=mode)
     shown = [response for response in result.responses if "lines" in response]
     for earlier, later in pairwise(shown):
         assert later["lines"][: len(earlier["lines"])] == earlier["lines"]
@@ -246,12 +246,12 @@ async def test_files_sent_at_once_complete_and_pings_are_answered_meanwhile(
         async with calling(server.url, "diarize=false") as socket:
             hearing = asyncio.create_task(hear(socket))
             await send_all(socket, recording)
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 await (await socket.ping())
             answered_before_the_end = not hearing.done()
             return await hearing, answered_before_the_end
 
-    assert 2**20 < len(recording) < MOST_AHEAD * BYTES_PER_SECOND
+    assert 2**20 < len(recording) < MAX_AHEAD * BYTES_PER_SECOND
     (first, first_early), (second, second_early) = await asyncio.gather(one(), one())
     assert first_early and second_early
     assert first[-1] == second[-1] == {"type": "ready_to_stop"}
@@ -271,7 +271,7 @@ async def test_a_client_that_reads_at_the_end_alone_gets_the_whole(
 
 @pytest.mark.conforms("WhisperLiveKit", "cut socket", sees="what was heard is under `/v1/sessions`")
 async def test_a_client_that_is_cut_off_is_taken_to_have_stopped(server: Server, speech: bytes) -> None:
-    async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=PATIENCE) as http:
+    async with httpx.AsyncClient(base_url=server.url, trust_env=False, timeout=TIMEOUT) as http:
         async with calling(server.url, "pace=realtime") as socket:
             await socket.send(speech)
             while not states([json.loads(await socket.recv())]):

@@ -20,7 +20,7 @@ from wyoming.ping import Ping
 from tests.started import Server, StartServer
 
 SECOND_BYTES = 32_000
-PATIENCE = 120.0
+TIMEOUT = 120.0
 FORMAT = {"rate": 16_000, "width": 2, "channels": 1}
 
 
@@ -37,9 +37,7 @@ def speech(sample_pcm: bytes) -> bytes:
 
 @asynccontextmanager
 async def connected(server: Server) -> AsyncIterator[AsyncClient]:
-    async with AsyncClient.from_uri(
-        f"tcp://127.0.0.1:{server.wyoming_port}", read_timeout=PATIENCE
-    ) as client:
+    async with AsyncClient.from_uri(f"tcp://127.0.0.1:{server.wyoming_port}", read_timeout=TIMEOUT) as client:
         yield client
 
 
@@ -145,7 +143,7 @@ async def test_what_was_heard_before_a_cut_is_brought_to_its_end(server: Server,
 async def test_what_is_no_event_closes_the_connection_and_nothing_else(server: Server, line: bytes) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.wyoming_port)
     writer.write(line)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         with suppress(ConnectionResetError):
             assert await reader.read() == b""
     writer.close()

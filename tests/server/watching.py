@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-from talking import PATIENCE
+from talking import TIMEOUT
 
 Message = dict[str, Any]
 
@@ -35,7 +35,7 @@ class Watcher:
 
     async def until(self, wanted: Callable[[Message], bool]) -> Message:
         """Return the first message for which this holds; also if it came before."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             while not any(wanted(event.message) for event in self.seen):
                 if self._reading.done():
                     raise ConnectionError(f"the stream ended after {self.seen[-3:]}")
@@ -49,7 +49,7 @@ class Watcher:
 
     async def ended(self) -> None:
         """Wait until the server has ended the stream."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             await self._reading
 
     @property
@@ -94,7 +94,7 @@ class Watcher:
 async def watch(url: str, session: str, **options: Any) -> AsyncIterator[Watcher]:
     """Watch a session; `options` are those of a request, such as headers and params."""
     async with (
-        httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as client,
+        httpx.AsyncClient(trust_env=False, timeout=TIMEOUT) as client,
         client.stream("GET", f"{url}/v1/sessions/{session}/events", **options) as answer,
     ):
         watcher = Watcher(answer)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from live_asr.sessions.capacity import LEAST_SHARE, MOST_LOAD, STEPS_A_SECOND, Capacity, Machine
+from live_asr.sessions.capacity import LEAST_SHARE, MAX_LOAD, STEPS_A_SECOND, Capacity, Machine
 from live_asr.sessions.endings import LATEST, MARGIN, SOONEST, Endings
 
 TWO_LANES = Machine(lanes=2, step_seconds=0.1)
@@ -40,7 +40,7 @@ def test_the_first_session_is_judged_by_what_a_typical_step_was_measured_to_take
 def test_what_sessions_take_is_learned_from_the_work_that_is_done(cost: float, places: int) -> None:
     capacity = after(Capacity(TWO_LANES), 3000, cost)
     assert capacity.places == places
-    assert capacity.load_of(places) <= MOST_LOAD < capacity.load_of(places + 1)
+    assert capacity.load_of(places) <= MAX_LOAD < capacity.load_of(places + 1)
 
 
 def test_on_a_device_that_does_batches_sessions_may_turn_out_far_cheaper_than_one_step_alone() -> None:
@@ -76,7 +76,7 @@ def test_whatever_was_seen_there_is_a_place_and_no_more_than_the_machine_carries
         capacity.note_audio(audio)
         capacity.note_work(busy)
     assert capacity.places >= 1
-    assert capacity.places == 1 or capacity.load_of(capacity.places) <= MOST_LOAD + 1e-6
+    assert capacity.places == 1 or capacity.load_of(capacity.places) <= MAX_LOAD + 1e-6
     assert capacity.session_cost >= LEAST_SHARE * machine.session_cost
 
 

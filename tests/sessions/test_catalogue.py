@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from scripted_pass import ScriptedPass, turn, words
 
-from live_asr.config import Settings, StorageSettings
+from live_asr.config.settings import Settings, StorageSettings
+from live_asr.core.errors import LiveAsrError
 from live_asr.core.export import Record, to_rttm, to_txt, to_vtt
 from live_asr.core.messages import Commit, KeptMessage, Label, Start, encode, to_dict, wire_word
 from live_asr.core.session import Session
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import samples
-from live_asr.errors import LiveAsrError
 from live_asr.sessions.catalogue import Catalogue
 from live_asr.sessions.finalizer import Finalizer
 from live_asr.sessions.metrics import Metrics

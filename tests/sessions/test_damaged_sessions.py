@@ -8,11 +8,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from test_registry import START, Client, eventually, running, text_of
-from test_runner import SECOND_BYTES, SECONDS, TEXT, pcm
 
 from live_asr.core.messages import Stop
 from live_asr.storage.files import AUDIO_FILE, CHECKS_FILE
+from tests.sessions.registering import START, Client, eventually, running, text_of
+from tests.sessions.scripted_engine import SECOND_BYTES, SECONDS, TEXT, pcm
 
 CUT_BYTES = 2 * SECOND_BYTES
 

@@ -10,15 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scripted_pass import found
-from test_finalizer import AUDIO, PATIENCE, Desk, opened, wait_for
 
+from live_asr.audio import recording
+from live_asr.audio.recording import write_pcm
+from live_asr.core.errors import DiskFull, EngineError
 from live_asr.core.messages import AudioFormat, Notice
 from live_asr.core.types import samples
-from live_asr.errors import DiskFull, EngineError
-from live_asr.sessions import finalizer, recording
+from live_asr.sessions import finalizer
 from live_asr.sessions.finalizer import Postponed
-from live_asr.sessions.recording import write_pcm
 from live_asr.storage.files import RESERVE_BYTES
+from tests.sessions.finalizing import AUDIO, TIMEOUT, Desk, opened, wait_for
 
 SHORT = samples(2.0)
 LONG = samples(60.0)
@@ -63,7 +64,7 @@ async def test_a_pass_waits_until_there_is_room_for_its_recording_and_its_client
         assert notices(desk) == ["final_pass_postponed"]
         assert caplog.text.count("waits for room") == 1
         disk.room_bytes += 1
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             finished = await waiting
         assert (finished.final.labels, len(desk.full_pass.jobs)) == ("full", 1)
         assert np.array_equal(desk.full_pass.heard[0], AUDIO)

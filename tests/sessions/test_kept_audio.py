@@ -11,12 +11,12 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from test_finalizer import HOOK, PATIENCE, opened, wait_for
 
-from live_asr.config import FinalSettings, WebhookSettings
+from live_asr.config.settings import FinalSettings, WebhookSettings
 from live_asr.storage import compression
 from live_asr.storage.database import Database
 from live_asr.storage.files import CHECKS_FILE
+from tests.sessions.finalizing import HOOK, TIMEOUT, opened, wait_for
 
 
 async def test_audio_that_is_kept_is_compressed_and_erased_with_its_session(
@@ -71,11 +71,11 @@ async def test_a_session_is_brought_to_its_end_while_its_audio_is_compressed(
         unlink(path, missing_ok)
         if path.name == CHECKS_FILE:
             began.set()
-            assert may_go_on.wait(PATIENCE)
+            assert may_go_on.wait(TIMEOUT)
 
     monkeypatch.setattr(Path, "unlink", slowly)
     async with opened(tmp_path, keep_audio=True) as desk:
-        assert await asyncio.to_thread(began.wait, PATIENCE)
+        assert await asyncio.to_thread(began.wait, TIMEOUT)
         await desk.finalize(await desk.again(session))
         assert desk.database.session("a1").state == "done"  # type: ignore[union-attr]
         may_go_on.set()
@@ -107,7 +107,7 @@ async def test_nobody_waits_for_audio_to_be_compressed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     may_end = threading.Event()
-    monkeypatch.setattr(compression, "compress", lambda *_: may_end.wait(PATIENCE))
+    monkeypatch.setattr(compression, "compress", lambda *_: may_end.wait(TIMEOUT))
     async with opened(tmp_path, keep_audio=True, webhook=WebhookSettings(url=HOOK)) as desk:
         for name in ("a1", "a2"):
             await desk.finalize(await desk.session(name=name))

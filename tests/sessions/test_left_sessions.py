@@ -9,13 +9,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from test_registry import START, Client, Server, eventually, gone_on, running, text_of
-from test_runner import SECOND_BYTES, SECONDS, TEXT, pcm
 
+from live_asr.core.errors import DiskFull, LiveAsrError, StorageError
 from live_asr.core.messages import Stop
-from live_asr.errors import DiskFull, LiveAsrError, StorageError
-from live_asr.sessions import registry, room
+from live_asr.sessions import disk_space as room
+from live_asr.sessions import registry
 from live_asr.storage import files
+from tests.sessions.registering import START, Client, Server, eventually, gone_on, running, text_of
+from tests.sessions.scripted_engine import SECOND_BYTES, SECONDS, TEXT, pcm
 
 
 class Quota:

@@ -13,13 +13,14 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-from test_registry import Client, Server, eventually, running, text_of
-from test_runner import TEXT, pcm
 
+from live_asr.audio import recording
+from live_asr.audio.isolated_decoder import GuardedDecoder
+from live_asr.audio.recording import write_pcm
 from live_asr.core.messages import AudioFormat, Start, Stop
-from live_asr.sessions import recording, registry
-from live_asr.sessions.guarded import GuardedDecoder
-from live_asr.sessions.recording import write_pcm
+from live_asr.sessions import registry
+from tests.sessions.registering import Client, Server, eventually, running, text_of
+from tests.sessions.scripted_engine import TEXT, pcm
 
 START = Start(audio=AudioFormat("container"), pace="fast", language="en", diarize=False, final_pass=False)
 
@@ -42,7 +43,7 @@ def webm(audio: bytes) -> bytes:
 
 
 def decoder_of(runner: Any) -> GuardedDecoder:
-    decoder = runner._hearing._decoder
+    decoder = runner._intake._decoder
     assert isinstance(decoder, GuardedDecoder)
     return decoder
 

@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from test_registry import START, Client, running
-from test_runner import SECOND_BYTES, TEXT, pcm
 
 from live_asr.core.messages import Stop
 from live_asr.core.types import DecodeRequest
-from live_asr.inference.channel import Recognized
-from live_asr.inference.interfaces import FloatArray
+from live_asr.inference.ipc import Recognized
+from live_asr.models.interfaces import FloatArray
+from tests.sessions.registering import START, Client, running
+from tests.sessions.scripted_engine import SECOND_BYTES, TEXT, pcm
 
 
 @pytest.mark.parametrize(("name", "is_told"), [("scripted", True), ("another", False)])

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from live_asr.errors import Unavailable
+from live_asr.core.errors import Unavailable
 from live_asr.sessions.admission import SOMEBODY, Client
 from live_asr.sessions.places import Places
 

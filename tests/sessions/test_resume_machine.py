@@ -17,7 +17,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from live_asr.audio.decoder import open_decoder
 from live_asr.client.outgoing import Outgoing
+from live_asr.core.checkpoint import Checkpoint
+from live_asr.core.errors import StorageError
 from live_asr.core.messages import (
     Ack,
     AudioFormat,
@@ -27,6 +30,7 @@ from live_asr.core.messages import (
     Label,
     Partial,
     Ready,
+    RecognizerInfo,
     Resume,
     Start,
     UtteranceMessage,
@@ -34,18 +38,14 @@ from live_asr.core.messages import (
     decode_server,
 )
 from live_asr.core.session import Session
-from live_asr.core.snapshot import Snapshot
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import seconds
-from live_asr.errors import StorageError
-from live_asr.inference.channel import Loaded
-from live_asr.inference.interfaces import RecognizerInfo
-from live_asr.sessions.cadence import Cadence
-from live_asr.sessions.decoding import open_decoder
+from live_asr.inference.ipc import Loaded
+from live_asr.sessions.connection import Outbox
 from live_asr.sessions.metrics import Metrics
-from live_asr.sessions.outbox import Outbox
-from live_asr.sessions.resumption import OpenSession, Resumption, digest_of
+from live_asr.sessions.resume import OpenSession, Resumption, digest_of
 from live_asr.sessions.runner import SessionRunner
+from live_asr.sessions.shedding import Cadence
 
 T = TypeVar("T")
 START = Start(language="en", diarize=False, final_pass=False)
@@ -322,8 +322,8 @@ class ResumeMachine(RuleBasedStateMachine):
             record.apply(decode_server(line))
 
         def come_back() -> None:
-            self.start_server(Session.taken_up("s", START, record, Snapshot()))
-            self.runner.take_up(Path("/nowhere"))
+            self.start_server(Session.restored("s", START, record, Checkpoint()))
+            self.runner.restore(Path("/nowhere"))
             for message in self.runner.session.messages():  # as is done first when it is run
                 self.runner.tell(message)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from live_asr.config import StorageSettings
+from live_asr.config.settings import StorageSettings
 from live_asr.sessions.retention import DAY, Retention
 from live_asr.storage.database import Database, sqlite_url
 from live_asr.storage.spool import SpoolStore
@@ -23,7 +23,7 @@ class Registry:
         self._database = database
 
     async def erase(self, session_id: str) -> bool:
-        self._store.condemn(session_id)
+        self._store.mark_deleted(session_id)
         self._store.erase(session_id)
         return self._database.delete_session(session_id)
 

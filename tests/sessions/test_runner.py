@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,61 +14,22 @@ import av
 import numpy as np
 import pytest
 
+from live_asr.audio.decoder import open_decoder
+from live_asr.core.errors import ClientError, EngineError, StorageError, Unavailable
 from live_asr.core.messages import AudioFormat, Finalize, Notice, Pause, Start, Stop, encode
 from live_asr.core.result import make_result
 from live_asr.core.session import Session, SessionState
-from live_asr.core.types import DecodeRequest, Word, samples
-from live_asr.errors import ClientError, EngineError, StorageError, Unavailable
-from live_asr.inference.channel import Detected, Recognized
-from live_asr.inference.engine import Newest, StaleWork
-from live_asr.inference.interfaces import FloatArray, SpeechState
-from live_asr.inference.scripted import EnergyDetector, ScriptedRecognizer, audio_of, spoken
-from live_asr.sessions.decoding import open_decoder
-from live_asr.sessions.inbox import MOST_BYTES, PIECE_BYTES, Inbox, Shelved
+from live_asr.core.types import Word, samples
+from live_asr.models.scripted import audio_of, spoken
+from live_asr.sessions.ingest import MAX_BYTES, PIECE_BYTES, Inbox, Shelved, window_bytes
 from live_asr.sessions.limits import BURST, NO_LIMITS, Limits
 from live_asr.sessions.metrics import Metrics
-from live_asr.sessions.questions import window_bytes
 from live_asr.sessions.runner import Cadence, SessionRunner
 from live_asr.sessions.shedding import Shed
 from live_asr.storage.spool import SpoolStore
+from tests.sessions.scripted_engine import SCRIPT, SECOND_BYTES, SECONDS, TEXT, ScriptedEngine, pcm
 
-SCRIPT = spoken("one two three four five six seven eight nine ten", 0.5, gap=0.1)
-SECONDS = 6.0
-SECOND_BYTES = 32_000
-TEXT = " one two three four five six seven eight nine ten"
-PATIENCE = 30.0
-
-
-class ScriptedEngine:
-    """Answers as the inference process does, from a script; `faults` are what it raises first."""
-
-    def __init__(self, script: tuple[Word, ...] = SCRIPT) -> None:
-        self._detector = EnergyDetector()
-        self._recognizer = ScriptedRecognizer(script)
-        self.detect_faults: Iterator[EngineError] = iter(())
-        self.recognize_faults: Iterator[EngineError] = iter(())
-        self.waited = 0.0
-        """Seconds for which each decode says that it waited."""
-        self.may_work = asyncio.Event()
-        self.may_work.set()
-
-    async def detect(self, audio: FloatArray, state: SpeechState) -> Detected:
-        await self.may_work.wait()
-        for fault in self.detect_faults:
-            raise fault
-        return Detected(*self._detector.detect(audio, state))
-
-    async def recognize(
-        self, request: DecodeRequest, audio: FloatArray, budget: float, *, newest: Newest | None = None
-    ) -> Recognized:
-        await self.may_work.wait()
-        wanted = (request, audio) if newest is None else newest()
-        if wanted is None:
-            raise StaleWork("Nobody wants this any more.")
-        request, audio = wanted
-        for fault in self.recognize_faults:
-            raise fault
-        return Recognized(self._recognizer.recognize(request, audio), self.waited, 0.0)
+TIMEOUT = 30.0
 
 
 async def finalize(runner: SessionRunner) -> None:
@@ -107,14 +68,14 @@ class Bench:
 
     async def until(self, kind: str, number: int = 0) -> dict[str, Any]:
         """Return a message of this type: the first, or that with this number."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             while len(found := [m for m in self.heard if m["type"] == kind]) <= number:
                 self._changed.clear()
                 await self._changed.wait()
         return found[number]
 
     async def ended(self) -> None:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             await asyncio.gather(self.running, self._reading)
 
     @property
@@ -161,10 +122,6 @@ async def bench(
     await store.close()
 
 
-def pcm(duration: float = SECONDS) -> bytes:
-    return (audio_of(SCRIPT, samples(duration)) * 32767).astype("<i2").tobytes()
-
-
 # Order ----------------------------------------------------------------------------------------------
 
 
@@ -190,7 +147,7 @@ async def test_final_comes_only_once_everything_is_on_disk(tmp_path: Path) -> No
             desk.runner.receive_audio(audio)
             desk.runner.receive(Stop())
             await desk.until("partial")
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 await desk.runner._drained.wait()
             assert desk.runner.session.state is SessionState.FINALIZING
             assert desk.runner.session.transcript.last_seq > 0
@@ -324,7 +281,7 @@ async def test_a_live_client_may_stall_for_half_a_minute_at_its_own_rate(
     async with bench(tmp_path, start, window_bytes=window) as desk, desk.store._writing:  # the disk stalls
         for _ in range(30):
             desk.runner.receive_audio(bytes(frame_bytes))
-        assert desk.runner._inbox.held_bytes <= MOST_BYTES
+        assert desk.runner._inbox.held_bytes <= MAX_BYTES
         with pytest.raises(ClientError, match="at most"):
             desk.runner.receive_audio(b"\0")
         desk.runner.dismiss(ClientError("overrun", "", ""))
@@ -359,7 +316,7 @@ async def test_a_client_that_does_not_read_is_let_go_and_its_words_are_kept(tmp_
         desk._reading = asyncio.create_task(asyncio.Event().wait())  # it reads nothing any more
         outbox._most_bytes = 2000
         desk.runner.receive_audio((audio_of(script, samples(45)) * 32767).astype("<i2").tobytes())
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             await desk.running
         assert desk.outbox.close_code == 1008
         assert [json.loads(await outbox.get() or b"")["code"], await outbox.get()] == ["slow_client", None]
@@ -386,14 +343,14 @@ async def test_an_inbox_keeps_audio_in_pieces_whatever_it_came_in() -> None:
 
 async def test_an_inbox_leaves_on_disk_what_it_has_no_room_for() -> None:
     inbox = Inbox()
-    for position in range(0, MOST_BYTES + 3 * PIECE_BYTES, PIECE_BYTES):
+    for position in range(0, MAX_BYTES + 3 * PIECE_BYTES, PIECE_BYTES):
         inbox.put_audio(bytes(PIECE_BYTES), position)
     inbox.put("finalize")
-    assert inbox.held_bytes == MOST_BYTES
-    held = [await inbox.get() for _ in range(MOST_BYTES // PIECE_BYTES)]
+    assert inbox.held_bytes == MAX_BYTES
+    held = [await inbox.get() for _ in range(MAX_BYTES // PIECE_BYTES)]
     assert {type(item) for item in held} == {bytes}
-    inbox.put_audio(b"more", MOST_BYTES + 3 * PIECE_BYTES)  # there is room again; older goes first
-    assert await inbox.get() == Shelved(MOST_BYTES, MOST_BYTES + 3 * PIECE_BYTES)
+    inbox.put_audio(b"more", MAX_BYTES + 3 * PIECE_BYTES)  # there is room again; older goes first
+    assert await inbox.get() == Shelved(MAX_BYTES, MAX_BYTES + 3 * PIECE_BYTES)
     assert [await inbox.get() for _ in range(2)] == ["finalize", b"more"]
     assert inbox.held_bytes == 0
 
@@ -405,10 +362,10 @@ async def test_a_live_session_whose_models_stand_still_is_acknowledged_and_bound
         audio = pcm() + bytes((minutes * 60 - 6) * SECOND_BYTES)
         for first in range(0, len(audio), SECOND_BYTES):
             desk.runner.receive_audio(audio[first : first + SECOND_BYTES])
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 await desk.runner.spool.safe(first + SECOND_BYTES)
         assert desk.runner.session.received_sample < 90 * 16_000
-        assert desk.runner._inbox.held_bytes <= MOST_BYTES
+        assert desk.runner._inbox.held_bytes <= MAX_BYTES
         lag = await desk.until("lag")
         desk.engine.may_work.set()
         desk.runner.receive(Stop())
@@ -501,7 +458,7 @@ async def test_bytes_that_are_no_media_are_the_client_s_fault(
 
 
 async def test_a_finalize_and_a_stop_that_are_said_again_after_a_loss_end_nobody(tmp_path: Path) -> None:
-    async with bench(tmp_path, resume_window=PATIENCE) as desk:
+    async with bench(tmp_path, resume_window=TIMEOUT) as desk:
         desk.runner.receive_audio(pcm())
         desk.engine.may_work.clear()
         desk.runner.receive(Finalize())
@@ -516,7 +473,7 @@ async def test_a_finalize_and_a_stop_that_are_said_again_after_a_loss_end_nobody
 
 
 async def test_a_paused_session_waits_longer_for_a_client_that_is_lost(tmp_path: Path) -> None:
-    async with bench(tmp_path, resume_window=0.0, pause_window=PATIENCE) as desk:
+    async with bench(tmp_path, resume_window=0.0, pause_window=TIMEOUT) as desk:
         desk.runner.receive_audio(pcm())
         desk.runner.receive(Pause())
         assert (await desk.until("paused"))["paused"]
@@ -607,7 +564,7 @@ async def test_a_session_that_is_as_long_as_it_may_be_ends_with_what_was_heard(
     tmp_path: Path, pace: Any
 ) -> None:
     container = Start(audio=AudioFormat("container"), pace=pace)
-    async with bench(tmp_path, container, resume_window=PATIENCE, limits=Limits(seconds=20.0)) as desk:
+    async with bench(tmp_path, container, resume_window=TIMEOUT, limits=Limits(seconds=20.0)) as desk:
         desk.runner.receive_audio(flac(60.0))
     assert (desk.heard[-1]["code"], desk.outbox.close_code) == ("too_long", 1008)
     assert desk.runner.session.state is SessionState.DONE
@@ -617,7 +574,7 @@ async def test_a_session_that_is_as_long_as_it_may_be_ends_with_what_was_heard(
 async def test_a_session_takes_no_more_bytes_than_it_may(tmp_path: Path) -> None:
     audio = pcm()
     limits = Limits(bytes=len(audio))
-    async with bench(tmp_path, resume_window=PATIENCE, limits=limits) as desk:
+    async with bench(tmp_path, resume_window=TIMEOUT, limits=limits) as desk:
         desk.runner.receive_audio(audio)
         desk.runner.receive_audio(b"\0\0")
     assert (desk.heard[-1]["code"], desk.outbox.close_code) == ("too_long", 1008)

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from live_asr.core.relief import NO_RELIEF, Relief
 from live_asr.core.types import samples
-from live_asr.sessions.cadence import Cadence
-from live_asr.sessions.shedding import Shed, Shedding
+from live_asr.sessions.shedding import Cadence, Shed, Shedding
 
 
 def after(waited: float, took: float, count: int = 50) -> Shedding:

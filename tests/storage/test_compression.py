@@ -19,14 +19,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from live_asr.core.audio import PcmDecoder, alaw_table, mulaw_table
+from live_asr.core.errors import DiskFull
 from live_asr.core.messages import AudioFormat, Start, to_dict
-from live_asr.errors import DiskFull
 from live_asr.storage import compression
 from live_asr.storage.compression import GivenUp, compress
 from live_asr.storage.files import AUDIO_FILE, CHECKS_FILE, FLAC_FILE, RESERVE_BYTES, UNFINISHED_FILE
 from live_asr.storage.spool import Spool, SpoolStore
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 Samples = NDArray[np.int16]
 
 
@@ -217,7 +217,7 @@ async def finished(store: SpoolStore, data: bytes, name: str = "a1") -> Spool:
 
 
 async def eventually(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         while not holds():  # noqa: ASYNC110  what is looked at tells nobody
             await asyncio.sleep(0.01)
 
@@ -338,7 +338,7 @@ async def test_audio_that_is_erased_while_it_is_compressed_is_gone_and_nobody_co
     unfinished = erased[0].folder / UNFINISHED_FILE
     await eventually(lambda: unfinished.stat().st_size > 0)
     assert store.erase_audio("a1")
-    store.condemn("b2")
+    store.mark_deleted("b2")
     store.erase("b2")
     last = await finished(store, sample_pcm, "c3")
     await store.compress(last)

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 
-from live_asr.config import StorageSettings
-from live_asr.errors import ConfigError, StorageError
+from live_asr.config.settings import StorageSettings
+from live_asr.core.errors import ConfigError, StorageError
 from live_asr.storage import tables
 from live_asr.storage.database import Database, NewDelivery, database_url, sqlite_url
 from tests.storage.stored import NEWS, SPEAKER, START, delivery_of, finish
@@ -340,7 +340,7 @@ def test_an_end_that_the_database_refuses_leaves_no_half_behind(database: Databa
 def test_a_database_serves_one_server_until_that_lets_go(
     database: Database, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "PATIENCE", 1)
+    monkeypatch.setattr(tables, "TIMEOUT", 1)
     database.hold()
     second = Database(url)
     with pytest.raises(StorageError, match="Another live-asr uses the database") as refusal:

@@ -12,7 +12,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from sqlalchemy import event
 
-from live_asr.errors import StorageError
+from live_asr.core.errors import StorageError
 from live_asr.storage import tables
 from live_asr.storage.database import Database, Delivery
 from live_asr.storage.tables import deliveries
@@ -103,7 +103,7 @@ def test_retrying_all_that_is_dead_while_one_is_delivered_does_not_send_it_again
 def test_a_statement_waits_for_another_process_no_longer_than_its_patience(
     url: str, database: Database, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "PATIENCE", 1)
+    monkeypatch.setattr(tables, "TIMEOUT", 1)
     finish(database, "a1")
     begun = delivery_of(database, "a1")
     hurried = Database(url)

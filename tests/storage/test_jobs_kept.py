@@ -85,8 +85,8 @@ def test_a_job_waits_until_it_is_over(jobs: JobDatabase) -> None:
 
 
 def test_one_token_leaves_room_for_the_others(jobs: JobDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("live_asr.storage.jobs.MOST_OF_ONE", 2)
-    monkeypatch.setattr("live_asr.storage.jobs.MOST_WAITING", 5)
+    monkeypatch.setattr("live_asr.storage.jobs.MAX_OF_ONE", 2)
+    monkeypatch.setattr("live_asr.storage.jobs.MAX_WAITING", 5)
 
     def added(job_id: str, owner: str | None) -> bool:
         return jobs.add_job(job_id, {}, upload=None, created_at=1.0, owner=owner)

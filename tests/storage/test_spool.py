@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from live_asr.core.errors import StorageError
 from live_asr.core.types import Turn, samples
-from live_asr.errors import StorageError
 from live_asr.storage.files import AUDIO_FILE, CHECKS_FILE, MESSAGES_FILE, TURNS_FILE, prepare
 from live_asr.storage.spool import Spool, SpoolStore
 
@@ -258,13 +258,13 @@ async def test_a_session_that_is_to_be_erased_is_unknown_at_once_and_found_again
     async with open_store(tmp_path) as store:
         await store.finish(await Session().open(store), keep_audio=True)
         assert store.condemned() == []
-        assert store.condemn("a1")
+        assert store.mark_deleted("a1")
         assert store.condemned() == ["a1"]
         with pytest.raises(KeyError):
             list(store.messages("a1"))
-        assert not store.condemn("a1")
+        assert not store.mark_deleted("a1")
         store.erase("a1")
         store.erase("a1")
         assert not any(tmp_path.iterdir())  # noqa: ASYNC240  a test may wait for its disk
         for name in ("..", ".", "", "nobody"):
-            assert not store.condemn(name)
+            assert not store.mark_deleted(name)

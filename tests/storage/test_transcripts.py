@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from live_asr.core.errors import StorageError
 from live_asr.core.types import Word
-from live_asr.errors import StorageError
-from live_asr.inference.full_pass import FullPassResult
+from live_asr.full_pass.process import FullPassResult
 from live_asr.jobs.results import Outcome
 from live_asr.storage.transcripts import write_transcripts
 

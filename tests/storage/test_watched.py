@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 import sqlalchemy
 
-from live_asr.errors import StorageError
+from live_asr.core.errors import StorageError
 from live_asr.storage.database import Database, sqlite_url
 
 
@@ -45,10 +45,10 @@ def test_text_that_was_erased_beside_a_reader_is_gone_once_that_has_read(tmp_pat
     log = path.with_name("a.db-wal")
     assert b"swordfish" in log.read_bytes()
     assert database.log_holds_erased
-    database.empty_log()
+    database.truncate_wal()
     assert database.log_holds_erased, "somebody still reads"
     reader.execute("COMMIT")
-    database.empty_log()
+    database.truncate_wal()
     assert not database.log_holds_erased
     assert b"swordfish" not in log.read_bytes() + path.read_bytes()
     reader.close()
@@ -79,7 +79,7 @@ def end_all_connections(url: str) -> None:
 def test_a_lock_that_postgresql_forgot_is_taken_again(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("live_asr.storage.tables.PATIENCE", 1)
+    monkeypatch.setattr("live_asr.storage.tables.TIMEOUT", 1)
     first, second = Database(postgres_url), Database(postgres_url)
     first.prepare()
     first.hold()
@@ -95,7 +95,7 @@ def test_a_lock_that_postgresql_forgot_is_taken_again(
 def test_where_another_server_was_faster_the_first_one_hears_of_it(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("live_asr.storage.tables.PATIENCE", 1)
+    monkeypatch.setattr("live_asr.storage.tables.TIMEOUT", 1)
     first, second = Database(postgres_url), Database(postgres_url)
     first.prepare()
     first.hold()

@@ -14,11 +14,12 @@ import orjson
 from fastapi import APIRouter, Query, Request, Response
 from starlette.requests import ClientDisconnect
 
+from live_asr.audio.isolated_files import duration_of
+from live_asr.core.errors import LiveAsrError, StorageError, Unavailable, told
 from live_asr.core.messages import AudioFormat, Commit, Lag, Start
 from live_asr.core.passages import passages
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import Segment, seconds
-from live_asr.errors import LiveAsrError, StorageError, Unavailable, told
 from live_asr.server.dialects.files import FileSession, transcribed
 from live_asr.server.dialects.openai_errors import status_of
 from live_asr.server.dialects.requests import NOBODY, form_with, received, unless_gone
@@ -27,14 +28,13 @@ from live_asr.server.rest import State
 from live_asr.server.sse import EventStream, Heartbeat
 from live_asr.server.state import ServerState
 from live_asr.sessions.admission import Client
-from live_asr.sessions.guarded_files import duration_of
 from live_asr.storage.files import storage_error
 
 FOLDER = "documents"
 """Below the data folder: a file for each document, which names the session that wrote it."""
 DIGEST_BYTES = 16
 HASHED_BYTES = 1024 * 1024
-LEAST_INTERVAL = 0.5
+MIN_INTERVAL = 0.5
 INTERVAL_PER_PARAGRAPH = 0.005
 """Seconds between two events: each repeats the document, so the longer it is the fewer events come."""
 
@@ -179,7 +179,7 @@ async def _events(
                 segments = transcript.live_segments()
                 document = document_of(document_id, segments, until, total or received)
                 yield event("transcription", document)
-                due = now() + LEAST_INTERVAL + INTERVAL_PER_PARAGRAPH * len(document["paragraphs"])
+                due = now() + MIN_INTERVAL + INTERVAL_PER_PARAGRAPH * len(document["paragraphs"])
         yield event("done", await _settled(state, session, document_id, transcript))
     except LiveAsrError as error:
         is_ours = isinstance(error, StorageError) or error.code == LiveAsrError.code

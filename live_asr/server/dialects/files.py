@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 
 from starlette.datastructures import UploadFile
 
+from live_asr.core.errors import LiveAsrError, StorageError
 from live_asr.core.messages import Error, Final, ServerMessage, Start, Stop
-from live_asr.errors import LiveAsrError, StorageError
 from live_asr.server.dialects.link import Link, linked
 from live_asr.server.state import ServerState
 from live_asr.sessions.admission import Client
-from live_asr.sessions.resumption import shutting_down
+from live_asr.sessions.resume import shutting_down
 from live_asr.storage.files import storage_error
 
 PIECE_BYTES = 256 * 1024

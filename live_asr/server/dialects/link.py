@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from live_asr.core.errors import ClientError, LiveAsrError
 from live_asr.core.messages import (
     Ack,
     Finalize,
@@ -22,15 +23,14 @@ from live_asr.core.messages import (
     Update,
     decode_server,
 )
-from live_asr.errors import ClientError, LiveAsrError
 from live_asr.server.access import unauthorized
 from live_asr.server.state import ServerState
 from live_asr.sessions.admission import Client
-from live_asr.sessions.resumption import OpenSession
+from live_asr.sessions.resume import OpenSession
 
-MOST_WAITING = 256
+MAX_WAITING = 256
 """Messages that wait for the translator; behind them the session's own bound on a slow reader counts."""
-MOST_UNWRITTEN_BYTES = 1024 * 1024
+MAX_UNWRITTEN_BYTES = 1024 * 1024
 """Audio that waits in memory to be written to disk; a client that is faster waits for the disk."""
 
 
@@ -51,7 +51,7 @@ class Link:
         self._outbox = opened.outbox
         self._acked_bytes = opened.received_bytes
         self._acked = asyncio.Event()
-        self._waiting: asyncio.Queue[ServerMessage | None] = asyncio.Queue(MOST_WAITING)
+        self._waiting: asyncio.Queue[ServerMessage | None] = asyncio.Queue(MAX_WAITING)
         self._is_stopped = False
         self._pump = asyncio.create_task(self._read(), name=f"{opened.id} dialect")
 
@@ -62,7 +62,7 @@ class Link:
 
     def voice_of(self, label: str) -> tuple[float, ...] | None:
         """Return the centroid of a live speaker's voice; None where nothing is known of it."""
-        voices = self._runner.session.snapshot().voices
+        voices = self._runner.session.checkpoint().voices
         number = int(label[1:]) - 1
         return voices[number] if number < len(voices) else None
 
@@ -75,7 +75,7 @@ class Link:
         while view:
             if self._pump.done():
                 raise self.failure or _is_over()
-            await self._runner.spool.safe(self._runner.received_bytes - MOST_UNWRITTEN_BYTES)
+            await self._runner.spool.safe(self._runner.received_bytes - MAX_UNWRITTEN_BYTES)
             room = self._runner.max_unacked_bytes - (self._runner.received_bytes - self._acked_bytes)
             if room <= 0:
                 self._acked.clear()

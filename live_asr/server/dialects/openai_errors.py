@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 from fastapi import Response
 
-from live_asr.errors import ClientError, LiveAsrError, StorageError, Unavailable, told
+from live_asr.core.errors import ClientError, LiveAsrError, StorageError, Unavailable, told
 
 STATUS = {
     "unauthorized": 401,

@@ -17,7 +17,7 @@ from live_asr.server.dialects.lines import Line, text_of
 from live_asr.server.dialects.openai_parameters import Asked
 from live_asr.server.dialects.openai_speakers import SpeakerNames
 
-LEAST_PROBABILITY = 1e-3
+MIN_PROBABILITY = 1e-3
 """Probabilities come to three decimals."""
 DONE = b"data: [DONE]\n\n"
 
@@ -151,4 +151,4 @@ def usage(final: Final) -> dict[str, Any]:
 
 
 def _logprob(word: WireWord) -> float:
-    return math.log(max(word.probability, LEAST_PROBABILITY))
+    return math.log(max(word.probability, MIN_PROBABILITY))

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import orjson
 from starlette.datastructures import FormData
 
-from live_asr.core.messages import MOST_VOCABULARY, Start, client_from_dict
-from live_asr.errors import ClientError
+from live_asr.core.errors import ClientError
+from live_asr.core.messages import MAX_VOCABULARY, Start, client_from_dict
 from live_asr.server.dialects.openai_errors import BadParameter
 
 ALIASES = (
@@ -25,8 +25,8 @@ ALIASES = (
 DIARIZING = "gpt-4o-transcribe-diarize"
 FORMATS = ("json", "text", "srt", "verbose_json", "vtt", "diarized_json")
 STREAMED = ("json", "text", "diarized_json")
-MOST_KNOWN_SPEAKERS = 4
-LONGEST_ENTRY = 100
+MAX_KNOWN_SPEAKERS = 4
+MAX_ENTRY = 100
 """Characters of one entry of a vocabulary."""
 KNOWN = {
     *("file", "model", "language", "languages", "prompt", "keywords", "response_format", "temperature"),
@@ -168,7 +168,7 @@ def _start(given: Given, *, task: str, diarize: bool, full_pass: bool) -> Start:
                 "language": given.one("language"),
                 "languages": given.many("languages"),
                 "task": task,
-                "vocabulary": vocabulary[:MOST_VOCABULARY],
+                "vocabulary": vocabulary[:MAX_VOCABULARY],
                 "diarize": diarize,
                 "interim": False,
                 "pace": "fast",
@@ -187,8 +187,8 @@ def entries_of(prompt: str) -> Iterator[str]:
     for phrase in re.split(r"[,;:\n\r.!?。，、]+(?:\s+|$)|[\n\r]+", prompt):
         entry = ""
         for word in phrase.split():
-            word = word[:LONGEST_ENTRY]
-            if entry and len(entry) + 1 + len(word) > LONGEST_ENTRY:
+            word = word[:MAX_ENTRY]
+            if entry and len(entry) + 1 + len(word) > MAX_ENTRY:
                 yield entry
                 entry = ""
             entry = f"{entry} {word}".strip()
@@ -204,8 +204,8 @@ def known_speakers(given: Given) -> Iterator[tuple[str, bytes]]:
             "known_speaker_references",
             f"There are {len(names)} `known_speaker_names` and {len(references)} `known_speaker_references`.",
         )
-    if len(names) > MOST_KNOWN_SPEAKERS:
-        raise BadParameter("known_speaker_names", f"At most {MOST_KNOWN_SPEAKERS} speakers can be known.")
+    if len(names) > MAX_KNOWN_SPEAKERS:
+        raise BadParameter("known_speaker_names", f"At most {MAX_KNOWN_SPEAKERS} speakers can be known.")
     if len(set(names)) != len(names):
         raise BadParameter("known_speaker_names", "Each name may stand once.")
     for name, reference in zip(names, references, strict=True):

@@ -10,10 +10,10 @@ import orjson
 from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 
+from live_asr.core.errors import LiveAsrError
 from live_asr.core.messages import Commit, Final
 from live_asr.core.transcript import Transcript
-from live_asr.errors import LiveAsrError
-from live_asr.inference.channel import Loaded
+from live_asr.inference.ipc import Loaded
 from live_asr.server.dialects.files import FileSession, transcribed
 from live_asr.server.dialects.lines import Line, Lines
 from live_asr.server.dialects.openai_errors import BadParameter, fault_of, response_of
@@ -136,14 +136,14 @@ async def _speaker_names(state: ServerState, asked: Asked, loaded: Loaded) -> Sp
     """Return who names the speakers, with the voices of those who are known. Raises ClientError."""
     if not asked.diarize:
         return SpeakerNames()
-    if loaded.voice_indifference is None:
+    if loaded.equal_error_distance is None:
         raise BadParameter(
             "response_format",
             "This server tells no speakers apart: it has no model of voices.",
             code="diarization_unavailable",
         )
     known = [(name, await voice_of(state, name, file)) for name, file in asked.known_speakers]
-    return SpeakerNames(known, loaded.voice_indifference)
+    return SpeakerNames(known, loaded.equal_error_distance)
 
 
 async def _whole(session: FileSession, asked: Asked, names: SpeakerNames) -> tuple[bytes, str]:

@@ -6,17 +6,17 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from live_asr.audio.isolated_decoder import open_guarded_decoder
 from live_asr.core.audio import Samples
+from live_asr.core.errors import LiveAsrError
 from live_asr.core.messages import AudioFormat
 from live_asr.core.types import samples
-from live_asr.errors import LiveAsrError
-from live_asr.inference.interfaces import FloatArray
 from live_asr.inference.scheduler import FILE_BUDGET
+from live_asr.models.interfaces import FloatArray
 from live_asr.server.dialects.openai_errors import BadParameter
 from live_asr.server.state import ServerState
-from live_asr.sessions.guarded import open_guarded_decoder
 
-SHORTEST, LONGEST = 2.0, 10.0
+SHORTEST, MAX = 2.0, 10.0
 """Seconds of a voice that are given to know it by."""
 TOLERANCE = 0.1
 """Codecs add and take a little."""
@@ -26,12 +26,14 @@ class SpeakerNames:
     """Name the speakers of one recording.
 
     `known` are names with their voices' embeddings; a voice whose cosine distance to one is below
-    `indifference` gets that name. A name that was given stays, and is given once.
+    `equal_error_distance` gets that name. A name that was given stays, and is given once.
     """
 
-    def __init__(self, known: Sequence[tuple[str, FloatArray]] = (), indifference: float = 0.0) -> None:
+    def __init__(
+        self, known: Sequence[tuple[str, FloatArray]] = (), equal_error_distance: float = 0.0
+    ) -> None:
         self._known = dict(known)
-        self._indifference = indifference
+        self._equal_error_distance = equal_error_distance
         self._names: dict[str, str] = {}
         self._letters = 0
 
@@ -58,7 +60,7 @@ class SpeakerNames:
         )
         for apart, name, label in distances:
             free = name not in self._names.values() and label not in self._names
-            if free and apart < self._indifference:
+            if free and apart < self._equal_error_distance:
                 self._names[label] = name
 
 
@@ -85,10 +87,10 @@ async def voice_of(state: ServerState, name: str, file: bytes) -> FloatArray:
         audio = await _decoded(state, file)
     except LiveAsrError as error:
         raise BadParameter("known_speaker_references", f"The reference of {name[:80]!a}: {error}") from None
-    if not samples(SHORTEST - TOLERANCE) <= audio.size <= samples(LONGEST + TOLERANCE):
+    if not samples(SHORTEST - TOLERANCE) <= audio.size <= samples(MAX + TOLERANCE):
         raise BadParameter(
             "known_speaker_references",
-            f"The reference of {name[:80]!a} must have {SHORTEST:g} to {LONGEST:g} seconds.",
+            f"The reference of {name[:80]!a} must have {SHORTEST:g} to {MAX:g} seconds.",
         )
     return await state.engine.embed(audio, FILE_BUDGET)
 
@@ -99,7 +101,7 @@ async def _decoded(state: ServerState, file: bytes) -> Samples:
     try:
         pieces = [await decoder.feed(file)]
         ended = False
-        while sum(piece.size for piece in pieces) <= samples(LONGEST + TOLERANCE):
+        while sum(piece.size for piece in pieces) <= samples(MAX + TOLERANCE):
             if decoder.has_more and not ended:
                 pieces.append(await decoder.feed(b""))
             elif not ended or decoder.has_more:

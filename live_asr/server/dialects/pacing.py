@@ -19,7 +19,7 @@ FILE_SECONDS = 3.0
 """Who has sent so many seconds of audio by then does not speak."""
 CONTAINER_BYTES_PER_SECOND = 96_000
 """What a container is taken to hold; no browser records so much, and PCM at 48 kHz is it."""
-MOST_AHEAD = 7200.0
+MAX_AHEAD = 7200.0
 """Seconds of audio that may wait on disk for the recogniser; beyond it the client's socket is not read."""
 
 Item = TypeVar("Item")
@@ -34,7 +34,7 @@ def rate_of(audio: AudioFormat) -> int:
 
 def most_ahead_bytes(audio: AudioFormat) -> int:
     """Return how many bytes may wait for the recogniser."""
-    return round(MOST_AHEAD * rate_of(audio))
+    return round(MAX_AHEAD * rate_of(audio))
 
 
 async def first_items(

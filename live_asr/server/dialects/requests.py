@@ -11,14 +11,14 @@ from fastapi import Request
 from starlette.datastructures import FormData
 from starlette.requests import ClientDisconnect
 
-from live_asr.errors import LiveAsrError
-from live_asr.inference.channel import Loaded
+from live_asr.core.errors import LiveAsrError
+from live_asr.inference.ipc import Loaded
 from live_asr.server.access import Grant, token_in
 from live_asr.server.dialects.uploads import discard, read_form
 from live_asr.server.sse import is_gone
 from live_asr.server.state import ServerState
 from live_asr.sessions.admission import Client
-from live_asr.sessions.resumption import loading
+from live_asr.sessions.resume import loading
 
 T = TypeVar("T")
 NOBODY = 499

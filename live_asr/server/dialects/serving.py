@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from live_asr.errors import LiveAsrError
+from live_asr.core.errors import LiveAsrError
 from live_asr.server.sockets import GONE
 from live_asr.server.state import ServerState
 

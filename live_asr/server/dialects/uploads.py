@@ -11,12 +11,12 @@ from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from live_asr.errors import ClientError
+from live_asr.core.errors import ClientError
 from live_asr.storage.files import check_room, storage_error
 
 FORM = "Send `multipart/form-data` with a `file`."
-MOST_FILES = 8
-MOST_FIELDS = 400
+MAX_FILES = 8
+MAX_FIELDS = 400
 FIELD_BYTES = 8 * 1024 * 1024
 """The largest field, and what a form may hold beside its file: four samples of voices, for instance."""
 IN_MEMORY_BYTES = 1024 * 1024
@@ -95,7 +95,7 @@ class _Parser(MultiPartParser):
 
     def __init__(self, headers: Headers, stream: AsyncGenerator[bytes, None], folder: Path) -> None:
         super().__init__(
-            headers, stream, max_files=MOST_FILES, max_fields=MOST_FIELDS, max_part_size=FIELD_BYTES
+            headers, stream, max_files=MAX_FILES, max_fields=MAX_FIELDS, max_part_size=FIELD_BYTES
         )
         self._folder = folder
 

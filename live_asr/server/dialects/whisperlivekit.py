@@ -2,7 +2,7 @@
 
 Its clients send audio and an empty frame at the end, and get the whole state again and again, or in `diff`
 mode what was added to it. A client that sends a file as fast as the socket takes it is read all along, so
-that its pings are answered: what is ahead of the recogniser waits on disk, `MOST_AHEAD` seconds at most.
+that its pings are answered: what is ahead of the recogniser waits on disk, `MAX_AHEAD` seconds at most.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from typing import Any
 import orjson
 from fastapi import APIRouter, WebSocket
 
+from live_asr.audio.ffmpeg import is_container
+from live_asr.core.errors import ClientError, LiveAsrError, told
 from live_asr.core.messages import Error, Lag, Notice, ServerMessage, Start, Stop, Stopped, client_from_dict
-from live_asr.errors import ClientError, LiveAsrError, told
 from live_asr.server.access import api_key
 from live_asr.server.dialects.lines import Line, Lines, text_of
 from live_asr.server.dialects.link import Link, linked
-from live_asr.server.dialects.pacing import DECIDING, MOST_AHEAD
+from live_asr.server.dialects.pacing import DECIDING, MAX_AHEAD
 from live_asr.server.dialects.serving import served
 from live_asr.server.rest import State
-from live_asr.server.sockets import GONE, SEND_PATIENCE, close, receive, send
+from live_asr.server.sockets import GONE, SEND_TIMEOUT, close, receive, send
 from live_asr.server.state import ServerState
 from live_asr.sessions.admission import Client, check_start
-from live_asr.sessions.media import is_container
-from live_asr.sessions.resumption import loading
+from live_asr.sessions.resume import loading
 
 BYTES_PER_SECOND = 32_000
-"""Of what `MOST_AHEAD` counts: audio at 16 kHz, or as many bytes of a container."""
-FIRST_AUDIO_PATIENCE = 120.0
+"""Of what `MAX_AHEAD` counts: audio at 16 kHz, or as many bytes of a container."""
+FIRST_AUDIO_TIMEOUT = 120.0
 """Seconds that a client has for its first audio: a browser asks its user for the microphone in between."""
 FILE_BYTES = 96_000
 """Three seconds of PCM: who has sent as much within `DECIDING` does not speak."""
@@ -39,11 +39,11 @@ FILE_CONTAINER_BYTES = 256 * 1024
 """The same of a container; no browser records so fast."""
 HEAD_BYTES = 16
 """So much tells containers and PCM apart."""
-STOP_PATIENCE = 10.0
+STOP_TIMEOUT = 10.0
 """Seconds that a client has to close once it may."""
-LEAST_INTERVAL = 0.05
+MIN_INTERVAL = 0.05
 INTERVAL_PER_LINE = 0.002
-MOST_INTERVAL = 1.0
+MAX_INTERVAL = 1.0
 """Seconds between two updates: `full` repeats all lines, so the more there are the fewer updates come."""
 BAD_TOKEN, BAD_PARAMETERS, NOT_BINARY = 4401, 4400, 1003
 """Close codes; the first two are WhisperLiveKit's own."""
@@ -126,7 +126,7 @@ class Conversation:
         """Wait for so much audio that its kind and pace are known; None where the client ends without any."""
         frames: list[bytes] = []
         size = 0
-        deadline = asyncio.get_running_loop().time() + FIRST_AUDIO_PATIENCE
+        deadline = asyncio.get_running_loop().time() + FIRST_AUDIO_TIMEOUT
         while not self._has_ended and not (
             size >= HEAD_BYTES and (wanted["pace"] != "auto" or size >= _file_bytes(wanted, frames))
         ):
@@ -167,7 +167,7 @@ class Conversation:
         is_file = self._has_ended or sum(map(len, frames)) >= _file_bytes(wanted, frames)
         encoding = "container" if _is_container(wanted, frames) else "pcm_s16le"
         start = start_of(wanted, encoding, is_file=is_file)
-        most_ahead_bytes = round(MOST_AHEAD * BYTES_PER_SECOND)
+        most_ahead_bytes = round(MAX_AHEAD * BYTES_PER_SECOND)
         async with linked(self._state, start, self._client, most_ahead_bytes=most_ahead_bytes) as link:
             waits = start.diarize and link.loaded.speaker_encoder_name is not None
             view = View(Lines(waits_for_speakers=waits, language=start.language))
@@ -180,7 +180,7 @@ class Conversation:
                 # What was said of the end reaches the client; one that is gone is noticed by who reads.
                 await asyncio.wait((reading, sending), return_when=asyncio.FIRST_COMPLETED)
                 if link.failure is not None:  # it is told with the last state
-                    await asyncio.wait((sending,), timeout=SEND_PATIENCE)
+                    await asyncio.wait((sending,), timeout=SEND_TIMEOUT)
                     await close(self._socket, link.failure.close_code)
                     return
                 for task in (reading, sending):
@@ -226,12 +226,12 @@ class Conversation:
             await send(self._socket, view.diff() if is_diff else view.full())
             if is_over:
                 break
-            pause = min(MOST_INTERVAL, LEAST_INTERVAL + INTERVAL_PER_LINE * len(view))
+            pause = min(MAX_INTERVAL, MIN_INTERVAL + INTERVAL_PER_LINE * len(view))
             await asyncio.sleep(pause)
         if view.failure is not None:
             return
         await self._say({"type": "ready_to_stop"})
-        await asyncio.sleep(STOP_PATIENCE)  # it is for the client to close
+        await asyncio.sleep(STOP_TIMEOUT)  # it is for the client to close
 
     async def _say(self, message: Mapping[str, Any]) -> None:
         await send(self._socket, orjson.dumps(message))

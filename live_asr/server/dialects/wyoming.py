@@ -17,26 +17,26 @@ from typing import Any
 import orjson
 
 from live_asr import __version__
+from live_asr.core.errors import ClientError, ConfigError, LiveAsrError, told
 from live_asr.core.fields import describe, parse_json
 from live_asr.core.messages import Commit, Start, Stop, Stopped, UtteranceMessage, client_from_dict
-from live_asr.errors import ClientError, ConfigError, LiveAsrError, told
 from live_asr.server.dialects.link import Link, linked
 from live_asr.server.dialects.pacing import first_items, most_ahead_bytes, rate_of
 from live_asr.server.dialects.together import together
-from live_asr.server.sockets import SEND_PATIENCE
+from live_asr.server.sockets import SEND_TIMEOUT
 from live_asr.server.state import ServerState
 from live_asr.sessions.admission import Client
-from live_asr.sessions.resumption import loading
+from live_asr.sessions.resume import loading
 
 log = logging.getLogger(__name__)
 
-LONGEST_LINE_BYTES = 64 * 1024
+MAX_LINE_BYTES = 64 * 1024
 LARGEST_PART_BYTES = 1024 * 1024
 """Of further JSON, and of audio, in one event."""
-MOST_CONNECTIONS = 64
-QUIET_PATIENCE = 300.0
+MAX_CONNECTIONS = 64
+QUIET_TIMEOUT = 300.0
 """Seconds without an event after which a connection is closed."""
-AUDIO_PATIENCE = 30.0
+AUDIO_TIMEOUT = 30.0
 """The same while audio is awaited; what came is then brought to its end."""
 WIDTH = 2
 """Bytes of a sample."""
@@ -70,14 +70,14 @@ async def serving_wyoming(
         assert task is not None
         serving.add(task)
         try:
-            if len(serving) <= MOST_CONNECTIONS:
+            if len(serving) <= MAX_CONNECTIONS:
                 await Conversation(reader, writer, state).run()
         finally:
             serving.discard(task)
             writer.close()
 
     try:
-        server = await asyncio.start_server(serve, host, port, limit=LONGEST_LINE_BYTES)
+        server = await asyncio.start_server(serve, host, port, limit=MAX_LINE_BYTES)
     except OSError as error:
         fault = f"Cannot listen on {host}:{port}: {error.strerror or error}."
         on_failed(ConfigError(fault, "Choose another port with server.wyoming_port."))
@@ -111,7 +111,7 @@ class Conversation:
         """Serve the connection. Never raises but when it is cancelled."""
         try:
             while True:
-                event = await self._event(QUIET_PATIENCE)
+                event = await self._event(QUIET_TIMEOUT)
                 try:
                     await self._answer(event)
                 except LiveAsrError as error:
@@ -136,7 +136,7 @@ class Conversation:
         if body:
             header["data_length"] = len(body)
         self._writer.write(orjson.dumps(header) + b"\n" + body)
-        async with asyncio.timeout(SEND_PATIENCE):
+        async with asyncio.timeout(SEND_TIMEOUT):
             await self._writer.drain()
 
     async def _answer(self, event: Event) -> None:
@@ -187,7 +187,7 @@ class Conversation:
         start = start_of(wanted, first.data)
         rate = rate_of(start.audio)
         events, is_file = await first_items(
-            lambda: self._event(AUDIO_PATIENCE),
+            lambda: self._event(AUDIO_TIMEOUT),
             lambda event: len(event.audio) / rate,
             lambda event: event.type == "audio-stop",
             first,
@@ -209,7 +209,7 @@ class Conversation:
                 break
             await self._take(link, event)
         else:
-            while (event := await self._event(AUDIO_PATIENCE)).type != "audio-stop":
+            while (event := await self._event(AUDIO_TIMEOUT)).type != "audio-stop":
                 await self._take(link, event)
         link.control(Stop())
 

@@ -13,15 +13,15 @@ from urllib.parse import parse_qsl, urlencode
 
 import orjson
 
+from live_asr.core.errors import ClientError
 from live_asr.core.messages import Final, Start, Webhook
-from live_asr.errors import ClientError
 from live_asr.server.dialects.deepgram.answers import Heard, answer_to
 from live_asr.server.dialects.deepgram.parameters import Asked, bad, read_query
 from live_asr.server.dialects.deepgram.results import Request
 
 FORM = "deepgram"
 """What such a webhook's `form` is."""
-LONGEST_QUERY = 8000
+MAX_QUERY = 8000
 """Of a request that names a callback: its query is kept with the session."""
 
 
@@ -32,8 +32,8 @@ def with_callback(asked: Asked, request: Request, query: str) -> Asked:
     """
     if asked.callback is None:
         return asked
-    if len(query) > LONGEST_QUERY:
-        bad(f"With `callback` the query may have {LONGEST_QUERY} characters, not {len(query)}.")
+    if len(query) > MAX_QUERY:
+        bad(f"With `callback` the query may have {MAX_QUERY} characters, not {len(query)}.")
     # Where it goes is with the session's webhook, and nobody else's business: it may hold a password.
     kept = [item for item in parse_qsl(query, keep_blank_values=True) if not item[0].startswith("callback")]
     about = {

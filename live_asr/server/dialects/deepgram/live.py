@@ -1,7 +1,7 @@
 """Deepgram's WebSocket `/v1/listen`: audio in, results while it is spoken.
 
 The socket is read whatever the recogniser does: a file that is sent as fast as the socket takes it waits on
-disk, `MOST_AHEAD` seconds of it at most.
+disk, `MAX_AHEAD` seconds of it at most.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import orjson
 from fastapi import WebSocket
 from starlette.websockets import WebSocketState
 
+from live_asr.core.errors import ClientError, LiveAsrError
 from live_asr.core.fields import parse_json
 from live_asr.core.messages import Finalize, Keepalive, Stop, Stopped, Update, Updated, client_from_dict
-from live_asr.errors import ClientError, LiveAsrError
 from live_asr.server.access import api_key
 from live_asr.server.dialects.deepgram.callbacks import with_callback
 from live_asr.server.dialects.deepgram.parameters import Asked, read_keyterms, read_query
@@ -33,7 +33,7 @@ from live_asr.server.sockets import GONE, close, receive, send
 from live_asr.server.state import ServerState
 from live_asr.sessions.admission import SOMEBODY
 
-IDLE_PATIENCE = 10.0
+IDLE_TIMEOUT = 10.0
 """Seconds that a client may say nothing for while nothing is said to it; `KeepAlive` counts."""
 CONTROLS = ("KeepAlive", "Finalize", "CloseStream", "Configure")
 
@@ -114,11 +114,11 @@ class Conversation:
         while True:
             if self._is_closing:
                 self._touch()
-            left = self._moved + IDLE_PATIENCE - loop.time()
+            left = self._moved + IDLE_TIMEOUT - loop.time()
             if left <= 0:
                 raise ClientError(
                     "idle",
-                    f"Neither audio nor a message came for {IDLE_PATIENCE:g} seconds.",
+                    f"Neither audio nor a message came for {IDLE_TIMEOUT:g} seconds.",
                     'Send {"type": "KeepAlive"} while there is no audio.',
                     close_code=1011,
                 )

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from live_asr.core.errors import ClientError
 from live_asr.core.messages import Start, client_from_dict
-from live_asr.errors import ClientError
 
 RAW = {"linear16": "pcm_s16le", "mulaw": "mulaw", "alaw": "alaw"}
 CONTAINED = ("flac", "ogg-opus", "amr-nb", "amr-wb")
@@ -26,9 +26,9 @@ WARNED = ("numerals", "dictation", "filler_words", "measurements", "no_delay", "
 """What only bends how words are written or cut; the recogniser writes as it was trained to."""
 NOTHING = ("version", "mip_opt_out", "tier")
 """What means nothing to a server of one model that learns from nobody."""
-LEAST_SILENCE_MS, MOST_SILENCE_MS = 200, 5000
-LEAST_UTTERANCE_END_MS = 1000
-MOST_CHANNELS = 2
+MIN_SILENCE_MS, MAX_SILENCE_MS = 200, 5000
+MIN_UTTERANCE_END_MS = 1000
+MAX_CHANNELS = 2
 OFF = ("false", "0", "")
 
 
@@ -134,7 +134,7 @@ def read_query(items: Iterable[tuple[str, str]], *, is_live: bool) -> Asked:
     endpointing = query.one("endpointing")
     if endpointing not in (None, "false", "true"):
         start["end_silence"] = _end_silence(query, str(endpointing))
-    utterance_end = query.number("utterance_end_ms", LEAST_UTTERANCE_END_MS, MOST_SILENCE_MS)
+    utterance_end = query.number("utterance_end_ms", MIN_UTTERANCE_END_MS, MAX_SILENCE_MS)
     if utterance_end is not None and is_live and not interim:
         bad("`utterance_end_ms` needs `interim_results=true`.")
     formatted = query.flag("punctuate") | query.flag("smart_format")
@@ -175,12 +175,12 @@ def _audio(query: Query) -> tuple[dict[str, Any], int]:
     """Return the audio of `start`, and how many channels results are made of."""
     encoding = query.one("encoding")
     rate = query.number("sample_rate", 8000, 48_000)
-    channels = query.number("channels", 1, MOST_CHANNELS)
+    channels = query.number("channels", 1, MAX_CHANNELS)
     apart = query.flag("multichannel")
     if encoding is None or encoding in CONTAINED:
         if apart:
-            query.warnings.append(f"`multichannel`: the first {MOST_CHANNELS} channels of a file are heard.")
-        return {"encoding": "container"}, MOST_CHANNELS if apart else 1
+            query.warnings.append(f"`multichannel`: the first {MAX_CHANNELS} channels of a file are heard.")
+        return {"encoding": "container"}, MAX_CHANNELS if apart else 1
     if encoding not in RAW:
         known = ", ".join((*RAW, *CONTAINED))
         bad(f"`encoding={encoding[:40]}` cannot be decoded here; send one of {known}, or a file as it is.")
@@ -205,7 +205,7 @@ def _end_silence(query: Query, value: str) -> float:
     if not value.isascii() or not value.isdigit():
         bad(f"`endpointing` must be milliseconds or false, not {value[:40]!r}.")
     wanted_ms = int(value[:9])
-    taken_ms = min(max(wanted_ms, LEAST_SILENCE_MS), MOST_SILENCE_MS)
+    taken_ms = min(max(wanted_ms, MIN_SILENCE_MS), MAX_SILENCE_MS)
     if taken_ms != wanted_ms:
         query.warnings.append(f"`endpointing`: {taken_ms} ms is the nearest that can be had.")
     return taken_ms / 1000

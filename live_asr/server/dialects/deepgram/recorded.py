@@ -19,10 +19,10 @@ from fastapi import Response
 from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
+from live_asr.core.errors import ClientError, LiveAsrError, MediaError
 from live_asr.core.fields import parse_json
 from live_asr.core.messages import Final, Stop
 from live_asr.delivery.post import ForbiddenTarget
-from live_asr.errors import ClientError, LiveAsrError, MediaError
 from live_asr.server.access import api_key
 from live_asr.server.dialects.deepgram.answers import Heard, answer_to
 from live_asr.server.dialects.deepgram.callbacks import with_callback
@@ -36,7 +36,7 @@ from live_asr.sessions.admission import Client
 
 log = logging.getLogger(__name__)
 
-MOST_UPLOAD_BYTES = 4 * 1024**3
+MAX_UPLOAD_BYTES = 4 * 1024**3
 LARGEST_URL_BYTES = 16 * 1024
 """Of a body that names a URL."""
 
@@ -73,7 +73,7 @@ async def answer(http: HttpRequest, state: ServerState) -> Response:
 async def _body(http: HttpRequest, state: ServerState) -> AsyncIterator[AsyncIterator[bytes]]:
     """Give the audio of a request, in pieces."""
     if http.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
-        yield _bounded(http.stream(), MOST_UPLOAD_BYTES)
+        yield _bounded(http.stream(), MAX_UPLOAD_BYTES)
         return
     given = b"".join([piece async for piece in _bounded(http.stream(), LARGEST_URL_BYTES)])
     asked = parse_json(given)
@@ -82,7 +82,7 @@ async def _body(http: HttpRequest, state: ServerState) -> AsyncIterator[AsyncIte
         bad('Send the audio itself, or {"url": "https://…"} as application/json.')
     try:
         async with state.sender.fetched(url) as pieces:
-            yield _bounded(pieces, MOST_UPLOAD_BYTES)
+            yield _bounded(pieces, MAX_UPLOAD_BYTES)
     except ForbiddenTarget as error:
         raise ClientError("remote_content", str(error), "Send the file itself.") from None
 
@@ -112,7 +112,7 @@ async def _take(
 ) -> None:
     """Take a recording whose result goes elsewhere: it is written down once it is here."""
     start = replace(asked.start, pace="fast")
-    async with linked(state, start, client, most_ahead_bytes=MOST_UPLOAD_BYTES) as link:
+    async with linked(state, start, client, most_ahead_bytes=MAX_UPLOAD_BYTES) as link:
         await _send_all(pieces, link, request)
 
 

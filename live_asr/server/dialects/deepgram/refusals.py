@@ -6,11 +6,11 @@ from typing import Any
 
 from starlette.responses import JSONResponse
 
-from live_asr.errors import LiveAsrError, MediaError, Unavailable
-from live_asr.errors import told as public
+from live_asr.core.errors import LiveAsrError, MediaError, Unavailable
+from live_asr.core.errors import told as public
 from live_asr.server.dialects.openai_errors import status_of
 
-LONGEST_REASON_BYTES = 123
+MAX_REASON_BYTES = 123
 """Of a WebSocket's close."""
 UNDECODABLE, IDLE = "DATA-0000", "NET-0001"
 """Deepgram's names for audio that is none, and for a client that says nothing."""
@@ -54,7 +54,7 @@ def close_of(error: LiveAsrError) -> tuple[int, str]:
     if isinstance(error, MediaError) or error.code == "not_audio":
         return 1008, UNDECODABLE
     name = IDLE if error.code == "idle" else error.code
-    return error.close_code, f"{name}: {_one_line(public(error).message)}"[:LONGEST_REASON_BYTES]
+    return error.close_code, f"{name}: {_one_line(public(error).message)}"[:MAX_REASON_BYTES]
 
 
 def warning_headers(request_id: str, warnings: tuple[str, ...]) -> dict[str, str]:

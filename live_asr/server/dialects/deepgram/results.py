@@ -24,7 +24,7 @@ from live_asr.core.messages import (
     UtteranceMessage,
     WireWord,
 )
-from live_asr.core.turns import live_label
+from live_asr.core.speaker_timeline import live_label
 from live_asr.server.dialects.deepgram.parameters import Asked
 from live_asr.server.dialects.lines import Line, Lines
 

@@ -18,9 +18,9 @@ import orjson
 from fastapi import WebSocket
 from starlette.websockets import WebSocketState
 
+from live_asr.core.errors import ClientError, LiveAsrError
 from live_asr.core.fields import parse_json
 from live_asr.core.messages import Finalize
-from live_asr.errors import ClientError, LiveAsrError
 from live_asr.server.access import address_of, api_key
 from live_asr.server.dialects.link import Link, linked
 from live_asr.server.dialects.openai_errors import fault_of, response_of
@@ -36,7 +36,7 @@ from live_asr.sessions.admission import SOMEBODY, Client
 KEY_PROTOCOL = "openai-insecure-api-key."
 BETA_PROTOCOL = "openai-beta.realtime-v1"
 SUBPROTOCOL = "realtime"
-LEAST_COMMIT = 0.1
+MIN_COMMIT = 0.1
 """Seconds of audio that a commit must hold."""
 INLINE_CHARACTERS = 64 * 1024
 """An event up to this size is read on the event loop; a second of audio is no larger."""
@@ -157,10 +157,10 @@ class Conversation:
 
     async def _commit(self) -> None:
         length = self._heard - self._committed
-        if self._link is None or length < LEAST_COMMIT:
+        if self._link is None or length < MIN_COMMIT:
             raise BadRequest(
                 f"Error committing input audio buffer: buffer too small. Expected at least "
-                f"{1000 * LEAST_COMMIT:.0f}ms of audio, but buffer only has {1000 * length:.2f}ms of audio.",
+                f"{1000 * MIN_COMMIT:.0f}ms of audio, but buffer only has {1000 * length:.2f}ms of audio.",
                 code="input_audio_buffer_commit_empty",
             )
         start, self._committed = self._committed, self._heard

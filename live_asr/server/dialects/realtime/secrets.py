@@ -9,15 +9,15 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 
+from live_asr.core.errors import ClientError, LiveAsrError
 from live_asr.core.fields import describe, parse_json
-from live_asr.errors import ClientError, LiveAsrError
 from live_asr.server.access import api_key
 from live_asr.server.dialects.openai_errors import response_of
 from live_asr.server.dialects.realtime.settings import BadRequest, SessionSettings
 from live_asr.server.state import ServerState
 
 PREFIX = "ek_"
-LEAST_SECONDS, DEFAULT_SECONDS, MOST_SECONDS = 10, 600, 7200
+MIN_SECONDS, DEFAULT_SECONDS, MAX_SECONDS = 10, 600, 7200
 LARGEST_BODY_BYTES = 256 * 1024
 
 
@@ -62,7 +62,7 @@ def _seconds(given: object) -> float:
     seconds = given.get("seconds", DEFAULT_SECONDS) if isinstance(given, Mapping) else None
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise BadRequest("`expires_after.seconds` must be a number.", "expires_after.seconds")
-    if not LEAST_SECONDS <= seconds <= MOST_SECONDS:
-        allowed = f"from {LEAST_SECONDS} to {MOST_SECONDS}"
+    if not MIN_SECONDS <= seconds <= MAX_SECONDS:
+        allowed = f"from {MIN_SECONDS} to {MAX_SECONDS}"
         raise BadRequest(f"`expires_after.seconds` must be {allowed}.", "expires_after.seconds")
     return seconds

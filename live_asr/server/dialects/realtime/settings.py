@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
+from live_asr.core.errors import ClientError
 from live_asr.core.fields import describe
 from live_asr.core.messages import AudioFormat, Start, Update, client_from_dict
-from live_asr.errors import ClientError
 
 FORMATS = {
     "audio/pcm": AudioFormat("pcm_s16le", 24_000),
@@ -23,10 +23,10 @@ LOGPROBS = "item.input_audio_transcription.logprobs"
 EAGERNESS_MS = {"low": 2000, "medium": 1000, "auto": 1000, "high": 500}
 """Silence that stands for how soon a model would take a turn for over."""
 PREFIX_MS, SILENCE_MS, THRESHOLD = 300, 500, 0.5
-LEAST_SILENCE_MS, MOST_SILENCE_MS = 200, 5000
-LEAST_THRESHOLD, MOST_THRESHOLD = 0.1, 0.9
-LONGEST_TERM = 100
-MOST_WORDS_IN_TERM = 5
+MIN_SILENCE_MS, MAX_SILENCE_MS = 200, 5000
+MIN_THRESHOLD, MAX_THRESHOLD = 0.1, 0.9
+MAX_TERM = 100
+MAX_WORDS_IN_TERM = 5
 TRANSCRIPTION = ("model", "language", "languages", "prompt", "keywords", "delay")
 SERVER_VAD: Mapping[str, Any] = {
     "type": "server_vad",
@@ -239,7 +239,7 @@ def _terms(prompt: str | None) -> list[str] | None:
     if not prompt:
         return []
     terms = [term.strip(" .\n") for term in prompt.removeprefix("Keywords:").split(",")]
-    is_list = all(0 < len(term) <= LONGEST_TERM and len(term.split()) <= MOST_WORDS_IN_TERM for term in terms)
+    is_list = all(0 < len(term) <= MAX_TERM and len(term.split()) <= MAX_WORDS_IN_TERM for term in terms)
     return terms if is_list else None
 
 
@@ -260,14 +260,14 @@ def _turn_detection(given: object, param: str, warnings: list[str]) -> dict[str,
         bad(f"{param}.type", "'server_vad', 'semantic_vad' or null", kind)
     turns = dict(SERVER_VAD)
     turns["threshold"] = _number(
-        given, "threshold", THRESHOLD, (0, 1), (LEAST_THRESHOLD, MOST_THRESHOLD), param, warnings
+        given, "threshold", THRESHOLD, (0, 1), (MIN_THRESHOLD, MAX_THRESHOLD), param, warnings
     )
     turns["silence_duration_ms"] = _number(
         given,
         "silence_duration_ms",
         SILENCE_MS,
         (0, 60_000),
-        (LEAST_SILENCE_MS, MOST_SILENCE_MS),
+        (MIN_SILENCE_MS, MAX_SILENCE_MS),
         param,
         warnings,
     )

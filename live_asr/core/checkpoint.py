@@ -1,0 +1,184 @@
+"""What of a session its kept messages do not tell, and what it needs to go on after its server died.
+
+It is written beside the messages, each time some are. Without it a session goes on all the same, from the
+last committed word, with an empty prefix and voices that have to be learnt anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from live_asr.core.speaker_timeline import live_label
+from live_asr.core.transcript import Transcript
+from live_asr.core.types import Turn, Word, samples
+
+ROUNDING_SAMPLES = samples(0.001)
+"""Messages have times in milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """Which models a session is heard by; None where there is none."""
+
+    recognizer: str | None = None
+    speaker_encoder: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What is known of one channel beyond the record."""
+
+    safe_sample: int = 0
+    """Nothing before it has to be heard again."""
+    language: str | None = None
+    """The language spoken, once it is sure."""
+    words: tuple[Word, ...] = ()
+    """The last committed words, with their tokens: what the decoder is told before it goes on."""
+
+    def beside(self, end_sample: int, *, is_ahead: bool) -> Memory:
+        """Return what of it holds beside a record whose words end there, or that it is ahead of."""
+        if is_ahead:
+            return replace(self, safe_sample=end_sample, words=())
+        words = self.words
+        if not words or abs(words[-1].end_sample - end_sample) > ROUNDING_SAMPLES:
+            words = ()
+        return replace(self, safe_sample=max(self.safe_sample, end_sample), words=words)
+
+    def to_list(self) -> list[Any]:
+        """Return it as JSON has it."""
+        words = [[w.text, w.start_sample, w.end_sample, w.probability, w.tokens] for w in self.words]
+        return [self.safe_sample, self.language, words]
+
+    @classmethod
+    def from_list(cls, value: Sequence[Any]) -> Memory:
+        """Read it back. Raises TypeError and ValueError where that is not possible."""
+        safe_sample, language, words = value
+        return cls(
+            int(safe_sample),
+            language,
+            tuple(
+                Word(text, start, end, probability, tuple(tokens))
+                for text, start, end, probability, tokens in words
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A session's memory beyond its record."""
+
+    last_seq: int = 0
+    """The kept messages that it goes with."""
+    safe_sample: int = 0
+    """Nothing before it has to be heard again."""
+    language: str | None = None
+    """The language spoken, once it is sure."""
+    words: tuple[Word, ...] = ()
+    """The last committed words, with their tokens: what the decoder is told before it goes on."""
+    voices: tuple[tuple[float, ...], ...] = ()
+    """The centroid of each live speaker's voice, weighted; S1's first."""
+    started_at: str | None = None
+    """When the session's first audio came: ISO 8601, UTC."""
+    models: Models = Models()
+    """Whose tokens and whose voices these are."""
+    others: tuple[Memory, ...] = ()
+    """Of several channels that are heard by themselves, all but the first."""
+
+    @property
+    def first(self) -> Memory:
+        """What is known of the first channel, or of the only one."""
+        return Memory(self.safe_sample, self.language, self.words)
+
+    @property
+    def memories(self) -> tuple[Memory, ...]:
+        """What is known of each channel."""
+        return (self.first, *self.others)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as a JSON object."""
+        return {
+            "last_seq": self.last_seq,
+            **dict(zip(("safe_sample", "language", "words"), self.first.to_list(), strict=True)),
+            "voices": self.voices,
+            "started_at": self.started_at,
+            "models": [self.models.recognizer, self.models.speaker_encoder],
+            **({"others": [memory.to_list() for memory in self.others]} if self.others else {}),
+        }
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Checkpoint:
+        """Read it back; an empty one where that is not possible."""
+        try:
+            recognizer, speaker_encoder = value["models"]
+            first = Memory.from_list([value[name] for name in ("safe_sample", "language", "words")])
+            return cls(
+                last_seq=int(value["last_seq"]),
+                safe_sample=first.safe_sample,
+                language=first.language,
+                words=first.words,
+                voices=tuple(tuple(map(float, voice)) for voice in value["voices"]),
+                started_at=started_at if isinstance(started_at := value.get("started_at"), str) else None,
+                models=Models(recognizer, speaker_encoder),
+                others=tuple(map(Memory.from_list, value.get("others", ()))),
+            )
+        except (KeyError, TypeError, ValueError):
+            return cls()
+
+    def made_by(self, models: Models) -> Checkpoint:
+        """Return it with the names of the models that it was made with."""
+        return replace(self, models=models)
+
+    def for_models(self, models: Models) -> Checkpoint:
+        """Return what of it holds for these models: tokens and voices mean nothing to others."""
+        held = self.made_by(models)
+        if models.recognizer != self.models.recognizer:
+            others = tuple(replace(memory, words=(), language=None) for memory in held.others)
+            held = replace(held, words=(), language=None, others=others)  # which it may not know
+        if models.speaker_encoder != self.models.speaker_encoder:
+            held = replace(held, voices=())
+        return held
+
+    def beside(self, transcript: Transcript, channels: int = 1) -> Checkpoint:
+        """Return what of it holds beside a record: all, where it was written with its last message.
+
+        Voices hold in any case. Where the record is shorter or longer it goes on from its last word, on each
+        of so many channels.
+        """
+        known = self.memories + (Memory(),) * (channels - len(self.memories))
+        ends = [transcript.words_end_sample]
+        if channels > 1:
+            ends = [transcript.words_end_sample_of(live_label(number + 1)) for number in range(channels)]
+        is_ahead = self.last_seq > transcript.last_seq
+        first, *others = [
+            memory.beside(max(end, 0), is_ahead=is_ahead) for memory, end in zip(known, ends, strict=False)
+        ]
+        return replace(
+            self,
+            safe_sample=first.safe_sample,
+            language=first.language,
+            words=first.words,
+            others=tuple(others),
+        )
+
+
+def voices_of(sums: Sequence[Any]) -> tuple[tuple[float, ...], ...]:
+    """Return centroids as numbers that JSON holds."""
+    return tuple(tuple(np.asarray(total, np.float64).round(5).tolist()) for total in sums)
+
+
+def speaker_count(transcript: Transcript) -> int:
+    """Return how many live speakers were named: the highest number of a label."""
+    return max((int(label[1:]) for label in transcript.live_labels if label[1:].isdecimal()), default=0)
+
+
+def shown_turns(transcript: Transcript) -> list[Turn]:
+    """Return who said the words so far, which is what is kept of who spoke when."""
+    return [
+        Turn(segment.start_sample, segment.end_sample, segment.speaker)
+        for segment in transcript.live_segments()
+        if segment.speaker is not None
+    ]

@@ -1,0 +1,192 @@
+"""The one connection that a session has at a time, or none: what waits to be sent, how long it is waited for.
+
+Messages that change the record are never dropped; of those that the next one replaces only the newest
+waits. A client that reads so slowly that the others pile up is told so and let go, rather than waited for.
+What is not on disk yet is not given out, and nothing overtakes it: a client must never have heard more than
+a server knows that comes back after a crash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from live_asr.core.errors import ClientError, LiveAsrError
+from live_asr.core.messages import (
+    Ack,
+    Error,
+    Final,
+    Lag,
+    Partial,
+    Progress,
+    ServerMessage,
+    Stopped,
+    encode,
+    error_message,
+)
+
+REPLACEABLE = (Partial, Ack, Lag, Progress)
+"""Of these only the newest is worth sending."""
+LAST = (Stopped, Final, Error)
+"""These come once, at the end; hours of speech make the first two as large as they are."""
+
+
+class Outbox:
+    """What waits to be sent over one connection. `is_resumed` tells that it took up a lost one."""
+
+    def __init__(self, most_bytes: int = 4 * 1024 * 1024, *, is_resumed: bool = False) -> None:
+        self.is_resumed = is_resumed
+        self.is_late = False
+        """Whether its client was told that it came back too late."""
+        self.failure: LiveAsrError | None = None
+        """Why the client was let go; None while all is well."""
+        self._most_bytes = most_bytes
+        self._waiting: deque[tuple[ServerMessage, bytes, int]] = deque()
+        self._waiting_bytes = 0
+        self._released_count = 0
+        self._changed = asyncio.Event()
+        self._closed = False
+
+    @property
+    def close_code(self) -> int:
+        """The WebSocket close code that tells the client how its connection ended."""
+        return self.failure.close_code if self.failure else 1000
+
+    def put(self, message: ServerMessage, encoded: bytes | None = None, *, after_count: int = 0) -> None:
+        """Add a message; `encoded` is its text if that is known already.
+
+        It is given out once `after_count` kept messages are released. Raises ClientError `slow_client` when
+        what waits exceeds the bound: the client does not read.
+        """
+        if self._closed:
+            return
+        if isinstance(message, REPLACEABLE):
+            self._drop_older(type(message))
+        text = encoded if encoded is not None else encode(message)
+        is_bounded = not isinstance(message, REPLACEABLE + LAST)
+        if is_bounded and self._waiting_bytes + len(text) > self._most_bytes:
+            raise ClientError(
+                "slow_client",
+                "The client reads more slowly than captions are produced.",
+                "Read all messages as they come; resume the session to get what was missed.",
+            )
+        self._waiting.append((message, text, after_count))
+        self._waiting_bytes += len(text)
+        self._changed.set()
+
+    def release(self, count: int) -> None:
+        """Take note that the session's first `count` kept messages are on disk."""
+        self._released_count = max(self._released_count, count)
+        self._changed.set()
+
+    def clear(self) -> None:
+        """Forget what waits: its client will not read it."""
+        self._waiting.clear()
+        self._waiting_bytes = 0
+
+    def dismiss(self, error: LiveAsrError) -> None:
+        """Say why the client must go, as the last thing; what is not on disk yet is not said any more."""
+        if self._closed:
+            return
+        while self._waiting and self._waiting[-1][2] > self._released_count:
+            self._waiting_bytes -= len(self._waiting.pop()[1])
+        self.failure = error
+        self.put(error_message(error))
+        self.close()
+
+    def close(self) -> None:
+        """Take nothing more; what waits can still be taken out."""
+        self._closed = True
+        self._changed.set()
+
+    async def get(self) -> bytes | None:
+        """Wait for the next message's text; None when the box is closed and holds nothing to give out."""
+        while not self._waiting or self._waiting[0][2] > self._released_count:
+            if self._closed:
+                return None
+            self._changed.clear()
+            await self._changed.wait()
+        _, text, _ = self._waiting.popleft()
+        self._waiting_bytes -= len(text)
+        return text
+
+    def _drop_older(self, kind: type[ServerMessage]) -> None:
+        for index, (message, text, _) in enumerate(self._waiting):
+            if isinstance(message, kind):
+                del self._waiting[index]
+                self._waiting_bytes -= len(text)
+                return
+
+
+PAUSE_WINDOW = 3600.0
+"""Seconds for which a client is waited for that is lost while its talk is paused: a break, or a lunch."""
+
+
+class ClientConnection:
+    """The one connection that a session has at a time, or none.
+
+    A client that is lost is waited for as many seconds as `window` says then; after that, or at once where
+    `is_awaited` says that there is nothing to wait for, `on_given_up` is called.
+    """
+
+    def __init__(
+        self, window: Callable[[], float], is_awaited: Callable[[], bool], on_given_up: Callable[[], None]
+    ) -> None:
+        self._window = window
+        self._is_awaited = is_awaited
+        self._on_given_up = on_given_up
+        self._expiry: asyncio.TimerHandle | None = None
+        self.outbox: Outbox | None = Outbox()
+        """What the client is to hear; None while there is none."""
+
+    def attach(self, kept_count: int) -> Outbox:
+        """Return what a client that comes back is to hear; one that seems to be there still is let go.
+
+        `kept_count` kept messages are on disk.
+        """
+        if self.outbox is not None:
+            self.outbox.dismiss(
+                ClientError(
+                    "resumed_elsewhere",
+                    "This session was resumed over another connection.",
+                    "Use that one and close this one.",
+                )
+            )
+        self.close()
+        self.outbox = Outbox(is_resumed=True)
+        self.outbox.release(kept_count)
+        return self.outbox
+
+    def is_other(self, outbox: Outbox | None) -> bool:
+        """Tell whether nobody is there, or somebody else than who has `outbox`; None stands for anybody."""
+        return self.outbox is None or outbox not in (None, self.outbox)
+
+    def lose(self) -> None:
+        """Take note that the client is gone, or has never been there, and wait for it. Idempotent."""
+        if self.outbox is not None:
+            self.outbox.close()
+            self.outbox = None
+        window = self._window()
+        if window and self._is_awaited():
+            if self._expiry is None:
+                self._expiry = asyncio.get_running_loop().call_later(window, self.give_up)
+        else:
+            self.give_up()
+
+    def expires_within(self) -> float | None:
+        """Return for how many seconds a client is still waited for; None where it is there."""
+        if self._expiry is None:
+            return None
+        return max(0.0, self._expiry.when() - asyncio.get_running_loop().time())
+
+    def give_up(self) -> None:
+        """Wait no longer."""
+        self.close()
+        self._on_given_up()
+
+    def close(self) -> None:
+        """Forget the time that is running. Idempotent."""
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
