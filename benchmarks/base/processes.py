@@ -59,7 +59,9 @@ class BenchServer:
         self.port = free_port()
         self.ready_after = 0.0
         """From the start of the process to the first 200 of /readyz, seconds."""
-        self._environment = server_environment() | (settings or {})
+        # What a suite offers is taken, whatever this machine is predicted to carry.
+        counted = {"LIVE_ASR_SERVER__ADMISSION": "count"}
+        self._environment = counted | server_environment() | (settings or {})
         if models_dir is not None:
             self._environment["LIVE_ASR_MODELS__DIR"] = str(models_dir.resolve())
         self._folder = tempfile.TemporaryDirectory(prefix="live-asr-bench-", ignore_cleanup_errors=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from live_asr.audio import syscalls
 from live_asr.cli.doctor import Finding
-from live_asr.config.settings import Settings
+from live_asr.config.settings import COUNTED_SESSIONS, Settings
 from live_asr.core.urls import is_reached_by_others
 
 GOOD_TOKEN = 16
@@ -65,7 +65,9 @@ def _what_is_believed(settings: Settings) -> Iterator[Finding]:
             yield Finding("warn", f"server.{name}", "*", danger)
         else:
             yield Finding("ok", f"server.{name}", ", ".join(values) or "none")
-    bounds = f"{server.max_sessions} places, {server.requests_per_minute} requests a minute"
+    most = server.max_sessions or (COUNTED_SESSIONS if server.admission == "count" else None)
+    places = "as many places as the machine carries" if most is None else f"{most} places"
+    bounds = f"{places}, {server.requests_per_minute} requests a minute"
     yield Finding("ok", "limits", f"{bounds}, {server.max_session_hours:g} hours a session")
     if server.idle_timeout == 0:
         advice = "Clients that say nothing hold places for ever: set server.idle_timeout."

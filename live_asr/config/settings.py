@@ -47,6 +47,8 @@ from live_asr.core.urls import receiver_of
 ENV_PREFIX = "LIVE_ASR_"
 ENV_FILE = "LIVE_ASR_CONFIG"
 DEFAULT_FILE = "live-asr.toml"
+COUNTED_SESSIONS = 8
+"""Places where sessions are counted and nobody says how many there are."""
 KUBERNETES = re.compile(
     r"LIVE_ASR_(SERVICE_(HOST|PORT(_\w+)?)=.*|PORT(_\d+_(TCP|UDP))?=\w+://.*|PORT_\d+_(TCP|UDP)_(PROTO|PORT|ADDR)=.*)"
 )
@@ -110,10 +112,15 @@ class ServerSettings(Section):
         description="Addresses and networks of reverse proxies, e.g. 10.0.0.0/8, whose X-Forwarded-Prefix, "
         "-Host, -Proto and -For are believed; separated by commas in the environment. * believes anybody.",
     )
-    max_sessions: int = Field(
-        default=8,
-        ge=1,
-        description="Sessions at once; the next one is refused. Set it to what the machine carries.",
+    admission: Literal["load", "count"] = Field(
+        default="load",
+        description="Which sessions are taken: as many as the machine is predicted to carry, by what they "
+        "were seen to take (load), or as many as server.max_sessions says, whatever they take (count).",
+    )
+    max_sessions: OptionalCount = Field(
+        default=None,
+        description="Sessions at once, at most; the next one is refused. Unset: no bound but the load; with "
+        f"server.admission = count, {COUNTED_SESSIONS}.",
     )
     max_sessions_per_client: OptionalCount = Field(
         default=None,
@@ -307,7 +314,7 @@ class InferenceSettings(Section):
     decode_timeout: float = Field(
         default=30.0,
         gt=0,
-        description="Seconds after which a decode counts as hung and its process is replaced.",
+        description="Seconds from its begin after which a decode counts as hung and its process is replaced.",
     )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from live_asr.core.normalize import normalized
+from live_asr.core.relief import SURE_PROBABILITY
 from live_asr.core.types import Word, samples
 
 STOPS_SHORT_SAMPLES = samples(1.0)
@@ -33,8 +34,11 @@ class LocalAgreement:
         self.tail: tuple[Word, ...] = ()
         """The last hypothesis's words beyond the committed ones."""
 
-    def receive(self, words: Sequence[Word], end_sample: int) -> tuple[Word, ...]:
-        """Take the next hypothesis of the tail, which heard up to `end_sample`; return what to commit."""
+    def receive(self, words: Sequence[Word], end_sample: int, *, sure_until: int = 0) -> tuple[Word, ...]:
+        """Take the next hypothesis of the tail, which heard up to `end_sample`; return what to commit.
+
+        Words that end by `sure_until` are agreed upon by this hypothesis alone, up to one that is not sure.
+        """
         agreed = 0
         limit = end_sample - self._guard_samples
         for index, word in enumerate(words):
@@ -45,6 +49,10 @@ class LocalAgreement:
             if not all(_same(other, words, index) for other in earlier):
                 break
             agreed = index + 1
+        for word in words[agreed:]:
+            if word.end_sample > sure_until or word.probability < SURE_PROBABILITY:
+                break
+            agreed += 1
         self._earlier = [other[agreed:] for other in [*self._earlier, tuple(words)]][-self._depth :]
         self.tail = tuple(words[agreed:])
         return tuple(words[:agreed])

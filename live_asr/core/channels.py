@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from live_asr.core.checkpoint import Memory
 from live_asr.core.floor import Floor
 from live_asr.core.language import LanguageVote
+from live_asr.core.relief import Relief
 from live_asr.core.segmenter import SpeechEnded, SpeechStarted
 from live_asr.core.speaker_timeline import live_label
 from live_asr.core.streaming_policy import (
@@ -138,11 +139,12 @@ class Channels:
             captioner.update(None if languages is None else LanguageVote(*languages), vocabulary)
         self._go_on()
 
-    def set_step(self, step_samples: int, *, overloaded: bool) -> None:
+    def set_step(self, step_samples: int, *, overloaded: bool, relief: Relief) -> None:
         """Decode at each `step_samples` of new audio; `overloaded` lets steps be skipped."""
         for captioner in self._captioners:
             captioner.step_samples = step_samples
             captioner.overloaded = overloaded
+            captioner.relief = relief
 
     # What is wanted ----------------------------------------------------------------------------------
 
@@ -160,6 +162,16 @@ class Channels:
                 self._asked = channel
                 return wanted
         return None
+
+    def newest(self) -> tuple[DecodeRequest, FloatArray] | None:
+        """Return what to decode instead of what `decode()` returned last; see `StreamingPolicy.newest`."""
+        captioner = self._answered()
+        wanted = captioner.newest()
+        if wanted is None:
+            self._go_on()
+        else:
+            self._asked = self._captioners.index(captioner)
+        return wanted
 
     def events(self) -> list[Event | ChannelSpeech]:
         """Return what has happened since the last call, in order."""

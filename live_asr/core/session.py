@@ -43,6 +43,7 @@ from live_asr.core.messages import (
     UtteranceMessage,
     wire_word,
 )
+from live_asr.core.relief import NO_RELIEF, Relief
 from live_asr.core.segmenter import SpeechEnded, SpeechStarted
 from live_asr.core.speaker_clusters import SpeakerOptions
 from live_asr.core.speaker_tracker import SpeakerTracker
@@ -370,6 +371,12 @@ class Session:
         """Return a window that is to be recognised; see `StreamingPolicy.decode`."""
         return self._captions.decode()
 
+    def newest(self) -> tuple[DecodeRequest, FloatArray] | None:
+        """Return what is to be recognised instead of what `decode` returned; see `StreamingPolicy.newest`."""
+        wanted = self._captions.newest()
+        self._collect()
+        return wanted
+
     def wanted_of_speakers(self) -> tuple[Literal["segmentation", "embedding"], FloatArray] | None:
         """Return what is to be computed to tell the speakers apart; see `SpeakerTracker.wanted`."""
         if self._tracker is None:
@@ -419,12 +426,13 @@ class Session:
         """Audio received and not yet considered."""
         return self._captions.backlog_samples
 
-    def set_step(self, step_samples: int, *, overloaded: bool = False) -> None:
+    def set_step(self, step_samples: int, *, overloaded: bool = False, relief: Relief = NO_RELIEF) -> None:
         """Decode at each `step_samples` of new audio from now on, to spare a loaded recogniser.
 
-        `overloaded` tells that it cannot follow even so: steps may be skipped.
+        `overloaded` tells that it cannot follow even so: steps may be skipped. `relief` is what else is left
+        out from now on.
         """
-        self._captions.set_step(step_samples, overloaded=overloaded)
+        self._captions.set_step(step_samples, overloaded=overloaded, relief=relief)
 
     # From the policy's events to messages ----------------------------------------------------------
 

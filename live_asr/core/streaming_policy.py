@@ -34,6 +34,7 @@ from live_asr.core.guards import (
 )
 from live_asr.core.language import LOOK_BACK_SAMPLES, LanguageVote
 from live_asr.core.passages import ends_sentence
+from live_asr.core.relief import NO_RELIEF, SURE_EDGE_SAMPLES
 from live_asr.core.segmenter import Segmenter, SegmenterOptions, SpeechEnded, SpeechStarted
 from live_asr.core.speech import SpeechTrack, clamped
 from live_asr.core.types import CHUNK_SAMPLES, DecodeRequest, Hypothesis, Utterance, Word, samples
@@ -167,6 +168,8 @@ class StreamingPolicy:
         """New audio between two decodes; may be changed at any time, to spare a loaded recogniser."""
         self.overloaded = False
         """The recogniser cannot follow: steps may be skipped. A recorded file is better served by waiting."""
+        self.relief = NO_RELIEF
+        """What else is left out, to spare it."""
         self.horizon_sample: int | None = None
         """No audio beyond it is considered; None: all that there is."""
         self._task = task
@@ -312,6 +315,25 @@ class StreamingPolicy:
         request = self._step.request
         return request, self._buffer.slice(request.start_sample, request.end_sample)
 
+    def newest(self) -> tuple[DecodeRequest, FloatArray] | None:
+        """Return what to decode instead of the window that `decode()` returned, if nobody has begun with it.
+
+        That is the same one, but where this session is overloaded and behind: then steps are skipped, as they
+        are wherever it is behind when an answer comes. None where nothing is wanted any more. Raises
+        RuntimeError when no decode was asked for.
+        """
+        step = self._answered()
+        is_plain = (
+            not (step.request.final or step.full_window) and step.request.language == self._vote.language
+        )
+        if is_plain and self._may_skip():
+            self._window.postpone(self._consumed_sample, self.step_samples)
+            self._advance()
+        else:
+            self._step = step
+        self._step_issued = False
+        return self.decode()
+
     def events(self) -> list[Event]:
         """Return what has happened since the last call, in order."""
         events, self._events = self._events, []
@@ -419,7 +441,7 @@ class StreamingPolicy:
         grown = self._consumed_sample + self.step_samples - self._window.start_sample
         return (
             self.overloaded
-            and behind >= self.options.skip_behind_samples
+            and behind >= (self.step_samples if self.relief.agreement else self.options.skip_behind_samples)
             and grown <= self.options.longest_skip_samples
         )
 
@@ -451,6 +473,9 @@ class StreamingPolicy:
         self._vote.begin_utterance()
         self._agreement = self._new_agreement()
         self._window.open(event.start_sample)
+        if self.relief.first_words:
+            first = self.options.window.first_step_samples + self.step_samples
+            self._window.postpone(event.start_sample, first)
         self._utterance_start_sample = event.start_sample
         self._understood_sample = event.start_sample
         self._utterance_words = []
@@ -492,7 +517,7 @@ class StreamingPolicy:
             self._segmenter.speech_end_sample,
             language=language or self._vote.language,
             likely=self._vote.likely,
-            doubted=self._agreement.in_doubt and not self.overloaded,
+            doubted=self._agreement.in_doubt and not (self.overloaded or self.relief.look_back),
             final=final,
             full_window=full_window,
         )
@@ -607,7 +632,8 @@ class StreamingPolicy:
         held = going_on(words, self._window.told)
         if held is not None:
             agreed_until = min(agreed_until, held + self.options.edge_guard_samples)
-        self._commit(self._agreement.receive(words, agreed_until), end_sample)
+        sure_until = agreed_until - SURE_EDGE_SAMPLES if self.relief.agreement else 0
+        self._commit(self._agreement.receive(words, agreed_until, sure_until=sure_until), end_sample)
         self._unstick(end_sample)
         self._show(self._agreement.tail)
 

@@ -23,9 +23,14 @@ from numpy.typing import NDArray
 
 from live_asr.core.messages import RecognizerInfo
 from live_asr.core.types import DecodeRequest, Hypothesis
+from live_asr.inference.costs import Simulated
 from live_asr.models.interfaces import FloatArray, SpeechState
 
 HEADER = struct.Struct("!I")
+HEARTBEAT_INTERVAL = 1.0
+"""Seconds between two signs of life of the inference process."""
+NOBODY = -1
+"""The number of a message that answers nothing."""
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 """Environment of a process that computes. Work is divided among cores by window, not within one: numpy's
@@ -49,6 +54,10 @@ class Load:
     """ONNX; None where live sessions tell no speakers apart."""
     encoder_file: Path | None = None
     """ONNX; with `segmentation_file` or not at all."""
+    simulated: Simulated | None = None
+    """A device to be simulated, instead of models to be loaded."""
+    measured_file: Path | None = None
+    """Where it is kept what a typical decode takes on this machine; None where nobody wants to know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +70,12 @@ class Loaded:
     """`SpeakerEncoder.equal_error_distance`; None where speakers are not told apart."""
     speaker_encoder_name: str | None = None
     """Its folder's; None where speakers are not told apart."""
+    lanes: int = 2
+    """Pieces of work that are done at once."""
+    step_seconds: float | None = None
+    """What a typical decode was measured to take; None where none was."""
+    most_batch: int = 1
+    """Windows that a lane decodes at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +112,24 @@ class Recognize:
 
 
 @dataclass(frozen=True, slots=True)
+class Batch:
+    """Decode these windows at once; each is answered by its own number."""
+
+    works: tuple[tuple[int, Recognize], ...]
+
+    @property
+    def budget(self) -> float:
+        """The smallest of theirs."""
+        return min(work.budget for _, work in self.works)
+
+
+@dataclass(frozen=True, slots=True)
 class Recognized:
     """The words of a window, and what they cost."""
 
     hypothesis: Hypothesis
     waited: float
-    """Seconds between arrival and begin."""
+    """Seconds between arrival and begin; to whoever asked, since then."""
     took: float
     """Seconds of work."""
 
@@ -124,6 +151,16 @@ class Embed:
     samples: FloatArray
     budget: float
     """Seconds from its arrival by which the answer is wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A piece of work is under way now; its answer follows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """From the process, as often as `HEARTBEAT_INTERVAL` says: it computes, or waits for work."""
 
 
 @dataclass(frozen=True, slots=True)

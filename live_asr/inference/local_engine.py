@@ -11,15 +11,19 @@ import contextlib
 import itertools
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from live_asr.core.errors import EngineError
-from live_asr.core.types import DecodeRequest
+from live_asr.core.types import SAMPLE_RATE_HZ, DecodeRequest
+from live_asr.inference.costs import LearnedCosts
 from live_asr.inference.ipc import (
+    NOBODY,
+    Batch,
+    Begun,
     Detect,
     Detected,
     Embed,
@@ -35,17 +39,28 @@ from live_asr.inference.ipc import (
     receive,
     spawn,
 )
+from live_asr.inference.scheduling import Job, Kind, Scheduler, kind_of
 from live_asr.models.device import cure_of
 from live_asr.models.interfaces import FloatArray, SpeechState
 
 log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 3
-"""Work that was under way in so many processes that died is given up."""
+"""Work that so many processes were asked for, and died, is given up."""
+MAX_DEATHS = 2
+"""Work that was under way in so many processes that died is given up: the second had nothing else to do."""
+CREDITS = {"cpu": 1, "cuda": 2}
+"""Pieces of work for each lane that the process has at once. Between two a GPU would be idle; a core has the
+server's own work to do."""
+FIRST_COSTS = (0.03, 0.004)
+"""Seconds that a batch is thought to take, and what each window adds, until some were seen."""
 MAX_LOAD = 300.0
 """Seconds that a process may take to load its models before it counts as hung."""
 MAX_BACKOFF = 10.0
 WATCH_INTERVAL = 1.0
+MAX_LOOKS = 2
+"""So often in a row a process is seen to hang before it is replaced: where it was the server that stood
+still, what the process has said meanwhile is read in between."""
 STABLE_AFTER = 60.0
 """Seconds after which a process that ends is not counted with those before it."""
 MAX_FAULTS = 2
@@ -55,6 +70,22 @@ ENVIRONMENT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "8"}
 are of ever other lengths: that grows for an hour, and no decode is faster for it."""
 
 Work = Detect | Recognize | Segment | Embed
+Newest = Callable[[], tuple[DecodeRequest, FloatArray] | None]
+"""Says what to decode by now."""
+
+
+class StaleWork(EngineError):
+    """Nobody wanted a piece of work any more when its turn came."""
+
+
+@dataclass(slots=True, eq=False)
+class _Batch:
+    """What a lane does at once."""
+
+    kind: Hashable
+    count: int
+    left: int
+    """How many of them are not answered."""
 
 
 @dataclass(slots=True)
@@ -63,18 +94,33 @@ class _Job:
 
     work: Work
     answer: asyncio.Future[Any]
-    sent_at: float = field(default_factory=time.monotonic)
+    asked_at: float = field(default_factory=time.monotonic)
+    newest: Newest | None = None
+    """Says what to decode instead, when its turn comes first."""
+    ticket: Job[int] | None = None
+    """Its place among what waits for a lane."""
     attempts: int = 0
     """How many processes were asked."""
+    sent_at: float = 0.0
+    """When the last one was."""
+    begun_at: float | None = None
+    """Since when it is under way in the process that is up; None where it waits."""
+    deaths: int = 0
+    """How many processes died while it was under way."""
+    batch: _Batch | None = None
+    """What the process was asked for at once, with it; None for what needs no lane."""
 
 
 class Engine:
     """Start the inference process, ask it for work, and replace it when it dies.
 
-    `timeout` is how many seconds the oldest piece of work may take before the process counts as hung.
+    `timeout` is how many seconds a piece of work may take, from when it is begun, and how long the process
+    may give no sign of life, before it counts as hung. Work that was under way in one that died is asked for
+    again by itself: where that one dies, too, it is given up, and nothing else is.
     `on_restart` is called whenever a process had to be replaced. Where a GPU fails while models are loaded,
     or soon after again and again, `fallback` is called once, in a thread, with the reason: it returns what to
-    load instead. Without it the failure is one of the engine.
+    load instead. Without it the failure is one of the engine. `on_work` is called with the seconds for which
+    each piece of work kept one of the process's threads busy, `on_audio` with those of audio that was judged.
     """
 
     def __init__(
@@ -85,8 +131,12 @@ class Engine:
         on_restart: Callable[[], None] = lambda: None,
         warning: str = "",
         fallback: Callable[[str], Load] | None = None,
+        on_work: Callable[[float], None] = lambda _: None,
+        on_audio: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._load = load
+        self._on_work = on_work
+        self._on_audio = on_audio
         self.warning = warning
         """Why the models run on a slower device than the machine has; "" where they do not."""
         self._fallback = fallback
@@ -95,6 +145,21 @@ class Engine:
         self._timeout = timeout
         self._on_restart = on_restart
         self._jobs: dict[int, _Job] = {}
+        self._costs = LearnedCosts(*FIRST_COSTS)
+        self._batch_count = 0
+        """How many of the process's credits are taken."""
+        self._queue: Scheduler[int] = Scheduler(
+            predict=lambda kind, count: self._costs.predict(_size_of(kind), count)
+        )
+        """The numbers of those that wait for a lane."""
+        self._unjudged: dict[int, _Job] = {}
+        """Detections that wait for a process: they need no lane."""
+        self._suspects: dict[int, _Job] = {}
+        """And those that were under way when a process died: they are done one by one, before all else."""
+        self._sent: dict[int, _Job] = {}
+        """What the process that is up was asked for and has not answered, whoever still waits for it."""
+        self._heard_at = 0.0
+        """When the process last gave a sign of life."""
         self._numbers = itertools.count()
         self._process: asyncio.subprocess.Process | None = None
         self._writer: asyncio.StreamWriter | None = None
@@ -150,11 +215,18 @@ class Engine:
     async def detect(self, samples: FloatArray, state: SpeechState) -> Detected:
         """Judge 32 ms chunks; see `SpeechDetector.detect`. Raises EngineError when it cannot be done."""
         answer: Detected = await self._ask(Detect(samples, state))
+        self._on_audio(samples.size / SAMPLE_RATE_HZ)
         return answer
 
-    async def recognize(self, request: DecodeRequest, samples: FloatArray, budget: float) -> Recognized:
-        """Decode a window, wanted within `budget` seconds. Raises EngineError when it cannot be done."""
-        answer: Recognized = await self._ask(Recognize(request, samples, budget))
+    async def recognize(
+        self, request: DecodeRequest, samples: FloatArray, budget: float, *, newest: Newest | None = None
+    ) -> Recognized:
+        """Decode a window, wanted within `budget` seconds. Raises EngineError when it cannot be done.
+
+        `newest` is called once a lane is free for it, and says what to decode instead; where that is nothing,
+        StaleWork is raised.
+        """
+        answer: Recognized = await self._ask(Recognize(request, samples, budget), newest)
         return answer
 
     async def segment(self, samples: FloatArray, budget: float) -> FloatArray:
@@ -171,22 +243,87 @@ class Engine:
         answer: FloatArray = await self._ask(Embed(samples, budget))
         return answer
 
-    async def _ask(self, work: Work) -> Any:
+    async def _ask(self, work: Work, newest: Newest | None = None) -> Any:
         if self._keeper is None or self._keeper.done():
             raise EngineError("The inference process is not running.")
         number = next(self._numbers)
-        job = self._jobs[number] = _Job(work, asyncio.get_running_loop().create_future())
+        job = self._jobs[number] = _Job(work, asyncio.get_running_loop().create_future(), newest=newest)
         try:
-            self._send(number, job)
+            self._put(number, job)
+            self._dispatch()
             return await job.answer
         finally:
-            self._jobs.pop(number, None)
+            for jobs in (self._jobs, self._unjudged, self._suspects):
+                jobs.pop(number, None)
+            if job.ticket is not None:
+                self._queue.withdraw(job.ticket)
 
-    def _send(self, number: int, job: _Job) -> None:
-        """Hand a job to the process, if there is one; else it goes to the next one."""
-        if self._writer is not None and self.is_up:
-            job.sent_at = time.monotonic()
+    def _put(self, number: int, job: _Job) -> None:
+        """Let a piece of work wait."""
+        if isinstance(job.work, Detect):
+            self._unjudged[number] = job
+        else:
+            kind = kind_of(job.work.request) if isinstance(job.work, Recognize) else None
+            job.ticket = self._queue.add(number, time.monotonic(), job.work.budget, kind=kind)
+
+    @property
+    def _free_lanes(self) -> int:
+        """How many pieces of work the process may be asked for beside those it has."""
+        assert self.loaded is not None, "a process is up"
+        credits = CREDITS.get(self.loaded.recognizer.device, 1) * self.loaded.lanes
+        return credits - self._batch_count
+
+    def _dispatch(self) -> None:
+        """Hand what waits to the process, if there is one: what may have ended the last one, one by one."""
+        if not self.is_up:
+            return
+        if self._suspects and not self._sent:
+            number = next(iter(self._suspects))
+            self._send({number: self._suspects[number]})
+        if self._suspects:
+            return
+        for number in list(self._unjudged):
+            self._send({number: self._unjudged.pop(number)})
+        while self._free_lanes > 0 and (taken := self._queue.take(time.monotonic())):
+            jobs = {one.item: job for one in taken if self._is_wanted(job := self._jobs[one.item])}
+            if jobs:
+                self._send(jobs, taken[0].kind)
+
+    def _is_wanted(self, job: _Job) -> bool:
+        """Bring work up to date whose turn it is; tell whether it is wanted still."""
+        newest, job.newest = job.newest, None
+        if newest is None:
+            return not job.answer.done()
+        assert isinstance(job.work, Recognize), "nothing else changes"
+        if job.answer.done():
+            return False
+        try:
+            wanted = newest()
+        except Exception as error:  # one session's trouble is no other's
+            job.answer.set_exception(error)
+            return False
+        if wanted is None:
+            job.answer.set_exception(StaleWork("Nobody wants this any more."))
+            return False
+        job.work = Recognize(*wanted, job.work.budget)
+        return True
+
+    def _send(self, jobs: dict[int, _Job], kind: Hashable = None) -> None:
+        """Ask the process for something, or for several windows at once."""
+        assert self._writer is not None, "a process that is up has one"
+        now = time.monotonic()
+        batch = _Batch(kind, len(jobs), len(jobs))
+        for job in jobs.values():
             job.attempts += 1
+            job.sent_at = now
+            job.batch = None if isinstance(job.work, Detect) else batch
+        self._batch_count += any(job.batch is not None for job in jobs.values())
+        self._sent |= jobs
+        works = tuple((number, job.work) for number, job in jobs.items() if isinstance(job.work, Recognize))
+        if len(works) > 1:
+            self._writer.write(pack((NOBODY, Batch(works))))
+            return
+        for number, job in jobs.items():
             self._writer.write(pack((number, job.work)))
 
     # Keeping a process alive -----------------------------------------------------------------------
@@ -225,6 +362,11 @@ class Engine:
             return False
         fallback, self._fallback = self._fallback, None
         self._load = await asyncio.to_thread(fallback, str(error))
+        for job in self._jobs.values():  # it was the device that ended them
+            job.attempts = job.deaths = 0
+        for number, job in self._suspects.items():
+            self._put(number, job)
+        self._suspects.clear()
         self.warning = str(error)
         return True
 
@@ -248,15 +390,19 @@ class Engine:
             self._is_loaded.set()
             if self._first is not None and not self._first.done():
                 self._first.set_result(first)
-            self._repeat_unanswered()
+            self._heard_at = time.monotonic()
+            self._queue.most = first.most_batch
+            self._give_up_deadly()
+            self._dispatch()
             watch = asyncio.create_task(self._watch(self._process), name="inference watch")
             while (message := await receive(reader)) is not None:
-                number, answer = message
+                number, answer, seconds = message
                 if isinstance(answer, Faulted):  # whoever asked gets the answer of the next process
                     raise EngineError(f"The GPU failed: {answer.reason}.", cure_of(answer.reason))
-                self._receive(number, answer)
+                self._receive(number, answer, seconds)
         finally:
             self.is_up, self._writer = False, None
+            self._take_back()
             if watch is not None:
                 watch.cancel()
             writer.close()
@@ -265,32 +411,75 @@ class Engine:
                     self._process.kill()
             await self._process.wait()
 
-    def _repeat_unanswered(self) -> None:
-        """Ask the new process for what the old one left unanswered."""
-        for number, job in list(self._jobs.items()):
+    def _take_back(self) -> None:
+        """Have another process asked for what the one that died has not answered."""
+        for number, job in self._sent.items():
+            job.deaths += job.begun_at is not None
+            job.begun_at = job.batch = None
             if job.answer.done():
                 continue
-            if job.attempts >= MAX_ATTEMPTS:
-                job.answer.set_exception(EngineError("This work ended one inference process after another."))
+            if job.deaths:
+                self._suspects[number] = job
             else:
-                self._send(number, job)
+                self._put(number, job)
+        self._sent.clear()
+        self._batch_count = 0
 
-    def _receive(self, number: int, answer: Any) -> None:
-        job = self._jobs.get(number)
-        if job is None or job.answer.done():
-            return  # whoever asked has gone
-        if isinstance(answer, Failed):
+    def _give_up_deadly(self) -> None:
+        """Ask no further process for what has ended those before it."""
+        for number, job in self._jobs.items():
+            deadly = job.deaths >= MAX_DEATHS or job.attempts >= MAX_ATTEMPTS
+            if deadly and not job.answer.done():
+                job.answer.set_exception(EngineError("This work ended one inference process after another."))
+                self._suspects.pop(number, None)
+                self._unjudged.pop(number, None)
+                if job.ticket is not None:
+                    self._queue.withdraw(job.ticket)
+
+    def _receive(self, number: int, answer: Any, seconds: float) -> None:
+        self._heard_at = time.monotonic()
+        job = self._sent.get(number)
+        if job is None:
+            return  # a sign of life
+        if isinstance(answer, Begun):
+            job.begun_at = self._heard_at
+            return
+        del self._sent[number]
+        self._suspects.pop(number, None)  # it was something else
+        if job.batch is not None:
+            self._on_work(seconds)
+            self._account(job.batch, seconds)
+        if isinstance(answer, Recognized):
+            answer = replace(answer, waited=answer.waited + job.sent_at - job.asked_at)
+        if job.answer.done():
+            pass  # whoever asked has gone
+        elif isinstance(answer, Failed):
             job.answer.set_exception(EngineError(answer.reason))
         else:
             job.answer.set_result(answer)
+        self._dispatch()
+
+    def _account(self, batch: _Batch, seconds: float) -> None:
+        """Take note that one of a batch is answered, whose share of the work was so long."""
+        batch.left -= 1
+        if not batch.left:
+            self._batch_count -= 1
+            if batch.kind is not None:
+                self._costs.learn(_size_of(batch.kind), batch.count, seconds * batch.count)
 
     async def _watch(self, process: asyncio.subprocess.Process) -> None:
-        """Kill the process when the oldest piece of work has taken too long: it hangs."""
+        """Kill the process when a piece of work takes too long, or it gives no sign of life: it hangs."""
+        looks = 0
         while True:
             await asyncio.sleep(WATCH_INTERVAL)
-            oldest = min((job.sent_at for job in self._jobs.values()), default=None)
-            if oldest is not None and time.monotonic() - oldest > self._timeout:
+            begun = (job.begun_at for job in self._sent.values() if job.begun_at is not None)
+            looks = looks + 1 if time.monotonic() - min(begun, default=self._heard_at) > self._timeout else 0
+            if looks >= MAX_LOOKS:
                 log.error("the inference process has not answered for %.0f s; replacing it", self._timeout)
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
                 return
+
+
+def _size_of(kind: Hashable) -> Hashable:
+    return kind.size if isinstance(kind, Kind) else None

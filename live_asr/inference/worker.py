@@ -19,8 +19,14 @@ from typing import Any
 import numpy as np
 
 from live_asr.core.types import samples
+from live_asr.inference.calibration import measured
 from live_asr.inference.ipc import (
     HEADER,
+    HEARTBEAT_INTERVAL,
+    NOBODY,
+    Alive,
+    Batch,
+    Begun,
     Detect,
     Detected,
     Embed,
@@ -38,7 +44,13 @@ from live_asr.inference.ipc import (
 from live_asr.inference.memory import return_freed_memory
 from live_asr.inference.scheduler import DeadlineQueue
 from live_asr.models.device import is_device_fault
-from live_asr.models.interfaces import Recognizer, SpeakerEncoder, SpeechDetector, SpeechState
+from live_asr.models.interfaces import (
+    BatchRecognizer,
+    Recognizer,
+    SpeakerEncoder,
+    SpeechDetector,
+    SpeechState,
+)
 from live_asr.models.segmentation import SpeakerSegmentation
 
 FAULTED = 3
@@ -58,6 +70,7 @@ def main(descriptor: int) -> None:
     try:
         models = build(load)
         warm_up(models)
+        step_seconds = measured(load, models.recognizer)
     except Exception as error:  # whatever a model's library raises is the reason why it cannot be loaded
         reason = str(error) if is_device_fault(error) else f"{type(error).__name__}: {error}"
         connection.sendall(pack(LoadFailed(reason)))
@@ -65,7 +78,17 @@ def main(descriptor: int) -> None:
     equal_error_distance = models.encoder.equal_error_distance if models.encoder is not None else None
     encoder_name = load.encoder_file.parent.name if load.encoder_file is not None else None
     connection.sendall(
-        pack(Loaded(models.recognizer.info, load.detector_name, equal_error_distance, encoder_name))
+        pack(
+            Loaded(
+                models.recognizer.info,
+                load.detector_name,
+                equal_error_distance,
+                encoder_name,
+                load.workers,
+                step_seconds,
+                models.recognizer.most_batch if isinstance(models.recognizer, BatchRecognizer) else 1,
+            )
+        )
     )
     Worker(connection, models, load.workers).serve()
 
@@ -83,6 +106,15 @@ class Models:
 def build(load: Load) -> Models:
     """Load the models. Raises whatever their libraries raise."""
     from live_asr.models.silero import SileroDetector
+
+    if load.simulated is not None:
+        from live_asr.inference.simulated import LOUDNESS, SimulatedRecognizer
+        from live_asr.models.scripted import EnergyDetector
+
+        by_loudness = load.detector_name == LOUDNESS
+        detector = EnergyDetector() if by_loudness else SileroDetector(load.detector_file)
+        return Models(detector, SimulatedRecognizer(load.simulated), None, None)
+
     from live_asr.models.whisper import WhisperRecognizer
 
     recognizer = WhisperRecognizer(
@@ -118,7 +150,7 @@ class Worker:
         self._connection = connection
         self._models = models
         self._workers = workers
-        self._queue: DeadlineQueue[tuple[int, Recognize | Segment | Embed, float]] = DeadlineQueue()
+        self._queue: DeadlineQueue[tuple[int, Recognize | Segment | Embed | Batch, float]] = DeadlineQueue()
         self._queued = threading.Condition()
         self._sending = threading.Lock()
 
@@ -126,6 +158,7 @@ class Worker:
         """Read and answer until the socket closes."""
         for _ in range(self._workers):
             threading.Thread(target=self._work_forever, daemon=True).start()
+        threading.Thread(target=self._beat_forever, daemon=True).start()
         while (message := _read(self._connection)) is not None:
             number, work = message
             if isinstance(work, Detect):
@@ -144,7 +177,38 @@ class Worker:
                 while not self._queue:
                     self._queued.wait()
                 number, work, arrived = self._queue.pop()
+            if isinstance(work, Batch):
+                self._answer_batch(work, arrived)
+                continue
+            self._send(number, Begun())
             self._answer(number, lambda work=work, arrived=arrived: self._compute(work, arrived))
+
+    def _answer_batch(self, batch: Batch, arrived: float) -> None:
+        """Decode windows at once; where that fails, one by one, so that a bad one costs no other anything."""
+        recognizer = self._models.recognizer
+        assert isinstance(recognizer, BatchRecognizer), "the server was told whether it is one"
+        for number, _ in batch.works:
+            self._send(number, Begun())
+        began = time.monotonic()
+        works = [work for _, work in batch.works]
+        try:
+            hypotheses = recognizer.recognize_many(
+                [work.request for work in works], [work.samples for work in works]
+            )
+        except Exception as error:  # whoever is to blame hears it below
+            if self._is_fault(error):
+                self._send(NOBODY, Faulted(str(error)))
+            for number, work in batch.works:
+                self._answer(number, lambda work=work: self._recognize(work, arrived))
+            return
+        took = time.monotonic() - began
+        for (number, _), hypothesis in zip(batch.works, hypotheses, strict=True):
+            self._send(number, Recognized(hypothesis, began - arrived, took), took / len(works))
+
+    def _beat_forever(self) -> None:
+        while True:
+            self._send(NOBODY, Alive())
+            time.sleep(HEARTBEAT_INTERVAL)
 
     def _detect(self, work: Detect) -> Detected:
         probabilities, state = self._models.detector.detect(work.samples, work.state)
@@ -165,13 +229,22 @@ class Worker:
         return Recognized(hypothesis, began - arrived, time.monotonic() - began)
 
     def _answer(self, number: int, compute: Any) -> None:
+        began = time.monotonic()
         try:
             answer = compute()
         except Exception as error:  # one bad window must cost nobody else anything: the asker is told
             answer = Failed(f"{type(error).__name__}: {error}")
-            if self._models.recognizer.info.device != "cpu" and is_device_fault(error):
+            if self._is_fault(error):
                 answer = Faulted(str(error))
-        packed = pack((number, answer))
+        self._send(number, answer, time.monotonic() - began)
+
+    def _is_fault(self, error: Exception) -> bool:
+        """Tell whether it was the device that failed."""
+        return self._models.recognizer.info.device != "cpu" and is_device_fault(error)
+
+    def _send(self, number: int, answer: Any, seconds: float = 0.0) -> None:
+        """Send an answer, and for how long it was worked on."""
+        packed = pack((number, answer, seconds))
         with self._sending:
             try:
                 self._connection.sendall(packed)

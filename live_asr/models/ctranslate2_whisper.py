@@ -143,8 +143,12 @@ class WhisperModel:
         *,
         most_new_tokens: int,
         suppress_blank: bool,
+        never: Sequence[int] = (),
     ) -> Written:
-        """Write what follows `prefix` in one window; `prompt` ends in the token that forbids timestamps."""
+        """Write what follows `prefix` in one window; `prompt` ends in the token that forbids timestamps.
+
+        Of `never`, no token is written.
+        """
         told, at_once = self._placed([*prompt, *prefix]), len(prompt)
         if self.prefix_at_once:
             while at_once < len(told) and told[at_once] != OUTSIDE:
@@ -161,6 +165,7 @@ class WhisperModel:
             room=room,
             at_once=at_once,
             suppress_blank=suppress_blank,
+            suppress_tokens=[-1, *self._placed(never)],
             **(SEARCH if self.prefix_at_once else {}),
         )[-1]
         tokens = self._placed(result.sequences_ids[0])
@@ -208,8 +213,7 @@ class WhisperModel:
                 # token leaves, whichever is less.
                 max_length=min(MAX_TOKENS, max(2 * room, room + at_once - 1)),
                 return_no_speech_prob=True,
-                suppress_tokens=[-1],
-                **options,
+                **{"suppress_tokens": [-1], **options},
             )
         )
 

@@ -6,8 +6,9 @@ that the process they live in may die and be replaced without any session notici
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +75,23 @@ class Recognizer(Protocol):
 
     def warm_up(self, noise: FloatArray) -> None:
         """Make every kind of call once with `noise`, shape (n,). Raises whatever its library raises."""
+        ...
+
+
+@runtime_checkable
+class BatchRecognizer(Protocol):
+    """A recogniser that decodes windows of several sessions at once, with their prefixes."""
+
+    most_batch: int
+    """So many at once."""
+
+    def recognize_many(
+        self, requests: Sequence[DecodeRequest], windows: Sequence[FloatArray]
+    ) -> list[Hypothesis]:
+        """Decode several windows of one kind (see `scheduling.kind_of`), as `recognize` does each of them.
+
+        Raises what `recognize` raises for any of them.
+        """
         ...
 
 

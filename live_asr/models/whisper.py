@@ -40,6 +40,10 @@ SHORTEST_WINDOW_SAMPLES = 10 * SAMPLE_RATE_HZ
 WARM_UP_TOKENS = 4
 WARM_UP_STEP_SAMPLES = 5 * SAMPLE_RATE_HZ
 """Windows of so different lengths take kernels of their own on a GPU."""
+TYPICAL_TOKENS = 12
+"""Written in a typical step of a live session."""
+TYPICAL_ALIGNED = 30
+"""Tokens that are aligned in one: with those that were known before."""
 SAMPLES_PER_TIME_STEP = 320
 """The aligner answers in steps of 20 ms: the encoder halves the frame rate."""
 INSIST_SAMPLES = SAMPLE_RATE_HZ * 6 // 10
@@ -252,6 +256,22 @@ class WhisperRecognizer:
         self._model.align(encoded, tokenizer.sot_sequence, [words, words[:1]], [frames, frames // 2])
         for length in range(SHORTEST_WINDOW_SAMPLES, FULL_WINDOW_SAMPLES + 1, WARM_UP_STEP_SAMPLES):
             self._encode(replace(request, min_window_samples=length), noise)
+
+    def typical_step(self, noise: FloatArray) -> None:
+        """Do what a live step takes, whatever is heard in `noise`, shape (n,): so that it can be timed."""
+        tokenizer = self._tokenizer("en", "transcribe")
+        request = DecodeRequest(0, noise.size, (), 0, SHORTEST_WINDOW_SAMPLES, 0, language="en")
+        encoded = self._encode(request, noise)
+        self._model.write(
+            encoded,
+            self._prompt(request, tokenizer),
+            (),
+            most_new_tokens=TYPICAL_TOKENS,
+            suppress_blank=True,
+            never=[tokenizer.eot],
+        )
+        words = (self._tokens_of(" Good morning.") * TYPICAL_ALIGNED)[:TYPICAL_ALIGNED]
+        self._align(tokenizer, encoded, noise.size, words)
 
     def detect_language(self, samples: FloatArray) -> dict[str, float]:
         """Return how much each language is believed in, from the first 30 s of `samples`, shape (n,)."""

@@ -52,6 +52,7 @@ from live_asr.server.rates import BoundedRate, Rate, too_many_requests
 from live_asr.server.state import ServerState
 from live_asr.server.stream import Stream
 from live_asr.sessions.audience import Viewers
+from live_asr.sessions.capacity import Capacity
 from live_asr.sessions.catalogue import Catalogue
 from live_asr.sessions.finalizer import Finalizer, FullPassRunner, reachable_links_of
 from live_asr.sessions.metrics import Metrics
@@ -126,12 +127,15 @@ def build_state(
     Raises ConfigError and StorageError for the key of the webhooks, as `webhook_secret` does.
     """
     metrics, audit = Metrics(), Audit(settings.server.audit_log)
+    capacity = Capacity()
     engine = Engine(
         load,
         timeout=settings.inference.decode_timeout,
         on_restart=metrics.engine_restarts.inc,
         warning=warning,
         fallback=fallback,
+        on_work=capacity.note_work,
+        on_audio=capacity.note_audio,
     )
     store = SpoolStore(sessions_folder(settings), interval=settings.storage.fsync_interval)
     sender = WebhookSender(
@@ -151,14 +155,10 @@ def build_state(
         forms={callbacks.FORM: callbacks.body_of},
     )
     registry = SessionRegistry(
-        settings,
-        engine,
-        store,
-        database,
-        finalizer,
-        metrics,
+        *(settings, engine, store, database, finalizer, metrics),
         check_receiver=sender.check,
         on_opened=audit.opened,
+        capacity=capacity,
     )
     exports = Exports()
     catalogue = Catalogue(registry, finalizer, store, database, call=exports.call)

@@ -126,6 +126,8 @@ async def readyz(state: State, response: Response) -> dict[str, object]:
             "status": "ready",
             "model": loaded.recognizer.name,
             "device": loaded.recognizer.device,
+            "places": state.registry.places,
+            "places_free": state.registry.free_places,
         }
         return ready | ({"warning": state.engine.warning} if state.engine.warning else {})
     response.status_code = 503

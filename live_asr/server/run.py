@@ -45,6 +45,8 @@ CLOSE_TIMEOUT = 5
 CERTIFICATE_INTERVAL = 2.0
 """Seconds between two looks whether the certificate was replaced."""
 MAX_FILES = 65_536
+MEASURED_FILE = "measured.json"
+"""Beside the weights: what a decode takes on this machine."""
 MAX_WORKERS = 8
 """More windows at once bring nothing on one machine's memory bus."""
 
@@ -185,6 +187,7 @@ def load_of(settings: Settings, brought: ModelSet) -> Load:
         beam_size=settings.inference.beam_size,
         segmentation_file=voices.segmentation_file if voices else None,
         encoder_file=voices.encoder_file if voices else None,
+        measured_file=settings.models.dir / MEASURED_FILE if settings.server.admission == "load" else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from live_asr.core.errors import ClientError, Unavailable
@@ -9,7 +10,7 @@ from live_asr.core.languages import check_known
 from live_asr.core.messages import RecognizerInfo, Start
 
 RETRY_AFTER = 15.0
-"""Seconds after which a refused client may try again: talks end at any time."""
+"""Seconds after which a client may try again that has all its places: its own talks end at any time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +53,16 @@ def quota_reached(hours: float) -> Unavailable:
     )
 
 
-def server_full(places: int, whose: str = "") -> Unavailable:
-    """Return the refusal of a server whose places are taken, or those that `whose` may have."""
+def server_full(places: int, whose: str = "", *, retry_after: float = RETRY_AFTER) -> Unavailable:
+    """Return the refusal of a server whose places are taken, or those that `whose` may have.
+
+    `retry_after` is in seconds, and told in whole ones.
+    """
+    seconds = math.ceil(retry_after)
     of_it = f" that one {whose} may have" if whose else ""
     return Unavailable(
         "server_full",
         f"All {places} places{of_it} are taken." if places > 1 else f"The only place{of_it} is taken.",
-        f"Try again in {RETRY_AFTER:.0f} seconds.",
-        retry_after=RETRY_AFTER,
+        f"Try again in {seconds} second{'s' if seconds > 1 else ''}.",
+        retry_after=float(seconds),
     )

@@ -19,7 +19,8 @@ class Places:
     """
 
     def __init__(self, most: int, bound: int | None) -> None:
-        self._most = most
+        self.most = most
+        """How many places there are; may be changed at any time."""
         self._bound = bound
         self._whose: dict[str, tuple[str, ...]] = {}
         self._taken: Counter[str] = Counter()
@@ -27,7 +28,7 @@ class Places:
     def check(self, client: Client) -> None:
         """Raise Unavailable `server_full` where a client may not have one more."""
         for key, what, is_bounded in _keys(client):
-            may = self._bound or (max(1, self._most * 3 // 4) if is_bounded else self._most)
+            may = self._bound or (max(1, self.most * 3 // 4) if is_bounded else self.most)
             if self._taken[key] >= may:
                 raise server_full(may, what)
 

@@ -174,6 +174,12 @@ class ClientConnection:
         else:
             self.give_up()
 
+    def expires_within(self) -> float | None:
+        """Return for how many seconds a client is still waited for; None where it is there."""
+        if self._expiry is None:
+            return None
+        return max(0.0, self._expiry.when() - asyncio.get_running_loop().time())
+
     def give_up(self) -> None:
         """Wait no longer."""
         self.close()

@@ -6,40 +6,18 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 from live_asr.core.errors import EngineError
 from live_asr.core.messages import Notice, ServerMessage
 from live_asr.core.session import Session
-from live_asr.core.types import samples
+from live_asr.core.types import SAMPLE_RATE_HZ, samples
 from live_asr.inference.ipc import Detected
-from live_asr.inference.local_engine import Engine
-from live_asr.inference.scheduler import FILE_BUDGET, FINAL_BUDGET, SPEAKER_BUDGET, STEP_BUDGET
+from live_asr.inference.local_engine import Engine, StaleWork
+from live_asr.inference.scheduler import FILE_BUDGET, SPEAKER_BUDGET
+from live_asr.inference.scheduling import budget_of
 from live_asr.models.interfaces import FloatArray, SpeechState
 from live_asr.sessions.metrics import Metrics
-
-
-@dataclass(frozen=True, slots=True)
-class Cadence:
-    """How steps lengthen when the inference process is loaded."""
-
-    step_samples: int = samples(0.7)
-    """Where answers come in time."""
-    loaded_step_samples: int = samples(1.0)
-    """Where they take longer than `loaded_latency`, waiting included."""
-    overloaded_step_samples: int = samples(1.5)
-    """Where they take longer than `overloaded_latency`."""
-    loaded_latency: float = 0.5
-    overloaded_latency: float = 1.0
-
-    def step_for(self, latency: float) -> int:
-        """Return the step for answers that take so many seconds, on average."""
-        if latency > self.overloaded_latency:
-            return max(self.step_samples, self.overloaded_step_samples)
-        if latency > self.loaded_latency:
-            return max(self.step_samples, self.loaded_step_samples)
-        return self.step_samples
-
+from live_asr.sessions.shedding import Cadence, Shed, Shedding
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +66,8 @@ class DetectionTask:
 
 MAX_BEHIND_SAMPLES = samples(6.0)
 """Live labels that are farther behind leave something out; each window looks 8 s back."""
+LATE_SPEAKER_BUDGET = 4.0
+"""Seconds within which that is wanted where the recogniser is loaded."""
 TIMEOUT = 0.1
 """Seconds that words wait for their speakers; what comes later is told by a `label`."""
 
@@ -110,10 +90,11 @@ class SpeakerTask:
         self._moved = moved
         self._advanced = advanced
         self._live = session.start.pace == "realtime"
+        self.give_way = False
+        """Whether captions come before all of this: the recogniser is loaded."""
 
     async def run(self) -> None:
         """Work until cancelled; what cannot be computed costs labels and nothing else."""
-        budget = SPEAKER_BUDGET if self._live else FILE_BUDGET
         while True:
             if self._live:
                 self._session.skip_speakers_behind(MAX_BEHIND_SAMPLES)
@@ -122,6 +103,8 @@ class SpeakerTask:
                 await self._moved()
                 continue
             kind, audio = wanted
+            busy_budget = LATE_SPEAKER_BUDGET if self.give_way else SPEAKER_BUDGET
+            budget = busy_budget if self._live else FILE_BUDGET
             try:
                 if kind == "segmentation":
                     self._session.receive_activity(await self._engine.segment(audio, budget))
@@ -134,6 +117,8 @@ class SpeakerTask:
 
     async def known_until(self, end_sample: int) -> None:
         """Wait a moment for the speakers of what was recognised, so that words have them from the start."""
+        if self.give_way:
+            return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(TIMEOUT if self._live else FILE_BUDGET):
                 while not self._session.knows_speakers_until(end_sample):
@@ -142,8 +127,11 @@ class SpeakerTask:
 
 log = logging.getLogger(__name__)
 
-LATENCY_WEIGHT = 0.3
-"""Of the newest answer in the running mean of how late answers are."""
+NOTICES = {
+    Shed.CADENCE: "The server is busy: captions come later than usual.",
+    Shed.AGREEMENT: "The server is very busy: words are heard once rather than twice before they stand.",
+}
+"""What people are told, once in a session; what is shed before that, they hardly notice."""
 
 
 class RecognitionTask:
@@ -166,23 +154,33 @@ class RecognitionTask:
         self._speakers = speakers
         self._moved = moved
         self._advanced = advanced
-        self._cadence = cadence
+        self._shedding = Shedding(cadence)
+        self._level = Shed.NOTHING
+        self._told: set[Shed] = set()
         self._metrics = metrics
         self._tell = tell
         self._live = session.start.pace == "realtime"
-        self._latency = 0.0
 
     async def run(self) -> None:
         """Work until cancelled."""
+        try:
+            await self._run()
+        finally:
+            self._shed(Shed.NOTHING)
+
+    async def _run(self) -> None:
         while True:
             wanted = self._session.decode()
             if wanted is None:
                 await self._moved()
                 continue
             request, audio = wanted
-            budget = (FINAL_BUDGET if request.final else STEP_BUDGET) if self._live else FILE_BUDGET
+            behind = self._session.backlog_samples / SAMPLE_RATE_HZ
+            budget = budget_of(final=request.final, live=self._live, lag=behind)
             try:
-                answer = await self._engine.recognize(request, audio, budget)
+                answer = await self._engine.recognize(request, audio, budget, newest=self._session.newest)
+            except StaleWork:
+                pass
             except EngineError as error:
                 log.warning("session %s: a step could not be recognised: %s", self._session.id, error)
                 self._tell(Notice("step_failed", "A stretch of speech could not be recognised."))
@@ -190,18 +188,30 @@ class RecognitionTask:
             else:
                 self._metrics.decode_seconds.observe(answer.took)
                 self._metrics.queue_seconds.observe(answer.waited)
-                await self._speakers.known_until(request.end_sample)
+                await self._speakers.known_until(answer.hypothesis.end_sample)
                 self._session.receive_hypothesis(answer.hypothesis)
-                self._adapt(answer.waited + answer.took)
+                self._adapt(answer.waited, answer.took)
             self._advanced()
 
-    def _adapt(self, latency: float) -> None:
-        """Lengthen the steps of a live session where answers come late, and let it skip where too late."""
+    def _adapt(self, waited: float, took: float) -> None:
+        """Have a live session do without this and that where answers come late."""
         if not self._live:
             return
-        before = self._cadence.step_for(self._latency)
-        self._latency += LATENCY_WEIGHT * (latency - self._latency)
-        now = self._cadence.step_for(self._latency)
-        self._session.set_step(now, overloaded=samples(self._latency) > 0.9 * now)
-        if now > before and now == self._cadence.overloaded_step_samples:
-            self._tell(Notice("degraded", "The server is busy: captions come later than usual."))
+        shedding = self._shedding
+        shedding.note(waited, took)
+        step = shedding.step_samples
+        self._session.set_step(step, overloaded=shedding.is_overloaded, relief=shedding.level.relief)
+        self._shed(shedding.level)
+        is_seen = self._level is not Shed.CADENCE or step >= shedding.cadence.overloaded_step_samples
+        if is_seen and self._level in NOTICES and self._level not in self._told:
+            self._told.add(self._level)
+            self._tell(Notice("degraded", NOTICES[self._level]))
+
+    def _shed(self, level: Shed) -> None:
+        self._speakers.give_way = level >= Shed.SPEAKERS
+        for shed in Shed:
+            if self._level < shed <= level:
+                self._metrics.shed.labels(shed.name.lower()).inc()
+            elif level < shed <= self._level:
+                self._metrics.shed.labels(shed.name.lower()).dec()
+        self._level = level

@@ -13,6 +13,15 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.sessions = Gauge("live_asr_sessions", "Sessions that are live now", registry=self.registry)
+        self.places = Gauge("live_asr_places", "Sessions that there may be at once", registry=self.registry)
+        self.places_free = Gauge(
+            "live_asr_places_free", "Sessions that would be taken now", registry=self.registry
+        )
+        self.load = Gauge(
+            "live_asr_predicted_load",
+            "Share of the recogniser's time that the sessions are predicted to take",
+            registry=self.registry,
+        )
         self.viewers = Gauge("live_asr_viewers", "Viewers of sessions now", registry=self.registry)
         self.sessions_total = Counter(
             "live_asr_sessions_opened", "Sessions opened since the start", registry=self.registry
@@ -36,6 +45,12 @@ class Metrics:
         )
         self.queue_seconds = Histogram(
             "live_asr_queue_seconds", "A decode's wait", buckets=DECODE_BUCKETS, registry=self.registry
+        )
+        self.shed = Gauge(
+            "live_asr_shedding_sessions",
+            "Sessions that do without something while the recogniser is loaded, by what",
+            ["what"],
+            registry=self.registry,
         )
         self.engine_restarts = Counter(
             "live_asr_engine_restarts", "Inference processes replaced", registry=self.registry

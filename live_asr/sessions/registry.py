@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from live_asr.audio.isolated_decoder import open_guarded_decoder
-from live_asr.config.settings import Settings
+from live_asr.config.settings import COUNTED_SESSIONS, Settings
 from live_asr.core.checkpoint import Checkpoint
 from live_asr.core.clock import utc_text
 from live_asr.core.errors import (
@@ -28,6 +28,7 @@ from live_asr.core.errors import (
     LiveAsrError,
     MediaError,
     StorageError,
+    Unavailable,
 )
 from live_asr.core.messages import Notice, Resume, Start, to_dict
 from live_asr.core.session import Session
@@ -36,10 +37,11 @@ from live_asr.inference.ipc import Loaded
 from live_asr.inference.local_engine import Engine
 from live_asr.sessions.admission import SOMEBODY, Client, check_start, quota_reached, server_full
 from live_asr.sessions.audience import Audience
+from live_asr.sessions.capacity import Capacity, Machine
 from live_asr.sessions.client_quotas import Places, key_of, root_of
 from live_asr.sessions.disk_space import Room, disk_full
+from live_asr.sessions.endings import Endings
 from live_asr.sessions.finalizer import Drained, Finalizer, Postponed
-from live_asr.sessions.inference_tasks import Cadence
 from live_asr.sessions.ingest import window_bytes
 from live_asr.sessions.limits import Limits
 from live_asr.sessions.metrics import Metrics
@@ -56,6 +58,7 @@ from live_asr.sessions.resume import (
     start_of,
 )
 from live_asr.sessions.runner import SessionRunner
+from live_asr.sessions.shedding import Cadence
 from live_asr.storage import ownership
 from live_asr.storage.database import Database, StoredSession
 from live_asr.storage.files import AUDIO_FILE
@@ -92,6 +95,7 @@ class SessionRegistry:
         metrics: Metrics,
         check_receiver: CheckReceiver | None = None,
         on_opened: Callable[[str, Client], None] = lambda _, __: None,
+        capacity: Capacity | None = None,
     ) -> None:
         self._settings = settings
         self._engine = engine
@@ -119,19 +123,53 @@ class SessionRegistry:
         self._died_at: dict[str, int] = {}
         """Those whose decoder's process died, and how far into the audio."""
         self._completing = asyncio.Semaphore(MAX_COMPLETED)
-        server = settings.server
-        self._places = Places(server.max_sessions, server.max_sessions_per_client)
+        self._capacity = capacity or Capacity()
+        self._endings = Endings()
+        self._since: dict[str, float] = {}
+        """When each of those that are live got its place."""
+        self._places = Places(self.places, settings.server.max_sessions_per_client)
         self._opening = 0
         self._draining = False
+        metrics.places.set_function(lambda: self.places)
+        metrics.places_free.set_function(lambda: self.free_places)
+        metrics.load.set_function(lambda: self._capacity.load_of(self._taken))
 
     @property
     def has_room(self) -> bool:
         """Whether another session would be admitted now."""
-        return not self._draining and self._free > 0
+        return not self._draining and self.free_places > 0
 
     @property
-    def _free(self) -> int:
-        return self._settings.server.max_sessions - len(self._live) - self._opening
+    def places(self) -> int:
+        """How many sessions there may be at once: so many are allowed, or as many as the machine carries."""
+        most = self._settings.server.max_sessions
+        if self._settings.server.admission == "count":
+            return most or COUNTED_SESSIONS
+        if (loaded := self._engine.loaded) is not None:
+            self._capacity.use(Machine(loaded.lanes, loaded.step_seconds, loaded.most_batch))
+        carried = self._capacity.places
+        return carried if most is None else min(most, carried)
+
+    @property
+    def free_places(self) -> int:
+        """How many more sessions would be taken now."""
+        return max(0, self.places - self._taken)
+
+    @property
+    def _taken(self) -> int:
+        return len(self._live) + self._opening
+
+    def full(self) -> Unavailable:
+        """Return the refusal of somebody for whom there is no place now; it says when there will be one."""
+        now = time.monotonic()
+        ages = [now - since for since in self._since.values()]
+        known = [
+            seconds
+            for session_id, runner in self._live.items()
+            if (seconds := runner.ends_within(now - self._since[session_id])) is not None
+        ]
+        seconds = self._endings.retry_after(ages, known, now)
+        return server_full(self.places, retry_after=seconds)
 
     async def has_disk(self) -> bool:
         """Tell whether the disk has room for a session. Raises StorageError when that is not known."""
@@ -189,6 +227,7 @@ class SessionRegistry:
         """Give a session its place, and work for it."""
         session_id = runner.session.id
         self._live[session_id] = runner
+        self._since[session_id] = time.monotonic()
         self._metrics.sessions.inc()
         if self._draining:  # it began while the disk was at work: the drain has not seen this one
             self._send_away(runner)
@@ -365,6 +404,7 @@ class SessionRegistry:
         self._places.take_again(session_id, self._whose[session_id])
         self._metrics.sessions.inc()
         self._live[session_id] = runner
+        self._since[session_id] = time.monotonic()
         if self._draining:
             self._send_away(runner)
         return await self._run(runner)
@@ -417,8 +457,9 @@ class SessionRegistry:
                 "Open the session again in a moment, here or on another server.", close_code=1013
             )
         loaded = self.check(start)
-        if self._free < 1:
-            raise server_full(self._settings.server.max_sessions)
+        if self.free_places < 1:
+            raise self.full()
+        self._places.most = self.places
         self._places.check(client)
         return loaded
 
@@ -579,3 +620,4 @@ class SessionRegistry:
         self._places.give_back(runner.session.id)
         if self._live.pop(runner.session.id, None) is not None:
             self._metrics.sessions.dec()
+            self._endings.note(time.monotonic() - self._since.pop(runner.session.id))

@@ -45,7 +45,7 @@ from live_asr.models.interfaces import FloatArray
 from live_asr.sessions.audience import Audience
 from live_asr.sessions.connection import PAUSE_WINDOW, ClientConnection, Outbox
 from live_asr.sessions.idleness import Idleness
-from live_asr.sessions.inference_tasks import Cadence, DetectionTask, RecognitionTask, SpeakerTask
+from live_asr.sessions.inference_tasks import DetectionTask, RecognitionTask, SpeakerTask
 from live_asr.sessions.ingest import (
     AudioIntake,
     Control,
@@ -58,6 +58,7 @@ from live_asr.sessions.ingest import (
 )
 from live_asr.sessions.limits import NO_LIMITS, Limits, RealTime, too_long
 from live_asr.sessions.metrics import Metrics
+from live_asr.sessions.shedding import Cadence
 from live_asr.sessions.silence import BACK_WITHIN, Silence
 from live_asr.storage.files import AUDIO_FILE
 from live_asr.storage.spool import Spool
@@ -415,6 +416,14 @@ class SessionRunner:
         if self.outbox is not None:
             self.outbox.dismiss(error)
         self._ended.set()
+
+    def ends_within(self, age: float) -> float | None:
+        """Return in how many seconds a session gives its place back that has had it for `age`; None where
+        that is not known: it goes on for as long as somebody speaks."""
+        if not self._stop_asked:
+            return self._client.expires_within()
+        speed = max(1.0, (self.session.heard_sample - self.session.backlog_samples) / samples(max(age, 1.0)))
+        return self.session.backlog_samples / samples(1.0) / speed
 
     @property
     def is_over(self) -> bool:

@@ -77,7 +77,7 @@ def test_config_shows_values_with_origins(tmp_path: Path) -> None:
     rows = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
     assert rows["server.port"].split() == ["9000", "live-asr.toml"]
     assert rows["server.token"].split() == ["********", "LIVE_ASR_SERVER__TOKEN"]
-    assert rows["server.max_sessions"].split() == ["8", "default"]
+    assert rows["server.max_sessions"].split() == ["unset", "default"]
 
 
 def test_models_are_pulled_listed_verified_and_found(tmp_path: Path) -> None:

@@ -85,6 +85,18 @@ def test_a_word_in_doubt_needs_one_hypothesis_more_and_holds_back_what_follows()
     assert text(agreed.receive(said[1:], 10_000)) == "peek of"
 
 
+def test_where_there_is_no_time_for_a_second_hypothesis_a_sure_word_far_from_the_edge_needs_none() -> None:
+    agreed = agreement()
+    unsure = words("things", 4_000, probability=0.5)
+    heard = (*words("we speak of many"), *unsure, *words("and all", 5_000))
+    assert text(agreed.receive(heard, 10_000, sure_until=3_000)) == "we speak of"
+    assert text(agreed.tail) == "many things and all"
+    # One that is not sure waits for the next hypothesis, and so does what follows it.
+    assert text(agreed.receive(heard[3:], 10_000, sure_until=10_000)) == "many things and all"
+    agreed.take()
+    assert text(agreed.receive(heard, 20_000, sure_until=20_000)) == "we speak of many"
+
+
 def test_a_hypothesis_without_words_takes_the_agreement_away() -> None:
     agreed = agreement()
     agreed.receive(words("we speak"), 10_000)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from live_asr.core.messages import RecognizerInfo
+from live_asr.core.relief import NO_RELIEF, Relief
 from live_asr.core.segmenter import SpeechEnded, SpeechStarted
 from live_asr.core.streaming_policy import (
     Committed,
@@ -210,6 +211,56 @@ def test_a_step_that_follows_on_doubt_looks_further_back_where_there_is_time(ove
     )
     assert all(request.end_sample - request.start_sample >= samples(10.0) for request in further)
     assert text_of(subject.events()) in written(script)
+
+
+def test_a_step_looks_back_no_further_where_that_is_spared() -> None:
+    script = list(talk(16.0))
+    script[30] = replace(script[30], probability=0.5)
+    subject = captioner()
+    subject.relief = Relief(look_back=True)
+    driver = Driver(subject, ScriptedRecognizer(script))
+    driver.hear(audio_of(script, samples(16.0)))
+    assert all(before.start_sample <= after.start_sample for before, after in pairwise(driver.requests))
+
+
+def test_the_first_decode_of_an_utterance_comes_a_step_later_where_that_is_spared() -> None:
+    script = talk(6.0)
+    firsts = []
+    for relief in (NO_RELIEF, Relief(first_words=True)):
+        subject = captioner()
+        subject.relief = relief
+        driver = Driver(subject, ScriptedRecognizer(script))
+        driver.hear(audio_of(script, samples(8.0)))
+        firsts.append(driver.requests[0].end_sample)
+        assert text_of(subject.events()) == written(script)
+    assert 0 <= firsts[1] - firsts[0] - subject.step_samples < 512
+
+
+def test_words_that_are_sure_are_committed_by_one_decode_where_there_is_no_time_for_two() -> None:
+    script = list(talk(12.0))
+    script[10] = replace(script[10], probability=0.5)
+
+    def said(relief: Relief) -> tuple[str, str]:
+        """Return what is committed by one decode, and in the end."""
+        subject = captioner(overloaded=True)
+        subject.relief = relief
+        driver = Driver(subject, ScriptedRecognizer(script))
+        audio = audio_of(script, samples(14.0))
+        subject.receive_audio(audio[: samples(9.0)])
+        while driver.judge():
+            pass
+        assert subject.decode() is not None
+        wanted = subject.newest()
+        assert wanted is not None
+        subject.receive_hypothesis(driver.recognizer.recognize(*wanted))
+        events = subject.events()
+        driver.hear(audio[samples(9.0) :])
+        subject.mark("stop")
+        driver.work()
+        return text_of(events), text_of([*events, *subject.events()])
+
+    assert said(NO_RELIEF) == ("", written(script))
+    assert said(Relief(agreement=True)) == (written(script[:10]), written(script))
 
 
 class DoubtsTheEdge:
@@ -590,6 +641,62 @@ def test_an_overloaded_session_catches_up_in_fewer_longer_steps_and_loses_nothin
     assert text_of(events) == written(script)
     assert len(behind) < 0.6 * len(all_steps)
     assert all(r.end_sample - r.start_sample <= samples(13.0) for r in behind)
+
+
+@pytest.mark.parametrize(("overloaded", "until"), [(True, 10.0), (False, 4.0)])
+def test_a_step_whose_turn_comes_late_hears_more_where_the_recogniser_is_overloaded(
+    overloaded: bool, until: float
+) -> None:
+    script = talk(20.0)
+    subject = captioner(overloaded=overloaded)
+    driver = Driver(subject, ScriptedRecognizer(script))
+    audio = audio_of(script, samples(22.0))
+    driver.hear(audio[: samples(4.0)])
+    subject.receive_audio(audio[samples(4.0) : samples(5.0)])
+    while driver.judge():
+        pass
+    first = subject.decode()
+    assert first is not None and samples(4.0) < first[0].end_sample < samples(5.0)
+    same = subject.newest()
+    assert same is not None and same[0] == first[0], "nobody is behind yet"
+    subject.receive_audio(audio[samples(5.0) : samples(12.0)])
+    while driver.judge():
+        pass
+    newest = subject.newest()
+    assert newest is not None
+    request, window = newest
+    assert request.end_sample >= samples(until) and window.size == request.end_sample - request.start_sample
+    assert (request == first[0]) is not overloaded
+    assert subject.decode() is None, "it is on its way"
+    subject.receive_hypothesis(driver.recognizer.recognize(request, window))
+    driver.hear(audio[samples(12.0) :])
+    subject.mark("stop")
+    driver.work()
+    assert text_of(subject.events()) == written(script)
+
+
+def test_the_last_decode_of_an_utterance_and_a_step_before_its_end_lose_nothing_by_their_late_turn() -> None:
+    script = numbered([*talk(5.0), *talk(5.0, start=12.0)])
+    subject = captioner(overloaded=True)
+    driver = Driver(subject, ScriptedRecognizer(script))
+    audio = audio_of(script, samples(20.0))
+    for start in range(0, audio.size, samples(0.5)):
+        subject.receive_audio(audio[start : start + samples(0.5)])
+        while driver.judge():
+            pass
+        # Each turn comes five seconds late.
+        wanted = subject.decode() if start % samples(5.0) == 0 else None
+        if wanted is not None and (newest := subject.newest()) is not None:
+            assert not wanted[0].final or newest[0] == wanted[0]
+            subject.receive_hypothesis(driver.recognizer.recognize(*newest))
+    subject.mark("stop")
+    driver.work()
+    assert text_of(subject.events()) == written(script)
+
+
+def test_nothing_newer_is_to_be_had_of_a_decode_that_nobody_asked_for() -> None:
+    with pytest.raises(RuntimeError, match="no decode was asked for"):
+        captioner().newest()
 
 
 def test_a_session_that_is_only_late_is_decoded_at_every_step() -> None:

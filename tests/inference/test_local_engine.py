@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -20,8 +21,8 @@ from numpy.typing import NDArray
 
 from live_asr.core.errors import EngineError
 from live_asr.core.types import DecodeRequest, samples
-from live_asr.inference.ipc import Load, Recognized
-from live_asr.inference.local_engine import MAX_ATTEMPTS, Engine
+from live_asr.inference.ipc import Load, Recognize, Recognized
+from live_asr.inference.local_engine import MAX_ATTEMPTS, MAX_DEATHS, Engine, Newest, StaleWork
 from live_asr.inference.scheduler import FINAL_BUDGET, STEP_BUDGET
 from live_asr.models.interfaces import SpeechState
 from live_asr.weights.onnx_conversion import converted
@@ -183,6 +184,29 @@ async def test_work_that_cannot_be_done_fails_for_who_asked_and_nobody_else(
     assert engine.process_id == before
 
 
+async def test_what_waits_for_a_lane_takes_newer_audio_along_or_is_dropped(
+    engine: Engine, ask: Asker
+) -> None:
+    def newer(start: float, end: float) -> Newest:
+        request = DecodeRequest(samples(start), samples(end), (), 60, samples(10.0), 0, language="en")
+        return lambda: (request, ask.audio[request.start_sample : request.end_sample])
+
+    async def asked(newest: Newest) -> Recognized:
+        request, audio = newer(12.4, 14.3)() or pytest.fail("there is something")
+        return await engine.recognize(request, audio, STEP_BUDGET, newest=newest)
+
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    busy = ask.step(engine)
+    tasks = [asyncio.create_task(asked(newest)) for newest in (newer(14.3, 17.8), lambda: None, broken)]
+    answers = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), TIMEOUT)
+    assert isinstance(answers[0], Recognized) and "Texas" in written(answers[0])
+    assert answers[0].hypothesis.end_sample == samples(17.8)
+    assert isinstance(answers[1], StaleWork) and isinstance(answers[2], ZeroDivisionError)
+    assert "New Jersey" in written(await soon(busy))
+
+
 async def test_who_stops_waiting_leaves_nothing_behind(engine: Engine, ask: Asker) -> None:
     gone, stays = ask.step(engine), ask.step(engine)
     await asyncio.sleep(0)
@@ -249,6 +273,53 @@ async def test_work_that_ends_one_process_after_another_is_given_up_and_other_wo
         with pytest.raises(EngineError, match="one inference process after another"):
             await asyncio.wait_for(fatal, TIMEOUT)
         assert "New Jersey" in written(await soon(ask.step(engine)))
+
+
+async def test_work_that_waits_long_is_no_hung_process(load: Load, ask: Asker) -> None:
+    restarts: list[None] = []
+    hung_after = 5.0
+    async with running(load, hung_after=hung_after, on_restart=lambda: restarts.append(None)) as engine:
+        urgent = [ask.step(engine), ask.step(engine)]
+        waits = ask.step(engine, budget=3600.0)
+        began = time.monotonic()
+        while time.monotonic() - began < 2 * hung_after:  # what is more urgent is never out
+            urgent.append(ask.step(engine))
+            await soon(urgent.pop(0))
+        await soon(asyncio.gather(waits, *urgent))  # type: ignore[arg-type]
+        assert "New Jersey" in written(waits.result())
+        assert waits.result().waited > hung_after
+        assert restarts == []
+
+
+async def test_what_was_under_way_when_processes_died_is_done_by_itself_and_given_up_alone(
+    load: Load, ask: Asker
+) -> None:
+    """Two windows are under way at once: each process dies as soon as the deadly one is begun."""
+    async with running(replace(load, workers=2)) as engine:
+        deadly, beside = ask.step(engine, 0.0, 30.0), ask.step(engine, 1.0, 30.0)
+        waiting = [ask.step(engine) for _ in range(6)]
+        died: set[int] = set()
+
+        def is_under_way(start_sample: int) -> bool:
+            return any(
+                job.begun_at is not None and job.work.request.start_sample == start_sample
+                for job in engine._sent.values()
+                if isinstance(job.work, Recognize)
+            )
+
+        while not deadly.done():
+            await until(lambda: deadly.done() or (engine.is_up and is_under_way(0)))
+            if deadly.done():
+                break
+            died.add(process_of(engine))
+            assert len(died) == 1 or len(engine._sent) == 1, "the second has nothing else to do"
+            os.kill(process_of(engine), signal.SIGKILL)
+            await until(lambda: not engine.is_up)
+        with pytest.raises(EngineError, match="one inference process after another"):
+            await deadly
+        assert len(died) == MAX_DEATHS
+        assert written(await soon(beside))
+        assert all("New Jersey" in written(answer) for answer in await asyncio.gather(*map(soon, waiting)))
 
 
 async def test_a_sigterm_or_ctrl_c_to_the_whole_group_leaves_the_process_to_the_server(

@@ -14,6 +14,7 @@ from scripted_pass import ScriptedPass, found
 
 from live_asr.config.settings import Settings, load_settings
 from live_asr.core.errors import WeightsError
+from live_asr.inference.ipc import Load
 from live_asr.server.app import build_state, create_app
 from live_asr.server.run import listen, load_of, server_of
 from live_asr.server.state import ServerState
@@ -51,7 +52,7 @@ class Served:
 def settings_of(data: Path, **flags: object) -> Settings:
     """Make settings; flags are `section__key`."""
     given = {"storage.data": str(data), "inference.device": "cpu", "server.port": 0}
-    given["server.resume_window"] = 0.0
+    given |= {"server.resume_window": 0.0, "server.admission": "count"}
     given |= {key.replace("__", "."): value for key, value in flags.items()}
     return load_settings(flags=given, environment={}).settings
 
@@ -63,9 +64,13 @@ async def serving(
     full_pass: ScriptedPass,
     *,
     models: Callable[[], str] = lambda: "scripted",
+    load: Load | None = None,
     **flags: object,
 ) -> AsyncIterator[Served]:
-    """Serve until the block ends; then the server is told to stop, as by a signal."""
+    """Serve until the block ends; then the server is told to stop, as by a signal.
+
+    `load` is what the inference process loads; else the models for tests.
+    """
     settings = settings_of(data, **flags)
     recognizer, detector = (resolve(name, models_dir=models_dir) for name in (MODEL, "silero-vad"))
     database = JobDatabase(database_url(settings.storage))
@@ -73,7 +78,7 @@ async def serving(
     ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     state = build_state(
         settings,
-        load_of(settings, ModelSet(recognizer, detector, NOBODY, recognizer, NOBODY, ())),
+        load or load_of(settings, ModelSet(recognizer, detector, NOBODY, recognizer, NOBODY, ())),
         database=database,
         full_pass=full_pass,
         models=models,

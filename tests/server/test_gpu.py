@@ -11,6 +11,7 @@ import httpx
 import pytest
 from talking import call, eventually
 
+from live_asr.config.settings import COUNTED_SESSIONS
 from tests.started import MODEL, ROOT, SETTINGS, Server, StartServer
 
 SECOND_BYTES = 32_000
@@ -23,6 +24,7 @@ INSTALL = 'pip install "live-asr[server,cuda]"'
 
 def readiness(server: Server) -> dict[str, str]:
     answer: dict[str, str] = httpx.get(f"{server.url}/readyz").json()
+    assert [answer.pop("places"), answer.pop("places_free")] == [COUNTED_SESSIONS] * 2
     return answer
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from live_asr.core.errors import EngineError
 from live_asr.core.types import DecodeRequest, Word, samples
 from live_asr.inference.ipc import Detected, Recognized
+from live_asr.inference.local_engine import Newest, StaleWork
 from live_asr.models.interfaces import FloatArray, SpeechState
 from live_asr.models.scripted import EnergyDetector, ScriptedRecognizer, audio_of, spoken
 
@@ -25,6 +26,8 @@ class ScriptedEngine:
         self._recognizer = ScriptedRecognizer(script)
         self.detect_faults: Iterator[EngineError] = iter(())
         self.recognize_faults: Iterator[EngineError] = iter(())
+        self.waited = 0.0
+        """Seconds for which each decode says that it waited."""
         self.may_work = asyncio.Event()
         self.may_work.set()
 
@@ -34,11 +37,17 @@ class ScriptedEngine:
             raise fault
         return Detected(*self._detector.detect(audio, state))
 
-    async def recognize(self, request: DecodeRequest, audio: FloatArray, budget: float) -> Recognized:
+    async def recognize(
+        self, request: DecodeRequest, audio: FloatArray, budget: float, *, newest: Newest | None = None
+    ) -> Recognized:
         await self.may_work.wait()
+        wanted = (request, audio) if newest is None else newest()
+        if wanted is None:
+            raise StaleWork("Nobody wants this any more.")
+        request, audio = wanted
         for fault in self.recognize_faults:
             raise fault
-        return Recognized(self._recognizer.recognize(request, audio), 0.0, 0.0)
+        return Recognized(self._recognizer.recognize(request, audio), self.waited, 0.0)
 
 
 def pcm(duration: float = SECONDS) -> bytes:

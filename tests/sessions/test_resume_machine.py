@@ -42,10 +42,10 @@ from live_asr.core.transcript import Transcript
 from live_asr.core.types import seconds
 from live_asr.inference.ipc import Loaded
 from live_asr.sessions.connection import Outbox
-from live_asr.sessions.inference_tasks import Cadence
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.resume import OpenSession, Resumption, digest_of
 from live_asr.sessions.runner import SessionRunner
+from live_asr.sessions.shedding import Cadence
 
 T = TypeVar("T")
 START = Start(language="en", diarize=False, final_pass=False)

@@ -25,6 +25,7 @@ from live_asr.sessions.ingest import MAX_BYTES, PIECE_BYTES, Inbox, Shelved, win
 from live_asr.sessions.limits import BURST, NO_LIMITS, Limits
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.runner import Cadence, SessionRunner
+from live_asr.sessions.shedding import Shed
 from live_asr.storage.spool import SpoolStore
 from tests.sessions.scripted_engine import SCRIPT, SECOND_BYTES, SECONDS, TEXT, ScriptedEngine, pcm
 
@@ -605,3 +606,23 @@ async def test_of_live_audio_that_comes_too_fast_more_and_more_is_acknowledged(t
         assert acked[0] >= BURST * SECOND_BYTES
         assert acked[0] < acked[1] < acked[2] < desk.runner.received_bytes
         desk.runner.receive(Stop())
+
+
+async def test_what_a_loaded_recogniser_is_spared_is_told_once_and_counted(tmp_path: Path) -> None:
+    script = spoken(" ".join(f"w{index}" for index in range(60)), 0.5)
+    audio = (audio_of(script, samples(20.0)) * 32767).astype("<i2").tobytes()
+    async with bench(tmp_path, Start(pace="realtime"), script=script) as desk:
+        metric = desk.runner._metrics.shed
+        desk.engine.waited = 9.0
+        for start in range(0, len(audio), SECOND_BYTES):
+            desk.runner.receive_audio(audio[start : start + SECOND_BYTES])
+        await desk.until("notice")
+        assert [metric.labels(shed.name.lower())._value.get() for shed in list(Shed)[1:]] == [1] * 5
+        desk.engine.waited = 0.0
+        desk.runner.receive(Stop())
+        await desk.until("final")
+    notices = [m for m in desk.heard if m["type"] == "notice"]
+    assert [m["code"] for m in notices] == ["degraded"] * len(notices)
+    assert len({m["message"] for m in notices}) == len(notices) <= 2
+    assert [metric.labels(shed.name.lower())._value.get() for shed in list(Shed)[1:]] == [0] * 5
+    assert desk.text == "".join(word.text for word in script)

@@ -17,7 +17,7 @@ from live_asr.server.access import Grant, token_in
 from live_asr.server.dialects.uploads import discard, read_form
 from live_asr.server.sse import is_gone
 from live_asr.server.state import ServerState
-from live_asr.sessions.admission import Client, server_full
+from live_asr.sessions.admission import Client
 from live_asr.sessions.resume import loading
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ async def received(request: Request, state: ServerState) -> AsyncIterator[tuple[
         client = (await admit(request, state, "caption")).client
         models_of(state)
         if not state.registry.has_room:
-            raise server_full(server.max_sessions)
+            raise state.registry.full()
     except LiveAsrError:
         await discard(request)
         raise

@@ -1,0 +1,102 @@
+"""What a live session does without while the recogniser is loaded, what people need most last. No I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from live_asr.core.relief import Relief
+from live_asr.core.types import samples
+
+
+@dataclass(frozen=True, slots=True)
+class Cadence:
+    """How steps lengthen when the inference process is loaded."""
+
+    step_samples: int = samples(0.7)
+    """Where answers come in time."""
+    loaded_step_samples: int = samples(1.0)
+    """Where they take longer than `loaded_latency`, waiting included."""
+    overloaded_step_samples: int = samples(1.5)
+    """Where they take longer than `overloaded_latency`."""
+    loaded_latency: float = 0.5
+    overloaded_latency: float = 1.0
+
+    def step_for(self, latency: float) -> int:
+        """Return the step for answers that take so many seconds, on average."""
+        if latency > self.overloaded_latency:
+            return max(self.step_samples, self.overloaded_step_samples)
+        if latency > self.loaded_latency:
+            return max(self.step_samples, self.loaded_step_samples)
+        return self.step_samples
+
+
+WEIGHT = 0.3
+"""Of the newest answer in the running means."""
+
+
+class Shed(IntEnum):
+    """How much is left out; each step goes with those before it."""
+
+    NOTHING = 0
+    SPEAKERS = 1
+    """Who speaks is told when there is time for it."""
+    FIRST_WORDS = 2
+    """The first words of an utterance are shown a step later."""
+    LOOK_BACK = 3
+    """A step that follows on doubt sees no more than others."""
+    CADENCE = 4
+    """Steps are longer, and skipped where a session is behind."""
+    AGREEMENT = 5
+    """Words that are sure are committed by one decode."""
+
+    @property
+    def relief(self) -> Relief:
+        """What that means for the captions, beside the step."""
+        return Relief(
+            first_words=self >= Shed.FIRST_WORDS,
+            look_back=self >= Shed.LOOK_BACK,
+            agreement=self >= Shed.AGREEMENT,
+        )
+
+
+LATENCIES = {Shed.SPEAKERS: 0.3, Shed.FIRST_WORDS: 0.37, Shed.LOOK_BACK: 0.44}
+"""Seconds that answers take on average, waiting included, above which each step is taken."""
+MAX_WAIT = 1.5
+"""Seconds that work waits for a lane on average, above which there is no time to decode anything twice.
+A slow model alone is no reason: whoever has the machine for themselves waits for nobody."""
+
+
+@dataclass(slots=True)
+class Shedding:
+    """How late the answers to one session are, and what is left out for that."""
+
+    cadence: Cadence
+    latency: float = 0.0
+    """Seconds until an answer, on average."""
+    waited: float = 0.0
+    """Those of them in which other work was done."""
+
+    def note(self, waited: float, took: float) -> None:
+        """Take note of an answer that was waited for, and worked on, for so many seconds."""
+        self.latency += WEIGHT * (waited + took - self.latency)
+        self.waited += WEIGHT * (waited - self.waited)
+
+    @property
+    def step_samples(self) -> int:
+        """New audio between two decodes."""
+        return self.cadence.step_for(self.latency)
+
+    @property
+    def is_overloaded(self) -> bool:
+        """Whether answers take so long that steps have to be skipped."""
+        return samples(self.latency) > 0.9 * self.step_samples
+
+    @property
+    def level(self) -> Shed:
+        """What is left out now."""
+        if self.waited > MAX_WAIT:
+            return Shed.AGREEMENT
+        if self.latency > self.cadence.loaded_latency:
+            return Shed.CADENCE
+        return max((shed for shed, most in LATENCIES.items() if self.latency > most), default=Shed.NOTHING)

@@ -1,0 +1,66 @@
+"""What a live session does without while the recogniser is loaded: in the stated order, and back again."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from live_asr.core.relief import NO_RELIEF, Relief
+from live_asr.core.types import samples
+from live_asr.sessions.shedding import Cadence, Shed, Shedding
+
+
+def after(waited: float, took: float, count: int = 50) -> Shedding:
+    """Return what is shed once answers have taken so long for a while."""
+    shedding = Shedding(Cadence())
+    for _ in range(count):
+        shedding.note(waited, took)
+    return shedding
+
+
+@pytest.mark.parametrize(
+    ("waited", "took", "level", "step"),
+    [
+        pytest.param(0.0, 0.1, Shed.NOTHING, 0.7, id="in time"),
+        pytest.param(0.1, 0.22, Shed.SPEAKERS, 0.7, id="a little late"),
+        pytest.param(0.2, 0.2, Shed.FIRST_WORDS, 0.7, id="later"),
+        pytest.param(0.3, 0.17, Shed.LOOK_BACK, 0.7, id="later still"),
+        pytest.param(0.5, 0.2, Shed.CADENCE, 1.0, id="loaded"),
+        pytest.param(1.2, 0.2, Shed.CADENCE, 1.5, id="overloaded"),
+        pytest.param(2.0, 0.2, Shed.AGREEMENT, 1.5, id="no time for a second decode"),
+        pytest.param(0.0, 5.0, Shed.CADENCE, 1.5, id="a slow model alone is decoded twice"),
+    ],
+)
+def test_what_is_shed_depends_on_how_late_answers_are(
+    waited: float, took: float, level: Shed, step: float
+) -> None:
+    shedding = after(waited, took)
+    assert (shedding.level, shedding.step_samples) == (level, samples(step))
+
+
+def test_what_was_shed_comes_back_when_answers_do() -> None:
+    shedding = after(3.0, 0.2)
+    assert shedding.is_overloaded and shedding.level is Shed.AGREEMENT
+    for _ in range(50):
+        shedding.note(0.0, 0.1)
+    assert not shedding.is_overloaded and shedding.level is Shed.NOTHING
+
+
+def test_one_late_answer_is_no_load() -> None:
+    shedding = after(0.0, 0.1)
+    shedding.note(0.5, 0.1)
+    assert shedding.level is Shed.NOTHING
+
+
+def test_each_step_goes_with_those_before_it() -> None:
+    assert Shed.SPEAKERS.relief == NO_RELIEF
+    assert Shed.FIRST_WORDS.relief == Relief(first_words=True)
+    assert Shed.LOOK_BACK.relief == Shed.CADENCE.relief == Relief(first_words=True, look_back=True)
+    assert Shed.AGREEMENT.relief == Relief(first_words=True, look_back=True, agreement=True)
+
+
+@given(st.floats(0, 10), st.floats(0, 10))
+def test_the_later_answers_come_the_more_is_shed(one: float, other: float) -> None:
+    less, more = sorted([one, other])
+    assert after(less, 0.1).level <= after(more, 0.1).level
