@@ -20,6 +20,7 @@ import numpy as np
 from live_asr.core.errors import EngineError
 from live_asr.core.types import SAMPLE_RATE_HZ, DecodeRequest
 from live_asr.inference.costs import LearnedCosts
+from live_asr.inference.engine import Newest, StaleWork
 from live_asr.inference.ipc import (
     NOBODY,
     Batch,
@@ -70,12 +71,6 @@ ENVIRONMENT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "8"}
 are of ever other lengths: that grows for an hour, and no decode is faster for it."""
 
 Work = Detect | Recognize | Segment | Embed
-Newest = Callable[[], tuple[DecodeRequest, FloatArray] | None]
-"""Says what to decode by now."""
-
-
-class StaleWork(EngineError):
-    """Nobody wanted a piece of work any more when its turn came."""
 
 
 @dataclass(slots=True, eq=False)
@@ -111,7 +106,7 @@ class _Job:
     """What the process was asked for at once, with it; None for what needs no lane."""
 
 
-class Engine:
+class LocalEngine:
     """Start the inference process, ask it for work, and replace it when it dies.
 
     `timeout` is how many seconds a piece of work may take, from when it is begun, and how long the process

@@ -26,7 +26,7 @@ from live_asr.delivery.addresses import guard
 from live_asr.delivery.post import GuardedNetwork
 from live_asr.delivery.webhook import WebhookSender, webhook_secret
 from live_asr.inference.ipc import Load, Loaded
-from live_asr.inference.local_engine import Engine
+from live_asr.inference.local_engine import LocalEngine
 from live_asr.jobs.downloads import Bounds, Downloader, resolve
 from live_asr.jobs.http_queue import WaitingJobs
 from live_asr.jobs.metrics import JobMetrics
@@ -128,7 +128,7 @@ def build_state(
     """
     metrics, audit = Metrics(), Audit(settings.server.audit_log)
     capacity = Capacity()
-    engine = Engine(
+    engine = LocalEngine(
         load,
         timeout=settings.inference.decode_timeout,
         on_restart=metrics.engine_restarts.inc,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from live_asr.config.settings import Settings
 from live_asr.delivery.webhook import WebhookSender
-from live_asr.inference.local_engine import Engine
+from live_asr.inference.engine import Engine
 from live_asr.jobs.http_queue import WaitingJobs
 from live_asr.server.access import Access
 from live_asr.server.audit import Audit

@@ -11,8 +11,8 @@ from live_asr.core.errors import EngineError
 from live_asr.core.messages import Notice, ServerMessage
 from live_asr.core.session import Session
 from live_asr.core.types import SAMPLE_RATE_HZ, samples
+from live_asr.inference.engine import Engine, StaleWork
 from live_asr.inference.ipc import Detected
-from live_asr.inference.local_engine import Engine, StaleWork
 from live_asr.inference.scheduler import FILE_BUDGET, SPEAKER_BUDGET
 from live_asr.inference.scheduling import budget_of
 from live_asr.models.interfaces import FloatArray, SpeechState

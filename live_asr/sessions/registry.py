@@ -33,8 +33,8 @@ from live_asr.core.errors import (
 from live_asr.core.messages import Notice, Resume, Start, to_dict
 from live_asr.core.session import Session
 from live_asr.core.types import SAMPLE_RATE_HZ
+from live_asr.inference.engine import Engine
 from live_asr.inference.ipc import Loaded
-from live_asr.inference.local_engine import Engine
 from live_asr.sessions.admission import SOMEBODY, Client, check_start, quota_reached, server_full
 from live_asr.sessions.audience import Audience
 from live_asr.sessions.capacity import Capacity, Machine

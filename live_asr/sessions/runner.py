@@ -40,7 +40,7 @@ from live_asr.core.messages import (
 )
 from live_asr.core.session import Session, SessionEvent, SessionState
 from live_asr.core.types import samples
-from live_asr.inference.local_engine import Engine
+from live_asr.inference.engine import Engine
 from live_asr.models.interfaces import FloatArray
 from live_asr.sessions.audience import Audience
 from live_asr.sessions.connection import PAUSE_WINDOW, ClientConnection, Outbox

@@ -12,7 +12,7 @@ import pytest
 
 from live_asr.inference import calibration
 from live_asr.inference.ipc import Load
-from live_asr.inference.local_engine import Engine
+from live_asr.inference.local_engine import LocalEngine
 from live_asr.models.whisper import WhisperRecognizer
 
 
@@ -32,7 +32,7 @@ def load(recognizer_dir: Path, detector_file: Path, tmp_path: Path) -> Load:
 
 
 async def loaded_step(load: Load) -> float | None:
-    engine = Engine(load)
+    engine = LocalEngine(load)
     try:
         return (await engine.start()).step_seconds
     finally:

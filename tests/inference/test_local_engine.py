@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 
 from live_asr.core.errors import EngineError
 from live_asr.core.types import DecodeRequest, samples
+from live_asr.inference.engine import Newest, StaleWork
 from live_asr.inference.ipc import Load, Recognize, Recognized
-from live_asr.inference.local_engine import MAX_ATTEMPTS, MAX_DEATHS, Engine, Newest, StaleWork
+from live_asr.inference.local_engine import MAX_ATTEMPTS, MAX_DEATHS, LocalEngine
 from live_asr.inference.scheduler import FINAL_BUDGET, STEP_BUDGET
 from live_asr.models.interfaces import SpeechState
 from live_asr.weights.onnx_conversion import converted
@@ -51,8 +52,8 @@ def load(recognizer_dir: Path, detector_file: Path) -> Load:
 @asynccontextmanager
 async def running(
     load: Load, *, hung_after: float = 30.0, on_restart: Callable[[], None] = lambda: None
-) -> AsyncIterator[Engine]:
-    engine = Engine(load, timeout=hung_after, on_restart=on_restart)
+) -> AsyncIterator[LocalEngine]:
+    engine = LocalEngine(load, timeout=hung_after, on_restart=on_restart)
     try:
         await engine.start()
         yield engine
@@ -61,7 +62,7 @@ async def running(
 
 
 @pytest.fixture
-async def engine(load: Load) -> AsyncIterator[Engine]:
+async def engine(load: Load) -> AsyncIterator[LocalEngine]:
     async with running(load) as engine:
         yield engine
 
@@ -74,7 +75,7 @@ class Asker:
 
     def step(
         self,
-        engine: Engine,
+        engine: LocalEngine,
         start: float = 12.4,
         end: float = 14.3,
         *,
@@ -109,7 +110,7 @@ async def soon(answer: Awaitable[Recognized]) -> Recognized:
     return await asyncio.wait_for(answer, TIMEOUT)
 
 
-def process_of(engine: Engine) -> int:
+def process_of(engine: LocalEngine) -> int:
     assert engine.process_id is not None
     return engine.process_id
 
@@ -117,7 +118,7 @@ def process_of(engine: Engine) -> int:
 # Answers ------------------------------------------------------------------------------------------------
 
 
-async def test_it_says_what_it_loaded_and_answers(engine: Engine, ask: Asker) -> None:
+async def test_it_says_what_it_loaded_and_answers(engine: LocalEngine, ask: Asker) -> None:
     assert engine.loaded is not None
     assert (engine.loaded.recognizer.name, engine.loaded.detector_name) == ("tiny.en", "silero-vad")
     assert engine.loaded.recognizer.languages == ("en",)
@@ -126,13 +127,13 @@ async def test_it_says_what_it_loaded_and_answers(engine: Engine, ask: Asker) ->
     assert answer.waited >= 0 and answer.took > 0
 
 
-async def test_its_libraries_start_no_threads_that_would_spin_for_work(engine: Engine) -> None:
+async def test_its_libraries_start_no_threads_that_would_spin_for_work(engine: LocalEngine) -> None:
     environment = psutil.Process(process_of(engine)).environ()
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         assert environment[name] == "1"
 
 
-async def test_it_judges_speech_with_the_state_of_the_call_before(engine: Engine, ask: Asker) -> None:
+async def test_it_judges_speech_with_the_state_of_the_call_before(engine: LocalEngine, ask: Asker) -> None:
     audio = ask.audio[samples(12.4) : samples(12.4) + 64 * 512]
     whole = await engine.detect(audio, SpeechState.initial())
     first = await engine.detect(audio[: 20 * 512], SpeechState.initial())
@@ -141,7 +142,7 @@ async def test_it_judges_speech_with_the_state_of_the_call_before(engine: Engine
     assert whole.probabilities.max() > 0.9
 
 
-async def test_many_ask_at_once_and_each_gets_its_own_answer(engine: Engine, ask: Asker) -> None:
+async def test_many_ask_at_once_and_each_gets_its_own_answer(engine: LocalEngine, ask: Asker) -> None:
     pieces = [(12.4, 14.3), (14.3, 17.8), (17.8, 20.2), (24.0, 28.5)]
     words = ["Diane", "Texas", "Chicago", "Yankee"]
     answers = await asyncio.gather(*(soon(ask.step(engine, *piece)) for piece in pieces))
@@ -150,7 +151,7 @@ async def test_many_ask_at_once_and_each_gets_its_own_answer(engine: Engine, ask
     assert engine.waiting_count == 0
 
 
-async def test_what_somebody_waits_for_overtakes_what_can_wait(engine: Engine, ask: Asker) -> None:
+async def test_what_somebody_waits_for_overtakes_what_can_wait(engine: LocalEngine, ask: Asker) -> None:
     finished: list[str] = []
 
     def noted(task: asyncio.Task[Recognized], name: str) -> asyncio.Task[Recognized]:
@@ -163,7 +164,7 @@ async def test_what_somebody_waits_for_overtakes_what_can_wait(engine: Engine, a
     assert finished.index("final") <= 1, "at most the step that was under way comes first"
 
 
-async def test_speech_is_judged_while_decodes_wait(engine: Engine, ask: Asker) -> None:
+async def test_speech_is_judged_while_decodes_wait(engine: LocalEngine, ask: Asker) -> None:
     decodes = [ask.step(engine) for _ in range(3)]
     await asyncio.sleep(0)
     await engine.detect(np.zeros(512, np.float32), SpeechState.initial())
@@ -172,7 +173,7 @@ async def test_speech_is_judged_while_decodes_wait(engine: Engine, ask: Asker) -
 
 
 async def test_work_that_cannot_be_done_fails_for_who_asked_and_nobody_else(
-    engine: Engine, ask: Asker
+    engine: LocalEngine, ask: Asker
 ) -> None:
     before = engine.process_id
     good, bad = ask.step(engine), ask.step(engine, language="vi")
@@ -185,7 +186,7 @@ async def test_work_that_cannot_be_done_fails_for_who_asked_and_nobody_else(
 
 
 async def test_what_waits_for_a_lane_takes_newer_audio_along_or_is_dropped(
-    engine: Engine, ask: Asker
+    engine: LocalEngine, ask: Asker
 ) -> None:
     def newer(start: float, end: float) -> Newest:
         request = DecodeRequest(samples(start), samples(end), (), 60, samples(10.0), 0, language="en")
@@ -207,7 +208,7 @@ async def test_what_waits_for_a_lane_takes_newer_audio_along_or_is_dropped(
     assert "New Jersey" in written(await soon(busy))
 
 
-async def test_who_stops_waiting_leaves_nothing_behind(engine: Engine, ask: Asker) -> None:
+async def test_who_stops_waiting_leaves_nothing_behind(engine: LocalEngine, ask: Asker) -> None:
     gone, stays = ask.step(engine), ask.step(engine)
     await asyncio.sleep(0)
     assert engine.waiting_count == 2
@@ -323,7 +324,7 @@ async def test_what_was_under_way_when_processes_died_is_done_by_itself_and_give
 
 
 async def test_a_sigterm_or_ctrl_c_to_the_whole_group_leaves_the_process_to_the_server(
-    engine: Engine, ask: Asker
+    engine: LocalEngine, ask: Asker
 ) -> None:
     before = process_of(engine)
     os.kill(before, signal.SIGTERM)
@@ -336,10 +337,10 @@ ORPHAN = """
 import asyncio, sys
 from pathlib import Path
 from live_asr.inference.ipc import Load
-from live_asr.inference.local_engine import Engine
+from live_asr.inference.local_engine import LocalEngine
 
 async def main():
-    engine = Engine(
+    engine = LocalEngine(
         Load(
             recognizer_name="tiny.en",
             recognizer_folder=Path(sys.argv[1]),
@@ -377,7 +378,7 @@ async def test_broken_weights_are_named_with_the_reason(load: Load, tmp_path: Pa
     shutil.copytree(load.recognizer_folder, broken)
     with (broken / "model.bin").open("r+b") as file:
         file.truncate(1_000_000)
-    engine = Engine(replace(load, recognizer_folder=broken))
+    engine = LocalEngine(replace(load, recognizer_folder=broken))
     with pytest.raises(EngineError, match=r"could not be loaded: \w+Error: .+") as refusal:
         await engine.start()
     assert "Traceback" not in str(refusal.value)
@@ -390,7 +391,7 @@ async def test_broken_weights_are_named_with_the_reason(load: Load, tmp_path: Pa
 async def test_a_detector_that_is_no_model_is_named_with_the_reason(load: Load, tmp_path: Path) -> None:
     file = tmp_path / "silero.onnx"
     file.write_bytes(b"not a model")
-    engine = Engine(replace(load, detector_file=file))
+    engine = LocalEngine(replace(load, detector_file=file))
     with pytest.raises(EngineError, match="could not be loaded"):
         await engine.start()
     await engine.close()
@@ -424,7 +425,7 @@ async def test_a_process_says_which_models_it_has_loaded(
 
 
 async def test_closing_while_models_load_ends_the_wait_for_them(load: Load) -> None:
-    engine = Engine(load)
+    engine = LocalEngine(load)
     children = set(psutil.Process().children())
     starting = asyncio.create_task(engine.start())
     await until(lambda: set(psutil.Process().children()) - children)
@@ -435,7 +436,7 @@ async def test_closing_while_models_load_ends_the_wait_for_them(load: Load) -> N
 
 
 async def test_an_engine_that_was_never_started_refuses_work_and_can_be_closed(load: Load) -> None:
-    engine = Engine(load)
+    engine = LocalEngine(load)
     with pytest.raises(EngineError, match="not running"):
         await engine.detect(np.zeros(512, np.float32), SpeechState.initial())
     await engine.close()

@@ -14,7 +14,7 @@ from live_asr.core.errors import EngineError
 from live_asr.core.types import DecodeRequest, samples
 from live_asr.inference.costs import CostTable, Simulated
 from live_asr.inference.ipc import Load, Recognized
-from live_asr.inference.local_engine import Engine
+from live_asr.inference.local_engine import LocalEngine
 from live_asr.inference.scheduler import FILE_BUDGET, STEP_BUDGET
 from live_asr.inference.simulated import GAP_SECONDS, WORD_SECONDS, simulated_load
 from live_asr.models.interfaces import SpeechState
@@ -25,8 +25,8 @@ SLOW = CostTable(encode=((30, 0.02),), step=0.001, step_item=0.0, align=0.05, al
 
 
 @asynccontextmanager
-async def running(load: Load) -> AsyncIterator[Engine]:
-    engine = Engine(load)
+async def running(load: Load) -> AsyncIterator[LocalEngine]:
+    engine = LocalEngine(load)
     try:
         await engine.start()
         yield engine
@@ -39,7 +39,7 @@ def window(start: float, end: float) -> NDArray[np.float32]:
 
 
 async def ask(
-    engine: Engine, start: float, end: float, budget: float = STEP_BUDGET, **more: object
+    engine: LocalEngine, start: float, end: float, budget: float = STEP_BUDGET, **more: object
 ) -> Recognized:
     asked = {"language": "en"} | more
     request = DecodeRequest(samples(start), samples(end), (), 60, samples(10.0), 0, **asked)  # type: ignore[arg-type]

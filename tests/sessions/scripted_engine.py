@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from live_asr.core.errors import EngineError
 from live_asr.core.types import DecodeRequest, Word, samples
+from live_asr.inference.engine import Newest, StaleWork
 from live_asr.inference.ipc import Detected, Recognized
-from live_asr.inference.local_engine import Newest, StaleWork
 from live_asr.models.interfaces import FloatArray, SpeechState
 from live_asr.models.scripted import EnergyDetector, ScriptedRecognizer, audio_of, spoken
 
