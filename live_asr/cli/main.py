@@ -472,7 +472,7 @@ def _progress() -> Iterator[Progress]:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     handler = RichHandler(console=console, show_time=False, show_level=False, show_path=False)
-    logger = logging.getLogger("live_asr.inference")
+    logger = logging.getLogger("live_asr.weights")
     level = logger.level
     bars = Bars(*columns, console=console)
     tasks: dict[str, Any] = {}
