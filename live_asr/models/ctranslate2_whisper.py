@@ -175,19 +175,38 @@ class WhisperModel:
         out_of_room = cut_short and room < len(forced) + most_new_tokens
         return Written(tokens, float(result.no_speech_prob), cut_short, out_of_room)
 
-    def write_all(self, encoded: Any, prompt: Sequence[int], *, most_new_tokens: int) -> list[Written]:
-        """Write what is said in each of several windows at once, without prefixes."""
-        room = min(most_new_tokens, MAX_TOKENS // 2, MAX_TOKENS - len(prompt))
+    def write_many(
+        self,
+        encoded: Any,
+        prompt: Sequence[int],
+        prefixes: Sequence[Sequence[int]],
+        *,
+        most_new_tokens: Sequence[int],
+        suppress_blank: bool,
+    ) -> list[Written]:
+        """Write what follows each window's prefix, in all of them at once; see `write`.
+
+        Where a prefix is computed at once there must be none. Elsewhere its tokens are forced one by one,
+        which costs a batch what it costs the longest of them.
+        """
+        wanted = [len(prefix) + most for prefix, most in zip(prefixes, most_new_tokens, strict=True)]
+        room = min(max(wanted), MAX_TOKENS // 2, MAX_TOKENS - len(prompt))
         results = self._generate(
             encoded,
-            [self._placed(prompt)] * encoded.shape[0],
+            [self._placed([*prompt, *prefix]) for prefix in prefixes],
             room=room,
             at_once=len(prompt),
+            suppress_blank=suppress_blank,
         )
         written = []
-        for result in results:
+        for result, prefix, most in zip(results, prefixes, most_new_tokens, strict=True):
             tokens = self._placed(result.sequences_ids[0])
-            written.append(Written(tokens, float(result.no_speech_prob), len(tokens) >= room))
+            if tokens[: len(prefix)] == list(prefix):
+                tokens = tokens[len(prefix) :]
+            left = room - len(prefix)
+            cut_short = len(tokens) >= min(most, left)
+            no_speech = float(result.no_speech_prob)
+            written.append(Written(tokens[:most], no_speech, cut_short, cut_short and left < most))
         return written
 
     def align(

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,8 @@ MAX_VOCABULARY_TOKENS = 160
 MAX_VOCABULARIES = 64
 """So many sessions' are held as tokens."""
 MAX_PREFIX_TOKENS = 200
+MAX_BATCH = 24
+"""Windows that a GPU decodes at once: more take longer together than one after the other."""
 MAX_BELIEFS = 5
 """So many of the likeliest languages are told."""
 
@@ -91,6 +93,8 @@ class WhisperRecognizer:
             beam_size=beam_size,
             prefix_at_once=prefix_at_once,
         )
+        self.most_batch = 1 if device == "cpu" else MAX_BATCH
+        """On a CPU, as many windows at once take as long as one after the other."""
         self._features: Any = FeatureExtractor(feature_size=self._model.mel_bins)
         self._tokens = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer_class: Any = Tokenizer
@@ -116,7 +120,7 @@ class WhisperRecognizer:
         tokenizer = self._tokenizer(language, request.task)
         hypothesis, probabilities = self._heard(request, encoded, tokenizer, samples.size)
         if request.vocabulary:
-            speech_follows = request.new_speech_samples >= INSIST_SAMPLES
+            speech_follows = _speech_follows(request)
             doubted = unheard(hypothesis.words, probabilities, expected_words(request.vocabulary))
             if is_doubtful(hypothesis, doubted, speech_follows=speech_follows):
                 unbiased, _ = self._heard(replace(request, vocabulary=()), encoded, tokenizer, samples.size)
@@ -147,11 +151,8 @@ class WhisperRecognizer:
             )
             return [token for token in written.tokens if token < tokenizer.eot], written
 
-        # After a forced full stop the decoder often leaves it at that, whatever is said next: with so much
-        # new speech it must write something. At the end of an utterance, where no further hypothesis will
-        # contradict, it is asked first.
-        speech_follows = request.new_speech_samples >= INSIST_SAMPLES
-        insist = not prefix or (speech_follows and not request.final)
+        speech_follows = _speech_follows(request)
+        insist = _insists(request)
         new, written = write(insist=insist)
         insisted = not new and not insist and speech_follows
         if insisted:
@@ -184,52 +185,90 @@ class WhisperRecognizer:
             raise ValueError("windows decoded at once have one language, task and vocabulary, and no prefix")
         for samples in windows:
             self._check(first, samples)
-        try:
-            return self._recognize_at_once(requests, windows)
-        except RuntimeError as error:
-            if len(windows) == 1 or not is_out_of_memory(error):
-                raise
-        half = len(windows) // 2
-        return [
-            *self.recognize_batch(requests[:half], windows[:half]),
-            *self.recognize_batch(requests[half:], windows[half:]),
-        ]
+        return _in_halves(self._recognize_alike, requests, windows)
 
-    def _recognize_at_once(
+    def recognize_many(
         self, requests: Sequence[DecodeRequest], windows: Sequence[FloatArray]
     ) -> list[Hypothesis]:
+        """Decode windows of several sessions at once; see `BatchRecognizer.recognize_many`.
+
+        Where the GPU has no room for so many, it is half of them at a time. Raises as `recognize`.
+        """
+        for request, samples in zip(requests, windows, strict=True):
+            self._check(request, samples)
+        found: dict[int, Hypothesis] = {}
+        for insist in (True, False):
+            chosen = [index for index, request in enumerate(requests) if _insists(request) is insist]
+            if chosen:
+                asked, heard = [requests[index] for index in chosen], [windows[index] for index in chosen]
+                decode = partial(self._recognize_alike, looks_again=True)
+                found |= zip(chosen, _in_halves(decode, asked, heard), strict=True)
+        return [found[index] for index in range(len(requests))]
+
+    def _recognize_alike(
+        self,
+        requests: Sequence[DecodeRequest],
+        windows: Sequence[FloatArray],
+        *,
+        looks_again: bool = False,
+    ) -> list[Hypothesis]:
+        """Decode windows at once that all insist on an answer or none.
+
+        With `looks_again`, one that calls for a second look, as `recognize` would take it, gets it alone.
+        """
         first = requests[0]
-        assert first.language is not None
-        encoded = self._model.encode(
-            np.stack([self._features_of(*asked) for asked in zip(requests, windows, strict=True)])
+        language, language_probability = self._language(first, ())
+        tokenizer = self._tokenizer(language, first.task)
+        prompt, insist = self._prompt(first, tokenizer), _insists(first)
+        length = max(
+            max(request.min_window_samples, samples.size + request.padding_samples)
+            for request, samples in zip(requests, windows, strict=True)
         )
-        tokenizer = self._tokenizer(first.language, first.task)
-        prompt = self._prompt(first, tokenizer)
-        most = max(request.max_new_tokens for request in requests)
-        written = self._model.write_all(encoded, prompt, most_new_tokens=most)
+        alike = [replace(request, min_window_samples=length) for request in requests]
+        encoded = self._model.encode(
+            np.stack([self._features_of(*asked) for asked in zip(alike, windows, strict=True)])
+        )
+        prefixes = [request.prefix[-MAX_PREFIX_TOKENS:] for request in requests]
+        written = self._model.write_many(
+            encoded,
+            prompt,
+            prefixes,
+            most_new_tokens=[request.max_new_tokens for request in requests],
+            suppress_blank=insist,
+        )
         new = [[token for token in one.tokens if token < tokenizer.eot] for one in written]
         # The aligner wants a token of each window; what it says of one without words is not looked at.
         aligned = self._model.align(
             encoded,
             tokenizer.sot_sequence,
-            [tokens or [0] for tokens in new],
+            [[*prefix, *tokens] or [0] for prefix, tokens in zip(prefixes, new, strict=True)],
             [max(1, samples.size // HOP_SAMPLES) for samples in windows],
         )
+        expected, (_, vocabulary_count) = expected_words(first.vocabulary), self._fitting(first.vocabulary)
         hypotheses = []
-        for index, request in enumerate(requests):
+        for index, (request, samples) in enumerate(zip(requests, windows, strict=True)):
+            prefix, tokens = prefixes[index], new[index]
             words, mean_log_probability = self._words(
-                request, tokenizer, aligned[index], windows[index].size, (), new[index]
+                request, tokenizer, aligned[index], samples.size, prefix, tokens
             )
-            hypotheses.append(
-                Hypothesis(
-                    words=words,
-                    end_sample=request.end_sample,
-                    no_speech_probability=written[index].no_speech_probability,
-                    mean_log_probability=mean_log_probability,
-                    capped=written[index].cut_short,
-                    language=first.language,
-                )
+            hypothesis = Hypothesis(
+                words=words,
+                end_sample=request.end_sample,
+                no_speech_probability=written[index].no_speech_probability,
+                mean_log_probability=mean_log_probability,
+                capped=written[index].cut_short,
+                out_of_room=written[index].out_of_room,
+                language=language,
+                language_probability=language_probability,
+                vocabulary_count=vocabulary_count,
             )
+            follows = _speech_follows(request)
+            is_doubted = looks_again and not tokens and not insist and follows
+            if looks_again and request.vocabulary:
+                probabilities = aligned[index].text_token_probs[len(prefix) :] if tokens else ()
+                doubted = unheard(words, probabilities, expected)
+                is_doubted |= is_doubtful(hypothesis, doubted, speech_follows=follows)
+            hypotheses.append(self.recognize(request, samples) if is_doubted else hypothesis)
         return hypotheses
 
     def warm_up(self, noise: FloatArray) -> None:
@@ -252,7 +291,14 @@ class WhisperRecognizer:
         if self.info.device == "cpu":
             return
         encoded = self._model.encode(np.stack([self._features_of(request, noise)] * 2))
-        self._model.write_all(encoded, prompt, most_new_tokens=WARM_UP_TOKENS)
+        for prefixes in (((), ()), (words, words[:1])):
+            self._model.write_many(
+                encoded,
+                prompt,
+                prefixes,
+                most_new_tokens=[WARM_UP_TOKENS] * 2,
+                suppress_blank=not prefixes[0],
+            )
         self._model.align(encoded, tokenizer.sot_sequence, [words, words[:1]], [frames, frames // 2])
         for length in range(SHORTEST_WINDOW_SAMPLES, FULL_WINDOW_SAMPLES + 1, WARM_UP_STEP_SAMPLES):
             self._encode(replace(request, min_window_samples=length), noise)
@@ -383,6 +429,38 @@ class WhisperRecognizer:
         floor = 1e-6
         mean_log = float(np.mean(np.log(np.maximum(probabilities, floor)))) if len(probabilities) else 0.0
         return tuple(merge_marks(words)), mean_log
+
+
+def _speech_follows(request: DecodeRequest) -> bool:
+    return request.new_speech_samples >= INSIST_SAMPLES
+
+
+def _insists(request: DecodeRequest) -> bool:
+    """Tell whether the decoder must write something at once.
+
+    After a forced full stop it often leaves it at that, whatever is said next: with so much new speech it
+    must write something. At the end of an utterance, where no further hypothesis will contradict, it is asked
+    first.
+    """
+    return not request.prefix or (_speech_follows(request) and not request.final)
+
+
+def _in_halves(
+    decode: Callable[[Sequence[DecodeRequest], Sequence[FloatArray]], list[Hypothesis]],
+    requests: Sequence[DecodeRequest],
+    windows: Sequence[FloatArray],
+) -> list[Hypothesis]:
+    """Decode windows at once, and half of them at a time where the device has no room for all."""
+    try:
+        return decode(requests, windows)
+    except RuntimeError as error:
+        if len(windows) == 1 or not is_out_of_memory(error):
+            raise
+    half = len(windows) // 2
+    return [
+        *_in_halves(decode, requests[:half], windows[:half]),
+        *_in_halves(decode, requests[half:], windows[half:]),
+    ]
 
 
 def merge_marks(words: list[Word]) -> list[Word]:

@@ -68,7 +68,7 @@ MAX_BEHIND_SAMPLES = samples(6.0)
 """Live labels that are farther behind leave something out; each window looks 8 s back."""
 LATE_SPEAKER_BUDGET = 4.0
 """Seconds within which that is wanted where the recogniser is loaded."""
-TIMEOUT = 0.1
+LABEL_TIMEOUT = 0.1
 """Seconds that words wait for their speakers; what comes later is told by a `label`."""
 
 
@@ -120,12 +120,10 @@ class SpeakerTask:
         if self.give_way:
             return
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(TIMEOUT if self._live else FILE_BUDGET):
+            async with asyncio.timeout(LABEL_TIMEOUT if self._live else FILE_BUDGET):
                 while not self._session.knows_speakers_until(end_sample):
                     await self._moved()
 
-
-log = logging.getLogger(__name__)
 
 NOTICES = {
     Shed.CADENCE: "The server is busy: captions come later than usual.",
@@ -166,6 +164,7 @@ class RecognitionTask:
         try:
             await self._run()
         finally:
+            self._speakers.give_way = False
             self._shed(Shed.NOTHING)
 
     async def _run(self) -> None:
@@ -200,7 +199,8 @@ class RecognitionTask:
         shedding = self._shedding
         shedding.note(waited, took)
         step = shedding.step_samples
-        self._session.set_step(step, overloaded=shedding.is_overloaded, relief=shedding.level.relief)
+        self._session.set_step(step, overloaded=shedding.is_overloaded, relief=shedding.relief)
+        self._speakers.give_way = shedding.speakers_give_way
         self._shed(shedding.level)
         is_seen = self._level is not Shed.CADENCE or step >= shedding.cadence.overloaded_step_samples
         if is_seen and self._level in NOTICES and self._level not in self._told:
@@ -208,7 +208,6 @@ class RecognitionTask:
             self._tell(Notice("degraded", NOTICES[self._level]))
 
     def _shed(self, level: Shed) -> None:
-        self._speakers.give_way = level >= Shed.SPEAKERS
         for shed in Shed:
             if self._level < shed <= level:
                 self._metrics.shed.labels(shed.name.lower()).inc()

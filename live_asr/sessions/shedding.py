@@ -36,7 +36,7 @@ WEIGHT = 0.3
 
 
 class Shed(IntEnum):
-    """How much is left out; each step goes with those before it."""
+    """How much is left out, in the order in which it is."""
 
     NOTHING = 0
     SPEAKERS = 1
@@ -50,21 +50,10 @@ class Shed(IntEnum):
     AGREEMENT = 5
     """Words that are sure are committed by one decode."""
 
-    @property
-    def relief(self) -> Relief:
-        """What that means for the captions, beside the step."""
-        return Relief(
-            first_words=self >= Shed.FIRST_WORDS,
-            look_back=self >= Shed.LOOK_BACK,
-            agreement=self >= Shed.AGREEMENT,
-        )
 
-
-LATENCIES = {Shed.SPEAKERS: 0.3, Shed.FIRST_WORDS: 0.37, Shed.LOOK_BACK: 0.44}
-"""Seconds that answers take on average, waiting included, above which each step is taken."""
-MAX_WAIT = 1.5
-"""Seconds that work waits for a lane on average, above which there is no time to decode anything twice.
-A slow model alone is no reason: whoever has the machine for themselves waits for nobody."""
+WAITS = {Shed.SPEAKERS: 0.15, Shed.FIRST_WORDS: 0.22, Shed.LOOK_BACK: 0.3, Shed.AGREEMENT: 1.5}
+"""Seconds that work waits for a lane on average, above which each step is taken. A slow model alone is no
+reason: whoever has the machine alone waits for nobody, and has everything decoded as it should be."""
 
 
 @dataclass(slots=True)
@@ -94,9 +83,20 @@ class Shedding:
 
     @property
     def level(self) -> Shed:
-        """What is left out now."""
-        if self.waited > MAX_WAIT:
-            return Shed.AGREEMENT
-        if self.latency > self.cadence.loaded_latency:
-            return Shed.CADENCE
-        return max((shed for shed, most in LATENCIES.items() if self.latency > most), default=Shed.NOTHING)
+        """What is left out now. Longer steps come with slow answers, all else with waiting for others."""
+        level = max((shed for shed, most in WAITS.items() if self.waited > most), default=Shed.NOTHING)
+        return max(level, Shed.CADENCE) if self.latency > self.cadence.loaded_latency else level
+
+    @property
+    def relief(self) -> Relief:
+        """What that means for the captions, beside the step."""
+        return Relief(
+            first_words=self.waited > WAITS[Shed.FIRST_WORDS],
+            look_back=self.waited > WAITS[Shed.LOOK_BACK],
+            agreement=self.waited > WAITS[Shed.AGREEMENT],
+        )
+
+    @property
+    def speakers_give_way(self) -> bool:
+        """Whether who speaks is told when there is time for it."""
+        return self.waited > WAITS[Shed.SPEAKERS]

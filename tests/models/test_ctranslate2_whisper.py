@@ -61,6 +61,13 @@ class Both:
         asked = {"most_new_tokens": 48, "suppress_blank": True} | asked
         return model.write(model.encode(features), self.prompt, prefix, **asked)
 
+    def write_many(
+        self, model: WhisperModel, chosen: Any, prefixes: list[list[int]], most: Sequence[int] = (80, 80)
+    ) -> list[Any]:
+        return model.write_many(
+            model.encode(chosen), self.prompt, prefixes, most_new_tokens=most, suppress_blank=True
+        )
+
 
 @pytest.fixture(scope="module", params=MODELS)
 def both(request: pytest.FixtureRequest, models_dir: Path) -> Both:
@@ -121,11 +128,23 @@ def test_words_are_aligned_and_languages_found_as_in_the_plain_model(both: Both,
 def test_several_windows_are_written_as_each_by_itself(both: Both, windows: list[Any]) -> None:
     chosen = np.concatenate([windows[1][:, :, :800], windows[2][:, :, :800]])
     fast, plain = (
-        [one.tokens for one in each.write_all(each.encode(chosen), both.prompt, most_new_tokens=80)]
-        for each in (both.fast, both.plain)
+        [one.tokens for one in both.write_many(each, chosen, [[], []])] for each in (both.fast, both.plain)
     )
     assert fast == plain
     assert all(fast)
+    assert plain == [both.write(both.plain, one[None], most_new_tokens=80).tokens for one in chosen]
+
+
+def test_windows_that_are_written_at_once_each_go_on_behind_a_prefix_of_their_own(
+    both: Both, windows: list[Any]
+) -> None:
+    chosen = np.concatenate([windows[1][:, :, :800], windows[2][:, :, :800]])
+    whole = [both.write(both.plain, one[None], most_new_tokens=80).tokens for one in chosen]
+    written = both.write_many(both.plain, chosen, [whole[0][:3], whole[1][:8]], most=(80, 4))
+    assert written[0].tokens[: len(whole[0]) - 3] == whole[0][3:]
+    assert written[1].tokens == whole[1][8:12]
+    assert written[1].cut_short
+    assert not written[1].out_of_room
 
 
 def test_as_it_is_used_the_words_are_nearly_those_of_the_plain_model(

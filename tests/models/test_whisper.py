@@ -163,6 +163,49 @@ def test_a_prompt_that_leaves_no_room_for_the_cap_counts_as_capped(
 # What it is told ----------------------------------------------------------------------------------------
 
 
+def test_windows_of_several_sessions_are_decoded_at_once_as_each_by_itself(
+    recognizer_dir: Path, call: Call, sample_audio: Audio
+) -> None:
+    plain = WhisperRecognizer(
+        recognizer_dir,
+        name="tiny.en",
+        workers=1,
+        compute_type="float32",
+        beam_size=1,
+        prefix_at_once=False,
+    )
+    assert plain.most_batch == 1, "on a CPU it brings nothing"
+    known = tokens(call.recognize(plain, 6.5, 12.5).words)
+    asked = [
+        DecodeRequest(
+            samples(start),
+            samples(end),
+            prefix,
+            most,
+            samples(13.0),
+            samples(2.0),
+            language="en",
+            final=final,
+        )
+        for start, end, prefix, most, final in (
+            (6.5, 12.5, (), 60, False),
+            (6.5, 16.0, known[:6], 60, False),
+            (6.5, 12.5, known, 60, True),  # nothing follows, so that it is asked once more
+            (14.0, 26.0, (), 7, False),
+        )
+    ]
+    windows = [sample_audio[request.start_sample : request.end_sample] for request in asked]
+    together = plain.recognize_many(asked, windows)
+    alone = [plain.recognize(*one) for one in zip(asked, windows, strict=True)]
+    assert [text(one.words) for one in together] == [text(one.words) for one in alone]
+    assert [one.capped for one in together] == [one.capped for one in alone]
+    assert together[3].capped
+    for one, other in zip(together, alone, strict=True):
+        for word, same in zip(one.words, other.words, strict=True):
+            assert abs(word.start_sample - same.start_sample) <= samples(0.1)
+            assert abs(word.end_sample - same.end_sample) <= samples(0.1)
+
+
 def test_a_spelling_is_taken_from_the_vocabulary(tiny: WhisperRecognizer, call: Call) -> None:
     plain = text(call.recognize(tiny, 14.3, 17.8).words)
     told = text(call.recognize(tiny, 14.3, 17.8, vocabulary=("Shyla", "Diane")).words)
