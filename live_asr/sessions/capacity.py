@@ -15,6 +15,9 @@ STEPS_A_SECOND = 1.5
 """Decodes that a second of speech takes where answers come in time: steps, and the ends of utterances."""
 TYPICAL_COST = 0.15
 """Seconds of a lane that a second of audio takes with a small model, where nothing was measured."""
+LONGER_STEPS = 0.7
+"""Of what sessions take where answers come in time, that they take with the steps of a loaded machine (1 for
+0.7 s): people are sent away when that does not do any more, not while captions come half a second later."""
 MIN_SHARE = 0.5
 """Of what somebody takes who speaks all the time, that a session counts for at least: who is silent may begin
 to speak."""
@@ -78,9 +81,10 @@ class Capacity:
 
     @property
     def session_cost(self) -> float:
-        """What a session is predicted to take, in seconds of a lane a second."""
+        """What a session is predicted to take, in seconds of a lane a second, on a machine that is loaded."""
         seen = self._busy_seconds / self._audio_seconds
-        return max(seen, self._machine.least_cost)
+        share = LONGER_STEPS if self._machine.most_batch == 1 else 1.0
+        return max(share * seen, self._machine.least_cost)
 
     @property
     def places(self) -> int:
