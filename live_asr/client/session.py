@@ -400,7 +400,7 @@ class LiveSession:
                 if pause is None:
                     break
                 await asyncio.sleep(pause)
-                error = await self._come_back()
+                error = await self._come_back(error)
             # A session that a fault has ended is not there any more: what ended it says more than that.
             is_gone = error is not None and error.code == "session_unknown"
             self._failure = fault if fault is not None and is_gone else error
@@ -411,16 +411,22 @@ class LiveSession:
     def _is_worth_another(self, error: SessionError) -> bool:
         return self._ready is not None and self._reconnect_for > 0 and is_resumable(error)
 
-    async def _come_back(self) -> SessionError | None:
-        """Try to take the session up again, and serve it; return why it ended, None for a good end."""
+    async def _come_back(self, lost_by: SessionError) -> SessionError | None:
+        """Try to take the session up again, and serve it; return why it ended, None for a good end.
+
+        A server does not wait for who is gone and had sent nothing: another session takes that one's place.
+        """
+        assert self._start is not None
         self._resumed_at = None
         self._attempts += 1
+        is_untouched = not self._outgoing.sent_bytes and not self.transcript.last_seq
+        is_gone = is_untouched and lost_by.code in NETWORK
         resume = Resume(self.ready.session, self.ready.token, self.transcript.last_seq)
         try:
             self._socket = await self._open_another()
         except SessionError as refusal:
             return refusal
-        return await self._serve(Start(resume=resume))
+        return await self._serve(self._start if is_gone else Start(resume=resume))
 
     async def _serve(self, start: Start) -> SessionError | None:
         """Open or resume the session over the socket at hand; return why it ended, None for a good end."""

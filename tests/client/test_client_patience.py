@@ -7,10 +7,12 @@ from dataclasses import replace
 import pytest
 from scripted_peer import READY, Peer, peer
 
+from benchmarks.resilience.cutting import proxy
 from live_asr.client import Reconnecting, Resumed, SessionFailed, connect
 from live_asr.client.connection import SessionError
 from live_asr.client.resuming import FIRST_PAUSE, MAX_FRUITLESS, MAX_PAUSE, STABLE, Patience
 from live_asr.core.messages import Ack, Error, Resume, Start
+from tests.started import Server
 
 LOST = SessionError("connection_lost", "It was lost.")
 
@@ -153,3 +155,19 @@ async def test_a_server_that_refuses_the_same_again_and_again_is_given_up_with_i
             while True:
                 await anext(session)
     assert connections > 2
+
+
+async def test_who_is_cut_off_before_any_audio_goes_on_in_another_session(
+    server: Server, sample_pcm: bytes
+) -> None:
+    said = sample_pcm[6 * 32_000 : 14 * 32_000]
+    async with proxy(server.url) as between, connect(between.url, language="en", pace="fast") as session:
+        first = session.ready.session
+        await between.cut("reset")
+        assert isinstance(await anext(session), Reconnecting)
+        assert isinstance(await anext(session), Resumed)
+        assert session.ready.session != first, "a server does not wait for who had sent nothing"
+        await session.send(said)
+        final = await session.stop()
+    assert final.duration == pytest.approx(8.0, abs=0.01)
+    assert "hello" in final.text.lower()

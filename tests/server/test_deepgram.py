@@ -329,7 +329,8 @@ async def full_servers_say_so(server: Server, url: str) -> None:
             async with connect(url, proxy=None, subprotocols=["token", "open-sesame"]):  # type: ignore[list-item]
                 pass
         response = full.value.response
-        assert (response.status_code, response.headers["Retry-After"]) == (429, "15")
+        assert response.status_code == 429
+        assert 1 <= int(response.headers["Retry-After"]) <= 120
         assert json.loads(response.body or b"")["err_code"] == "TOO_MANY_REQUESTS"
         with pytest.raises(ApiError) as busy:
             await transcribed(server, b"RIFF", "open-sesame")
