@@ -334,7 +334,8 @@ async def full_servers_say_so(server: Server, url: str) -> None:
         assert json.loads(response.body or b"")["err_code"] == "TOO_MANY_REQUESTS"
         with pytest.raises(ApiError) as busy:
             await transcribed(server, b"RIFF", "open-sesame")
-        assert (busy.value.status_code, busy.value.headers["retry-after"]) == (429, "15")  # type: ignore[index]
+        assert busy.value.status_code == 429
+        assert 1 <= int(busy.value.headers["retry-after"]) <= 120  # type: ignore[index]
 
 
 # Recordings ---------------------------------------------------------------------------------------------

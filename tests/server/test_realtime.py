@@ -285,7 +285,7 @@ async def test_keys_and_places(start_server: StartServer) -> None:
             async with talking(server, "open-sesame"):
                 pass
     assert full.value.response.status_code == 429
-    assert full.value.response.headers["Retry-After"] == "15"
+    assert 1 <= int(full.value.response.headers["Retry-After"]) <= 120
 
 
 @pytest.mark.conforms("OpenAI Realtime", "stream in real time", judge="openai (Python)")
