@@ -30,10 +30,10 @@ class WordLatency:
         self._shown = 0.0
         """Up to where words were shown."""
 
-    def note_audio(self, end: float, now: float) -> None:
-        """Take note that audio has arrived up to `end`, in seconds from the session's beginning."""
+    def note_audio(self, start: float, end: float, now: float) -> None:
+        """Take note that audio from `start` to `end` has arrived, in seconds from the session's beginning."""
         if self._since is None:
-            self._since = end
+            self._since = start
         elif now - self._times[-1] < RESOLUTION:
             self._ends[-1] = end
             return
@@ -48,7 +48,7 @@ class WordLatency:
         if not isinstance(message, Commit | Partial) or self._since is None:
             return
         for word in message.words:
-            if word.end < self._since:
+            if word.end <= self._since:
                 continue
             late = max(0.0, now - self._arrival_of(word.end))
             # A word's ends move a little from one decode to the next; its middle stays between them.

@@ -221,9 +221,11 @@ class SessionRunner:
             self._put_state()
         self.spool.append_audio(data)
         self._inbox.put_audio(data, self.received_bytes)
-        self.received_bytes += len(data)
         if self._live and self._bytes_per_second:
-            self._latency.note_audio(self.received_bytes / self._bytes_per_second, time.monotonic())
+            start, end = self.received_bytes, self.received_bytes + len(data)
+            rate = self._bytes_per_second
+            self._latency.note_audio(start / rate, end / rate, time.monotonic())
+        self.received_bytes += len(data)
 
     def receive(self, message: Update | Time | Finalize | Pause | Keepalive | Stop) -> None:
         """Take a control message, in order with the audio. Raises ClientError `overrun` for a flood."""
@@ -587,7 +589,9 @@ class SessionRunner:
         self._audio_since_lag = True
         self._metrics.audio_seconds.inc(audio.shape[-1] / samples(1.0))
         if self._heard_pace is not None:  # containers do not tell before how long their audio is
-            self._latency.note_audio(self.session.heard_sample / samples(1.0), time.monotonic())
+            end = self.session.heard_sample
+            start = end - audio.shape[-1]
+            self._latency.note_audio(start / samples(1.0), end / samples(1.0), time.monotonic())
         self._advanced()
 
     async def _report_lag(self) -> None:
