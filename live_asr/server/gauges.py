@@ -21,6 +21,8 @@ def watch_lanes(engine: LocalEngine, metrics: Metrics) -> None:
     """Have the metrics tell what waits for the engine, when they are asked."""
 
     def tell(name: str) -> None:
+        if name != "detect":  # which needs no lane
+            metrics.batch_size.labels(name)
         metrics.work_waiting.labels(name).set_function(lambda: len(engine.waits(name)))
         metrics.work_age.labels(name).set_function(lambda: max(engine.waits(name), default=0.0))
 
