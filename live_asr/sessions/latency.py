@@ -10,7 +10,7 @@ from live_asr.core.messages import Commit, Partial, ServerMessage
 RESOLUTION = 0.05
 """Seconds: audio that arrives within them counts as arrived at once."""
 MOST_ARRIVALS = 4000
-"""What is remembered: more than three minutes. Words that are later still count as so late."""
+"""What is remembered: a minute and a half at least. Words that are later still count as so late."""
 
 
 class WordLatency:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shutil
@@ -18,7 +19,10 @@ from scripted_pass import ScriptedPass, found
 from serving import serving
 from talking import call
 
-from live_asr.storage.records import DEAD
+from live_asr.server.gauges import watch_outbox
+from live_asr.sessions.metrics import Metrics
+from live_asr.storage.database import Database, NewDelivery, sqlite_url
+from live_asr.storage.records import DEAD, DELIVERED, PENDING
 from tests.conftest import ROOT, Server
 
 OPERATIONS = ROOT / "docs" / "operations"
@@ -143,3 +147,28 @@ async def test_a_server_at_work_measures_how_late_words_are_and_what_its_lanes_d
         assert metrics["live_asr_final_passes_total", "done"] == 1
         assert metrics["live_asr_final_passes_pending", ""] == 0
         assert metrics["live_asr_webhooks", DEAD] == 0
+
+
+async def test_webhooks_that_were_not_delivered_are_counted_from_the_outbox(tmp_path: Path) -> None:
+    database = Database(sqlite_url(tmp_path / "live-asr.db"))
+    database.prepare()
+    for number, state in enumerate((PENDING, PENDING, DEAD, DELIVERED)):
+        session = f"a{number}"
+        database.add_session(session, {}, created_at=1.0)
+        news = NewDelivery("http://127.0.0.1:9/hook", b"{}")
+        database.finish_session(session, state="done", ended_at=2.0, delivery=news)
+        (delivery,) = database.deliveries(session_id=session)
+        database.record_try(delivery.id, state=state, next_at=3.0, last_status=None, last_error=None)
+    metrics = Metrics()
+    task = asyncio.create_task(watch_outbox(database, metrics.webhooks))
+
+    def told() -> dict[str, float]:
+        (family,) = metrics.webhooks.collect()
+        return {sample.labels["state"]: sample.value for sample in family.samples}
+
+    async with asyncio.timeout(60):
+        while told() != {PENDING: 2, DEAD: 1}:  # noqa: ASYNC110 - it tells nobody that it has counted
+            await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    database.close()
