@@ -17,7 +17,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families as families
 from scripted_pass import ScriptedPass, found
 from serving import serving
-from talking import call
+from talking import call, wav
 
 from live_asr.server.gauges import watch_outbox
 from live_asr.sessions.metrics import Metrics
@@ -114,9 +114,12 @@ def test_every_metric_that_a_server_has_for_its_operators_is_explained(server: S
     assert {name for name in unexplained if not name.startswith("live_asr_jobs_")} == set()
 
 
+@pytest.mark.parametrize("is_container", [False, True], ids=["raw", "container"])
 async def test_a_server_at_work_measures_how_late_words_are_and_what_its_lanes_do(
-    tmp_path: Path, models_dir: Path, sample_pcm: bytes
+    tmp_path: Path, models_dir: Path, sample_pcm: bytes, is_container: bool
 ) -> None:
+    speech = sample_pcm[14 * SECOND_BYTES : 18 * SECOND_BYTES]
+    form = {"audio": {"encoding": "container"}} if is_container else {}
     async with serving(tmp_path, models_dir, ScriptedPass(found())) as served:
 
         async def told() -> dict[tuple[str, str], float]:
@@ -128,9 +131,9 @@ async def test_a_server_at_work_measures_how_late_words_are_and_what_its_lanes_d
             }
 
         async with call(served.stream) as caller:
-            await caller.start(final_pass=True)
+            await caller.start(final_pass=True, **form)
             assert (await told())["live_asr_sessions_by_state", "open"] == 1
-            await caller.send(sample_pcm[14 * SECOND_BYTES : 18 * SECOND_BYTES])
+            await caller.send(wav(speech) if is_container else speech)
             await caller.finished()
         commits = [message for message in caller.heard if message["type"] == "commit"]
         words = [word for message in commits for word in message["words"]]
