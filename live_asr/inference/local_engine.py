@@ -40,6 +40,7 @@ from live_asr.inference.ipc import (
     receive,
     spawn,
 )
+from live_asr.inference.scheduler import FILE_BUDGET
 from live_asr.inference.scheduling import Job, Kind, Scheduler, kind_of
 from live_asr.models.device import cure_of
 from live_asr.models.interfaces import FloatArray, SpeechState
@@ -71,6 +72,8 @@ ENVIRONMENT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "8"}
 are of ever other lengths: that grows for an hour, and no decode is faster for it."""
 
 Work = Detect | Recognize | Segment | Embed
+WORK_NAMES = ("detect", "step", "final", "file", "segment", "embed")
+"""What work is called where it is counted: decodes by what they are for."""
 
 
 @dataclass(slots=True, eq=False)
@@ -115,7 +118,8 @@ class LocalEngine:
     `on_restart` is called whenever a process had to be replaced. Where a GPU fails while models are loaded,
     or soon after again and again, `fallback` is called once, in a thread, with the reason: it returns what to
     load instead. Without it the failure is one of the engine. `on_work` is called with the seconds for which
-    each piece of work kept one of the process's threads busy, `on_audio` with those of audio that was judged.
+    each piece of work kept one of the process's threads busy, `on_audio` with those of audio that was judged,
+    `on_batch` with the name and number of what a lane is given at once.
     """
 
     def __init__(
@@ -128,10 +132,12 @@ class LocalEngine:
         fallback: Callable[[str], Load] | None = None,
         on_work: Callable[[float], None] = lambda _: None,
         on_audio: Callable[[float], None] = lambda _: None,
+        on_batch: Callable[[str, int], None] = lambda _, __: None,
     ) -> None:
         self._load = load
         self._on_work = on_work
         self._on_audio = on_audio
+        self._on_batch = on_batch
         self.warning = warning
         """Why the models run on a slower device than the machine has; "" where they do not."""
         self._fallback = fallback
@@ -175,6 +181,12 @@ class LocalEngine:
     def waiting_count(self) -> int:
         """How many pieces of work somebody waits for."""
         return len(self._jobs)
+
+    def waits(self, name: str) -> list[float]:
+        """Return for how many seconds each piece of work of one of `WORK_NAMES` has waited to be begun."""
+        now = time.monotonic()
+        waiting = (job for number, job in self._jobs.items() if number not in self._sent)
+        return [now - job.asked_at for job in waiting if _name_of(job.work) == name]
 
     async def start(self) -> Loaded:
         """Start the process and wait until its models are warm.
@@ -312,7 +324,10 @@ class LocalEngine:
             job.attempts += 1
             job.sent_at = now
             job.batch = None if isinstance(job.work, Detect) else batch
-        self._batch_count += any(job.batch is not None for job in jobs.values())
+        first = next(iter(jobs.values()))
+        if first.batch is not None:
+            self._batch_count += 1
+            self._on_batch(_name_of(first.work), len(jobs))
         self._sent |= jobs
         works = tuple((number, job.work) for number, job in jobs.items() if isinstance(job.work, Recognize))
         if len(works) > 1:
@@ -474,6 +489,12 @@ class LocalEngine:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
                 return
+
+
+def _name_of(work: Work) -> str:
+    if not isinstance(work, Recognize):
+        return type(work).__name__.lower()
+    return "file" if work.budget >= FILE_BUDGET else "final" if work.request.final else "step"
 
 
 def _size_of(kind: Hashable) -> Hashable:

@@ -43,6 +43,7 @@ from live_asr.server.dialects import aymurai, deepgram, openai_rest, realtime, w
 from live_asr.server.dialects.deepgram import callbacks
 from live_asr.server.dialects.wyoming import serving_wyoming
 from live_asr.server.exports import Exports
+from live_asr.server.gauges import watch_lanes, watch_outbox
 from live_asr.server.hosts import OwnHosts
 from live_asr.server.links import Links
 from live_asr.server.loop_lag import watch_loop
@@ -128,15 +129,22 @@ def build_state(
     """
     metrics, audit = Metrics(), Audit(settings.server.audit_log)
     capacity = Capacity()
+
+    def on_work(seconds: float) -> None:
+        capacity.note_work(seconds)
+        metrics.lane_busy_seconds.inc(seconds)
+
     engine = LocalEngine(
         load,
         timeout=settings.inference.decode_timeout,
         on_restart=metrics.engine_restarts.inc,
         warning=warning,
         fallback=fallback,
-        on_work=capacity.note_work,
+        on_work=on_work,
         on_audio=capacity.note_audio,
+        on_batch=lambda work, count: metrics.batch_size.labels(work).observe(count),
     )
+    watch_lanes(engine, metrics)
     store = SpoolStore(sessions_folder(settings), interval=settings.storage.fsync_interval)
     sender = WebhookSender(
         database,
@@ -253,7 +261,7 @@ async def at_work(
             on_failed(error)
             return
         on_ready(loaded)
-        await watch_loop(state.metrics.loop_stall)
+        await watch_loop(state.metrics.loop_stall, state.metrics.loop_lag)
 
     await state.access.start()
     await state.store.start()
@@ -266,6 +274,7 @@ async def at_work(
         asyncio.create_task(state.registry.watch_disk(), name="disk"),
         asyncio.create_task(make_findable(state.store, state.database), name="search"),
         asyncio.create_task(watch_database(state.database, on_failed), name="database"),
+        asyncio.create_task(watch_outbox(state.database, state.metrics.webhooks), name="outbox"),
     ]
     try:
         async with serving_wyoming(state, on_failed):

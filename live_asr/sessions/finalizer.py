@@ -177,13 +177,21 @@ class Finalizer:
         self._wake = wake
         self._metrics = metrics
         self._turns = Turns(MAX_PREPARED, settings.final.max_waiting)
-        self._passes: set[asyncio.Task[FullPassResult | None]] = set()
+        self._passes: dict[asyncio.Task[FullPassResult | None], float] = {}
+        """Those that wait or are under way, and since when."""
         self._postponing = False
         self._progress: dict[str, Progress] = {}
+        metrics.final_passes_pending.set_function(lambda: len(self._passes))
+        metrics.final_passes_age.set_function(self._oldest)
 
     def progress(self, session_id: str) -> Progress | None:
         """Return how far the full pass of a session is; None where none is under way."""
         return self._progress.get(session_id)
+
+    def _oldest(self) -> float:
+        """Return for how many seconds the oldest of the full passes has waited."""
+        now = time.monotonic()
+        return now - min(self._passes.values(), default=now)
 
     def postpone(self) -> None:
         """Cancel the full passes and begin none any more: the server ends. Idempotent."""
@@ -306,13 +314,13 @@ class Finalizer:
         if self._postponing:
             raise Postponed
         task = asyncio.create_task(self._wait_and_pass(session), name=f"full pass {session.session_id}")
-        self._passes.add(task)
+        self._passes[task] = time.monotonic()
         try:
             await asyncio.wait({task})
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            self._passes.discard(task)
+            self._passes.pop(task, None)
             self._progress.pop(session.session_id, None)
         if task.cancelled():
             raise Postponed

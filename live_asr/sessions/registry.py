@@ -31,7 +31,7 @@ from live_asr.core.errors import (
     Unavailable,
 )
 from live_asr.core.messages import Notice, Resume, Start, to_dict
-from live_asr.core.session import Session
+from live_asr.core.session import Session, SessionState
 from live_asr.core.types import SAMPLE_RATE_HZ
 from live_asr.inference.engine import Engine
 from live_asr.inference.ipc import Loaded
@@ -73,6 +73,8 @@ DECODER_AGAIN_AFTER = 5.0
 HOUR = 3600.0
 MAX_COMPLETED = 8
 """Stopped sessions of an earlier run that are taken up at once; their transcripts are held in memory."""
+IN_WORK = (SessionState.OPEN, SessionState.STREAMING, SessionState.DRAINING, SessionState.FINALIZING)
+"""States of sessions that are worked for; the others are over."""
 
 
 class CheckReceiver(Protocol):
@@ -133,6 +135,13 @@ class SessionRegistry:
         metrics.places.set_function(lambda: self.places)
         metrics.places_free.set_function(lambda: self.free_places)
         metrics.load.set_function(lambda: self._capacity.load_of(self._taken))
+        for state in IN_WORK:
+            metrics.sessions_by_state.labels(state.value).set_function(partial(self._count_in, state))
+
+    def _count_in(self, state: SessionState) -> int:
+        return sum(
+            runner.session.state is state for runner in (*self._live.values(), *self._finalizing.values())
+        )
 
     @property
     def has_room(self) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -56,6 +57,7 @@ from live_asr.sessions.ingest import (
     check_window,
     rate_of,
 )
+from live_asr.sessions.latency import WordLatency
 from live_asr.sessions.limits import NO_LIMITS, Limits, RealTime, too_long
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.shedding import Cadence
@@ -151,6 +153,9 @@ class SessionRunner:
         self._heard_pace: RealTime | None = None
         self._silence = Silence(lambda: self._inbox.put("silence"))
         self._audio_since_lag = False
+        self._latency = WordLatency(
+            metrics.first_appearance_seconds.observe, metrics.commit_latency_seconds.observe
+        )
         self._intake = AudioIntake(
             session,
             decoder,
@@ -216,6 +221,10 @@ class SessionRunner:
             self._put_state()
         self.spool.append_audio(data)
         self._inbox.put_audio(data, self.received_bytes)
+        if self._live and self._bytes_per_second:
+            start, end = self.received_bytes, self.received_bytes + len(data)
+            rate = self._bytes_per_second
+            self._latency.note_audio(start / rate, end / rate, time.monotonic())
         self.received_bytes += len(data)
 
     def receive(self, message: Update | Time | Finalize | Pause | Keepalive | Stop) -> None:
@@ -579,6 +588,10 @@ class SessionRunner:
         self.session.receive_audio(audio)
         self._audio_since_lag = True
         self._metrics.audio_seconds.inc(audio.shape[-1] / samples(1.0))
+        if self._heard_pace is not None:  # containers do not tell before how long their audio is
+            end = self.session.heard_sample
+            start = end - audio.shape[-1]
+            self._latency.note_audio(start / samples(1.0), end / samples(1.0), time.monotonic())
         self._advanced()
 
     async def _report_lag(self) -> None:
@@ -591,6 +604,8 @@ class SessionRunner:
             lag = self.session.lag(self._unheard_samples())
             if self._audio_since_lag or lag != told:  # what is caught up with after the last audio, too
                 self._audio_since_lag = False
+                if self._live:
+                    self._metrics.lag_seconds.observe(lag.seconds)
                 self._tell(lag)
                 told = lag
 
@@ -648,6 +663,8 @@ class SessionRunner:
         self.spool.set_state(orjson.dumps({**checkpoint.to_dict(), "received_bytes": self.received_bytes}))
 
     def _tell(self, message: ServerMessage) -> None:
+        if self._live:
+            self._latency.note_message(message, time.monotonic())
         encoded = encode(message)
         if isinstance(message, KEPT):
             self.spool.append_message(encoded)

@@ -23,8 +23,8 @@ from live_asr.core.errors import EngineError
 from live_asr.core.types import DecodeRequest, samples
 from live_asr.inference.engine import Newest, StaleWork
 from live_asr.inference.ipc import Load, Recognize, Recognized
-from live_asr.inference.local_engine import MAX_ATTEMPTS, MAX_DEATHS, LocalEngine
-from live_asr.inference.scheduler import FINAL_BUDGET, STEP_BUDGET
+from live_asr.inference.local_engine import MAX_ATTEMPTS, MAX_DEATHS, WORK_NAMES, LocalEngine
+from live_asr.inference.scheduler import FILE_BUDGET, FINAL_BUDGET, STEP_BUDGET
 from live_asr.models.interfaces import SpeechState
 from live_asr.weights.onnx_conversion import converted
 from live_asr.weights.store import resolve
@@ -440,3 +440,22 @@ async def test_an_engine_that_was_never_started_refuses_work_and_can_be_closed(l
     with pytest.raises(EngineError, match="not running"):
         await engine.detect(np.zeros(512, np.float32), SpeechState.initial())
     await engine.close()
+
+
+async def test_it_tells_what_waits_for_a_lane_by_kind_and_what_a_lane_was_given(
+    load: Load, ask: Asker
+) -> None:
+    given: list[tuple[str, int]] = []
+    engine = LocalEngine(load, on_batch=lambda work, count: given.append((work, count)))
+    try:
+        await engine.start()
+        first, second = ask.step(engine), ask.step(engine)
+        file = ask.step(engine, budget=FILE_BUDGET)
+        await asyncio.sleep(0)
+        assert [len(engine.waits(name)) for name in ("detect", "step", "final", "file")] == [0, 1, 0, 1]
+        assert min(engine.waits("step") + engine.waits("file")) >= 0
+        await asyncio.gather(*map(soon, (first, second, file)))
+        assert [engine.waits(name) for name in WORK_NAMES] == [[]] * len(WORK_NAMES)
+        assert given == [("step", 1), ("step", 1), ("file", 1)]
+    finally:
+        await engine.close()

@@ -412,3 +412,20 @@ async def test_what_became_of_passes_is_counted(tmp_path: Path) -> None:
         value = desk.metrics.registry.get_sample_value
         assert value("live_asr_final_passes_total", {"outcome": "done"}) == 2
         assert value("live_asr_final_passes_total", {"outcome": "failed"}) == 1
+
+
+async def test_it_tells_how_many_full_passes_are_waited_for_and_for_how_long(tmp_path: Path) -> None:
+    async with opened(tmp_path) as desk:
+
+        def told(name: str) -> float | None:
+            return desk.metrics.registry.get_sample_value(f"live_asr_final_passes_{name}")
+
+        assert (told("pending"), told("oldest_seconds")) == (0, 0)
+        desk.full_pass.may_end.clear()
+        sessions = [await desk.session(name=name) for name in ("a1", "a2", "a3")]
+        tasks = [asyncio.create_task(desk.finalize(session)) for session in sessions]
+        await wait_for(lambda: told("pending") == 3)
+        assert (told("oldest_seconds") or 0) > 0
+        desk.full_pass.may_end.set()
+        await asyncio.gather(*tasks)
+        assert (told("pending"), told("oldest_seconds")) == (0, 0)
