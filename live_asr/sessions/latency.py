@@ -9,7 +9,7 @@ from live_asr.core.messages import Commit, Partial, ServerMessage
 
 RESOLUTION = 0.05
 """Seconds: audio that arrives within them counts as arrived at once."""
-MOST_ARRIVALS = 4000
+MAX_ARRIVALS = 4000
 """What is remembered: a minute and a half at least. Words that are later still count as so late."""
 
 
@@ -39,9 +39,9 @@ class WordLatency:
             return
         self._ends.append(end)
         self._times.append(now)
-        if len(self._ends) > MOST_ARRIVALS:
-            del self._ends[: MOST_ARRIVALS // 2]
-            del self._times[: MOST_ARRIVALS // 2]
+        if len(self._ends) > MAX_ARRIVALS:
+            del self._ends[: MAX_ARRIVALS // 2]
+            del self._times[: MAX_ARRIVALS // 2]
 
     def note_message(self, message: ServerMessage, now: float) -> None:
         """Take note of what is said to the client."""

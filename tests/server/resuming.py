@@ -7,23 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import pytest
 from talking import TIMEOUT, Caller, Message, call
-
-from tests.started import Server
 
 WAITS = {
     "LIVE_ASR_SERVER__RESUME_WINDOW": "60",
     # The longest steps there are, so that a loaded machine lengthens none and two runs hear the same windows.
     "LIVE_ASR_STREAMING__STEP": "1.5",
 }
-
-
-@pytest.fixture(scope="module")
-def waiting(launch: Any) -> Server:
-    """A server that waits for those who are lost."""
-    server: Server = launch(**WAITS)
-    return server
 
 
 @asynccontextmanager

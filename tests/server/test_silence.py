@@ -10,7 +10,7 @@ import pytest
 from talking import Caller, Message, call, likeness, plain_words
 from watching import watch
 
-from tests.server.resuming import WAITS, check_record, record, resumed, waiting
+from tests.server.resuming import WAITS, check_record, record, resumed
 from tests.started import Server, StartServer
 
 __all__ = ["waiting"]  # a fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from live_asr.core.messages import Commit, Partial, WireWord
-from live_asr.sessions.latency import MOST_ARRIVALS, WordLatency
+from live_asr.sessions.latency import MAX_ARRIVALS, WordLatency
 
 
 def word(start: float, end: float) -> WireWord:
@@ -68,7 +68,7 @@ def test_of_words_whose_audio_another_run_of_the_server_took_nothing_is_said() -
 
 def test_what_is_remembered_is_bounded_and_words_that_are_later_count_as_very_late() -> None:
     heard = Heard()
-    heard.speak(0, 3 * MOST_ARRIVALS)
-    assert len(heard.latency._ends) <= MOST_ARRIVALS
-    heard.latency.note_message(commit(word(0.5, 1.0)), 3.0 * MOST_ARRIVALS)
+    heard.speak(0, 3 * MAX_ARRIVALS)
+    assert len(heard.latency._ends) <= MAX_ARRIVALS
+    heard.latency.note_message(commit(word(0.5, 1.0)), 3.0 * MAX_ARRIVALS)
     assert heard.committed == [pytest.approx(len(heard.latency._ends) - 1)]
