@@ -13,8 +13,6 @@ from watching import watch
 from tests.server.resuming import WAITS, check_record, record, resumed
 from tests.started import Server, StartServer
 
-__all__ = ["waiting"]  # a fixture
-
 SECOND_BYTES = 32_000
 CUT_BYTES = 3 * SECOND_BYTES
 """Behind "originally", in the midst of a sentence and of speech."""
