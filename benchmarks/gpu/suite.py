@@ -34,10 +34,12 @@ CLIPS = ("talk5_lj", "sample")
 """The first one that is here is played."""
 PACKAGED = "tiny.en"
 """Its weights come in a package; its words have the times that latencies count from."""
-FINISHING = 10.0
+FINISHING = 20.0
 """Seconds kept for the end."""
-CALLS_SHARE = 0.45
+CALLS_SHARE = 0.4
 """Of the time, for calls, where sessions follow."""
+LARGEST_SHARE = 0.6
+"""Of a part's time, for the largest model, where others follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ GPU = Plan(
     clip_seconds=30.0,
     first_sessions=16,
     most_sessions=1024,
-    pass_repeats=10,
+    pass_repeats=4,
 )
 CPU = Plan(
     windows=(10.0, 30.0),
@@ -177,7 +179,8 @@ def calls(plan: Plan, options: Options, kept: Kept, clock: Clock, device: str, c
                 orders.append((largest, replace(first, compute_type=compute_type, cells=few, lanes=())))
         for place, (name, order) in enumerate(orders):
             # The first one has the most to do; what it leaves is the others', in turn.
-            part = clock.share(0.6 if place == 0 and len(orders) > 1 else 1 / (len(orders) - place))
+            is_first = place == 0 and len(orders) > 1
+            part = clock.share(LARGEST_SHARE if is_first else 1 / (len(orders) - place))
             label = f"{name} {order.compute_type}"
             options.say(f"{label}: calls, for up to {part.left:.0f} s")
             problem = measure_calls(order, kept, label, part)
@@ -221,18 +224,19 @@ def sessions(
         kept.keep("single pass", {"wer": errors(reference.text, clip.truth).rate})
     notes: list[str] = []
     for place, model in enumerate(models):
-        most = plan.most_sessions if "sessions" in parts else plan.first_sessions
+        first, most = plan.first_sessions, plan.most_sessions if "sessions" in parts else plan.first_sessions
+        repeats = plan.pass_repeats if "pass" in parts else 0
         played = Sessions(model, clip, reference, options, kept, device=device)
         try:
             played.measure(
-                clock.share(1 / (len(models) - place)),
-                first=plan.first_sessions,
+                clock.share(LARGEST_SHARE if len(models) - place > 1 else 1.0),
+                first=first,
                 most=most,
-                pass_repeats=plan.pass_repeats if "pass" in parts else 0,
+                pass_repeats=repeats,
             )
         except ServerFailedError as error:
             notes.append(f"{model}: {error}")
             continue
-        if played.following(plan.first_sessions, most):
-            notes.append(f"{model}: a larger number of sessions (no time was left)")
+        if missing := played.missing(first, most, repeats):
+            notes.append(f"{model}: {', '.join(missing)} (no time was left)")
     return notes
