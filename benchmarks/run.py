@@ -21,6 +21,7 @@ from benchmarks.base.recordings import CONVERSATIONS, RECORDINGS
 from benchmarks.base.report import Table, machine, write
 from benchmarks.base.speech import MissingSpeechError
 from benchmarks.fuzz import suite as fuzzing
+from benchmarks.gpu import suite as gpu
 from benchmarks.jobs import suite as jobs
 from benchmarks.load import dialects, page, viewers
 from benchmarks.resilience import hostile, resilience, troubles, webhooks
@@ -54,6 +55,7 @@ SUITES = {
     "beside": Suite(beside.run, clips=beside.CLIPS),
     "words": Suite(words.run, models="base,tiny.en", clips=words_material.RECORDINGS),
     "webhooks": Suite(webhooks.run),
+    "gpu": Suite(gpu.run, clips=gpu.CLIPS),
     "jobs": Suite(jobs.run, models="base", clips=CONVERSATIONS),
     "resilience": Suite(resilience.run),
     "viewers": Suite(viewers.run),
@@ -94,7 +96,9 @@ def parser() -> argparse.ArgumentParser:
         help="of hour and silence (fast), and of speakers (conv2_public in real time, the others fast)",
     )
     result.add_argument(
-        "--parts", default=None, help="words, pass, resilience, beside, jobs: comma-separated; all by default"
+        "--parts",
+        default=None,
+        help="words, pass, resilience, beside, jobs, gpu: comma-separated; all by default",
     )
     result.add_argument(
         "--kills", type=int, default=None, help="webhooks (30), resilience (100), jobs (40): how many"
@@ -108,7 +112,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--models-dir", type=Path, default=None, help="where the weights are")
     result.add_argument("--name", default=None, help="of the files in benchmarks/results")
     result.add_argument("--strict", action="store_true", help="exit with 1 where a target was missed")
-    for suite in (rows, words, passing, resilience, viewers, fuzzing, beside, jobs):
+    for suite in (rows, words, passing, resilience, viewers, fuzzing, beside, jobs, gpu):
         suite.add_arguments(result)
     return result
 

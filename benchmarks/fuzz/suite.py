@@ -310,7 +310,10 @@ def run(options: Options, arguments: argparse.Namespace) -> tuple[list[Table], d
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what only this suite asks; `--seed` is the webhooks' too."""
     parser.add_argument(
-        "--minutes", type=float, default=None, help=f"fuzz ({MINUTES:.0f}), hostile (30): of each"
+        "--minutes",
+        type=float,
+        default=None,
+        help=f"fuzz ({MINUTES:.0f}), hostile (30): of each; gpu (8): in all",
     )
     parser.add_argument(
         "--targets", nargs="+", choices=NAMES, default=list(NAMES), help="what is fuzzed (all)"

@@ -16,7 +16,7 @@ import time
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 
-from benchmarks.measure import percentile
+from benchmarks.base.measure import percentile
 from live_asr.inference.costs import H200, CostTable
 from live_asr.inference.scheduling import Scheduler, budget_of
 
