@@ -17,8 +17,8 @@ from tests.started import MODEL, ROOT, SETTINGS, Server, StartServer
 SECOND_BYTES = 32_000
 SPEECH = slice(14 * SECOND_BYTES, 20 * SECOND_BYTES)
 FAKE = {"PYTHONPATH": os.pathsep.join([str(ROOT / "tests" / "fake_cuda"), str(ROOT)])}
-WARM_UP = 3
-"""How often something is generated before the first session: with a prefix, without one, and in a batch."""
+WARM_UP = 4
+"""How often something is generated before the first session: with and without a prefix, alone and in batches."""
 INSTALL = 'pip install "live-asr[server,cuda]"'
 
 
