@@ -18,7 +18,7 @@ SECOND_BYTES = 32_000
 SPEECH = slice(14 * SECOND_BYTES, 20 * SECOND_BYTES)
 FAKE = {"PYTHONPATH": os.pathsep.join([str(ROOT / "tests" / "fake_cuda"), str(ROOT)])}
 WARM_UP = 4
-"""How often something is generated before the first session: with and without a prefix, alone and in batches."""
+"""How often something is generated before any session: with and without a prefix, alone and in batches."""
 INSTALL = 'pip install "live-asr[server,cuda]"'
 
 
