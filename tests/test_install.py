@@ -107,4 +107,4 @@ def test_the_extras_are_what_the_makefile_and_the_container_install() -> None:
     extras = {name: " ".join(needs) for name, needs in project["optional-dependencies"].items()}
     assert "torch" in extras["server"] and "nvidia-cublas-cu12" in extras["cuda"]
     assert "EXTRAS ?= server\n" in (ROOT / "Makefile").read_text()
-    assert "make install EXTRAS=server,cuda" in (ROOT / "Dockerfile").read_text()
+    assert "make install LOCKED=1 EXTRAS=server,cuda" in (ROOT / "Dockerfile").read_text()
