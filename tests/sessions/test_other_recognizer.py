@@ -11,6 +11,7 @@ import pytest
 
 from live_asr.core.messages import Stop
 from live_asr.core.types import DecodeRequest
+from live_asr.inference.engine import Newest
 from live_asr.inference.ipc import Recognized
 from live_asr.models.interfaces import FloatArray
 from tests.sessions.registering import START, Client, running
@@ -37,9 +38,11 @@ async def test_the_words_before_are_forced_only_on_the_recogniser_that_said_them
         engine.loaded = replace(loaded, recognizer=replace(loaded.recognizer, name=name))
         recognize = engine.recognize
 
-        async def noted(request: DecodeRequest, audio: FloatArray, budget: float) -> Recognized:
+        async def noted(
+            request: DecodeRequest, audio: FloatArray, budget: float, *, newest: Newest | None = None
+        ) -> Recognized:
             requests.append(request)
-            return await recognize(request, audio, budget)
+            return await recognize(request, audio, budget, newest=newest)
 
         engine.recognize = noted  # type: ignore[method-assign]
         await heir.has(first.opened.id)
