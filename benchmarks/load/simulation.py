@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from benchmarks.base.measure import percentile
 from live_asr.inference.costs import H200, CostTable
-from live_asr.inference.scheduling import Scheduler, budget_of
+from live_asr.inference.scheduler import Scheduler, budget_of
 
 STEP = 0.7
 """Seconds of new audio between two steps."""

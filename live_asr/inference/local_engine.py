@@ -40,8 +40,7 @@ from live_asr.inference.ipc import (
     receive,
     spawn,
 )
-from live_asr.inference.scheduler import FILE_BUDGET
-from live_asr.inference.scheduling import Job, Kind, Scheduler, kind_of
+from live_asr.inference.scheduler import FILE_BUDGET, Job, Kind, Scheduler, kind_of
 from live_asr.models.device import cure_of
 from live_asr.models.interfaces import FloatArray, SpeechState
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from live_asr.core.types import samples
 from live_asr.inference.calibration import measured
+from live_asr.inference.deadline_queue import DeadlineQueue
 from live_asr.inference.ipc import (
     HEADER,
     HEARTBEAT_INTERVAL,
@@ -42,7 +43,6 @@ from live_asr.inference.ipc import (
     unpack,
 )
 from live_asr.inference.memory import return_freed_memory
-from live_asr.inference.scheduler import DeadlineQueue
 from live_asr.models.device import is_device_fault
 from live_asr.models.interfaces import (
     BatchRecognizer,

@@ -88,7 +88,7 @@ class BatchRecognizer(Protocol):
     def recognize_many(
         self, requests: Sequence[DecodeRequest], windows: Sequence[FloatArray]
     ) -> list[Hypothesis]:
-        """Decode several windows of one kind (see `scheduling.kind_of`), as `recognize` does each of them.
+        """Decode several windows of one kind (see `scheduler.kind_of`), as `recognize` does each of them.
 
         Raises what `recognize` raises for any of them.
         """

@@ -13,8 +13,7 @@ from live_asr.core.session import Session
 from live_asr.core.types import SAMPLE_RATE_HZ, samples
 from live_asr.inference.engine import Engine, StaleWork
 from live_asr.inference.ipc import Detected
-from live_asr.inference.scheduler import FILE_BUDGET, SPEAKER_BUDGET
-from live_asr.inference.scheduling import budget_of
+from live_asr.inference.scheduler import FILE_BUDGET, SPEAKER_BUDGET, budget_of
 from live_asr.models.interfaces import FloatArray, SpeechState
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.shedding import Cadence, Shed, Shedding
