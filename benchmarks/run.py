@@ -23,7 +23,7 @@ from benchmarks.base.speech import MissingSpeechError
 from benchmarks.fuzz import suite as fuzzing
 from benchmarks.gpu import suite as gpu
 from benchmarks.jobs import suite as jobs
-from benchmarks.load import dialects, page, viewers
+from benchmarks.load import dialects, page, viewers, whisperlivekit
 from benchmarks.resilience import hostile, resilience, troubles, webhooks
 from benchmarks.speakers import diarization, passing, speaker_rows
 from benchmarks.table import beside, endurance, rows, startup
@@ -61,6 +61,7 @@ SUITES = {
     "viewers": Suite(viewers.run),
     "page": Suite(page.run),
     "dialects": Suite(dialects.run),
+    "whisperlivekit": Suite(whisperlivekit.run, clips=("talk5_lj", "conv2_public", "ami_dev00")),
     "fuzz": Suite(fuzzing.run),
     "hour": Suite(endurance.run_hour),
     "silence": Suite(endurance.run_silence),
@@ -98,7 +99,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--parts",
         default=None,
-        help="words, pass, resilience, beside, jobs, gpu: comma-separated; all by default",
+        help="words, pass, resilience, beside, jobs, gpu, dialects: comma-separated; all by default",
     )
     result.add_argument(
         "--kills", type=int, default=None, help="webhooks (30), resilience (100), jobs (40): how many"
@@ -112,7 +113,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--models-dir", type=Path, default=None, help="where the weights are")
     result.add_argument("--name", default=None, help="of the files in benchmarks/results")
     result.add_argument("--strict", action="store_true", help="exit with 1 where a target was missed")
-    for suite in (rows, words, passing, resilience, viewers, fuzzing, beside, jobs, gpu):
+    for suite in (rows, words, passing, resilience, viewers, fuzzing, beside, jobs, gpu, whisperlivekit):
         suite.add_arguments(result)
     return result
 

@@ -297,7 +297,7 @@ def run(options: Options, arguments: argparse.Namespace) -> tuple[list[Table], d
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what only this suite asks."""
     parser.add_argument(
-        "--hours", type=float, default=4.0, help="pass: of the recording whose memory is watched"
+        "--hours", type=float, default=4.0, help="pass, dialects: of the recording whose memory is watched"
     )
     parser.add_argument(
         "--no-recognize", action="store_true", help="pass: memory of finding the speakers only"
