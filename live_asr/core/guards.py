@@ -118,6 +118,17 @@ def copies(words: Sequence[Word], length: int) -> list[tuple[int, int]]:
     return found
 
 
+def copied(words: Sequence[Word], committed: Sequence[Word] = ()) -> set[int]:
+    """Return the indices of the words that repeat what stands before them, the `committed` ones included."""
+    together = [*committed, *words]
+    return {
+        index - len(committed)
+        for length in range(1, MAX_COPY_WORDS + 1)
+        for start, end in copies(together, length)
+        for index in range(max(start, len(committed)), end)
+    }
+
+
 def going_on(words: Sequence[Word], committed: Sequence[Word]) -> int | None:
     """Return the sample at which words begin that copy those before them up to the end of what was heard.
 
@@ -276,13 +287,8 @@ def certainty(words: Sequence[Word]) -> float:
 
     Whatever the decoder repeats becomes probable by that: copies do not vouch for a phrase.
     """
-    copied = {
-        index
-        for length in range(1, MAX_COPY_WORDS + 1)
-        for start, end in copies(words, length)
-        for index in range(start, end)
-    }
-    once = [word.probability for index, word in enumerate(words) if index not in copied]
+    repeated = copied(words)
+    once = [word.probability for index, word in enumerate(words) if index not in repeated]
     return sum(once) / len(once) if once else 0.0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 from live_asr.core.normalize import normalized
@@ -99,29 +99,35 @@ def own_samples(words: Sequence[Word], index: int, speech: SpeechTrack, since_sa
     return own
 
 
-def clamped(words: Sequence[Word], speech: SpeechTrack) -> tuple[Word, ...]:
-    """Put words where they were said, by the speech around them.
+def clamped(
+    words: Sequence[Word], speech: SpeechTrack, since_sample: int = 0, copied: Collection[int] = ()
+) -> tuple[Word, ...]:
+    """Put words, said behind `since_sample`, where they were said, by the speech around them.
 
     The aligner gives all time to some word, so that one beside a pause reaches into it: it is where most of
-    its speech is. A word that was given silence alone is in the speech between its neighbours, if any is.
-    Words without a pause in them keep their times.
+    its speech is. A word that was given silence alone is in the speech between its neighbours, if any is;
+    what only repeats those before it (`copied`, their indices) is not in the last of their speech, which the
+    detector hears for a while behind a word. Words without a pause in them keep their times.
     """
     placed: list[Word] = []
     for index, word in enumerate(words):
-        before = placed[-1].end_sample if placed else 0
+        before = placed[-1].end_sample if placed else since_sample
         after = words[index + 1].start_sample if index + 1 < len(words) else speech.end_sample
         if speech.samples_within(word.start_sample, word.end_sample) < CHUNK_SAMPLES:
-            placed.append(_moved(word, before, after, speech))
+            placed.append(_moved(word, before, after, speech, is_copy=index in copied))
         else:
             placed.append(_clamped(word, speech))
     return tuple(placed)
 
 
-def _moved(word: Word, before: int, after: int, speech: SpeechTrack) -> Word:
+def _moved(word: Word, before: int, after: int, speech: SpeechTrack, *, is_copy: bool) -> Word:
+    goes_on = is_copy and speech.samples_within(before - CHUNK_SAMPLES, before) > 0
     near = [
         (start, end)
         for start, end in speech.stretches(before, after)
-        if start < word.end_sample + REACH_SAMPLES and end > word.start_sample - REACH_SAMPLES
+        if start < word.end_sample + REACH_SAMPLES
+        and end > word.start_sample - REACH_SAMPLES
+        and not (goes_on and start <= before)
     ]
     if not near:
         return word

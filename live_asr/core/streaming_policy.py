@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from live_asr.core.agreement import LocalAgreement
 from live_asr.core.audio import AudioBuffer
 from live_asr.core.guards import (
+    copied,
     drop_after_speech,
     drop_echo,
     drop_squeezed,
@@ -589,7 +590,9 @@ class StreamingPolicy:
         if is_noise(hypothesis, speech_samples, final=step.request.final):
             return ()
         told, end_sample = self._window.told, step.request.end_sample
-        written = clamped(without_stammer(without_marks(hypothesis.words), self._speech), self._speech)
+        heard = without_stammer(without_marks(hypothesis.words), self._speech)
+        since_sample = told[-1].end_sample if told else 0
+        written = clamped(heard, self._speech, since_sample, copied(heard, told))
         words = without_loops(written, told, self._speech)
         shortened = up_to_copies(words, told)
         if is_unplaced(written):

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from live_asr.core.guards import (
     certainty,
+    copied,
     drop_squeezed,
     in_order,
     is_noise,
@@ -349,7 +350,8 @@ class _Reader:
             or certainty(hypothesis.words) < MIN_CERTAINTY
         ):
             return self._reading(span, language, (), hypothesis.mean_log_probability)
-        written = clamped(without_stammer(without_marks(hypothesis.words), self.speech), self.speech)
+        heard = without_stammer(without_marks(hypothesis.words), self.speech)
+        written = clamped(heard, self.speech, copied=copied(heard))
         words = drop_squeezed(without_loops(written, (), self.speech), self.speech)
         ran_away = hypothesis.capped or len(words) < len(written)
         return self._reading(span, language, words, hypothesis.mean_log_probability, ran_away=ran_away)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from live_asr.core.guards import (
     OWN_SAMPLES,
     certainty,
+    copied,
     drop_after_speech,
     drop_echo,
     drop_squeezed,
@@ -25,7 +26,7 @@ from live_asr.core.guards import (
     without_stammer,
 )
 from live_asr.core.normalize import normalized
-from live_asr.core.speech import SpeechTrack
+from live_asr.core.speech import SpeechTrack, clamped
 from live_asr.core.types import CHUNK_SAMPLES, Hypothesis, Word, samples
 
 
@@ -92,6 +93,23 @@ def test_a_copy_of_a_committed_word_in_no_time_is_an_echo() -> None:
     committed = words("in miserable circumstances.")
     echo = words("circumstances.", 0.9, 0.0)
     assert believed((*echo, *words("Why?", 2.0)), committed, heard((0.0, 0.9), (2.0, 2.4))) == "Why?"
+
+
+def test_a_seventh_no_in_what_the_detector_hears_of_the_sixth_is_dropped() -> None:
+    # What base wrote of six, said 0.8 s apart: the detector hears each for a quarter of a second longer.
+    committed = tuple(
+        Word(" No.", samples(start), samples(start + 0.35), 0.95, (1,))
+        for start in (0.48, 1.83, 3.17, 4.51, 5.85)
+    )
+    speech = heard(
+        *((word.start_sample / 16_000, word.end_sample / 16_000 + 0.23) for word in committed), (7.17, 7.8)
+    )
+    said = [
+        Word(" No.", samples(6.54), samples(6.54), 0.98, (1,)),
+        Word(" No.", samples(6.76), samples(7.54), 0.97, (1,)),
+    ]
+    written = clamped(said, speech, committed[-1].end_sample, copied(said, committed))
+    assert believed(written, committed, speech) == "No."
 
 
 def test_a_word_said_twice_fast_stays() -> None:

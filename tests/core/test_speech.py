@@ -80,6 +80,22 @@ def test_a_word_in_silence_goes_to_the_speech_beside_it() -> None:
     assert chunks(placed) == [(0, 20), (40, 55)]
 
 
+def test_a_copy_in_silence_is_not_in_the_last_of_the_word_before() -> None:
+    # The detector hears the word for six chunks more than the aligner gives it.
+    track = heard("#" * 20 + "." * 40)
+    said = [word(" No", 5, 14), word(" way", 24, 24)]
+    assert chunks(clamped(said, track)) == [(5, 14), (14, 20)]
+    said = [word(" No.", 5, 14), word(" No.", 24, 24)]
+    assert chunks(clamped(said, track, copied={1})) == [(5, 14), (24, 24)]
+    assert chunks(clamped(said[1:], track, 14 * CHUNK_SAMPLES, copied={0})) == [(24, 24)]
+
+
+def test_a_copy_in_silence_goes_to_speech_that_begins_beside_it() -> None:
+    track = heard("#" * 20 + "." * 10 + "#" * 10 + "." * 30)
+    placed = clamped([word(" No.", 5, 14), word(" No.", 42, 42)], track, copied={1})
+    assert chunks(placed) == [(5, 14), (30, 40)]
+
+
 def test_words_without_a_pause_in_them_keep_their_times() -> None:
     track = heard("#" * 40)
     said = [word(" one", 0, 12), word(" two", 12, 13), word(" three", 13, 40)]
