@@ -53,6 +53,7 @@ KINDS: dict[str, tuple[int, float]] = {
 AWAY = 5.0
 """Seconds for which microphone and sound are away."""
 ASLEEP = 12.0
+CLOSE_TIMEOUT = 5.0
 REST = 3.0
 """Seconds at least between two troubles."""
 LIVE_AGAIN_MS = 120_000
@@ -208,9 +209,13 @@ class Stage:
         await self.page.goto(self._between.url)
 
     async def make(self, kind: str) -> None:
-        """Make a trouble, and wait until the page is live again. Raises Error where it is not."""
-        await self._does[kind]()
-        await self.live()
+        """Make a trouble, and wait until the page is live again.
+
+        Raises Error or TimeoutError where it is not.
+        """
+        async with asyncio.timeout(KINDS[kind][1] + LIVE_AGAIN_MS / 1000):
+            await self._does[kind]()
+            await self.live()
 
     async def live(self) -> None:
         """Wait until the page says that it is live. Raises Error where it does not come to that."""
@@ -230,7 +235,9 @@ class Stage:
             await killed.goto("chrome://crash")
         await self.page.goto(self._between.url)
         await self._go_on()
-        await killed.close()
+        with suppress(Error, TimeoutError):  # a tab that has crashed may never say that it is closed
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await killed.close()
 
     async def _kill_server(self) -> None:
         await asyncio.to_thread(self._server.kill)
@@ -260,7 +267,9 @@ class Stage:
         await devtools.detach()
 
 
-async def talk(server: BenchServer, microphone: Path, seconds: float, chance: random.Random) -> Course:
+async def talk(
+    server: BenchServer, microphone: Path, seconds: float, chance: random.Random, say: Callable[[str], None]
+) -> Course:
     """Talk in Chromium for so long, with troubles; the full pass is waited for."""
     course = Course(Given())
     program = next((found for name in BROWSERS if (found := shutil.which(name))), None)
@@ -281,10 +290,12 @@ async def talk(server: BenchServer, microphone: Path, seconds: float, chance: ra
         for pause, kind in drawn(seconds, chance):
             await asyncio.sleep(pause)
             course.made.append(f"{kind} at {now() - began:.1f} s")
+            say(f"  {course.made[-1]}")
             try:
                 await stage.make(kind)
-            except Error as error:
-                course.missed.append(f"{course.made[-1]}: {str(error).splitlines()[0]}")
+            except (Error, TimeoutError) as error:
+                what = str(error).splitlines()[:1] or ["no answer from the browser"]
+                course.missed.append(f"{course.made[-1]}: {what[0]}")
                 break
         await asyncio.sleep(max(REST, began + seconds - now()))
         await stage.page.get_by_role("button", name="Stop").click()
@@ -396,7 +407,9 @@ def run(options: Options, arguments: argparse.Namespace) -> tuple[list[Table], d
         ):
             with watched(server) as usage:
                 microphone = as_wav(clip.audio, Path(folder))
-                course = asyncio.run(talk(server, microphone, seconds, random.Random(f"{seed} page")))
+                course = asyncio.run(
+                    talk(server, microphone, seconds, random.Random(f"{seed} page"), options.say)
+                )
             busy = usage.others_cores
             heard_of(server, course)
             options.say(f"{model}: the same audio, {len(course.audio) / (2 * RATE_HZ):.0f} s, untroubled")
