@@ -299,6 +299,8 @@ async def talk(
                 break
         await asyncio.sleep(max(REST, began + seconds - now()))
         await stage.page.get_by_role("button", name="Stop").click()
+        asked = stage.page.get_by_role("dialog", name="Stop the captions?")
+        await asked.get_by_role("button", name="Stop").click()
         with suppress(Error):
             again = stage.page.locator("#start:enabled")
             await again.wait_for(timeout=DONE_MS)
