@@ -14,10 +14,7 @@ import numpy as np
 
 from live_asr.core.speaker_timeline import live_label
 from live_asr.core.transcript import Transcript
-from live_asr.core.types import Turn, Word, samples
-
-ROUNDING_SAMPLES = samples(0.001)
-"""Messages have times in milliseconds."""
+from live_asr.core.types import Turn, Word, seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +41,8 @@ class Memory:
         if is_ahead:
             return replace(self, safe_sample=end_sample, words=())
         words = self.words
-        if not words or abs(words[-1].end_sample - end_sample) > ROUNDING_SAMPLES:
+        # A record has its times as the wire tells them, these words to the sample.
+        if not words or seconds(words[-1].end_sample) != seconds(end_sample):
             words = ()
         return replace(self, safe_sample=max(self.safe_sample, end_sample), words=words)
 

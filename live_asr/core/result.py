@@ -38,59 +38,18 @@ def make_result(
     live_turns: Sequence[Turn] = (),
     language: str | None = None,
     started_at: str | None = None,
+    revision: int = 1,
     has_speakers: bool = False,
 ) -> Result:
     """Make the result of a session whose live transcript is complete, changing nothing.
 
     `turns` and `words` are what the full pass found, each empty where it found nothing or was not asked: then
-    the live words stand, and the live labels, renamed, if there are any, with `live_turns` as heard. With
-    `has_speakers` words keep those that they have, since channels are speakers.
+    the live words stand, and the live labels, renamed, if there are any, with `live_turns` as heard; in
+    `revision` 0 under their live names. With `has_speakers` words keep those that they have, since channels
+    are speakers.
     `started_at` is when the first audio came. Takes a tenth of a second for an hour of words: it may be
     called from another thread once `stopped` is said.
     """
-    return _result(
-        transcript,
-        links,
-        turns=turns,
-        words=words,
-        live_turns=live_turns,
-        language=language,
-        started_at=started_at,
-        revision=1,
-        has_speakers=has_speakers,
-    )
-
-
-def live_result(
-    transcript: Transcript,
-    links: Mapping[str, str],
-    *,
-    live_turns: Sequence[Turn] = (),
-    received_samples: int = 0,
-    started_at: str | None = None,
-) -> Result:
-    """Return what there is of a session that failed: revision 0, whose speakers keep their live labels.
-
-    That is what its exports show, and what names are given to. `received_samples` is how much audio there
-    was: a transcript that was never stopped does not tell.
-    """
-    result = _result(transcript, links, live_turns=live_turns, started_at=started_at, revision=0)
-    duration = max(result.final.duration, seconds(received_samples))
-    return replace(result, final=replace(result.final, duration=duration))
-
-
-def _result(
-    transcript: Transcript,
-    links: Mapping[str, str],
-    *,
-    turns: Sequence[Turn] = (),
-    words: Sequence[Word] = (),
-    live_turns: Sequence[Turn] = (),
-    language: str | None = None,
-    started_at: str | None = None,
-    revision: int,
-    has_speakers: bool = False,
-) -> Result:
     live_words = transcript.words
     labels: str | None = "full"
     renamed: Mapping[SpeakerLabel, SpeakerLabel]
@@ -141,6 +100,24 @@ def _result(
         clock=transcript.clock,
     )
     return Result(final, tuple(turns))
+
+
+def live_result(
+    transcript: Transcript,
+    links: Mapping[str, str],
+    *,
+    live_turns: Sequence[Turn] = (),
+    received_samples: int = 0,
+    started_at: str | None = None,
+) -> Result:
+    """Return what there is of a session that failed: revision 0, whose speakers keep their live labels.
+
+    That is what its exports show, and what names are given to. `received_samples` is how much audio there
+    was: a transcript that was never stopped does not tell.
+    """
+    result = make_result(transcript, links, live_turns=live_turns, started_at=started_at, revision=0)
+    duration = max(result.final.duration, seconds(received_samples))
+    return replace(result, final=replace(result.final, duration=duration))
 
 
 def _by_speaker(words: Iterable[Word]) -> list[list[Word]]:

@@ -16,6 +16,7 @@ from typing import Any
 from live_asr.config.settings import Settings
 from live_asr.core.errors import ClientError, LiveAsrError, MediaError, StorageError, told
 from live_asr.core.messages import Start, to_dict
+from live_asr.core.result import Result
 from live_asr.delivery.payload import notice_of, webhook_body
 from live_asr.jobs.downloads import Downloader, Fetched, Unfetched
 from live_asr.jobs.messages import Job
@@ -150,9 +151,10 @@ class Doing:
         start = start_of(asked.job, options, recording.name)
         await asyncio.to_thread(write_session, self._sessions, asked.session_id, start, found.outcome)
         await self._write_besides(asked, found)
-        await self._conclude(asked, start, found, began)
-        duration = found.outcome.result.final.duration
-        return Done(duration, found.seconds, found.is_new, found.outcome)
+        outcome = found.outcome
+        result = replace(outcome.result, final=outcome.final_of(asked.session_id))
+        await self._end(asked, start, began, result=result, audio_format=outcome.audio_format)
+        return Done(outcome.result.final.duration, found.seconds, found.is_new, outcome)
 
     async def fail(
         self, asked: Asked, error: LiveAsrError, *, began: float, tried: str | None = None
@@ -166,27 +168,7 @@ class Doing:
         start = start_of(asked.job, self.options_of(asked.job), "")
         name = asked.job.audio_url.partition("?")[0].rpartition("/")[2]
         fault = {"code": error.code, "message": str(told(error))}
-        body = await asyncio.to_thread(
-            webhook_body,
-            session_id=asked.session_id,
-            start=start,
-            final=None,
-            turns=(),
-            error=(fault["code"], fault["message"]),
-            processing_time=time.monotonic() - began,
-            audio_format=ending_of(name) or "unknown",
-            rest=asked.job.rest,
-        )
-        end = JobEnd(
-            asked.session_id,
-            to_dict(start),
-            asked.created_at,
-            "failed",
-            time.time(),
-            error=fault,
-            delivery=self._delivery(asked, body),
-        )
-        await self._persist(end)
+        await self._end(asked, start, began, fault=fault, audio_format=ending_of(name) or "unknown")
 
     def options_of(self, job: Job) -> Options:
         """Return what a job's result hangs on: what it says, and what the settings say where it is silent."""
@@ -211,33 +193,48 @@ class Doing:
 
     # What is kept, and who is told --------------------------------------------------------------------
 
-    async def _conclude(self, asked: Asked, start: Start, found: Recognized, began: float) -> None:
-        final = found.outcome.final_of(asked.session_id)
+    async def _end(
+        self,
+        asked: Asked,
+        start: Start,
+        began: float,
+        *,
+        audio_format: str,
+        result: Result | None = None,
+        fault: Mapping[str, str] | None = None,
+    ) -> None:
+        """Keep how a job ended, with its `result` or its `fault`, and have its receiver told."""
+        final = result.final if result is not None else None
         body = await asyncio.to_thread(
             webhook_body,
             session_id=asked.session_id,
             start=start,
             final=final,
-            turns=found.outcome.result.turns,
-            error=None,
+            turns=result.turns if result is not None else (),
+            error=(fault["code"], fault["message"]) if fault is not None else None,
             processing_time=time.monotonic() - began,
-            audio_format=found.outcome.audio_format,
+            audio_format=audio_format,
             rest=asked.job.rest,
         )
         end = JobEnd(
             asked.session_id,
             to_dict(start),
             asked.created_at,
-            "done",
+            "failed" if final is None else "done",
             time.time(),
-            duration=final.duration,
-            language=final.language,
-            revision=final.revision,
-            labels=final.labels,
-            speakers=tuple(speaker_dict(speaker) for speaker in final.speakers),
-            text=final.text.strip(),
+            error=fault,
             delivery=self._delivery(asked, body),
         )
+        if final is not None:
+            end = replace(
+                end,
+                duration=final.duration,
+                language=final.language,
+                revision=final.revision,
+                labels=final.labels,
+                speakers=tuple(speaker_dict(speaker) for speaker in final.speakers),
+                text=final.text.strip(),
+            )
         await self._persist(end)
 
     def _delivery(self, asked: Asked, body: bytes) -> NewDelivery | None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from live_asr.core.errors import DiskFull
 from live_asr.models.device import load_cublas
 from live_asr.models.interfaces import FloatArray
 from live_asr.models.prefix_prompt import traded_places
@@ -102,7 +103,7 @@ class WhisperModel:
                 try:
                     traded = until_loaded.enter_context(traded_places(folder))
                     self._end, *said = (traded.tokens.index(token) for token in (END, *SILENT_PROMPT))
-                except (ValueError, OSError) as error:
+                except (ValueError, OSError, DiskFull) as error:
                     _say_slow(error)
                 else:
                     loaded_from, self._places, self._silent_prompt = traded.folder, traded.places, said

@@ -9,8 +9,8 @@ vocabulary, all text but the very first entry lies between them.
 from __future__ import annotations
 
 import json
+import logging
 import mmap
-import os
 import shutil
 import struct
 import tempfile
@@ -18,13 +18,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+from live_asr.models.derived import kept_beside
+from live_asr.storage.files import check_room
+
+log = logging.getLogger(__name__)
 
 VERSION = 6
 """Of CTranslate2's file format: a header, then name, shape, type, size and bytes of each variable."""
 ROWS_OF_TOKENS = ("decoder/embeddings/", "decoder/projection/")
 """Variables of which each row belongs to a token."""
 START, NO_TIMESTAMPS = "<|startoftranscript|>", "<|notimestamps|>"
+KEPT = "live-asr-prefix"
+"""The folder of the copy, beside the model's own files."""
+KEPT_VERSION = 1
+"""Of what is done to the copy: one of another version is made anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,66 +52,103 @@ class Traded:
 def traded_places(folder: Path) -> Iterator[Traded]:
     """Provide a copy of a model whose special tokens enclose its text, until it is loaded.
 
-    Raises ValueError for files that are not as this module knows them, OSError where they cannot be read
-    or copied.
+    It is written once and kept beside the model; where that folder cannot be written, for this time. Raises
+    ValueError for files that are not as this module knows them, OSError where they cannot be read or copied,
+    DiskFull where there is no room for another copy.
     """
-    with tempfile.TemporaryDirectory(prefix="live-asr-") as name, _kept_in_memory(Path(name) / "model.bin"):
-        copy = Path(name)
-        tokens, config = _vocabulary(folder), json.loads((folder / "config.json").read_text("utf-8"))
-        if not (isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)):
-            raise ValueError(f"the vocabulary in {folder} is not a list of tokens")
-        if not isinstance(config, dict):
-            raise ValueError(f"{folder / 'config.json'} is not an object")
-        pairs = [(tokens.index(START), 1), (tokens.index(NO_TIMESTAMPS), len(tokens) - 1)]
-        places = {one: other for pair in pairs for one, other in (pair, pair[::-1])}
+    tokens, config = _vocabulary(folder), json.loads((folder / "config.json").read_text("utf-8"))
+    if not (isinstance(tokens, list) and all(isinstance(token, str) for token in tokens)):
+        raise ValueError(f"the vocabulary in {folder} is not a list of tokens")
+    if not isinstance(config, dict):
+        raise ValueError(f"{folder / 'config.json'} is not an object")
+    pairs = [(tokens.index(START), 1), (tokens.index(NO_TIMESTAMPS), len(tokens) - 1)]
+    places = {one: other for pair in pairs for one, other in (pair, pair[::-1])}
+    tables = _tables(folder / "model.bin", len(tokens))
+    for one, other in pairs:
+        tokens[one], tokens[other] = tokens[other], tokens[one]
+    for listed in ("suppress_ids", "suppress_ids_begin"):
+        if config.get(listed):
+            config[listed] = [places.get(token, token) for token in config[listed]]
+
+    def write(copy: Path) -> None:
+        copy.mkdir(exist_ok=True)
         shutil.copyfile(folder / "model.bin", copy / "model.bin")
-        with (copy / "model.bin").open("r+b") as file, mmap.mmap(file.fileno(), 0) as model:
-            try:
-                _trade_rows(model, pairs, len(tokens))
-            except (ValueError, struct.error) as error:
-                raise ValueError(f"{folder / 'model.bin'}: {error}") from error
-        for one, other in pairs:
-            tokens[one], tokens[other] = tokens[other], tokens[one]
-        for listed in ("suppress_ids", "suppress_ids_begin"):
-            if config.get(listed):
-                config[listed] = [places.get(token, token) for token in config[listed]]
+        with (copy / "model.bin").open("r+b") as model:
+            for table in tables:
+                _trade_rows(model, table, pairs)
         (copy / "config.json").write_text(json.dumps(config), "utf-8")
         (copy / "vocabulary.json").write_text(json.dumps(tokens), "utf-8")
-        yield Traded(copy, places, tokens)
 
+    def write_beside(copy: Path) -> None:
+        check_room(folder, (folder / "model.bin").stat().st_size)
+        log.info("Writing a copy of the model in %s whose tokens stand elsewhere, once.", folder)
+        write(copy)
 
-@contextmanager
-def _kept_in_memory(file: Path) -> Iterator[None]:
-    """Let this file be memory that goes with the process, even with one that is killed, where that can be."""
-    if not hasattr(os, "memfd_create"):
-        yield
+    kept = kept_beside(folder, KEPT, _stamp(folder), write_beside)
+    if kept is not None:
+        yield Traded(kept, places, tokens)
         return
-    number = os.memfd_create(file.name)
-    try:
-        file.symlink_to(f"/proc/self/fd/{number}")
-        yield
-    finally:
-        os.close(number)
+    log.info("%s cannot be written: the copy with tokens elsewhere is made at each start.", folder)
+    with tempfile.TemporaryDirectory(prefix="live-asr-") as name:
+        write(Path(name))
+        yield Traded(Path(name), places, tokens)
+
+
+def _stamp(folder: Path) -> dict[str, object]:
+    """Return what tells whether a copy is of these files: how long they are, and since when."""
+    files = [folder / "model.bin", folder / "config.json", _vocabulary_file(folder)]
+    states = [(file.name, file.stat()) for file in files]
+    return {
+        "version": KEPT_VERSION,
+        "files": {name: [state.st_size, int(state.st_mtime)] for name, state in states},
+    }
+
+
+def _vocabulary_file(folder: Path) -> Path:
+    """Return the file that has the tokens in their order; older models have them line by line."""
+    file = folder / "vocabulary.json"
+    return file if file.is_file() else folder / "vocabulary.txt"
 
 
 def _vocabulary(folder: Path) -> Any:
-    """Read the tokens in their order; older models have them line by line."""
-    file = folder / "vocabulary.json"
-    if file.is_file():
-        return json.loads(file.read_text("utf-8"))
-    lines = (folder / "vocabulary.txt").read_text("utf-8").split("\n")
+    text = _vocabulary_file(folder).read_text("utf-8")
+    if _vocabulary_file(folder).suffix == ".json":
+        return json.loads(text)
+    lines = text.split("\n")
     return lines if lines[-1] else lines[:-1]
 
 
-def _trade_rows(model: mmap.mmap, pairs: Sequence[tuple[int, int]], token_count: int) -> None:
-    tables = [at for name, at in _variables(model).items() if name.startswith(ROWS_OF_TOKENS)]
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A variable with a row for each token."""
+
+    at_bytes: int
+    """Where it begins in the file."""
+    row_bytes: int
+
+
+def _tables(file: Path, token_count: int) -> list[_Table]:
+    """Find the rows of the tokens. Raises ValueError where there are none, or not as many, and OSError."""
+    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as model:
+        try:
+            variables = _variables(model)
+        except (ValueError, struct.error) as error:
+            raise ValueError(f"{file}: {error}") from error
+    tables = [place for name, place in variables.items() if name.startswith(ROWS_OF_TOKENS)]
     if not tables or any(rows != token_count for rows, _, _ in tables):
-        raise ValueError(f"it has no row for each of {token_count} tokens")
-    for _, at, size_bytes in tables:
-        row_bytes = size_bytes // token_count
-        for pair in pairs:
-            here, there = (slice(at + place * row_bytes, at + (place + 1) * row_bytes) for place in pair)
-            model[here], model[there] = model[there], model[here]
+        raise ValueError(f"{file}: it has no row for each of {token_count} tokens")
+    return [_Table(at, size_bytes // token_count) for _, at, size_bytes in tables]
+
+
+def _trade_rows(model: BinaryIO, table: _Table, pairs: Sequence[tuple[int, int]]) -> None:
+    def row(place: int) -> bytes:
+        model.seek(table.at_bytes + place * table.row_bytes)
+        return model.read(table.row_bytes)
+
+    for pair in pairs:
+        for place, other in zip(pair, [row(pair[1]), row(pair[0])], strict=True):
+            model.seek(table.at_bytes + place * table.row_bytes)
+            model.write(other)
 
 
 def _variables(model: mmap.mmap) -> dict[str, tuple[int, int, int]]:

@@ -12,6 +12,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
+from live_asr.core.connection_states import SENT, ConnectionEvent, ConnectionState, Sent, after
 from live_asr.core.errors import ClientError, LiveAsrError
 from live_asr.core.messages import (
     Ack,
@@ -124,21 +125,34 @@ PAUSE_WINDOW = 3600.0
 
 
 class ClientConnection:
-    """The one connection that a session has at a time, or none.
+    """The one connection that a session has at a time, or none: it does what `core/connection_states` says.
 
-    A client that is lost is waited for as many seconds as `window` says then; after that, or at once where
-    `is_awaited` says that there is nothing to wait for, `on_given_up` is called.
+    A client that is lost is waited for as many seconds as `window` says then; 0: not at all. `on_sent_all` is
+    called once nobody is there from whom more may come: the session is to be brought to its end.
     """
 
-    def __init__(
-        self, window: Callable[[], float], is_awaited: Callable[[], bool], on_given_up: Callable[[], None]
-    ) -> None:
+    def __init__(self, window: Callable[[], float], on_sent_all: Callable[[], None]) -> None:
         self._window = window
-        self._is_awaited = is_awaited
-        self._on_given_up = on_given_up
+        self._on_sent_all = on_sent_all
         self._expiry: asyncio.TimerHandle | None = None
+        self._ended = asyncio.Event()
+        self.state = ConnectionState.ATTACHED
         self.outbox: Outbox | None = Outbox()
         """What the client is to hear; None while there is none."""
+
+    @property
+    def sent(self) -> Sent:
+        """What becomes of that which the client sends now."""
+        return SENT[self.state]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nobody works for the session any more: it has ended, or was left."""
+        return self._ended.is_set()
+
+    async def ended(self) -> None:
+        """Wait until `is_over`."""
+        await self._ended.wait()
 
     def attach(self, kept_count: int) -> Outbox:
         """Return what a client that comes back is to hear; one that seems to be there still is let go.
@@ -153,7 +167,7 @@ class ClientConnection:
                     "Use that one and close this one.",
                 )
             )
-        self.close()
+        self._follow(ConnectionEvent.CAME_BACK)
         self.outbox = Outbox(is_resumed=True)
         self.outbox.release(kept_count)
         return self.outbox
@@ -167,12 +181,11 @@ class ClientConnection:
         if self.outbox is not None:
             self.outbox.close()
             self.outbox = None
-        window = self._window()
-        if window and self._is_awaited():
-            if self._expiry is None:
+        if self._follow(ConnectionEvent.LOST) and self.state is ConnectionState.AWAITED:
+            if window := self._window():
                 self._expiry = asyncio.get_running_loop().call_later(window, self.give_up)
-        else:
-            self.give_up()
+            else:
+                self.give_up()
 
     def expires_within(self) -> float | None:
         """Return for how many seconds a client is still waited for; None where it is there."""
@@ -180,13 +193,36 @@ class ClientConnection:
             return None
         return max(0.0, self._expiry.when() - asyncio.get_running_loop().time())
 
+    def stop(self) -> None:
+        """Take note that the client has sent all."""
+        self._follow(ConnectionEvent.STOPPED)
+
     def give_up(self) -> None:
-        """Wait no longer."""
-        self.close()
-        self._on_given_up()
+        """Wait no longer for a client that is gone."""
+        self._follow(ConnectionEvent.EXPIRED)
+
+    def leave(self, *, even_stopped: bool = False) -> None:
+        """Have nobody work for the session any more; for a stopped one only where `even_stopped`."""
+        self._follow(ConnectionEvent.INTERRUPTED if even_stopped else ConnectionEvent.SUSPENDED)
+
+    def end(self) -> None:
+        """Take note that the session is done or has failed; its client is to hear how."""
+        self._follow(ConnectionEvent.ENDED)
 
     def close(self) -> None:
         """Forget the time that is running. Idempotent."""
         if self._expiry is not None:
             self._expiry.cancel()
             self._expiry = None
+
+    def _follow(self, event: ConnectionEvent) -> bool:
+        """Go where `event` leads, and do what belongs to that; return whether it leads anywhere else."""
+        before, self.state = self.state, after(self.state, event)
+        if self.state is before:
+            return False
+        self.close()
+        if self.state in (ConnectionState.GONE, ConnectionState.GIVEN_UP):
+            self._on_sent_all()
+        if self.state in (ConnectionState.LEFT, ConnectionState.OVER):
+            self._ended.set()
+        return True

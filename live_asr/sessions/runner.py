@@ -19,6 +19,7 @@ import orjson
 from live_asr.audio.decoder import AudioDecoder
 from live_asr.core.checkpoint import Models
 from live_asr.core.clock import utc_text
+from live_asr.core.connection_states import ConnectionState, Sent
 from live_asr.core.errors import ClientError, DecoderError, LiveAsrError, MediaError, StorageError
 from live_asr.core.languages import check_known
 from live_asr.core.messages import (
@@ -111,8 +112,6 @@ class SessionRunner:
         self.audience = Audience(session.transcript.last_seq)
         self.fault: LiveAsrError | None = None
         """Why the session failed; None while it has not."""
-        self.is_left = False
-        """Whether it was left as it is, to be taken up again."""
         self.heard_speech = False
         """Whether anything sounded like speech so far, words or not."""
         self._metrics = metrics
@@ -128,16 +127,12 @@ class SessionRunner:
         self._drained = asyncio.Event()
         self._speakers = SpeakerTask(session, engine, self._next_move, self._advanced)
         self._recognition = self._recognition_at(cadence)
-        self._finishing = False
         self._is_paused = session.transcript.is_paused
         """Whether its client has paused, as it has said and the captions may not have come to yet."""
         self._windows = resume_window, max(resume_window, pause_window)
         self._patiences = idle_timeout, max(idle_timeout, pause_window) if idle_timeout else 0.0
-        self._client = ClientConnection(self._window, self._is_awaited, self._end_as_if_stopped)
+        self._client = ClientConnection(self._window, self._end_as_if_stopped)
         self._idleness = Idleness(self._patience, self._is_at_work, self._warn_idle, self._end_idle)
-        self._stop_asked = False
-        self._given_up = False
-        """Whether it was ended because its client did not come back."""
         self._kept_audio: Path | None = None
         """Audio of an earlier run, to be heard before anything that arrives."""
         self._state_count = 0
@@ -165,7 +160,6 @@ class SessionRunner:
             pace=self._ahead,
             died_at_bytes=died_at_bytes,
         )
-        self._ended = asyncio.Event()
 
     def _recognition_at(self, cadence: Cadence) -> RecognitionTask:
         return RecognitionTask(
@@ -202,11 +196,14 @@ class SessionRunner:
     def receive_audio(self, data: bytes) -> None:
         """Take audio bytes as they came. Raises ClientError `overrun` beyond the window of the protocol."""
         check_window(self.received_bytes + len(data) - self._acked_bytes, self.max_unacked_bytes)
-        if self._given_up:
-            self._drop_audio()
-            return
-        if self._stop_asked:
-            raise after_stop("audio")
+        match self._client.sent:
+            case Sent.REFUSED:
+                raise after_stop("audio")
+            case Sent.DROPPED:
+                self._drop_audio()
+                return
+            case Sent.IGNORED:
+                return
         if self._limits.is_too_much(self.received_bytes + len(data)):
             self._end_for(too_long(f"A session may send {self._limits.bytes} bytes."))
             return
@@ -229,11 +226,13 @@ class SessionRunner:
 
     def receive(self, message: Update | Time | Finalize | Pause | Keepalive | Stop) -> None:
         """Take a control message, in order with the audio. Raises ClientError `overrun` for a flood."""
+        if self._client.sent is Sent.IGNORED:
+            return
         self._idleness.touch()
         if isinstance(message, Keepalive):
             return
         is_finalize = isinstance(message, Finalize)
-        if self._stop_asked:
+        if not self._may_send:
             if self.outbox is not None and self.outbox.is_resumed:
                 return  # said again, because nobody could know whether it had arrived
             raise after_stop(message.type)
@@ -250,11 +249,11 @@ class SessionRunner:
             self._idleness.touch()  # whose time may be shorter now
             self._inbox.put(message)
             return
+        self._inbox.put("finalize" if is_finalize else "stop")
         if not is_finalize:
-            self._stop_asked = True
+            self._client.stop()
             self._silence.close()
             self._acknowledge_safe()  # nobody is made to wait for what was sent already
-        self._inbox.put("finalize" if is_finalize else "stop")
 
     def _possible(self, update: Update) -> Update:
         """Return an update, without languages that the model does not know: no talk ends for that."""
@@ -291,9 +290,10 @@ class SessionRunner:
         self._kept_audio = kept_audio
         self.received_bytes = self._acked_bytes = self.spool.safe_bytes
         self.heard_speech = True  # or not; this errs on the side of looking once more
-        # Whether that was stopped or given up is not known, so that its client may have more audio.
-        self._stop_asked = self._given_up = self.session.state is SessionState.FINALIZING
         self._client.lose()
+        if self.session.state is SessionState.FINALIZING:
+            # Whether that was stopped or given up is not known, so that its client may have more audio.
+            self._client.give_up()
 
     def lose_client(self, outbox: Outbox | None = None) -> None:
         """Take note that the client is gone: nothing is sent any more, what was heard is kept.
@@ -303,21 +303,23 @@ class SessionRunner:
         if not self.is_over and not self._client.is_other(outbox):
             self._client.lose()
 
-    def _is_awaited(self) -> bool:
-        """Tell whether there is anything to come back to: who sent no audio has lost none."""
-        has_audio = self.received_bytes > 0 or self._kept_audio is not None
-        return has_audio and not self._stop_asked
+    @property
+    def _may_send(self) -> bool:
+        """Whether more may come from its client, now or once it is back."""
+        return self._client.sent is Sent.TAKEN
 
     def _window(self) -> float:
-        """Return for how many seconds a client is waited for that is lost now."""
-        return self._windows[self._is_paused]
+        """Return for how many seconds to wait for a client that is lost now: who sent no audio lost none."""
+        has_audio = self.received_bytes > 0 or self._kept_audio is not None
+        return self._windows[self._is_paused] if has_audio else 0.0
 
     def _patience(self) -> float:
         return self._patiences[self._is_paused]
 
     def _is_at_work(self) -> bool:
         """Tell whether it is not the client's turn: it waits for what it sent, has stopped, or is gone."""
-        return self._stop_asked or self.outbox is None or self.received_bytes > self._acked_bytes
+        is_its_turn = self._client.state is ConnectionState.ATTACHED
+        return not is_its_turn or self.received_bytes > self._acked_bytes
 
     def _warn_idle(self, left: float) -> None:
         text = f"The session will end in {left:.0f} seconds unless something arrives."
@@ -343,13 +345,11 @@ class SessionRunner:
 
         Of raw audio that is told by its bytes, which are not acknowledged so fast.
         """
-        if self._heard_pace is None or self._stop_asked:
+        if self._heard_pace is None or not self._may_send:
             return 0.0
         return self._heard_pace.wait_for(self.session.heard_sample / samples(1.0))
 
     def _end_as_if_stopped(self) -> None:
-        self._given_up = self._given_up or not self._stop_asked
-        self._stop_asked = True
         self._silence.close()
         self._acknowledge_safe()
         self._inbox.put("lost")
@@ -364,11 +364,7 @@ class SessionRunner:
 
     def leave(self, *, even_stopped: bool = False) -> None:
         """Stop working for a session that waits for audio, or for any, as it is, to be taken up again."""
-        waits = not self._stop_asked and self.session.state in (SessionState.OPEN, SessionState.STREAMING)
-        is_unfinished = not self._finishing and self.session.state is not SessionState.FAILED
-        if waits or (even_stopped and is_unfinished):
-            self.is_left = True
-            self._ended.set()
+        self._client.leave(even_stopped=even_stopped)
 
     def acknowledge(self, safe_bytes: int) -> None:
         """Tell the client what is on disk; a file's client, what was worked off as well."""
@@ -379,7 +375,7 @@ class SessionRunner:
 
     def _paced(self, safe_bytes: int) -> int:
         """Return how much live audio on disk may be acknowledged; the rest waits for its time."""
-        if not self._bytes_per_second or self._stop_asked:
+        if not self._bytes_per_second or not self._may_send:
             return safe_bytes
         seconds = safe_bytes / self._bytes_per_second
         allowed = self._ack_pace.allowed(seconds)
@@ -408,15 +404,15 @@ class SessionRunner:
         Nothing happens where the client is gone already or has another box than `outbox` by now, or is being
         told how it ended.
         """
-        is_over = self._finishing or self.session.state is SessionState.FAILED
-        if self.outbox is None or self._client.is_other(outbox) or is_over:
+        has_ended = self._client.state is ConnectionState.OVER
+        if self.outbox is None or self._client.is_other(outbox) or has_ended:
             return
         self.outbox.dismiss(error)
         self._client.lose()
 
     def fail(self, error: LiveAsrError) -> None:
         """End the session for a reason outside it; the client is told."""
-        if self._finishing or self.session.state is SessionState.FAILED:
+        if self._client.state is ConnectionState.OVER:
             return
         log.warning("session %s failed: %s", self.session.id, error)
         self.session.receive_break()
@@ -424,12 +420,12 @@ class SessionRunner:
         self.audience.close(error)
         if self.outbox is not None:
             self.outbox.dismiss(error)
-        self._ended.set()
+        self._client.end()
 
     def ends_within(self, age: float) -> float | None:
         """Return in how many seconds a session gives its place back that has had it for `age`; None where
         that is not known: it goes on for as long as somebody speaks."""
-        if not self._stop_asked:
+        if self._may_send:
             return self._client.expires_within()
         speed = max(1.0, (self.session.heard_sample - self.session.backlog_samples) / samples(max(age, 1.0)))
         return self.session.backlog_samples / samples(1.0) / speed
@@ -437,7 +433,12 @@ class SessionRunner:
     @property
     def is_over(self) -> bool:
         """Whether the session is done or failed, or left to the server's next run."""
-        return self._ended.is_set()
+        return self._client.is_over
+
+    @property
+    def is_left(self) -> bool:
+        """Whether it was left as it is, to be taken up again."""
+        return self._client.state is ConnectionState.LEFT
 
     def close(self) -> None:
         """Free what a session holds that was never run. Idempotent."""
@@ -445,7 +446,7 @@ class SessionRunner:
 
     async def ended(self) -> None:
         """Wait until the session is done or failed."""
-        await self._ended.wait()
+        await self._client.ended()
 
     # The work ----------------------------------------------------------------------------------------
 
@@ -524,7 +525,7 @@ class SessionRunner:
             self._go_without_decoder(error)
             return
         self._intake.take_notices()  # the run that heard it first has told of them
-        if self._live and not self._stop_asked:
+        if self._live and self._may_send:
             self._silence.wait(BACK_WITHIN)
 
     def _give_up_on(self, error: MediaError) -> None:
@@ -562,7 +563,7 @@ class SessionRunner:
             self.session.check(SessionEvent.STOP_RECEIVED)
             await self._intake.flush()
             self.session.receive_stop()
-        elif not self._finishing:
+        else:
             if self.session.state is SessionState.STREAMING:
                 try:
                     await self._intake.flush()
@@ -623,17 +624,16 @@ class SessionRunner:
             return
         self._intake.close()
         await self._finalize(self)
-        self._ended.set()
+        self._client.leave(even_stopped=True)  # where there is no result: the server ends before there is one
 
     def finish(self, final: Final, encoded: bytes) -> None:
         """Take the result, which is on disk already, and say it: the session is done."""
         self._send_all()
-        self._finishing = True
+        self._client.end()
         self.session.finish(final)
         for message in self.session.messages():
             self.audience.publish(message, encoded)
             self._send(message, encoded)
-        self._ended.set()
 
     async def _next_move(self) -> None:
         self._moved.clear()

@@ -6,7 +6,6 @@ runs in a process of its own, which takes some seconds, and its result is kept b
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import subprocess
@@ -16,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from live_asr.core.errors import WeightsError
+from live_asr.models.derived import kept_beside
 from live_asr.weights.store import Weights
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 VERSION = 1
 """Of the conversion: a result of another one is made anew."""
 MODEL_FILE = "live-asr.onnx"
-RECEIPT = "live-asr.onnx.json"
+RECEIPT = f"{MODEL_FILE}.json"
 CHECKPOINTS = {
     "campplus": "campplus_cn_en_common.pt",
     "ge2e": "pretrained.pt",
@@ -39,9 +39,8 @@ def converted(weights: Weights) -> Path:
     A folder with an `.onnx` of its own is taken as it is. Where the folder cannot be written, the result goes
     with this process. Raises WeightsError where it cannot be made.
     """
-    receipt = weights.folder / RECEIPT
-    target = weights.folder / MODEL_FILE
-    ready = next((file for file in sorted(weights.folder.glob("*.onnx")) if file != target), None)
+    own = (file for file in sorted(weights.folder.glob("*.onnx")) if file.name != MODEL_FILE)
+    ready = next(own, None)
     if ready is not None:
         return ready
     network = next((name for name, file in CHECKPOINTS.items() if (weights.folder / file).is_file()), None)
@@ -52,15 +51,9 @@ def converted(weights: Weights) -> Path:
         )
     checkpoint = weights.folder / CHECKPOINTS[network]
     stamp = {"version": VERSION, "checkpoint_bytes": checkpoint.stat().st_size}
-    if target.is_file() and _read(receipt) == stamp | {"bytes": target.stat().st_size}:
-        return target
-    log.info("Converting %s to ONNX, once.", weights.name)
-    if not os.access(weights.folder, os.W_OK):  # a read-only volume: what can be done without it is
-        log.info("%s cannot be written: the conversion is kept until this ends.", weights.folder)
-        target = Path(_scratch().name) / f"{network}.onnx"
-        receipt = target.with_suffix(".json")
-    part = target.with_suffix(".part")
-    try:
+
+    def convert(part: Path) -> None:
+        log.info("Converting %s to ONNX, once.", weights.name)
         done = subprocess.run(
             [sys.executable, "-m", "live_asr.weights.onnx_conversion", network, checkpoint, part],
             capture_output=True,
@@ -69,25 +62,24 @@ def converted(weights: Weights) -> Path:
         )
         if done.returncode:
             raise _failed(weights, done.stderr.strip().splitlines()[-1:])
-        size = part.stat().st_size
-        part.replace(target)
-        receipt.write_text(json.dumps(stamp | {"bytes": size}), encoding="utf-8")
+
+    try:
+        kept = kept_beside(weights.folder, MODEL_FILE, stamp, convert)
+        if kept is None:  # a read-only volume: what can be done without it is
+            log.info("%s cannot be written: the conversion is kept until this ends.", weights.folder)
+            of_folder = stamp | {"folder": str(weights.folder)}
+            kept = kept_beside(Path(_scratch().name), f"{network}.onnx", of_folder, convert)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise _failed(weights, [str(error)]) from error
-    return target
+    if kept is None:
+        raise _failed(weights, ["nothing can be written"])
+    return kept
 
 
 @lru_cache(1)
 def _scratch() -> tempfile.TemporaryDirectory[str]:
     """Return a folder that goes with this process."""
     return tempfile.TemporaryDirectory(prefix="live-asr-")
-
-
-def _read(receipt: Path) -> object:
-    try:
-        return json.loads(receipt.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
 
 
 def _failed(weights: Weights, reason: list[str]) -> WeightsError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,16 +13,18 @@ from hypothesis import strategies as st
 
 from live_asr.core.checkpoint import Checkpoint
 from live_asr.core.messages import (
+    Commit,
     Label,
     Partial,
     Pause,
     Start,
     Stopped,
     Update,
+    wire_word,
 )
 from live_asr.core.session import Session, SessionState
 from live_asr.core.transcript import Transcript
-from live_asr.core.types import Word, samples
+from live_asr.core.types import Word, samples, seconds
 from live_asr.models.scripted import ScriptedRecognizer
 from tests.core.restoring import MONOLOGUE, MONOLOGUE_AUDIO, TALK, TALK_AUDIO, Life
 
@@ -145,3 +148,19 @@ def test_a_snapshot_of_a_record_that_was_cut_holds_only_its_voices() -> None:
     held = checkpoint.beside(transcript)
     assert (held.safe_sample, held.words, held.voices) == (0, (), ((1.0, 0.0),))
     assert np.isfinite(held.safe_sample)
+
+
+@pytest.mark.parametrize("end_sample", [16_000, 16_001, 16_007, 16_008, 16_009, 16_015, 123_457])
+def test_the_last_words_are_known_again_wherever_between_two_milliseconds_they_end(end_sample: int) -> None:
+    said = Word(" so", end_sample - 4_000, end_sample, 0.9, (7,))
+    record = Transcript()
+    record.apply(Commit(1, (wire_word(said),), said.text, 0))
+    assert Checkpoint(last_seq=1, words=(said,)).beside(record).words == (said,)
+    other = replace(said, end_sample=end_sample + 16)
+    assert Checkpoint(last_seq=1, words=(other,)).beside(record).words == ()
+
+
+def test_what_the_wire_tells_in_milliseconds_is_the_same_however_often_it_is_told() -> None:
+    for milliseconds in range(0, 10_000_000, 977):
+        told = milliseconds / 1000
+        assert seconds(samples(told)) == told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from live_asr.models.prefix_prompt import traded_places
+from live_asr.core.errors import DiskFull
+from live_asr.models.prefix_prompt import KEPT, traded_places
 from live_asr.weights.store import resolve
 
 TOKENS = ["!", '"', "word", "<|startoftranscript|>", "<|notimestamps|>", "<|0.00|>"]
@@ -69,7 +71,47 @@ def test_rows_and_names_of_the_special_tokens_enclose_all_text_but_the_first(kee
             "suppress_ids_begin": [3],
         }
     assert (there / "model.bin").read_bytes() == before, "the file itself is left alone"
-    assert not traded.folder.exists()
+
+
+def test_the_copy_is_written_once_and_found_again_by_who_loads_next(keep: Keep) -> None:
+    there = keep(model(variable(EMBEDDINGS, rows(6))))
+    with traded_places(there) as first:
+        written = first.folder.stat().st_ino, (first.folder / "model.bin").stat().st_mtime_ns
+    with traded_places(there) as second:
+        assert second == first
+        found = second.folder.stat().st_ino, (second.folder / "model.bin").stat().st_mtime_ns
+    assert found == written
+    assert second.folder == there / KEPT
+
+
+@pytest.mark.parametrize("changed", ["model.bin", "config.json", "vocabulary.json"])
+def test_a_copy_of_other_files_is_made_anew(keep: Keep, changed: str) -> None:
+    there = keep(model(variable(EMBEDDINGS, rows(6))))
+    with traded_places(there) as traded:
+        (traded.folder / "model.bin").write_bytes(b"of the model that was here before")
+    status = (there / changed).stat()
+    os.utime(there / changed, (status.st_atime, status.st_mtime + 60))
+    with traded_places(there) as traded:
+        order = [0, 3, 2, 1, 5, 4]
+        expected = model(variable(EMBEDDINGS, [rows(6)[n] for n in order]))
+        assert (traded.folder / "model.bin").read_bytes() == expected
+
+
+def test_files_that_are_refused_leave_nothing_beside_them(keep: Keep) -> None:
+    there = keep(model(variable(EMBEDDINGS, rows(7))))
+    with pytest.raises(ValueError, match="no row for each"), traded_places(there):
+        pass
+    assert sorted(path.name for path in there.iterdir()) == ["config.json", "model.bin", "vocabulary.json"]
+
+
+def test_a_copy_for_which_the_disk_has_no_room_is_not_begun(
+    keep: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = keep(model(variable(EMBEDDINGS, rows(6))))
+    monkeypatch.setattr("live_asr.storage.files.RESERVE_BYTES", 1 << 60)  # no disk has so much
+    with pytest.raises(DiskFull, match="no room"), traded_places(there):
+        pass
+    assert not (there / KEPT).exists()
 
 
 def test_an_older_vocabulary_has_a_token_on_each_line(keep: Keep) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from talking import call
 
+from live_asr.models.prefix_prompt import KEPT
 from live_asr.weights.onnx_conversion import CHECKPOINTS, MODEL_FILE, RECEIPT
 from tests.started import MODEL, ROOT, StartServer
 
@@ -124,6 +125,24 @@ def test_weights_that_are_read_only_are_converted_for_as_long_as_the_server_runs
     path, size = done.stdout.split()
     assert int(size) == encoder_file.stat().st_size
     assert not Path(path).exists(), "it went with the process"
+
+
+def test_a_recogniser_whose_folder_is_read_only_computes_prefixes_at_once_and_leaves_nothing(
+    recognizer_dir: Path, tmp_path: Path, forbid: Forbid
+) -> None:
+    folder, scratch = tmp_path / "tiny.en", tmp_path / "scratch"
+    shutil.copytree(recognizer_dir, folder, ignore=shutil.ignore_patterns(f"{KEPT}*"))
+    scratch.mkdir()
+    before = sorted(folder.iterdir())
+    forbid(folder, 0o555)
+    code = (
+        "import sys; from pathlib import Path; from live_asr.models.ctranslate2_whisper import WhisperModel; "
+        "model = WhisperModel(Path(sys.argv[1]), device='cpu', compute_type='int8', workers=1, beam_size=1); "
+        "print(model.prefix_at_once)"
+    )
+    done = run([*UNPRIVILEGED, sys.executable, "-c", code, str(folder)], tmp_path, TMPDIR=str(scratch))
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
+    assert (list(scratch.iterdir()), sorted(folder.iterdir())) == ([], before)
 
 
 @pytest.mark.parametrize(

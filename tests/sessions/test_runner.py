@@ -433,6 +433,30 @@ async def test_the_first_reason_stands_and_nothing_is_said_after_the_end(tmp_pat
     assert desk.outbox.close_code == 1000
 
 
+async def test_a_session_that_fails_in_the_moment_in_which_it_is_left_has_failed(tmp_path: Path) -> None:
+    async with bench(tmp_path) as desk:
+        desk.runner.receive_audio(pcm())
+        desk.runner.leave(even_stopped=True)
+        assert desk.runner.is_left
+        desk.runner.fail(ClientError("session_erased", "It was erased.", "Open a new one."))
+    assert (desk.runner.is_left, desk.runner.session.state) == (False, SessionState.FAILED)
+
+
+@pytest.mark.parametrize("end", ["left", "failed"])
+async def test_what_comes_when_nobody_works_for_the_session_any_more_is_neither_kept_nor_refused(
+    tmp_path: Path, end: str
+) -> None:
+    async with bench(tmp_path) as desk:
+        if end == "left":
+            desk.runner.leave()
+        else:
+            desk.runner.fail(StorageError("The disk is full.", "Make room."))
+        desk.runner.receive_audio(pcm())
+        for message in (Finalize(), Stop()):
+            desk.runner.receive(message)
+    assert (desk.runner.received_bytes, desk.types) == (0, ["error"] if end == "failed" else [])
+
+
 async def test_audio_that_follows_stop_is_refused_and_neither_kept_nor_heard(tmp_path: Path) -> None:
     async with bench(tmp_path) as desk:
         desk.engine.may_work.clear()
