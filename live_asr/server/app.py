@@ -61,8 +61,8 @@ from live_asr.sessions.registry import SessionRegistry
 from live_asr.sessions.retention import Retention
 from live_asr.sessions.search_index import make_findable
 from live_asr.storage.database import Database
+from live_asr.storage.file_journal import FileJournal
 from live_asr.storage.jobs import JobDatabase
-from live_asr.storage.spool import SpoolStore
 
 log = logging.getLogger(__name__)
 
@@ -145,7 +145,7 @@ def build_state(
         on_batch=lambda work, count: metrics.batch_size.labels(work).observe(count),
     )
     watch_lanes(engine, metrics)
-    store = SpoolStore(sessions_folder(settings), interval=settings.storage.fsync_interval)
+    store = FileJournal(sessions_folder(settings), interval=settings.storage.fsync_interval)
     sender = WebhookSender(
         database,
         settings.webhook,

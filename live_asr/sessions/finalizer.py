@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 from live_asr.audio.recording import write_pcm
@@ -28,8 +29,9 @@ from live_asr.full_pass.process import FullPassJob, FullPassResult
 from live_asr.sessions.fair_queue import TooManyWait, Turns
 from live_asr.sessions.metrics import Metrics
 from live_asr.storage.database import Database, NewDelivery
-from live_asr.storage.files import AUDIO_FILE, DECODED_FILE, LIVE_TURNS_FILE, write_turns
-from live_asr.storage.spool import Spool, SpoolStore
+from live_asr.storage.files import DECODED_FILE, LIVE_TURNS_FILE
+from live_asr.storage.journal import Journal
+from live_asr.storage.spool import Spool
 
 INTERVAL = 0.25
 """Seconds between two messages: four a second look fluent."""
@@ -161,7 +163,7 @@ class Finalizer:
     def __init__(
         self,
         settings: Settings,
-        store: SpoolStore,
+        store: Journal,
         database: Database,
         full_pass: FullPassRunner,
         *,
@@ -232,13 +234,14 @@ class Finalizer:
         transcript: Transcript,
         error: LiveAsrError,
         *,
+        spool: Spool | None = None,
         turns: tuple[Turn, ...] = (),
         received_samples: int = 0,
         started_at: str | None = None,
     ) -> None:
         """Note in the database that a session failed, and have its receiver told, with what words it has.
 
-        `turns` are those heard live, `received_samples` is how much audio there was.
+        `turns` are those heard live, which its `spool` keeps; `received_samples` is how much audio there was.
         """
         began = time.monotonic()
 
@@ -246,7 +249,7 @@ class Finalizer:
             return live_result(
                 transcript,
                 links_of(session_id),
-                live_turns=self._keep_turns_of_failed(session_id, turns),
+                live_turns=self._keep_turns_of_failed(session_id, spool, turns),
                 received_samples=received_samples,
                 started_at=started_at,
             )
@@ -256,13 +259,15 @@ class Finalizer:
             session_id, start, "failed", result.final, result.turns, began=began, error=error
         )
 
-    def _keep_turns_of_failed(self, session_id: str, turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
+    def _keep_turns_of_failed(
+        self, session_id: str, spool: Spool | None, turns: tuple[Turn, ...]
+    ) -> tuple[Turn, ...]:
         """Put live turns on disk, where exports read them, or return those that are there. Blocks."""
         try:
-            if not turns:
+            if not turns or spool is None:
                 return self._store.turns(session_id, LIVE_TURNS_FILE)
-            write_turns(self._store.folder / session_id / LIVE_TURNS_FILE, turns)
-        except (OSError, KeyError) as error:  # the disk may be what the session failed for
+            self._store.write_turns(spool, turns, LIVE_TURNS_FILE)
+        except (StorageError, OSError, KeyError) as error:  # the disk may be what the session failed for
             log.warning("session %s: who spoke when is not on disk: %s", session_id, error)
         return turns
 
@@ -364,8 +369,13 @@ class Finalizer:
             await asyncio.sleep(ROOM_INTERVAL)
 
     async def _try_pass(self, session: Drained, on_progress: PacedProgress) -> FullPassResult | None:
-        folder = session.spool.folder
-        pcm = folder / DECODED_FILE
+        async with self._store.recording(session.spool) as recording:
+            return await self._pass_over(recording, session, on_progress)
+
+    async def _pass_over(
+        self, recording: Path, session: Drained, on_progress: PacedProgress
+    ) -> FullPassResult | None:
+        pcm = recording.with_name(DECODED_FILE)
         start = session.start
         words = session.transcript.words
         first_word = seconds(words[0].start_sample) if words else 0.0
@@ -373,7 +383,7 @@ class Finalizer:
         heard_samples = _heard_samples(session.transcript)
         try:
             channels = start.heard_channels
-            count = await write_pcm(folder / AUDIO_FILE, start.audio, pcm, heard_samples, channels=channels)
+            count = await write_pcm(recording, start.audio, pcm, heard_samples, channels=channels)
             if count + SHORTEST_PASS_SAMPLES < heard_samples:
                 # A disk that lost audio: words that were said in it would be missing from the result.
                 log.warning("session %s: its recording is shorter than what was heard", session.session_id)

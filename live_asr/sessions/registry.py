@@ -61,8 +61,7 @@ from live_asr.sessions.runner import SessionRunner
 from live_asr.sessions.shedding import Cadence
 from live_asr.storage import ownership
 from live_asr.storage.database import Database, StoredSession
-from live_asr.storage.files import AUDIO_FILE
-from live_asr.storage.spool import SpoolStore
+from live_asr.storage.journal import Journal
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +90,7 @@ class SessionRegistry:
         self,
         settings: Settings,
         engine: Engine,
-        store: SpoolStore,
+        store: Journal,
         database: Database,
         finalizer: Finalizer,
         metrics: Metrics,
@@ -454,7 +453,7 @@ class SessionRegistry:
             raise
         spool.tell(runner.acknowledge, partial(self._refused, runner), runner.release)
         runner.attach_spool(spool)
-        runner.restore(spool.folder / AUDIO_FILE)
+        runner.restore()
         return runner
 
     # A new session -----------------------------------------------------------------------------------
@@ -590,6 +589,7 @@ class SessionRegistry:
                     session.start,
                     session.transcript,
                     runner.fault,
+                    spool=runner.spool,
                     turns=session.turns(),
                     received_samples=session.received_sample,
                     started_at=session.started_at,

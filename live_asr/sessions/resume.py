@@ -20,7 +20,7 @@ from live_asr.inference.ipc import Loaded
 from live_asr.sessions.connection import Outbox
 from live_asr.sessions.runner import SessionRunner
 from live_asr.storage.database import OVER, Database, StoredSession
-from live_asr.storage.spool import SpoolStore
+from live_asr.storage.journal import Journal
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Resumption:
     """Lets the clients of one server's sessions take them up again; `runner_of` finds those that go on."""
 
     def __init__(
-        self, store: SpoolStore, database: Database, runner_of: Callable[[str], SessionRunner | None]
+        self, store: Journal, database: Database, runner_of: Callable[[str], SessionRunner | None]
     ) -> None:
         self._store = store
         self._database = database
@@ -155,7 +155,7 @@ def is_token(token: str, digest: object) -> bool:
     return hmac.compare_digest(digest_of(token), kept)
 
 
-def missed_messages(store: SpoolStore, session_id: str, after_seq: int, to_seq: int) -> tuple[bytes, ...]:
+def missed_messages(store: Journal, session_id: str, after_seq: int, to_seq: int) -> tuple[bytes, ...]:
     """Read the kept messages of a session behind `after_seq` up to `to_seq` from disk. Blocks.
 
     Raises KeyError when there is no such session.
@@ -196,7 +196,7 @@ def shutting_down(
     )
 
 
-def read_transcript(store: SpoolStore, session_id: str) -> Transcript:
+def read_transcript(store: Journal, session_id: str) -> Transcript:
     """Read a session's transcript back from its kept messages. Blocks. Raises KeyError as `messages` does."""
     transcript = Transcript()
     for line in store.messages(session_id):
@@ -217,7 +217,7 @@ def start_of(stored: StoredSession) -> Start:
     return start
 
 
-def remains_of(store: SpoolStore, stored: StoredSession) -> tuple[Start, Transcript]:
+def remains_of(store: Journal, stored: StoredSession) -> tuple[Start, Transcript]:
     """Return what can be read of a session that cannot be taken up. Blocks."""
     try:
         start = start_of(stored)

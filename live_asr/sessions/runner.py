@@ -12,7 +12,6 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import orjson
 
@@ -62,7 +61,6 @@ from live_asr.sessions.limits import NO_LIMITS, Limits, RealTime, too_long
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.shedding import Cadence
 from live_asr.sessions.silence import BACK_WITHIN, Silence
-from live_asr.storage.files import AUDIO_FILE
 from live_asr.storage.spool import Spool
 
 log = logging.getLogger(__name__)
@@ -138,8 +136,8 @@ class SessionRunner:
         self._stop_asked = False
         self._given_up = False
         """Whether it was ended because its client did not come back."""
-        self._kept_audio: Path | None = None
-        """Audio of an earlier run, to be heard before anything that arrives."""
+        self._is_restored = False
+        """Whether there is audio of an earlier run, to be heard before anything that arrives."""
         self._state_count = 0
         """How many kept messages the last state that was put down goes with."""
         self._pending = PendingRequests()
@@ -286,9 +284,9 @@ class SessionRunner:
         self._tell(Ack(self._acked_bytes))
         return outbox
 
-    def restore(self, kept_audio: Path) -> None:
+    def restore(self) -> None:
         """Begin with what an earlier run left on disk, and wait for the client; before `run`."""
-        self._kept_audio = kept_audio
+        self._is_restored = True
         self.received_bytes = self._acked_bytes = self.spool.safe_bytes
         self.heard_speech = True  # or not; this errs on the side of looking once more
         # Whether that was stopped or given up is not known, so that its client may have more audio.
@@ -305,7 +303,7 @@ class SessionRunner:
 
     def _is_awaited(self) -> bool:
         """Tell whether there is anything to come back to: who sent no audio has lost none."""
-        has_audio = self.received_bytes > 0 or self._kept_audio is not None
+        has_audio = self.received_bytes > 0 or self._is_restored
         return has_audio and not self._stop_asked
 
     def _window(self) -> float:
@@ -514,10 +512,10 @@ class SessionRunner:
 
     async def _hear_kept_audio(self) -> None:
         """Decode what an earlier run has kept, up to where the session goes on and beyond."""
-        if self._kept_audio is None or self.session.state is not SessionState.OPEN:
+        if not self._is_restored or self.session.state is not SessionState.OPEN:
             return
         try:
-            await self._intake.hear_again(self._kept_audio, self.received_bytes)
+            await self._intake.hear_again(self.spool.read_audio(0, self.received_bytes))
         except MediaError as error:
             self._give_up_on(error)
         except DecoderError as error:
@@ -576,7 +574,7 @@ class SessionRunner:
         self.session.check(SessionEvent.AUDIO_RECEIVED)
         if isinstance(audio, Shelved):
             await self.spool.safe(audio.end_bytes)
-            await self._intake.hear_again(self.spool.folder / AUDIO_FILE, audio.end_bytes, audio.start_bytes)
+            await self._intake.hear_again(self.spool.read_audio(audio.start_bytes, audio.end_bytes))
         else:
             await self._intake.hear(audio)
         if not self._live and self.spool.safe_bytes > self._acked_bytes:

@@ -34,7 +34,7 @@ from live_asr.sessions.finalizer import Drained, Finalizer
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.resume import read_transcript
 from live_asr.storage.database import Database, sqlite_url
-from live_asr.storage.spool import SpoolStore
+from live_asr.storage.file_journal import FileJournal
 
 TIMEOUT = 30.0
 RATE_HZ = 16_000
@@ -51,7 +51,7 @@ class Desk:
     ) -> None:
         self.folder = folder
         self.full_pass = full_pass
-        self.store = SpoolStore(folder / "sessions", interval=0.01)
+        self.store = FileJournal(folder / "sessions", interval=0.01)
         self.database = kind(sqlite_url(folder / "live-asr.db"))
         self.woken = 0
         self.said: list[ServerMessage] = []

@@ -24,7 +24,7 @@ from live_asr.sessions.catalogue import Catalogue
 from live_asr.sessions.finalizer import Finalizer
 from live_asr.sessions.metrics import Metrics
 from live_asr.storage.database import Database, sqlite_url
-from live_asr.storage.spool import SpoolStore
+from live_asr.storage.file_journal import FileJournal
 
 FAULT = LiveAsrError("The server ended before this session did.", code="interrupted")
 
@@ -43,7 +43,7 @@ class Shelf:
     """A catalogue, and what is written for it to find."""
 
     def __init__(self, folder: Path) -> None:
-        self.store = SpoolStore(folder / "sessions", interval=0.01)
+        self.store = FileJournal(folder / "sessions", interval=0.01)
         self.database = Database(sqlite_url(folder / "live-asr.db"))
         self.finalizer = Finalizer(
             Settings(storage=StorageSettings(data=folder)),

@@ -10,7 +10,6 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, TypeVar
 
 from hypothesis import settings
@@ -58,7 +57,6 @@ TURNS = 20
 class Disk:
     """What a session has on disk, in the part of a spool and of its store. It syncs when it is told to."""
 
-    folder = Path("/nowhere")
     error: StorageError | None = None
 
     def __init__(self, audio: bytes = b"", lines: tuple[bytes, ...] = ()) -> None:
@@ -323,7 +321,7 @@ class ResumeMachine(RuleBasedStateMachine):
 
         def come_back() -> None:
             self.start_server(Session.restored("s", START, record, Checkpoint()))
-            self.runner.restore(Path("/nowhere"))
+            self.runner.restore()
             for message in self.runner.session.messages():  # as is done first when it is run
                 self.runner.tell(message)
 

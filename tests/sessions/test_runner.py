@@ -26,7 +26,7 @@ from live_asr.sessions.limits import BURST, NO_LIMITS, Limits
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.runner import Cadence, SessionRunner
 from live_asr.sessions.shedding import Shed
-from live_asr.storage.spool import SpoolStore
+from live_asr.storage.file_journal import FileJournal
 from tests.sessions.scripted_engine import SCRIPT, SECOND_BYTES, SECONDS, TEXT, ScriptedEngine, pcm
 
 TIMEOUT = 30.0
@@ -43,7 +43,7 @@ async def finalize(runner: SessionRunner) -> None:
 class Bench:
     """A runner at work, and what it says."""
 
-    def __init__(self, runner: SessionRunner, engine: ScriptedEngine, store: SpoolStore) -> None:
+    def __init__(self, runner: SessionRunner, engine: ScriptedEngine, store: FileJournal) -> None:
         self.runner = runner
         self.engine = engine
         self.store = store
@@ -99,7 +99,7 @@ async def bench(
     finalize: Callable[[SessionRunner], Awaitable[None]] = finalize,
     limits: Limits = NO_LIMITS,
 ) -> AsyncIterator[Bench]:
-    store = SpoolStore(tmp_path, interval=0.01)
+    store = FileJournal(tmp_path, interval=0.01)
     await store.start()
     start = start or Start(pace="fast")
     engine = ScriptedEngine(script)

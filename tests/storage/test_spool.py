@@ -13,8 +13,9 @@ import pytest
 
 from live_asr.core.errors import StorageError
 from live_asr.core.types import Turn, samples
+from live_asr.storage.file_journal import FileJournal
 from live_asr.storage.files import AUDIO_FILE, CHECKS_FILE, MESSAGES_FILE, TURNS_FILE, prepare
-from live_asr.storage.spool import Spool, SpoolStore
+from live_asr.storage.spool import Spool
 
 
 class Session:
@@ -24,13 +25,13 @@ class Session:
         self.safe: list[int] = []
         self.failures: list[StorageError] = []
 
-    async def open(self, store: SpoolStore, name: str = "a1") -> Spool:
+    async def open(self, store: FileJournal, name: str = "a1") -> Spool:
         return await store.open(name, {"session": name}, self.safe.append, self.failures.append)
 
 
 @asynccontextmanager
-async def open_store(folder: Path, interval: float = 0.01) -> AsyncIterator[SpoolStore]:
-    store = SpoolStore(folder, interval=interval)
+async def open_store(folder: Path, interval: float = 0.01) -> AsyncIterator[FileJournal]:
+    store = FileJournal(folder, interval=interval)
     await store.start()
     try:
         yield store
@@ -176,7 +177,7 @@ async def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         prepare(place / "sessions")
     assert "--data" in refusal.value.hint
     with pytest.raises(StorageError):
-        await SpoolStore(place).start()
+        await FileJournal(place).start()
 
 
 async def test_an_id_that_is_taken_is_refused_and_its_files_stay_as_they_are(tmp_path: Path) -> None:
@@ -200,7 +201,7 @@ async def test_an_id_of_no_session_is_unknown(tmp_path: Path, name: str) -> None
 
 
 async def test_free_space_of_a_folder_that_is_gone_is_an_error_of_the_disk(tmp_path: Path) -> None:
-    store = SpoolStore(tmp_path / "sessions")
+    store = FileJournal(tmp_path / "sessions")
     with pytest.raises(StorageError):
         store.free_bytes()
 
