@@ -28,6 +28,7 @@ from live_asr.core.errors import (
     LiveAsrError,
     MediaError,
     StorageError,
+    Superseded,
     Unavailable,
 )
 from live_asr.core.messages import Notice, Resume, Start, to_dict
@@ -62,6 +63,7 @@ from live_asr.sessions.shedding import Cadence
 from live_asr.storage import ownership
 from live_asr.storage.database import Database, StoredSession
 from live_asr.storage.journal import Journal
+from live_asr.storage.spool import Spool
 
 log = logging.getLogger(__name__)
 
@@ -119,6 +121,8 @@ class SessionRegistry:
         """Who opened those that are worked for, as far as that is known."""
         self._erased: set[str] = set()
         """Those whose end is nobody's business any more."""
+        self._taken_over: set[str] = set()
+        """Those that another server goes on with."""
         self._pausing: set[str] = set()
         """Those whose decoder could not be started."""
         self._died_at: dict[str, int] = {}
@@ -207,14 +211,10 @@ class SessionRegistry:
                 options_of(self._options, start),
                 speakers=speaker_options_of(loaded),
             )
-            runner = self._runner_of(session, loaded, limits)
+            spool = await self._keep_opening(session_id, to_dict(start), token, client.owner)
+            runner = self._runner_of(session, spool, loaded, limits)
             outbox = runner.outbox
             assert outbox is not None, "nobody has had it yet"
-            try:
-                await self._keep_opening(runner, to_dict(start), token, client.owner)
-            except BaseException:
-                runner.close()
-                raise
         except BaseException:
             self._places.give_back(session_id)
             raise
@@ -272,13 +272,23 @@ class SessionRegistry:
             runner.leave()
 
     def _refused(self, runner: SessionRunner, error: StorageError) -> None:
-        """Take note that the disk does not take what a session wrote."""
-        if isinstance(error, DiskFull):
+        """Take note that what a session wrote is not kept."""
+        if isinstance(error, Superseded):
+            self._let_go(runner)
+        elif isinstance(error, DiskFull):
             self._room.refuse()
             runner.dismiss(disk_full())
             runner.leave(even_stopped=True)
         if not runner.is_left:
             runner.fail(error)
+
+    def _let_go(self, runner: SessionRunner) -> None:
+        """Leave a session to who has taken it over."""
+        session_id = runner.session.id
+        log.warning("session %s was taken over by another server: nothing more of it is written", session_id)
+        self._taken_over.add(session_id)
+        runner.dismiss(loading("Another server goes on with this session."))
+        runner.leave(even_stopped=True)
 
     def _lost_decoder(self, runner: SessionRunner, error: DecoderError) -> None:
         """Have a session taken up again, from what is on disk, with another decoder."""
@@ -447,12 +457,10 @@ class SessionRegistry:
                 options_of(self._options, start),
                 speakers=speaker_options_of(loaded),
             )
-            runner = self._runner_of(session, loaded, self._limits)
+            runner = self._runner_of(session, spool, loaded, self._limits)
         except BaseException:
             await self._store.finish(spool, keep_audio=True)
             raise
-        spool.tell(runner.acknowledge, partial(self._refused, runner), runner.release)
-        runner.attach_spool(spool)
         runner.restore()
         return runner
 
@@ -511,9 +519,12 @@ class SessionRegistry:
         """How much any session may be."""
         return Limits(self._settings.server.max_session_hours * HOUR, self._settings.server.max_session_bytes)
 
-    def _runner_of(self, session: Session, loaded: Loaded | None, limits: Limits) -> SessionRunner:
+    def _runner_of(
+        self, session: Session, spool: Spool, loaded: Loaded | None, limits: Limits
+    ) -> SessionRunner:
         return SessionRunner(
             session,
+            spool,
             decoder=open_guarded_decoder(
                 session.start.audio, self._store.folder, channels=session.start.heard_channels
             ),
@@ -528,17 +539,15 @@ class SessionRegistry:
             limits=limits,
             lose_decoder=self._lost_decoder,
             died_at_bytes=self._died_at.get(session.id),
+            refused=self._refused,
         )
 
     async def _keep_opening(
-        self, runner: SessionRunner, start: dict[str, Any], token: str, owner: str | None
-    ) -> None:
+        self, session_id: str, start: dict[str, Any], token: str, owner: str | None
+    ) -> Spool:
         """Put on disk, then in the database, that there is such a session. Raises StorageError."""
-        session_id = runner.session.id
         about = {"session": session_id, "start": start, "token": digest_of(token)}
-        refused = partial(self._refused, runner)
-        spool = await self._store.open(session_id, about, runner.acknowledge, refused, runner.release)
-        runner.attach_spool(spool)
+        spool = await self._store.open(session_id, about)
         try:
             await self._database.call(
                 self._database.add_session, session_id, start, created_at=time.time(), owner=owner
@@ -548,6 +557,7 @@ class SessionRegistry:
             await asyncio.to_thread(self._store.mark_deleted, session_id)
             await asyncio.to_thread(self._store.erase, session_id)
             raise
+        return spool
 
     def _follow(self, session_id: str, work: Callable[[], Awaitable[bool]]) -> None:
         """Have it worked for a session, for as long as that says that there is more to do."""
@@ -568,6 +578,7 @@ class SessionRegistry:
             self._tasks.pop(session_id, None)
             self._died_at.pop(session_id, None)
             self._pausing.discard(session_id)
+            self._taken_over.discard(session_id)
 
         task.add_done_callback(forget)
 
@@ -582,7 +593,7 @@ class SessionRegistry:
                 # Where a process died of it, it may not have been the audio that was to blame.
                 keep_audio = not isinstance(runner.fault, MediaError) or session_id in self._died_at
                 await self._store.finish(runner.spool, keep_audio=keep_audio)
-            if runner.fault is not None and session_id not in self._erased:
+            if runner.fault is not None and not self._is_nobodys(session_id):
                 session = runner.session
                 await self._finalizer.fail(
                     session_id,
@@ -600,7 +611,11 @@ class SessionRegistry:
             self._give_place_back(runner)
             self._finalizing.pop(session_id, None)
             self._whose.pop(session_id, None)
-        return runner.is_left and session_id not in self._erased
+        return runner.is_left and not self._is_nobodys(session_id)
+
+    def _is_nobodys(self, session_id: str) -> bool:
+        """Tell whether what becomes of a session is no business of this server any more."""
+        return session_id in self._erased or session_id in self._taken_over
 
     async def _finalize(self, runner: SessionRunner) -> None:
         """Have the result of a session made, and say it: what the runner asks for at its end."""

@@ -84,12 +84,14 @@ class SessionRunner:
     `pause_window` seconds, where that is longer. A client that says nothing for `idle_timeout` seconds, of a
     paused session for as long as that waits, is let go; 0: never. A session that reaches one of its `limits`
     ends as if stopped. `lose_decoder` is called where what decodes its audio is gone, and has it left;
-    `died_at_bytes` is as for `AudioIntake`.
+    `died_at_bytes` is as for `AudioIntake`. `refused` is called where nothing is kept any more, and decides
+    what becomes of the session; without it, it fails.
     """
 
     def __init__(
         self,
         session: Session,
+        spool: Spool,
         *,
         decoder: AudioDecoder,
         engine: Engine,
@@ -104,8 +106,9 @@ class SessionRunner:
         limits: Limits = NO_LIMITS,
         lose_decoder: Callable[[SessionRunner, DecoderError], None] | None = None,
         died_at_bytes: int | None = None,
+        refused: Callable[[SessionRunner, StorageError], None] | None = None,
     ) -> None:
-        self.session = session
+        self.session, self.spool = session, spool
         self.audience = Audience(session.transcript.last_seq)
         self.fault: LiveAsrError | None = None
         """Why the session failed; None while it has not."""
@@ -119,8 +122,7 @@ class SessionRunner:
         self.max_unacked_bytes = max_unacked_bytes
         """Audio that its client may have in flight."""
         self._finalize = finalize
-        self._lose_decoder = lose_decoder
-        self._spool_or_none: Spool | None = None
+        self._lose_decoder, self._refused = lose_decoder, refused
         self._inbox = Inbox()
         self._moved = asyncio.Event()
         self._drained = asyncio.Event()
@@ -164,6 +166,7 @@ class SessionRunner:
             died_at_bytes=died_at_bytes,
         )
         self._ended = asyncio.Event()
+        spool.listen(self)
 
     def _recognition_at(self, cadence: Cadence) -> RecognitionTask:
         return RecognitionTask(
@@ -181,17 +184,6 @@ class SessionRunner:
         return DetectionTask(self.session, self._engine, self._next_move, self._advanced, channel)
 
     # What the socket hands in ------------------------------------------------------------------------
-
-    def attach_spool(self, spool: Spool) -> None:
-        """Give the session its place on disk; before it is run."""
-        self._spool_or_none = spool
-
-    @property
-    def spool(self) -> Spool:
-        """The session's place on disk. Raises RuntimeError before `attach_spool`."""
-        if self._spool_or_none is None:
-            raise RuntimeError("the session has no place on disk yet")
-        return self._spool_or_none
 
     def tell(self, message: ServerMessage) -> None:
         """Say what does not come from the session itself, such as how far its full pass is."""
@@ -399,6 +391,13 @@ class SessionRunner:
         self.audience.release(count)
         if self.outbox is not None:
             self.outbox.release(count)
+
+    def refuse(self, error: StorageError) -> None:
+        """Take note that nothing more is kept."""
+        if self._refused is not None:
+            self._refused(self, error)
+        else:
+            self.fail(error)
 
     def dismiss(self, error: LiveAsrError, outbox: Outbox | None = None) -> None:
         """Tell the client why it must go; the session waits for it, as when its connection is lost.

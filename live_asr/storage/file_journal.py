@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
@@ -19,7 +19,7 @@ from typing import Any
 
 import orjson
 
-from live_asr.core.errors import StorageError, Superseded
+from live_asr.core.errors import Superseded
 from live_asr.core.types import Turn
 from live_asr.storage.compression import Compressor
 from live_asr.storage.files import (
@@ -81,14 +81,7 @@ class FileJournal:
         await self._compressor.close()
         await self._writer.close()
 
-    async def open(
-        self,
-        session_id: str,
-        about: dict[str, Any],
-        on_safe: Callable[[int], None],
-        on_failed: Callable[[StorageError], None],
-        on_kept: Callable[[int], None] = lambda _: None,
-    ) -> Spool:
+    async def open(self, session_id: str, about: dict[str, Any]) -> Spool:
         """Make the folder of a new session; `about` is what is to be remembered of it.
 
         Raises StorageError when the disk refuses.
@@ -112,11 +105,9 @@ class FileJournal:
             await asyncio.to_thread(make)
         except OSError as error:
             raise storage_error(error) from error
-        return self._spool(session_id, 1, on_safe, on_failed, on_kept)
+        return self._spool(session_id, 1)
 
-    async def reopen(
-        self, session_id: str, on_failed: Callable[[StorageError], None] = lambda _: None
-    ) -> Spool:
+    async def reopen(self, session_id: str) -> Spool:
         """Take a session over, to add to what of it is intact; nobody who had it before writes any more.
 
         Raises KeyError when there is no such session, StorageError when the disk refuses.
@@ -132,21 +123,13 @@ class FileJournal:
             epoch, intact = await asyncio.to_thread(make_intact)
         except OSError as error:
             raise storage_error(error) from error
-        spool = self._spool(session_id, epoch, lambda _: None, on_failed)
+        spool = self._spool(session_id, epoch)
         spool.begin_with(intact.audio_bytes, intact.message_count)
         return spool
 
-    def _spool(
-        self,
-        session_id: str,
-        epoch: int,
-        on_safe: Callable[[int], None],
-        on_failed: Callable[[StorageError], None],
-        on_kept: Callable[[int], None] = lambda _: None,
-    ) -> Spool:
+    def _spool(self, session_id: str, epoch: int) -> Spool:
         read = partial(self.read_audio, session_id)
-        folder, hurry = self.folder / session_id, self._writer.hurry
-        spool = Spool(session_id, folder, epoch, read, on_safe, on_failed, hurry, on_kept)
+        spool = Spool(session_id, self.folder / session_id, epoch, read, self._writer.hurry)
         self._writer.add(spool)
         return spool
 

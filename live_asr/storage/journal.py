@@ -6,13 +6,12 @@ a writer of an older epoch brings is refused with Superseded, whatever became of
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from live_asr.core.errors import StorageError
 from live_asr.core.types import Turn
 from live_asr.storage.files import TURNS_FILE
 from live_asr.storage.spool import Spool
@@ -54,19 +53,10 @@ class Journal(Protocol):
     async def close(self) -> None:
         """Write what waits, and end. Idempotent."""
 
-    async def open(
-        self,
-        session_id: str,
-        about: dict[str, Any],
-        on_safe: Callable[[int], None],
-        on_failed: Callable[[StorageError], None],
-        on_kept: Callable[[int], None] = lambda _: None,
-    ) -> Spool:
+    async def open(self, session_id: str, about: dict[str, Any]) -> Spool:
         """Begin a new session, in its epoch 1; `about` is what is to be remembered of it."""
 
-    async def reopen(
-        self, session_id: str, on_failed: Callable[[StorageError], None] = lambda _: None
-    ) -> Spool:
+    async def reopen(self, session_id: str) -> Spool:
         """Take a session over, to add to what of it is intact; nobody who had it before writes any more."""
 
     async def finish(self, spool: Spool, *, keep_audio: bool) -> None:

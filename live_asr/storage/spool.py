@@ -12,6 +12,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from live_asr.core.errors import StorageError
 
@@ -36,13 +37,25 @@ class Batch:
     """Messages that are kept then."""
 
 
+class Listener(Protocol):
+    """Who is told what became of what a spool was given."""
+
+    def acknowledge(self, safe_bytes: int) -> None:
+        """Take note that so much audio is kept."""
+
+    def release(self, count: int) -> None:
+        """Take note that so many messages are."""
+
+    def refuse(self, error: StorageError) -> None:
+        """Take note that nothing more is: the disk refused, or another writer has the session."""
+
+
 class Spool:
     """One writer of one session. Appending only collects; the journal writes.
 
     `folder` is the session's on this machine's disk, `epoch` which of its writers this one is, counted from
-    1, and `read` gives its audio between two positions. `on_safe` is told how many audio bytes are on disk,
-    `on_kept` how many messages, `on_failed` that the disk refused or another writer has taken the session
-    over; `hurry` is called when somebody waits for what was appended.
+    1, `read` gives its audio between two positions, and `hurry` is called when somebody waits for what was
+    appended.
     """
 
     def __init__(
@@ -51,18 +64,13 @@ class Spool:
         folder: Path,
         epoch: int,
         read: Callable[[int, int], AsyncIterator[bytes]],
-        on_safe: Callable[[int], None],
-        on_failed: Callable[[StorageError], None],
-        hurry: Callable[[], None] = lambda: None,
-        on_kept: Callable[[int], None] = lambda _: None,
+        hurry: Callable[[], None],
     ) -> None:
         self.session_id = session_id
         self.folder = folder
         self.epoch = epoch
         self._read = read
-        self._on_safe = on_safe
-        self._on_kept = on_kept
-        self._on_failed = on_failed
+        self._listener: Listener | None = None
         self._hurry = hurry
         self._audio: list[bytes] = []
         self._messages: list[bytes] = []
@@ -82,14 +90,11 @@ class Spool:
         self.error: StorageError | None = None
         """Why the disk refused; None while it takes everything."""
 
-    def tell(
-        self,
-        on_safe: Callable[[int], None],
-        on_failed: Callable[[StorageError], None],
-        on_kept: Callable[[int], None],
-    ) -> None:
-        """Tell others from now on than those that it was opened for."""
-        self._on_safe, self._on_failed, self._on_kept = on_safe, on_failed, on_kept
+    def listen(self, listener: Listener) -> None:
+        """Tell somebody from now on, at once where nothing is kept any more."""
+        self._listener = listener
+        if self.error is not None:
+            listener.refuse(self.error)
 
     def begin_with(self, audio_bytes: int, message_count: int) -> None:
         """Take note of what an earlier writer has written."""
@@ -168,10 +173,12 @@ class Spool:
         self._settled.set()
         if count > self.kept_count:
             self.kept_count = count
-            self._on_kept(count)
+            if self._listener is not None:
+                self._listener.release(count)
         if position_bytes > self.safe_bytes:
             self.safe_bytes = position_bytes
-            self._on_safe(position_bytes)
+            if self._listener is not None:
+                self._listener.acknowledge(position_bytes)
 
     def mark_failed(self, error: StorageError) -> None:
         """Take note that the disk refused; nothing more is written or collected."""
@@ -179,7 +186,8 @@ class Spool:
         self._audio, self._messages = [], []
         self._writing = False
         self._settled.set()
-        self._on_failed(error)
+        if self._listener is not None:
+            self._listener.refuse(error)
 
 
 class SpoolWriter:

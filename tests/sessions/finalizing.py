@@ -79,7 +79,7 @@ class Desk:
         """Make a session that has just said `stopped`; `languages` are those of its utterances of a word."""
         start = start or Start()
         about = {"start": to_dict(start)}
-        spool = await self.store.open(name, about, lambda _: None, lambda _: None)
+        spool = await self.store.open(name, about)
         await asyncio.to_thread(self.database.add_session, name, to_dict(start), created_at=1.0)
         spool.append_audio(audio)
         transcript = Transcript()
@@ -103,7 +103,7 @@ class Desk:
 
     async def again(self, session: Drained) -> Drained:
         """Return the session as another run of the server finds it."""
-        spool = await self.store.reopen(session.session_id, lambda _: None)
+        spool = await self.store.reopen(session.session_id)
         transcript = await asyncio.to_thread(read_transcript, self.store, session.session_id)
         return Drained(session.session_id, session.start, transcript, spool)
 

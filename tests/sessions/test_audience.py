@@ -168,7 +168,7 @@ async def test_a_session_that_waits_to_be_taken_up_is_read_once_for_all_who_watc
     database.prepare()
     store = FileJournal(tmp_path)
     await store.start()
-    spool = await store.open("a1", {}, lambda _: None, lambda _: None)
+    spool = await store.open("a1", {})
     spool.append_message(encode(commit(1)))
     await store.close()
     database.add_session("a1", {"type": "start"}, created_at=0.0)

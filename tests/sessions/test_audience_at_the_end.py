@@ -41,7 +41,7 @@ async def test_who_watches_a_session_that_failed_is_told_why_once_and_then_to_co
 ) -> None:
     store = FileJournal(tmp_path)
     await store.start()
-    spool = await store.open("a1", {}, lambda _: None, lambda _: None)
+    spool = await store.open("a1", {})
     for seq in range(1, kept_count + 1):
         spool.append_message(encode(Commit(seq, (), f" word {seq}", 0)))
     await store.close()

@@ -74,6 +74,9 @@ class Disk:
     def appended_count(self) -> int:
         return len(self.lines)
 
+    def listen(self, listener: SessionRunner) -> None:
+        """It is told by the test."""
+
     def append_audio(self, data: bytes) -> None:
         self.audio += data
 
@@ -182,6 +185,7 @@ class ResumeMachine(RuleBasedStateMachine):
 
         self.runner = SessionRunner(
             session,
+            self.disk,  # type: ignore[arg-type]
             decoder=open_decoder(AudioFormat()),
             engine=None,  # type: ignore[arg-type]
             cadence=Cadence(),
@@ -190,7 +194,6 @@ class ResumeMachine(RuleBasedStateMachine):
             finalize=finalize,
             resume_window=1e6,
         )
-        self.runner.attach_spool(self.disk)  # type: ignore[arg-type]
         self.resumption = Resumption(self.disk, None, lambda _: self.runner)  # type: ignore[arg-type]
 
     def greet(self, connection: Connection, opened: OpenSession) -> None:
@@ -296,7 +299,7 @@ class ResumeMachine(RuleBasedStateMachine):
 
     def is_awaited(self) -> bool:
         """Tell whether the server waits for a client that it loses: who sent no audio has lost none."""
-        return self.runner.received_bytes > 0 or self.runner._kept_audio is not None
+        return self.runner.received_bytes > 0 or self.runner._is_restored
 
     # The end of a server -------------------------------------------------------------------------
 

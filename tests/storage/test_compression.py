@@ -211,7 +211,7 @@ def test_it_works_half_of_the_time_and_gives_up_when_it_is_told_to(tmp_path: Pat
 
 
 async def finished(store: FileJournal, data: bytes, name: str = "a1") -> Spool:
-    spool = await store.open(name, {"start": to_dict(Start())}, lambda _: None, lambda _: None)
+    spool = await store.open(name, {"start": to_dict(Start())})
     spool.append_audio(data)
     await store.finish(spool, keep_audio=True)
     return spool

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from live_asr.core.errors import StorageError, Superseded
+from live_asr.core.errors import Superseded
 from live_asr.core.types import Turn, samples
 from live_asr.storage.file_journal import FileJournal
 from live_asr.storage.files import AUDIO_FILE, EPOCH_FILE
@@ -27,8 +27,7 @@ async def journals(tmp_path: Path) -> AsyncIterator[tuple[FileJournal, FileJourn
 
 async def test_an_older_writer_is_refused_and_lets_go(journals: tuple[FileJournal, FileJournal]) -> None:
     old, new = journals
-    failures: list[StorageError] = []
-    first = await old.open("a1", {}, lambda _: None, failures.append)
+    first = await old.open("a1", {})
     first.append_audio(b"abc")
     first.append_message(b'{"seq":1}')
     await first.settled()
@@ -38,7 +37,7 @@ async def test_an_older_writer_is_refused_and_lets_go(journals: tuple[FileJourna
     first.append_message(b'{"seq":2,"text":"lost"}')
     with pytest.raises(Superseded):
         await first.kept(2)
-    assert [type(error) for error in failures] == [Superseded]
+    assert isinstance(first.error, Superseded)
     second.append_audio(b"def")
     second.append_message(b'{"seq":2}')
     await second.kept(2)
@@ -50,7 +49,7 @@ async def test_an_older_writer_neither_erases_audio_nor_says_who_spoke(
     journals: tuple[FileJournal, FileJournal],
 ) -> None:
     old, new = journals
-    first = await old.open("a1", {}, lambda _: None, lambda _: None)
+    first = await old.open("a1", {})
     first.append_audio(b"abc")
     await first.settled()
     second = await new.reopen("a1")
@@ -67,7 +66,7 @@ async def test_each_taking_over_raises_the_epoch_once_however_many_come_together
     journals: tuple[FileJournal, FileJournal],
 ) -> None:
     old, new = journals
-    await old.open("a1", {}, lambda _: None, lambda _: None)
+    await old.open("a1", {})
     taken = await asyncio.gather(*(journal.reopen("a1") for journal in journals * 5))
     assert sorted(spool.epoch for spool in taken) == list(range(2, 12))
     assert (new.folder / "a1" / EPOCH_FILE).read_text() == "11\n"

@@ -396,7 +396,7 @@ def test_a_session_that_has_no_files_yet_has_nothing(tmp_path: Path) -> None:
 async def test_a_session_that_is_opened_again_goes_on_where_its_files_end(tmp_path: Path) -> None:
     store = FileJournal(tmp_path, interval=0.01)
     await store.start()
-    spool = await store.open("a1", {"session": "a1"}, lambda _: None, lambda _: None)
+    spool = await store.open("a1", {"session": "a1"})
     spool.append_audio(b"abc")
     spool.append_message(MESSAGES[0])
     spool.set_state(b'{"last_seq": 1}')
@@ -425,14 +425,13 @@ async def test_a_session_that_is_opened_again_goes_on_where_its_files_end(tmp_pa
 async def test_a_message_is_written_at_once_and_audio_of_others_waits(tmp_path: Path) -> None:
     store = FileJournal(tmp_path, interval=3600.0)
     await store.start()
-    kept: list[int] = []
-    speaking = await store.open("a1", {}, lambda _: None, lambda _: None, kept.append)
-    listening = await store.open("b2", {}, lambda _: None, lambda _: None)
+    speaking = await store.open("a1", {})
+    listening = await store.open("b2", {})
     listening.append_audio(b"abc")
     speaking.append_audio(b"def")
     speaking.append_message(MESSAGES[0])
     async with asyncio.timeout(30):
         await speaking.kept(1)
-    assert (kept, speaking.safe_bytes) == ([1], 3), "no message tells of audio that is not there"
+    assert (speaking.kept_count, speaking.safe_bytes) == (1, 3), "no message tells of audio that is not there"
     assert listening.safe_bytes == 0
     await store.close()
