@@ -15,9 +15,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from sqlalchemy import Connection
+
 from live_asr.audio.recording import write_pcm
 from live_asr.config.settings import ServerSettings, Settings
-from live_asr.core.errors import DecoderError, DiskFull, EngineError, LiveAsrError, StorageError, told
+from live_asr.core.errors import (
+    DecoderError,
+    DiskFull,
+    EngineError,
+    LiveAsrError,
+    StorageError,
+    Superseded,
+    told,
+)
 from live_asr.core.export import FORMATS
 from live_asr.core.messages import Final, FinalSpeaker, Notice, Progress, ServerMessage, Start, encode
 from live_asr.core.result import Result, live_result, make_result
@@ -204,7 +214,8 @@ class Finalizer:
     async def finalize(self, session: Drained) -> Finished:
         """Make the result, keep it, and note in the database that the session is done.
 
-        Raises Postponed where the server ends before the full pass does, StorageError when the disk refuses.
+        Raises Postponed where the server ends before the full pass does, StorageError when the disk refuses,
+        Superseded where another server has the session by now.
         A cancelled call leaves what another one can go on from.
         """
         began = time.monotonic()
@@ -222,7 +233,9 @@ class Finalizer:
         await self._store.finish(session.spool, keep_audio=keep_audio)
         if keep_audio:
             await self._store.mark_for_compression(session.spool)
-        await self._conclude(session.session_id, session.start, "done", final, turns, began=began)
+        await self._conclude(
+            session.session_id, session.start, "done", final, turns, began=began, spool=session.spool
+        )
         if keep_audio:
             await self._store.compress(session.spool)
         return Finished(final, encoded)
@@ -256,7 +269,7 @@ class Finalizer:
 
         result = await asyncio.to_thread(make)
         await self._conclude(
-            session_id, start, "failed", result.final, result.turns, began=began, error=error
+            session_id, start, "failed", result.final, result.turns, began=began, error=error, spool=spool
         )
 
     def _keep_turns_of_failed(
@@ -369,8 +382,14 @@ class Finalizer:
             await asyncio.sleep(ROOM_INTERVAL)
 
     async def _try_pass(self, session: Drained, on_progress: PacedProgress) -> FullPassResult | None:
-        async with self._store.recording(session.spool) as recording:
-            return await self._pass_over(recording, session, on_progress)
+        try:
+            async with self._store.recording(session.spool) as recording:
+                return await self._pass_over(recording, session, on_progress)
+        except DiskFull:
+            raise
+        except StorageError as error:
+            log.warning("session %s: its recording cannot be had: %s", session.session_id, error)
+            return None
 
     async def _pass_over(
         self, recording: Path, session: Drained, on_progress: PacedProgress
@@ -441,6 +460,7 @@ class Finalizer:
         turns: tuple[Turn, ...],
         *,
         began: float,
+        spool: Spool | None,
         error: LiveAsrError | None = None,
     ) -> None:
         url = start.webhook.url if start.webhook is not None else self._settings.webhook.url
@@ -480,22 +500,29 @@ class Finalizer:
                 error=None if error is None else {"code": error.code, "message": told(error).message},
                 delivery=delivery,
                 text=final.text.strip(),
+                check=partial(self._store.check, spool=spool) if spool is not None else _unchecked,
             )
         )
         if delivery is not None:
             self._wake()
 
     async def _persist(self, write: Callable[[], None]) -> None:
-        """Write to the database, however long it takes until it answers."""
+        """Write to the database, however long it takes until it answers. Raises Superseded."""
         backoff = 1.0
         while True:
             try:
                 await self._database.call(write)
                 return
+            except Superseded:
+                raise
             except StorageError as error:
                 log.error("the end of a session waits for the database: %s", error)
             await asyncio.sleep(backoff)
             backoff = min(2 * backoff, MAX_BACKOFF)
+
+
+def _unchecked(_: Connection) -> None:
+    """Nobody writes this session any more."""
 
 
 def _heard_samples(transcript: Transcript) -> int:

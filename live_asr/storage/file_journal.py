@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from sqlalchemy import Connection
 
 from live_asr.core.errors import Superseded
 from live_asr.core.types import Turn
@@ -162,6 +163,13 @@ class FileJournal:
     async def compress(self, spool: Spool) -> None:
         """Have the audio that is kept of a finished session compressed in time, by this run or the next."""
         await self._compressor.add(spool.folder)
+
+    def claim(self, limit: int) -> list[str]:
+        """Return nothing: there is no other server."""
+        return []
+
+    def check(self, connection: Connection, spool: Spool) -> None:
+        """Do nothing: whose folder it is, has the database alone, too."""
 
     async def sync(self, *, urgent: bool = False) -> None:
         """Write and sync all that waits, in one go; with `urgent`, only what somebody waits for.

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from sqlalchemy import Connection
+
 from live_asr.core.types import Turn
 from live_asr.storage.files import TURNS_FILE
 from live_asr.storage.spool import Spool
@@ -70,6 +72,15 @@ class Journal(Protocol):
 
     async def compress(self, spool: Spool) -> None:
         """Have the audio that is kept of a finished session compressed in time, where that is done."""
+
+    def claim(self, limit: int) -> list[str]:
+        """Return sessions to go on with whose server is gone, where there are others. Blocks."""
+
+    def check(self, connection: Connection, spool: Spool) -> None:
+        """Raise Superseded, in a transaction of the database, where a session has another writer by now.
+
+        Where it has not, none comes before the transaction ends.
+        """
 
     def messages(self, session_id: str) -> Iterator[bytes]:
         """Yield the kept messages of a session, oldest first, as far as they are intact. Blocks."""

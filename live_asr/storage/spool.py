@@ -182,11 +182,11 @@ class Spool:
 
     def mark_failed(self, error: StorageError) -> None:
         """Take note that the disk refused; nothing more is written or collected."""
-        self.error = error
+        is_news, self.error = self.error is None, self.error or error
         self._audio, self._messages = [], []
         self._writing = False
         self._settled.set()
-        if self._listener is not None:
+        if is_news and self._listener is not None:
             self._listener.refuse(error)
 
 
