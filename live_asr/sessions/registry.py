@@ -61,7 +61,7 @@ from live_asr.sessions.resume import (
 from live_asr.sessions.runner import SessionRunner
 from live_asr.sessions.shedding import Cadence
 from live_asr.storage import ownership
-from live_asr.storage.database import Database, StoredSession
+from live_asr.storage.database import OVER, Database, StoredSession
 from live_asr.storage.journal import Journal
 from live_asr.storage.spool import Spool
 
@@ -72,6 +72,10 @@ TRY_AGAIN_AFTER = 30.0
 DECODER_AGAIN_AFTER = 5.0
 """Seconds until a session is taken up again whose decoder could not be started."""
 HOUR = 3600.0
+CLAIM_INTERVAL = 1.0
+"""Seconds between two looks for sessions of servers that are gone, where several share a journal."""
+TAKE_OVER_TIMEOUT = 10.0
+"""Seconds for which a client waits for its session to be taken over, before it is told to come again."""
 MAX_COMPLETED = 8
 """Stopped sessions of an earlier run that are taken up at once; their transcripts are held in memory."""
 IN_WORK = (SessionState.OPEN, SessionState.STREAMING, SessionState.DRAINING, SessionState.FINALIZING)
@@ -123,6 +127,8 @@ class SessionRegistry:
         """Those whose end is nobody's business any more."""
         self._taken_over: set[str] = set()
         """Those that another server goes on with."""
+        self._taking_over: dict[str, asyncio.Event] = {}
+        """Those whose client has come here and waits; set once there is a runner, or none will be."""
         self._pausing: set[str] = set()
         """Those whose decoder could not be started."""
         self._died_at: dict[str, int] = {}
@@ -253,11 +259,41 @@ class SessionRegistry:
         """
         if self._draining:
             raise shutting_down()
-        resumed = await self._resumption.resume(wanted, self._loaded())
+        loaded = self._loaded()
+        if self._store.is_shared and self.runner_of(wanted.session) is None:
+            await self._take_over(wanted)
+        resumed = await self._resumption.resume(wanted, loaded)
         if self._draining:  # it began while the disk was at work: the drain has not seen this connection
             resumed.outbox.dismiss(shutting_down())
         self._metrics.sessions_resumed.inc()
         return resumed
+
+    async def _take_over(self, wanted: Resume) -> None:
+        """Take a session over whose client has come here, and wait for its runner.
+
+        Nothing happens where the client may not have it, or it is over. Raises Unavailable where it takes a
+        place and there is none.
+        """
+        session_id = wanted.session
+        stored = await self._database.call(self._database.session, session_id)
+        if stored is None or stored.state in OVER or not await self._resumption.may_resume(wanted):
+            return
+        if session_id not in self._tasks:
+            if self.free_places < 1:
+                raise self.full()
+            log.info("session %s is taken over for its client", session_id)
+            self._opening += 1
+            self._follow(session_id, partial(self._take_up, session_id))
+        if self.runner_of(session_id) is not None:
+            return
+        taken = self._taking_over.setdefault(session_id, asyncio.Event())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TAKE_OVER_TIMEOUT):
+                await taken.wait()
+
+    def _is_taken_up(self, session_id: str) -> None:
+        if (waiting := self._taking_over.pop(session_id, None)) is not None:
+            waiting.set()
 
     async def watch_disk(self) -> None:
         """Work until cancelled: before the disk is full, let clients go and leave their sessions as they are.
@@ -360,11 +396,14 @@ class SessionRegistry:
     async def recover(self) -> None:
         """Take up, beside all else, what an earlier run of the server left unfinished.
 
-        Call it before the first session is opened. Raises StorageError when disk or database refuse.
+        Call it before the first session is opened. Where the journal is shared, `take_up_left` does so.
+        Raises StorageError when disk or database refuse.
         """
         for session_id in await asyncio.to_thread(self._store.condemned):
             await self._database.call(self._database.delete_session, session_id)
             await asyncio.to_thread(self._store.erase, session_id)
+        if self._store.is_shared:
+            return
         unfinished = await self._database.call(self._database.unfinished)
         if unfinished:
             count = len(unfinished)
@@ -372,6 +411,27 @@ class SessionRegistry:
         self._opening += len(unfinished)  # places, until it is known whether they take one
         for stored in unfinished:
             self._follow(stored.id, partial(self._take_up, stored.id))
+
+    async def take_up_left(self) -> None:
+        """Work until cancelled: go on with sessions whose server is gone, where several share the journal."""
+        is_told = False
+        while self._store.is_shared:
+            await asyncio.sleep(CLAIM_INTERVAL)
+            if self._draining:
+                return
+            try:
+                claimed = await self._database.call(self._store.claim, MAX_COMPLETED)
+                is_told = False
+            except StorageError as error:
+                if not is_told:
+                    log.error("sessions of other servers cannot be looked for: %s", error)
+                is_told = True
+                continue
+            for session_id in claimed:
+                if session_id not in self._tasks:
+                    log.info("session %s is taken up: its server is gone", session_id)
+                    self._opening += 1
+                    self._follow(session_id, partial(self._take_up, session_id))
 
     async def _take_up(self, session_id: str) -> bool:
         """Go on with a session of which there is something, to its end, in a place that is reserved.
@@ -392,6 +452,9 @@ class SessionRegistry:
             place.close()
             async with self._completing:
                 return await self._complete(session_id, start)
+        except Superseded:
+            log.warning("session %s was taken over by another server meanwhile", session_id)
+            return False
         except (StorageError, OSError) as error:  # disk or database may be in better order in a while
             log.error("session %s could not be resumed and will be tried again: %s", session_id, error)
             place.close()
@@ -423,6 +486,7 @@ class SessionRegistry:
         self._metrics.sessions.inc()
         self._live[session_id] = runner
         self._since[session_id] = time.monotonic()
+        self._is_taken_up(session_id)
         if self._draining:
             self._send_away(runner)
         return await self._run(runner)
@@ -432,6 +496,7 @@ class SessionRegistry:
         runner = await self._rebuilt(session_id, start, None)
         if runner.session.transcript.final is None:
             self._finalizing[session_id] = runner
+            self._is_taken_up(session_id)
             return await self._run(runner)
         runner.close()
         session = runner.session
@@ -576,6 +641,7 @@ class SessionRegistry:
 
         def forget(_: asyncio.Task[None]) -> None:
             self._tasks.pop(session_id, None)
+            self._is_taken_up(session_id)
             self._died_at.pop(session_id, None)
             self._pausing.discard(session_id)
             self._taken_over.discard(session_id)
@@ -605,6 +671,8 @@ class SessionRegistry:
                     received_samples=session.received_sample,
                     started_at=session.started_at,
                 )
+        except Superseded:
+            self._let_go(runner)
         except Exception:  # nobody awaits this task; the place is given back whatever happens
             log.exception("session %s could not be finished", session_id)
         finally:
@@ -637,7 +705,7 @@ class SessionRegistry:
             with contextlib.suppress(Postponed):
                 finished = await self._finalizer.finalize(drained)
                 runner.finish(finished.final, finished.encoded)
-        except DiskFull as error:
+        except (DiskFull, Superseded) as error:
             self._refused(runner, error)
 
     def _give_place_back(self, runner: SessionRunner) -> None:

@@ -66,16 +66,20 @@ class Resumption:
         for one that there is not, that has failed, or that another token belongs to, and `bad_message`
         for a `last_seq` that there is not; Unavailable where it is not there yet.
         """
-        try:
-            about = await asyncio.to_thread(self._store.about, wanted.session)
-        except KeyError:
-            about = {}
-        if not is_token(wanted.token, about.get("token")):
+        if not await self.may_resume(wanted):
             raise unknown_session()
         runner = self._runner_of(wanted.session)
         if runner is not None and not runner.is_over:
             return await self._attach(runner, wanted, loaded)
         return await self._look_back(wanted, loaded)
+
+    async def may_resume(self, wanted: Resume) -> bool:
+        """Tell whether there is such a session, and this is its token."""
+        try:
+            about = await asyncio.to_thread(self._store.about, wanted.session)
+        except KeyError:
+            about = {}
+        return is_token(wanted.token, about.get("token"))
 
     async def _attach(self, runner: SessionRunner, wanted: Resume, loaded: Loaded) -> OpenSession:
         check_position(wanted.last_seq, runner.session.transcript.last_seq)
