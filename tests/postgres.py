@@ -12,6 +12,9 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
+
+import sqlalchemy
 
 NOBODY = 65534
 """PostgreSQL refuses to run as root; containers and CI often are root."""
@@ -53,6 +56,16 @@ def postgres() -> Iterator[str]:
             raise RuntimeError(f"initdb failed:\n{made.stdout}{made.stderr}")
         with _running([programs / "postgres", "-D", data, "-k", folder, "-h", "", "-c", "fsync=off"], user):
             yield f"postgresql+psycopg://postgres@/{{name}}?host={folder}"
+
+
+def new_database(server: str) -> str:
+    """Make an empty database on a server, whose URL has a gap for its name; return that one's URL."""
+    name = f"test_{uuid4().hex}"
+    admin = sqlalchemy.create_engine(server.format(name="postgres"), isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    admin.dispose()
+    return server.format(name=name)
 
 
 @contextmanager

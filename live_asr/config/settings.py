@@ -231,6 +231,11 @@ class StorageSettings(Section):
         description="URL of the database of sessions and deliveries, as SQLAlchemy writes it, e.g. "
         "postgresql+psycopg://user:password@host/name. Unset: SQLite in the data folder.",
     )
+    journal: OptionalSecret = Field(
+        default=None,
+        description="URL of a PostgreSQL in which sessions are kept with their audio, and all that "
+        "storage.database holds, for several servers together. Unset: files in the data folder.",
+    )
     keep_audio: bool = Field(
         default=False, description="Keep a session's audio after its transcript is complete."
     )

@@ -11,7 +11,8 @@ LiveAsrError
 ├── DecoderError     the process that reads containers could not be started
 │   └── DecoderDied  it has ended without an answer
 └── StorageError     the disk refused
-    └── DiskFull     it has no room: once there is, the same may succeed
+    ├── DiskFull     it has no room: once there is, the same may succeed
+    └── Superseded   a session has another writer by now: this one lets go
 
 An error carries its parts as data; its sentence is built from them. `code` is stable and is what
 programs compare; `message` says what was wrong; `hint` says what to do about it.
@@ -115,6 +116,12 @@ class StorageError(LiveAsrError):
 
 class DiskFull(StorageError):
     """The disk has no room for what was to be kept; where it can wait, it may be tried again."""
+
+
+class Superseded(StorageError):
+    """Another writer has taken a session over; nothing of this one's is kept any more."""
+
+    code = "superseded"
 
 
 def told(error: LiveAsrError) -> LiveAsrError:

@@ -67,7 +67,8 @@ class WaitingJobs:
 
     Owners take turns, and the jobs of each are done in their order.
 
-    `folder` is where recordings that came with their jobs lie.
+    `folder` is where recordings that came with their jobs lie. Where the server is not alone (`is_alone`), no
+    jobs are taken: recordings and results lie in its own folder, and the others would not find them.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class WaitingJobs:
         folder: Path,
         metrics: JobMetrics,
         check_receiver: CheckReceiver | None = None,
+        is_alone: bool = True,
     ) -> None:
         self._database = database
         self._doing = doing
@@ -85,6 +87,7 @@ class WaitingJobs:
         self._folder = folder
         self._metrics = metrics
         self._check_receiver = check_receiver
+        self._is_alone = is_alone
         self._wanted = asyncio.Event()
         self._working: asyncio.Task[None] | None = None
         self._running: str | None = None
@@ -99,6 +102,8 @@ class WaitingJobs:
 
         Raises StorageError.
         """
+        if not self._is_alone:
+            return
         waiting = await self._database.call(self._database.waiting)
         await asyncio.to_thread(_clear, self._folder, {job_id for job_id, _ in waiting})
         self._working = asyncio.create_task(self._work_forever(), name="jobs")
@@ -120,8 +125,16 @@ class WaitingJobs:
         known of it, and whether it is a new one.
 
         The same `jobId` of the same token is the same job, unless it has failed. Raises NotAJob, ClientError
-        for a receiver that the client may not name, StorageError, and Unavailable where too many wait.
+        for a receiver that the client may not name, StorageError, and Unavailable where too many wait, or the
+        server takes none.
         """
+        if not self._is_alone:
+            raise Unavailable(
+                "no_jobs",
+                "This server takes no jobs: it is one of several that share their sessions.",
+                "Send jobs to a server that has its own, or to a queue that `live-asr worker` reads.",
+                retry_after=3600.0,
+            )
         given = dict(value)
         if recording is not None:
             given["audioUrl"] = f"{UPLOAD_URL}{recording[0]}"

@@ -25,8 +25,8 @@ from live_asr.jobs.results import Options, Outcome, ending_of, exports_of, start
 from live_asr.jobs.transcription import OnProgress, Pass, Recognized, Recognizing
 from live_asr.sessions.finalizer import reachable_links_of, speaker_dict
 from live_asr.storage.database import NewDelivery, StoredSession
+from live_asr.storage.file_journal import FileJournal
 from live_asr.storage.jobs import JobDatabase, JobEnd, delivery_id_of
-from live_asr.storage.spool import SpoolStore
 
 log = logging.getLogger(__name__)
 
@@ -187,7 +187,7 @@ class Doing:
 
     async def _erase(self, session_id: str) -> None:
         if await self._database.call(self._database.forget_result, session_id):
-            store = SpoolStore(self._sessions)
+            store = FileJournal(self._sessions)
             await asyncio.to_thread(store.mark_deleted, session_id)
             await asyncio.to_thread(store.erase, session_id)
 

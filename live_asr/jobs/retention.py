@@ -10,8 +10,8 @@ from pathlib import Path
 
 from live_asr.core.errors import StorageError
 from live_asr.sessions.retention import DAY, PAGE, SWEEP_INTERVAL
+from live_asr.storage.file_journal import FileJournal
 from live_asr.storage.jobs import JobDatabase
-from live_asr.storage.spool import SpoolStore
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ async def sweep(
 
     Whatever ends it between, the next one goes on. Raises StorageError.
     """
-    store = SpoolStore(sessions)
+    store = FileJournal(sessions)
     before, count = clock() - DAY * days, 0
     for session_id in await asyncio.to_thread(store.condemned):  # of a sweep that was ended
         await database.call(database.delete_session, session_id)

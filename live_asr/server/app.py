@@ -61,8 +61,9 @@ from live_asr.sessions.registry import SessionRegistry
 from live_asr.sessions.retention import Retention
 from live_asr.sessions.search_index import make_findable
 from live_asr.storage.database import Database
+from live_asr.storage.file_journal import FileJournal
 from live_asr.storage.jobs import JobDatabase
-from live_asr.storage.spool import SpoolStore
+from live_asr.storage.journal import Journal
 
 log = logging.getLogger(__name__)
 
@@ -145,7 +146,7 @@ def build_state(
         on_batch=lambda work, count: metrics.batch_size.labels(work).observe(count),
     )
     watch_lanes(engine, metrics)
-    store = SpoolStore(sessions_folder(settings), interval=settings.storage.fsync_interval)
+    store = open_journal(settings, database)
     sender = WebhookSender(
         database,
         settings.webhook,
@@ -198,6 +199,16 @@ def build_state(
     )
 
 
+def open_journal(settings: Settings, database: Database) -> Journal:
+    """Return what sessions are kept by, not started yet. Raises ConfigError."""
+    folder, interval = sessions_folder(settings), settings.storage.fsync_interval
+    if settings.storage.journal is None:
+        return FileJournal(folder, interval=interval)
+    from live_asr.storage.postgres_journal import PostgresJournal
+
+    return PostgresJournal(database, folder, interval=interval)
+
+
 def _waiting_jobs(
     settings: Settings,
     models: Callable[[], str],
@@ -219,7 +230,13 @@ def _waiting_jobs(
     )
     folder = settings.storage.data / JOBS_FOLDER
     return WaitingJobs(
-        database, doing, full_pass, folder, JobMetrics(metrics.registry), check_receiver=sender.check
+        database,
+        doing,
+        full_pass,
+        folder,
+        JobMetrics(metrics.registry),
+        check_receiver=sender.check,
+        is_alone=settings.storage.journal is None,
     )
 
 
@@ -272,6 +289,7 @@ async def at_work(
     beside = [
         asyncio.create_task(come_up(), name="coming up"),
         asyncio.create_task(state.registry.watch_disk(), name="disk"),
+        asyncio.create_task(state.registry.take_up_left(), name="sessions of others"),
         asyncio.create_task(make_findable(state.store, state.database), name="search"),
         asyncio.create_task(watch_database(state.database, on_failed), name="database"),
         asyncio.create_task(watch_outbox(state.database, state.metrics.webhooks), name="outbox"),

@@ -16,7 +16,7 @@ from live_asr.core.errors import ClientError, LiveAsrError, Unavailable
 from live_asr.server.access import Grant, forbidden, token_in, unauthorized
 from live_asr.server.share_links import watch_path
 from live_asr.server.state import ServerState
-from live_asr.sessions.playback import KeptAudio, kept_audio
+from live_asr.sessions.playback import Playable, playable
 from live_asr.storage.database import OVER, StoredSession
 
 READ_ONLY = (
@@ -150,9 +150,9 @@ async def _has_key(session_id: str, given: str, state: ServerState) -> bool:
         return False
 
 
-async def audio_of(session_id: str, state: ServerState) -> KeptAudio | None:
+async def audio_of(session_id: str, state: ServerState) -> Playable | None:
     """Return the audio that is kept of a session; None where none is."""
-    return await asyncio.to_thread(kept_audio, state.store.folder / session_id)
+    return await asyncio.to_thread(playable, state.store, session_id)
 
 
 async def audio_path(stored: StoredSession, state: ServerState) -> str | None:

@@ -32,7 +32,7 @@ from live_asr.server.share_links import qr_svg
 from live_asr.server.state import ServerState
 from live_asr.sessions.catalogue import NoRevision
 from live_asr.sessions.finalizer import DOCUMENT
-from live_asr.storage.spool import is_session_id
+from live_asr.storage.journal import is_session_id
 
 log = logging.getLogger(__name__)
 

@@ -69,7 +69,7 @@ def _serve(given: Settings, brought: ModelSet) -> None:
     prepare(sessions_folder(settings))
     database = JobDatabase(database_url(settings.storage))
     database.prepare()
-    database.hold()
+    database.hold(shared=settings.storage.journal is not None)
     _raise_file_limit()
     return_freed_memory()
     listener = listen(settings.server.host, settings.server.port)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
@@ -12,9 +13,9 @@ from fastapi.responses import FileResponse, StreamingResponse
 from live_asr.server.permission import audio_of, may_change, opens_audio, refusal
 from live_asr.server.rest import SessionId, State, unknown_session
 from live_asr.server.schemas import Problem
-from live_asr.sessions.playback import KeptAudio
+from live_asr.sessions.playback import Playable
 from live_asr.storage.database import OVER
-from live_asr.storage.files import pieces_of
+from live_asr.storage.journal import Journal
 
 RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 """One piece of a file; who asks for several gets all of it."""
@@ -57,12 +58,18 @@ async def audio(
     if kept is None:
         raise HTTPException(404, "The audio of this session is not kept.")
     headers = {"Cache-Control": "private, no-store", "X-Robots-Tag": "noindex"}
-    if not kept.header:
+    if kept.path is not None and not kept.header:
         return FileResponse(kept.path, media_type=kept.media_type, headers=headers)
-    return _with_header(kept, request.headers.get("range"), headers)
+    pieces = partial(_pieces, kept, state.store, session_id)
+    return _with_header(kept, pieces, request.headers.get("range"), headers)
 
 
-def _with_header(kept: KeptAudio, wanted: str | None, headers: dict[str, str]) -> Response:
+def _with_header(
+    kept: Playable,
+    pieces: Callable[[int, int], AsyncIterator[bytes]],
+    wanted: str | None,
+    headers: dict[str, str],
+) -> Response:
     """Answer raw samples behind a header that makes them a file, or the piece of that which is asked for."""
     total = len(kept.header) + kept.size_bytes
     first, end = 0, total
@@ -79,17 +86,19 @@ def _with_header(kept: KeptAudio, wanted: str | None, headers: dict[str, str]) -
         headers |= {"Content-Range": f"bytes {first}-{end - 1}/{total}"}
     headers |= {"Accept-Ranges": "bytes", "Content-Length": str(end - first)}
     return StreamingResponse(
-        _pieces(kept, first, end),
+        pieces(first, end),
         status_code=206 if "Content-Range" in headers else 200,
         media_type=kept.media_type,
         headers=headers,
     )
 
 
-async def _pieces(kept: KeptAudio, first: int, end: int) -> AsyncIterator[bytes]:
+async def _pieces(
+    kept: Playable, journal: Journal, session_id: str, first: int, end: int
+) -> AsyncIterator[bytes]:
     if first < len(kept.header):
         yield kept.header[first:end]
     at = len(kept.header)
     if end > at:
-        async for piece in pieces_of(kept.path, end - at, max(first - at, 0)):
+        async for piece in journal.read_audio(session_id, max(first - at, 0), end - at):
             yield piece

@@ -21,7 +21,7 @@ from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.registry import SessionRegistry
 from live_asr.sessions.retention import Retention
 from live_asr.storage.database import Database
-from live_asr.storage.spool import SpoolStore
+from live_asr.storage.journal import Journal
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class ServerState:
     links: Links
     engine: Engine
     full_pass: FullPassRunner
-    store: SpoolStore
+    store: Journal
     database: Database
     sender: WebhookSender
     registry: SessionRegistry

@@ -30,7 +30,7 @@ from live_asr.core.messages import (
     error_message,
 )
 from live_asr.storage.database import OVER, Database
-from live_asr.storage.spool import SpoolStore
+from live_asr.storage.journal import Journal
 
 FLUSH_INTERVAL = 0.25
 """Seconds between two writes to the viewers of a session: four a second look fluent."""
@@ -354,7 +354,7 @@ class Viewers:
     def __init__(
         self,
         live: Callable[[str], Audience | None],
-        store: SpoolStore,
+        store: Journal,
         database: Database,
         *,
         most: int,
@@ -469,7 +469,7 @@ class Viewers:
         self._waiting.pop(session_id, None)
 
 
-def kept_events(store: SpoolStore, session_id: str) -> list[bytes]:
+def kept_events(store: Journal, session_id: str) -> list[bytes]:
     """Read the kept messages of a session as events. Blocks; raises KeyError when there is no such one."""
     events: list[bytes] = []
     for line in store.messages(session_id):

@@ -20,7 +20,7 @@ from live_asr.sessions.resume import is_token, read_transcript
 from live_asr.storage import ownership
 from live_asr.storage.database import OVER, Database, Delivery, StoredSession
 from live_asr.storage.files import LIVE_TURNS_FILE
-from live_asr.storage.spool import SpoolStore
+from live_asr.storage.journal import Journal
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Catalogue:
         self,
         registry: SessionRegistry,
         finalizer: Finalizer,
-        store: SpoolStore,
+        store: Journal,
         database: Database,
         *,
         call: Callable[..., Awaitable[Any]] = asyncio.to_thread,

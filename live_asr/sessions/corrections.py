@@ -14,7 +14,7 @@ from live_asr.sessions.finalizer import links_of, speaker_dict
 from live_asr.sessions.resume import read_transcript
 from live_asr.storage.database import OVER, Database, Edition, StoredSession
 from live_asr.storage.files import LIVE_TURNS_FILE
-from live_asr.storage.spool import SpoolStore
+from live_asr.storage.journal import Journal
 
 
 class NotOver(Exception):
@@ -47,7 +47,7 @@ def tag_of(revision: int, number: int) -> str:
 class Corrections:
     """Change results, and find those that were changed. All raise StorageError when disk or database fail."""
 
-    def __init__(self, store: SpoolStore, database: Database) -> None:
+    def __init__(self, store: Journal, database: Database) -> None:
         self._store = store
         self._database = database
 

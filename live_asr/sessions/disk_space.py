@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from live_asr.core.errors import DiskFull, StorageError, Unavailable
 from live_asr.storage.files import check_write
-from live_asr.storage.spool import SpoolStore
+from live_asr.storage.journal import Journal
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ PROBE_BYTES = 1024 * 1024
 class Room:
     """The room on the disk below a store's folder."""
 
-    def __init__(self, store: SpoolStore) -> None:
+    def __init__(self, store: Journal) -> None:
         self._store = store
         self._is_there = asyncio.Event()
         self._is_there.set()

@@ -12,11 +12,22 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
+
+from sqlalchemy import Connection
 
 from live_asr.audio.recording import write_pcm
 from live_asr.config.settings import ServerSettings, Settings
-from live_asr.core.errors import DecoderError, DiskFull, EngineError, LiveAsrError, StorageError, told
+from live_asr.core.errors import (
+    DecoderError,
+    DiskFull,
+    EngineError,
+    LiveAsrError,
+    StorageError,
+    Superseded,
+    told,
+)
 from live_asr.core.export import FORMATS
 from live_asr.core.messages import Final, FinalSpeaker, Notice, Progress, ServerMessage, Start, encode
 from live_asr.core.result import Result, live_result, make_result
@@ -28,8 +39,9 @@ from live_asr.full_pass.process import FullPassJob, FullPassResult
 from live_asr.sessions.fair_queue import TooManyWait, Turns
 from live_asr.sessions.metrics import Metrics
 from live_asr.storage.database import Database, NewDelivery
-from live_asr.storage.files import AUDIO_FILE, DECODED_FILE, LIVE_TURNS_FILE, write_turns
-from live_asr.storage.spool import Spool, SpoolStore
+from live_asr.storage.files import DECODED_FILE, LIVE_TURNS_FILE
+from live_asr.storage.journal import Journal
+from live_asr.storage.spool import Spool
 
 INTERVAL = 0.25
 """Seconds between two messages: four a second look fluent."""
@@ -161,7 +173,7 @@ class Finalizer:
     def __init__(
         self,
         settings: Settings,
-        store: SpoolStore,
+        store: Journal,
         database: Database,
         full_pass: FullPassRunner,
         *,
@@ -202,7 +214,8 @@ class Finalizer:
     async def finalize(self, session: Drained) -> Finished:
         """Make the result, keep it, and note in the database that the session is done.
 
-        Raises Postponed where the server ends before the full pass does, StorageError when the disk refuses.
+        Raises Postponed where the server ends before the full pass does, StorageError when the disk refuses,
+        Superseded where another server has the session by now.
         A cancelled call leaves what another one can go on from.
         """
         began = time.monotonic()
@@ -220,7 +233,9 @@ class Finalizer:
         await self._store.finish(session.spool, keep_audio=keep_audio)
         if keep_audio:
             await self._store.mark_for_compression(session.spool)
-        await self._conclude(session.session_id, session.start, "done", final, turns, began=began)
+        await self._conclude(
+            session.session_id, session.start, "done", final, turns, began=began, spool=session.spool
+        )
         if keep_audio:
             await self._store.compress(session.spool)
         return Finished(final, encoded)
@@ -232,13 +247,14 @@ class Finalizer:
         transcript: Transcript,
         error: LiveAsrError,
         *,
+        spool: Spool | None = None,
         turns: tuple[Turn, ...] = (),
         received_samples: int = 0,
         started_at: str | None = None,
     ) -> None:
         """Note in the database that a session failed, and have its receiver told, with what words it has.
 
-        `turns` are those heard live, `received_samples` is how much audio there was.
+        `turns` are those heard live, which its `spool` keeps; `received_samples` is how much audio there was.
         """
         began = time.monotonic()
 
@@ -246,23 +262,25 @@ class Finalizer:
             return live_result(
                 transcript,
                 links_of(session_id),
-                live_turns=self._keep_turns_of_failed(session_id, turns),
+                live_turns=self._keep_turns_of_failed(session_id, spool, turns),
                 received_samples=received_samples,
                 started_at=started_at,
             )
 
         result = await asyncio.to_thread(make)
         await self._conclude(
-            session_id, start, "failed", result.final, result.turns, began=began, error=error
+            session_id, start, "failed", result.final, result.turns, began=began, error=error, spool=spool
         )
 
-    def _keep_turns_of_failed(self, session_id: str, turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
+    def _keep_turns_of_failed(
+        self, session_id: str, spool: Spool | None, turns: tuple[Turn, ...]
+    ) -> tuple[Turn, ...]:
         """Put live turns on disk, where exports read them, or return those that are there. Blocks."""
         try:
-            if not turns:
+            if not turns or spool is None:
                 return self._store.turns(session_id, LIVE_TURNS_FILE)
-            write_turns(self._store.folder / session_id / LIVE_TURNS_FILE, turns)
-        except (OSError, KeyError) as error:  # the disk may be what the session failed for
+            self._store.write_turns(spool, turns, LIVE_TURNS_FILE)
+        except (StorageError, OSError, KeyError) as error:  # the disk may be what the session failed for
             log.warning("session %s: who spoke when is not on disk: %s", session_id, error)
         return turns
 
@@ -364,8 +382,19 @@ class Finalizer:
             await asyncio.sleep(ROOM_INTERVAL)
 
     async def _try_pass(self, session: Drained, on_progress: PacedProgress) -> FullPassResult | None:
-        folder = session.spool.folder
-        pcm = folder / DECODED_FILE
+        try:
+            async with self._store.recording(session.spool) as recording:
+                return await self._pass_over(recording, session, on_progress)
+        except DiskFull:
+            raise
+        except StorageError as error:
+            log.warning("session %s: its recording cannot be had: %s", session.session_id, error)
+            return None
+
+    async def _pass_over(
+        self, recording: Path, session: Drained, on_progress: PacedProgress
+    ) -> FullPassResult | None:
+        pcm = recording.with_name(DECODED_FILE)
         start = session.start
         words = session.transcript.words
         first_word = seconds(words[0].start_sample) if words else 0.0
@@ -373,7 +402,7 @@ class Finalizer:
         heard_samples = _heard_samples(session.transcript)
         try:
             channels = start.heard_channels
-            count = await write_pcm(folder / AUDIO_FILE, start.audio, pcm, heard_samples, channels=channels)
+            count = await write_pcm(recording, start.audio, pcm, heard_samples, channels=channels)
             if count + SHORTEST_PASS_SAMPLES < heard_samples:
                 # A disk that lost audio: words that were said in it would be missing from the result.
                 log.warning("session %s: its recording is shorter than what was heard", session.session_id)
@@ -431,6 +460,7 @@ class Finalizer:
         turns: tuple[Turn, ...],
         *,
         began: float,
+        spool: Spool | None,
         error: LiveAsrError | None = None,
     ) -> None:
         url = start.webhook.url if start.webhook is not None else self._settings.webhook.url
@@ -470,22 +500,29 @@ class Finalizer:
                 error=None if error is None else {"code": error.code, "message": told(error).message},
                 delivery=delivery,
                 text=final.text.strip(),
+                check=partial(self._store.check, spool=spool) if spool is not None else _unchecked,
             )
         )
         if delivery is not None:
             self._wake()
 
     async def _persist(self, write: Callable[[], None]) -> None:
-        """Write to the database, however long it takes until it answers."""
+        """Write to the database, however long it takes until it answers. Raises Superseded."""
         backoff = 1.0
         while True:
             try:
                 await self._database.call(write)
                 return
+            except Superseded:
+                raise
             except StorageError as error:
                 log.error("the end of a session waits for the database: %s", error)
             await asyncio.sleep(backoff)
             backoff = min(2 * backoff, MAX_BACKOFF)
+
+
+def _unchecked(_: Connection) -> None:
+    """Nobody writes this session any more."""
 
 
 def _heard_samples(transcript: Transcript) -> int:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from live_asr.audio.decoder import AudioDecoder
@@ -21,7 +20,6 @@ from live_asr.core.errors import ClientError, DecoderDied
 from live_asr.core.messages import AudioFormat, Notice, Pause, Start, Update
 from live_asr.core.session import Session
 from live_asr.models.interfaces import FloatArray
-from live_asr.storage.files import pieces_of
 
 LIVE_SECONDS = 30.0
 """Live audio that may be unacknowledged: who speaks does not wait, and networks and disks stall."""
@@ -157,9 +155,9 @@ class AudioIntake:
             self._heard(await self._decoded(self._decoder.feed(b""), len(data)))
         self.heard_bytes += len(data)
 
-    async def hear_again(self, kept_audio: Path, end_bytes: int, start_bytes: int = 0) -> None:
-        """Take what is on disk. Raises as `hear`, and StorageError as `pieces_of`."""
-        async for piece in pieces_of(kept_audio, end_bytes, start_bytes):
+    async def hear_again(self, kept_audio: AsyncIterator[bytes]) -> None:
+        """Take what is kept. Raises as `hear`, and StorageError where it cannot be read."""
+        async for piece in kept_audio:
             await self.hear(piece)
 
     async def flush(self) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from live_asr.core.audio import SAMPLE_BYTES
 from live_asr.core.messages import AudioFormat
-from live_asr.storage.files import AUDIO_FILE, FLAC_FILE, format_of
+from live_asr.storage.files import format_in
+from live_asr.storage.journal import Journal
 
 WAV_FORMATS = {"pcm_s16le": 1, "pcm_f32le": 3, "alaw": 6, "mulaw": 7}
 WAV_HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")
@@ -26,37 +27,36 @@ CONTAINERS = (
 
 
 @dataclass(frozen=True, slots=True)
-class KeptAudio:
-    """A file that a player reads: a header that is made up, then what is on disk."""
+class Playable:
+    """A file that a player reads: a header that is made up, then what is kept."""
 
-    path: Path
     size_bytes: int
-    """Of the file on disk."""
+    """Of what is kept."""
     media_type: str
+    path: Path | None
+    """Where what is kept is a file."""
     header: bytes = b""
 
 
-def kept_audio(folder: Path) -> KeptAudio | None:
+def playable(journal: Journal, session_id: str) -> Playable | None:
     """Return the audio that is kept of a session that is over; None where none is. Blocks."""
-    try:
-        flac = folder / FLAC_FILE
-        if flac.exists():
-            return KeptAudio(flac, flac.stat().st_size, "audio/flac")
-        path = folder / AUDIO_FILE
-        size_bytes = path.stat().st_size
-        audio = format_of(folder)
-        if size_bytes == 0 or audio is None:
-            return None
-        if audio.encoding == "container":
-            return KeptAudio(path, size_bytes, _media_type(path))
-        return KeptAudio(path, size_bytes, "audio/wav", _wav_header(audio, size_bytes))
-    except FileNotFoundError:
+    kept = journal.kept_audio(session_id)
+    if kept is None:
         return None
+    if kept.is_compressed:
+        return Playable(kept.size_bytes, "audio/flac", kept.path)
+    try:
+        audio = format_in(journal.about(session_id))
+    except KeyError:  # erased in the meantime
+        return None
+    if audio is None:
+        return None
+    if audio.encoding == "container":
+        return Playable(kept.size_bytes, _media_type(kept.beginning), kept.path)
+    return Playable(kept.size_bytes, "audio/wav", kept.path, _wav_header(audio, kept.size_bytes))
 
 
-def _media_type(path: Path) -> str:
-    with path.open("rb") as file:
-        beginning = file.read(16)
+def _media_type(beginning: bytes) -> str:
     known = (name for magic, at, name in CONTAINERS if beginning[at:].startswith(magic))
     return next(known, "application/octet-stream")
 

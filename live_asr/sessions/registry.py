@@ -28,6 +28,7 @@ from live_asr.core.errors import (
     LiveAsrError,
     MediaError,
     StorageError,
+    Superseded,
     Unavailable,
 )
 from live_asr.core.messages import Notice, Resume, Start, to_dict
@@ -60,9 +61,9 @@ from live_asr.sessions.resume import (
 from live_asr.sessions.runner import SessionRunner
 from live_asr.sessions.shedding import Cadence
 from live_asr.storage import ownership
-from live_asr.storage.database import Database, StoredSession
-from live_asr.storage.files import AUDIO_FILE
-from live_asr.storage.spool import SpoolStore
+from live_asr.storage.database import OVER, Database, StoredSession
+from live_asr.storage.journal import Journal
+from live_asr.storage.spool import Spool
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,10 @@ TRY_AGAIN_AFTER = 30.0
 DECODER_AGAIN_AFTER = 5.0
 """Seconds until a session is taken up again whose decoder could not be started."""
 HOUR = 3600.0
+CLAIM_INTERVAL = 1.0
+"""Seconds between two looks for sessions of servers that are gone, where several share a journal."""
+TAKE_OVER_TIMEOUT = 10.0
+"""Seconds for which a client waits for its session to be taken over, before it is told to come again."""
 MAX_COMPLETED = 8
 """Stopped sessions of an earlier run that are taken up at once; their transcripts are held in memory."""
 IN_WORK = (SessionState.OPEN, SessionState.STREAMING, SessionState.DRAINING, SessionState.FINALIZING)
@@ -91,7 +96,7 @@ class SessionRegistry:
         self,
         settings: Settings,
         engine: Engine,
-        store: SpoolStore,
+        store: Journal,
         database: Database,
         finalizer: Finalizer,
         metrics: Metrics,
@@ -120,6 +125,10 @@ class SessionRegistry:
         """Who opened those that are worked for, as far as that is known."""
         self._erased: set[str] = set()
         """Those whose end is nobody's business any more."""
+        self._taken_over: set[str] = set()
+        """Those that another server goes on with."""
+        self._taking_over: dict[str, asyncio.Event] = {}
+        """Those whose client has come here and waits; set once there is a runner, or none will be."""
         self._pausing: set[str] = set()
         """Those whose decoder could not be started."""
         self._died_at: dict[str, int] = {}
@@ -208,14 +217,10 @@ class SessionRegistry:
                 options_of(self._options, start),
                 speakers=speaker_options_of(loaded),
             )
-            runner = self._runner_of(session, loaded, limits)
+            spool = await self._keep_opening(session_id, to_dict(start), token, client.owner)
+            runner = self._runner_of(session, spool, loaded, limits)
             outbox = runner.outbox
             assert outbox is not None, "nobody has had it yet"
-            try:
-                await self._keep_opening(runner, to_dict(start), token, client.owner)
-            except BaseException:
-                runner.close()
-                raise
         except BaseException:
             self._places.give_back(session_id)
             raise
@@ -254,11 +259,41 @@ class SessionRegistry:
         """
         if self._draining:
             raise shutting_down()
-        resumed = await self._resumption.resume(wanted, self._loaded())
+        loaded = self._loaded()
+        if self._store.is_shared and self.runner_of(wanted.session) is None:
+            await self._take_over(wanted)
+        resumed = await self._resumption.resume(wanted, loaded)
         if self._draining:  # it began while the disk was at work: the drain has not seen this connection
             resumed.outbox.dismiss(shutting_down())
         self._metrics.sessions_resumed.inc()
         return resumed
+
+    async def _take_over(self, wanted: Resume) -> None:
+        """Take a session over whose client has come here, and wait for its runner.
+
+        Nothing happens where the client may not have it, or it is over. Raises Unavailable where it takes a
+        place and there is none.
+        """
+        session_id = wanted.session
+        stored = await self._database.call(self._database.session, session_id)
+        if stored is None or stored.state in OVER or not await self._resumption.may_resume(wanted):
+            return
+        if session_id not in self._tasks:
+            if self.free_places < 1:
+                raise self.full()
+            log.info("session %s is taken over for its client", session_id)
+            self._opening += 1
+            self._follow(session_id, partial(self._take_up, session_id))
+        if self.runner_of(session_id) is not None:
+            return
+        taken = self._taking_over.setdefault(session_id, asyncio.Event())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TAKE_OVER_TIMEOUT):
+                await taken.wait()
+
+    def _is_taken_up(self, session_id: str) -> None:
+        if (waiting := self._taking_over.pop(session_id, None)) is not None:
+            waiting.set()
 
     async def watch_disk(self) -> None:
         """Work until cancelled: before the disk is full, let clients go and leave their sessions as they are.
@@ -273,13 +308,23 @@ class SessionRegistry:
             runner.leave()
 
     def _refused(self, runner: SessionRunner, error: StorageError) -> None:
-        """Take note that the disk does not take what a session wrote."""
-        if isinstance(error, DiskFull):
+        """Take note that what a session wrote is not kept."""
+        if isinstance(error, Superseded):
+            self._let_go(runner)
+        elif isinstance(error, DiskFull):
             self._room.refuse()
             runner.dismiss(disk_full())
             runner.leave(even_stopped=True)
         if not runner.is_left:
             runner.fail(error)
+
+    def _let_go(self, runner: SessionRunner) -> None:
+        """Leave a session to who has taken it over."""
+        session_id = runner.session.id
+        log.warning("session %s was taken over by another server: nothing more of it is written", session_id)
+        self._taken_over.add(session_id)
+        runner.dismiss(loading("Another server goes on with this session."))
+        runner.leave(even_stopped=True)
 
     def _lost_decoder(self, runner: SessionRunner, error: DecoderError) -> None:
         """Have a session taken up again, from what is on disk, with another decoder."""
@@ -351,11 +396,14 @@ class SessionRegistry:
     async def recover(self) -> None:
         """Take up, beside all else, what an earlier run of the server left unfinished.
 
-        Call it before the first session is opened. Raises StorageError when disk or database refuse.
+        Call it before the first session is opened. Where the journal is shared, `take_up_left` does so.
+        Raises StorageError when disk or database refuse.
         """
         for session_id in await asyncio.to_thread(self._store.condemned):
             await self._database.call(self._database.delete_session, session_id)
             await asyncio.to_thread(self._store.erase, session_id)
+        if self._store.is_shared:
+            return
         unfinished = await self._database.call(self._database.unfinished)
         if unfinished:
             count = len(unfinished)
@@ -363,6 +411,27 @@ class SessionRegistry:
         self._opening += len(unfinished)  # places, until it is known whether they take one
         for stored in unfinished:
             self._follow(stored.id, partial(self._take_up, stored.id))
+
+    async def take_up_left(self) -> None:
+        """Work until cancelled: go on with sessions whose server is gone, where several share the journal."""
+        is_told = False
+        while self._store.is_shared:
+            await asyncio.sleep(CLAIM_INTERVAL)
+            if self._draining:
+                return
+            try:
+                claimed = await self._database.call(self._store.claim, MAX_COMPLETED)
+                is_told = False
+            except StorageError as error:
+                if not is_told:
+                    log.error("sessions of other servers cannot be looked for: %s", error)
+                is_told = True
+                continue
+            for session_id in claimed:
+                if session_id not in self._tasks:
+                    log.info("session %s is taken up: its server is gone", session_id)
+                    self._opening += 1
+                    self._follow(session_id, partial(self._take_up, session_id))
 
     async def _take_up(self, session_id: str) -> bool:
         """Go on with a session of which there is something, to its end, in a place that is reserved.
@@ -383,6 +452,9 @@ class SessionRegistry:
             place.close()
             async with self._completing:
                 return await self._complete(session_id, start)
+        except Superseded:
+            log.warning("session %s was taken over by another server meanwhile", session_id)
+            return False
         except (StorageError, OSError) as error:  # disk or database may be in better order in a while
             log.error("session %s could not be resumed and will be tried again: %s", session_id, error)
             place.close()
@@ -414,6 +486,7 @@ class SessionRegistry:
         self._metrics.sessions.inc()
         self._live[session_id] = runner
         self._since[session_id] = time.monotonic()
+        self._is_taken_up(session_id)
         if self._draining:
             self._send_away(runner)
         return await self._run(runner)
@@ -423,6 +496,7 @@ class SessionRegistry:
         runner = await self._rebuilt(session_id, start, None)
         if runner.session.transcript.final is None:
             self._finalizing[session_id] = runner
+            self._is_taken_up(session_id)
             return await self._run(runner)
         runner.close()
         session = runner.session
@@ -448,13 +522,11 @@ class SessionRegistry:
                 options_of(self._options, start),
                 speakers=speaker_options_of(loaded),
             )
-            runner = self._runner_of(session, loaded, self._limits)
+            runner = self._runner_of(session, spool, loaded, self._limits)
         except BaseException:
             await self._store.finish(spool, keep_audio=True)
             raise
-        spool.tell(runner.acknowledge, partial(self._refused, runner), runner.release)
-        runner.attach_spool(spool)
-        runner.restore(spool.folder / AUDIO_FILE)
+        runner.restore()
         return runner
 
     # A new session -----------------------------------------------------------------------------------
@@ -512,9 +584,12 @@ class SessionRegistry:
         """How much any session may be."""
         return Limits(self._settings.server.max_session_hours * HOUR, self._settings.server.max_session_bytes)
 
-    def _runner_of(self, session: Session, loaded: Loaded | None, limits: Limits) -> SessionRunner:
+    def _runner_of(
+        self, session: Session, spool: Spool, loaded: Loaded | None, limits: Limits
+    ) -> SessionRunner:
         return SessionRunner(
             session,
+            spool,
             decoder=open_guarded_decoder(
                 session.start.audio, self._store.folder, channels=session.start.heard_channels
             ),
@@ -529,17 +604,15 @@ class SessionRegistry:
             limits=limits,
             lose_decoder=self._lost_decoder,
             died_at_bytes=self._died_at.get(session.id),
+            refused=self._refused,
         )
 
     async def _keep_opening(
-        self, runner: SessionRunner, start: dict[str, Any], token: str, owner: str | None
-    ) -> None:
+        self, session_id: str, start: dict[str, Any], token: str, owner: str | None
+    ) -> Spool:
         """Put on disk, then in the database, that there is such a session. Raises StorageError."""
-        session_id = runner.session.id
         about = {"session": session_id, "start": start, "token": digest_of(token)}
-        refused = partial(self._refused, runner)
-        spool = await self._store.open(session_id, about, runner.acknowledge, refused, runner.release)
-        runner.attach_spool(spool)
+        spool = await self._store.open(session_id, about)
         try:
             await self._database.call(
                 self._database.add_session, session_id, start, created_at=time.time(), owner=owner
@@ -549,6 +622,7 @@ class SessionRegistry:
             await asyncio.to_thread(self._store.mark_deleted, session_id)
             await asyncio.to_thread(self._store.erase, session_id)
             raise
+        return spool
 
     def _follow(self, session_id: str, work: Callable[[], Awaitable[bool]]) -> None:
         """Have it worked for a session, for as long as that says that there is more to do."""
@@ -567,8 +641,10 @@ class SessionRegistry:
 
         def forget(_: asyncio.Task[None]) -> None:
             self._tasks.pop(session_id, None)
+            self._is_taken_up(session_id)
             self._died_at.pop(session_id, None)
             self._pausing.discard(session_id)
+            self._taken_over.discard(session_id)
 
         task.add_done_callback(forget)
 
@@ -583,24 +659,31 @@ class SessionRegistry:
                 # Where a process died of it, it may not have been the audio that was to blame.
                 keep_audio = not isinstance(runner.fault, MediaError) or session_id in self._died_at
                 await self._store.finish(runner.spool, keep_audio=keep_audio)
-            if runner.fault is not None and session_id not in self._erased:
+            if runner.fault is not None and not self._is_nobodys(session_id):
                 session = runner.session
                 await self._finalizer.fail(
                     session_id,
                     session.start,
                     session.transcript,
                     runner.fault,
+                    spool=runner.spool,
                     turns=session.turns(),
                     received_samples=session.received_sample,
                     started_at=session.started_at,
                 )
+        except Superseded:
+            self._let_go(runner)
         except Exception:  # nobody awaits this task; the place is given back whatever happens
             log.exception("session %s could not be finished", session_id)
         finally:
             self._give_place_back(runner)
             self._finalizing.pop(session_id, None)
             self._whose.pop(session_id, None)
-        return runner.is_left and session_id not in self._erased
+        return runner.is_left and not self._is_nobodys(session_id)
+
+    def _is_nobodys(self, session_id: str) -> bool:
+        """Tell whether what becomes of a session is no business of this server any more."""
+        return session_id in self._erased or session_id in self._taken_over
 
     async def _finalize(self, runner: SessionRunner) -> None:
         """Have the result of a session made, and say it: what the runner asks for at its end."""
@@ -622,7 +705,7 @@ class SessionRegistry:
             with contextlib.suppress(Postponed):
                 finished = await self._finalizer.finalize(drained)
                 runner.finish(finished.final, finished.encoded)
-        except DiskFull as error:
+        except (DiskFull, Superseded) as error:
             self._refused(runner, error)
 
     def _give_place_back(self, runner: SessionRunner) -> None:

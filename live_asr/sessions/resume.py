@@ -20,7 +20,7 @@ from live_asr.inference.ipc import Loaded
 from live_asr.sessions.connection import Outbox
 from live_asr.sessions.runner import SessionRunner
 from live_asr.storage.database import OVER, Database, StoredSession
-from live_asr.storage.spool import SpoolStore
+from live_asr.storage.journal import Journal
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Resumption:
     """Lets the clients of one server's sessions take them up again; `runner_of` finds those that go on."""
 
     def __init__(
-        self, store: SpoolStore, database: Database, runner_of: Callable[[str], SessionRunner | None]
+        self, store: Journal, database: Database, runner_of: Callable[[str], SessionRunner | None]
     ) -> None:
         self._store = store
         self._database = database
@@ -66,16 +66,20 @@ class Resumption:
         for one that there is not, that has failed, or that another token belongs to, and `bad_message`
         for a `last_seq` that there is not; Unavailable where it is not there yet.
         """
-        try:
-            about = await asyncio.to_thread(self._store.about, wanted.session)
-        except KeyError:
-            about = {}
-        if not is_token(wanted.token, about.get("token")):
+        if not await self.may_resume(wanted):
             raise unknown_session()
         runner = self._runner_of(wanted.session)
         if runner is not None and not runner.is_over:
             return await self._attach(runner, wanted, loaded)
         return await self._look_back(wanted, loaded)
+
+    async def may_resume(self, wanted: Resume) -> bool:
+        """Tell whether there is such a session, and this is its token."""
+        try:
+            about = await asyncio.to_thread(self._store.about, wanted.session)
+        except KeyError:
+            about = {}
+        return is_token(wanted.token, about.get("token"))
 
     async def _attach(self, runner: SessionRunner, wanted: Resume, loaded: Loaded) -> OpenSession:
         check_position(wanted.last_seq, runner.session.transcript.last_seq)
@@ -155,7 +159,7 @@ def is_token(token: str, digest: object) -> bool:
     return hmac.compare_digest(digest_of(token), kept)
 
 
-def missed_messages(store: SpoolStore, session_id: str, after_seq: int, to_seq: int) -> tuple[bytes, ...]:
+def missed_messages(store: Journal, session_id: str, after_seq: int, to_seq: int) -> tuple[bytes, ...]:
     """Read the kept messages of a session behind `after_seq` up to `to_seq` from disk. Blocks.
 
     Raises KeyError when there is no such session.
@@ -196,7 +200,7 @@ def shutting_down(
     )
 
 
-def read_transcript(store: SpoolStore, session_id: str) -> Transcript:
+def read_transcript(store: Journal, session_id: str) -> Transcript:
     """Read a session's transcript back from its kept messages. Blocks. Raises KeyError as `messages` does."""
     transcript = Transcript()
     for line in store.messages(session_id):
@@ -217,7 +221,7 @@ def start_of(stored: StoredSession) -> Start:
     return start
 
 
-def remains_of(store: SpoolStore, stored: StoredSession) -> tuple[Start, Transcript]:
+def remains_of(store: Journal, stored: StoredSession) -> tuple[Start, Transcript]:
     """Return what can be read of a session that cannot be taken up. Blocks."""
     try:
         start = start_of(stored)

@@ -11,7 +11,7 @@ from live_asr.config.settings import StorageSettings
 from live_asr.core.errors import StorageError
 from live_asr.sessions.registry import SessionRegistry
 from live_asr.storage.database import Database
-from live_asr.storage.spool import SpoolStore
+from live_asr.storage.journal import Journal
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Retention:
         self,
         settings: StorageSettings,
         registry: SessionRegistry,
-        store: SpoolStore,
+        store: Journal,
         database: Database,
         *,
         erased: Callable[[str], None] = lambda _: None,

@@ -12,7 +12,6 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import orjson
 
@@ -63,7 +62,6 @@ from live_asr.sessions.limits import NO_LIMITS, Limits, RealTime, too_long
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.shedding import Cadence
 from live_asr.sessions.silence import BACK_WITHIN, Silence
-from live_asr.storage.files import AUDIO_FILE
 from live_asr.storage.spool import Spool
 
 log = logging.getLogger(__name__)
@@ -87,12 +85,14 @@ class SessionRunner:
     `pause_window` seconds, where that is longer. A client that says nothing for `idle_timeout` seconds, of a
     paused session for as long as that waits, is let go; 0: never. A session that reaches one of its `limits`
     ends as if stopped. `lose_decoder` is called where what decodes its audio is gone, and has it left;
-    `died_at_bytes` is as for `AudioIntake`.
+    `died_at_bytes` is as for `AudioIntake`. `refused` is called where nothing is kept any more, and decides
+    what becomes of the session; without it, it fails.
     """
 
     def __init__(
         self,
         session: Session,
+        spool: Spool,
         *,
         decoder: AudioDecoder,
         engine: Engine,
@@ -107,8 +107,9 @@ class SessionRunner:
         limits: Limits = NO_LIMITS,
         lose_decoder: Callable[[SessionRunner, DecoderError], None] | None = None,
         died_at_bytes: int | None = None,
+        refused: Callable[[SessionRunner, StorageError], None] | None = None,
     ) -> None:
-        self.session = session
+        self.session, self.spool = session, spool
         self.audience = Audience(session.transcript.last_seq)
         self.fault: LiveAsrError | None = None
         """Why the session failed; None while it has not."""
@@ -120,8 +121,7 @@ class SessionRunner:
         self.max_unacked_bytes = max_unacked_bytes
         """Audio that its client may have in flight."""
         self._finalize = finalize
-        self._lose_decoder = lose_decoder
-        self._spool_or_none: Spool | None = None
+        self._lose_decoder, self._refused = lose_decoder, refused
         self._inbox = Inbox()
         self._moved = asyncio.Event()
         self._drained = asyncio.Event()
@@ -133,8 +133,8 @@ class SessionRunner:
         self._patiences = idle_timeout, max(idle_timeout, pause_window) if idle_timeout else 0.0
         self._client = ClientConnection(self._window, self._end_as_if_stopped)
         self._idleness = Idleness(self._patience, self._is_at_work, self._warn_idle, self._end_idle)
-        self._kept_audio: Path | None = None
-        """Audio of an earlier run, to be heard before anything that arrives."""
+        self._is_restored = False
+        """Whether there is audio of an earlier run, to be heard before anything that arrives."""
         self._state_count = 0
         """How many kept messages the last state that was put down goes with."""
         self._pending = PendingRequests()
@@ -160,6 +160,7 @@ class SessionRunner:
             pace=self._ahead,
             died_at_bytes=died_at_bytes,
         )
+        spool.listen(self)
 
     def _recognition_at(self, cadence: Cadence) -> RecognitionTask:
         return RecognitionTask(
@@ -177,17 +178,6 @@ class SessionRunner:
         return DetectionTask(self.session, self._engine, self._next_move, self._advanced, channel)
 
     # What the socket hands in ------------------------------------------------------------------------
-
-    def attach_spool(self, spool: Spool) -> None:
-        """Give the session its place on disk; before it is run."""
-        self._spool_or_none = spool
-
-    @property
-    def spool(self) -> Spool:
-        """The session's place on disk. Raises RuntimeError before `attach_spool`."""
-        if self._spool_or_none is None:
-            raise RuntimeError("the session has no place on disk yet")
-        return self._spool_or_none
 
     def tell(self, message: ServerMessage) -> None:
         """Say what does not come from the session itself, such as how far its full pass is."""
@@ -285,9 +275,9 @@ class SessionRunner:
         self._tell(Ack(self._acked_bytes))
         return outbox
 
-    def restore(self, kept_audio: Path) -> None:
+    def restore(self) -> None:
         """Begin with what an earlier run left on disk, and wait for the client; before `run`."""
-        self._kept_audio = kept_audio
+        self._is_restored = True
         self.received_bytes = self._acked_bytes = self.spool.safe_bytes
         self.heard_speech = True  # or not; this errs on the side of looking once more
         self._client.lose()
@@ -310,7 +300,7 @@ class SessionRunner:
 
     def _window(self) -> float:
         """Return for how many seconds to wait for a client that is lost now: who sent no audio lost none."""
-        has_audio = self.received_bytes > 0 or self._kept_audio is not None
+        has_audio = self.received_bytes > 0 or self._is_restored
         return self._windows[self._is_paused] if has_audio else 0.0
 
     def _patience(self) -> float:
@@ -397,6 +387,13 @@ class SessionRunner:
         self.audience.release(count)
         if self.outbox is not None:
             self.outbox.release(count)
+
+    def refuse(self, error: StorageError) -> None:
+        """Take note that nothing more is kept."""
+        if self._refused is not None:
+            self._refused(self, error)
+        else:
+            self.fail(error)
 
     def dismiss(self, error: LiveAsrError, outbox: Outbox | None = None) -> None:
         """Tell the client why it must go; the session waits for it, as when its connection is lost.
@@ -515,10 +512,10 @@ class SessionRunner:
 
     async def _hear_kept_audio(self) -> None:
         """Decode what an earlier run has kept, up to where the session goes on and beyond."""
-        if self._kept_audio is None or self.session.state is not SessionState.OPEN:
+        if not self._is_restored or self.session.state is not SessionState.OPEN:
             return
         try:
-            await self._intake.hear_again(self._kept_audio, self.received_bytes)
+            await self._intake.hear_again(self.spool.read_audio(0, self.received_bytes))
         except MediaError as error:
             self._give_up_on(error)
         except DecoderError as error:
@@ -577,7 +574,7 @@ class SessionRunner:
         self.session.check(SessionEvent.AUDIO_RECEIVED)
         if isinstance(audio, Shelved):
             await self.spool.safe(audio.end_bytes)
-            await self._intake.hear_again(self.spool.folder / AUDIO_FILE, audio.end_bytes, audio.start_bytes)
+            await self._intake.hear_again(self.spool.read_audio(audio.start_bytes, audio.end_bytes))
         else:
             await self._intake.hear(audio)
         if not self._live and self.spool.safe_bytes > self._acked_bytes:

@@ -8,12 +8,12 @@ import logging
 from live_asr.core.errors import StorageError
 from live_asr.sessions.resume import read_transcript
 from live_asr.storage.database import Database
-from live_asr.storage.spool import SpoolStore
+from live_asr.storage.journal import Journal
 
 log = logging.getLogger(__name__)
 
 
-async def make_findable(store: SpoolStore, database: Database) -> None:
+async def make_findable(store: Journal, database: Database) -> None:
     """Put what was said in old sessions where it is searched, one after the other, beside all else."""
     try:
         while unread := await database.call(database.unread):
@@ -26,7 +26,7 @@ async def make_findable(store: SpoolStore, database: Database) -> None:
         )
 
 
-def _text_of(store: SpoolStore, session_id: str) -> str:
+def _text_of(store: Journal, session_id: str) -> str:
     try:
         transcript = read_transcript(store, session_id)
     except KeyError:

@@ -17,14 +17,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, Row, Select, and_, case, func, or_, select
+from sqlalchemy import Connection, Engine, MetaData, Row, Select, and_, case, func, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from live_asr.config.settings import StorageSettings
-from live_asr.core.errors import StorageError
+from live_asr.core.errors import ConfigError, StorageError
 from live_asr.core.normalize import folded
 from live_asr.core.urls import receiver_of
-from live_asr.storage import tables
+from live_asr.storage import gateways, tables
+from live_asr.storage.gateways import Gateway
 from live_asr.storage.records import (
     DEAD,
     DELIVERED,
@@ -71,7 +72,18 @@ T = TypeVar("T")
 
 
 def database_url(settings: StorageSettings) -> str:
-    """Return the URL of the database: the configured one, else SQLite in the data folder."""
+    """Return the URL of the database: the configured one, else SQLite in the data folder.
+
+    Where the journal is in a database, it is that one: how a session ends is written where its words are.
+    Raises ConfigError where another one is configured besides.
+    """
+    if settings.journal is not None:
+        if settings.database not in (None, settings.journal):
+            raise ConfigError(
+                "storage.journal and storage.database name two databases.",
+                "Leave storage.database unset: sessions and deliveries are kept where the journal is.",
+            )
+        return settings.journal.get_secret_value()
     if settings.database is not None:
         return settings.database.get_secret_value()
     return sqlite_url(settings.data / FILE)
@@ -93,8 +105,10 @@ class Database:
         self._engine = tables.open_engine(url)
         self._writer = self._engine.execution_options(writes=True)
         self._held: Connection | None = None
-        self._is_to_be_held = False
+        self._is_to_be_held = self._is_shared = False
         self._probe: asyncio.Future[None] | None = None
+        self._gateway: Gateway | None = None
+        """This server, where several share the database."""
         self.log_holds_erased = False
         """Whether SQLite's log still has text that was erased."""
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="database")
@@ -114,11 +128,14 @@ class Database:
         with tables.translate_errors(self._engine):
             tables.prepare(self._writer)
 
-    def hold(self) -> None:
-        """Hold the database for this server alone until `close`. Raises StorageError where another does."""
+    def hold(self, *, shared: bool = False) -> None:
+        """Hold the database for this server alone until `close`. Raises StorageError where another does.
+
+        With `shared` it is held together with all others that hold it so.
+        """
         with tables.translate_errors(self._engine):
-            self._held = tables.hold(self._engine)
-        self._is_to_be_held = self._held is not None
+            self._held = tables.hold(self._engine, shared=shared)
+        self._is_to_be_held, self._is_shared = self._held is not None, shared
 
     def try_hold(self) -> bool:
         """Hold the database as a server does; return False where another one does."""
@@ -145,7 +162,7 @@ class Database:
                 held.close()
         with tables.translate_errors(self._engine):
             try:
-                self._held = tables.hold(self._engine)
+                self._held = tables.hold(self._engine, shared=self._is_shared)
             except StorageError as error:
                 raise StorageError(error.message, error.hint, code="database_taken") from None
 
@@ -173,6 +190,29 @@ class Database:
             self._held.close()
             self._held = None
         self._engine.dispose()
+
+    # Several servers on one database -----------------------------------------------------------------
+
+    @property
+    def can_be_shared(self) -> bool:
+        """Whether several servers may use it together."""
+        return self._engine.dialect.name == "postgresql"
+
+    def share(self, gateway: Gateway, metadata: MetaData, set_up: Callable[[Connection], None]) -> None:
+        """Use the database as one of several servers from now on, and make the tables for that.
+
+        They are those of `metadata`, too, which `set_up` is called for once they are there.
+        """
+        with self._writing() as connection:
+            tables.lock_tables(connection)
+            for wanted in (gateways.metadata, metadata):
+                wanted.create_all(connection)
+            set_up(connection)
+        self._gateway = gateway
+
+    def own_connection(self) -> OwnConnection:
+        """Return a connection for one thread, each of whose statements is a transaction of its own."""
+        return OwnConnection(self._engine)
 
     def transaction(self, *, writes: bool) -> AbstractContextManager[Connection]:
         """Return one transaction, for tables that are not about sessions."""
@@ -220,14 +260,16 @@ class Database:
         error: Mapping[str, str] | None = None,
         delivery: NewDelivery | None = None,
         text: str | None = None,
+        check: Callable[[Connection], None] = lambda _: None,
     ) -> None:
         """Keep how a session ended, and that somebody is to be told, in one transaction.
 
         `state` is `done` or `failed`; `text` is what was said, to be found by. A session that is over stays
         as it is and is told of once, so a caller that does not know whether it got this far before it died
-        can do it again.
+        can do it again. Where `check` raises, in the same transaction, nothing is kept.
         """
         with self._writing() as connection:
+            check(connection)
             finish_row(
                 connection,
                 session_id,
@@ -462,7 +504,16 @@ class Database:
         )
         if is_first:
             wanted = wanted.where(deliveries.c.tries == 0)
-        return self._deliveries(wanted)
+        return self._deliveries(wanted) if self._gateway is None else self._claimed(wanted, self._gateway)
+
+    def _claimed(self, wanted: Select[Any], gateway: Gateway) -> list[Delivery]:
+        """Return those of some deliveries that no other server has: they are this one's while it is there."""
+        free = wanted.where(gateway.is_not_others(deliveries.c.id))
+        with self._writing() as connection:
+            rows = connection.execute(free.with_for_update(of=deliveries, skip_locked=True)).all()
+            found = [_delivery(row) for row in rows]
+            claimed = gateway.claim_deliveries(connection, [delivery.id for delivery in found])
+        return [delivery for delivery in found if delivery.id in claimed]
 
     def record_try(
         self,
@@ -528,6 +579,35 @@ class Database:
     def _deliveries(self, wanted: Select[Any]) -> list[Delivery]:
         with self._reading() as connection:
             return [_delivery(row) for row in connection.execute(wanted)]
+
+
+class OwnConnection:
+    """A connection outside of the pool, for statements in the words of the driver.
+
+    Raises StorageError where the database is away or cannot do it now, else the driver's own errors.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        with tables.translate_errors(engine), tables.translate_driver_errors(engine):
+            self._pooled = engine.raw_connection()
+            driver: Any = self._pooled.driver_connection
+            self._pooled.detach()
+            self._driver = driver
+            self._driver.autocommit = True
+            self._driver.execute(f"SET statement_timeout = {tables.TIMEOUT * 1000}")
+
+    def execute(self, statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Run a statement, and return its rows."""
+        with tables.translate_driver_errors(self._engine), self._driver.cursor() as cursor:
+            cursor.execute(statement, parameters)
+            found: list[tuple[Any, ...]] = cursor.fetchall()
+        return found
+
+    def close(self) -> None:
+        """Close it, whatever state it is in. Idempotent."""
+        with suppress(Exception):
+            self._driver.close()
 
 
 def open_row(

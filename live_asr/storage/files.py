@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import logging
 import os
 import re
@@ -11,17 +12,17 @@ import shutil
 import struct
 import tempfile
 import zlib
-from collections.abc import AsyncIterator, Iterable
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from live_asr.core.errors import ClientError, DiskFull, StorageError
+from live_asr.core.errors import ClientError, DiskFull, StorageError, Superseded
 from live_asr.core.messages import AudioFormat, Start, client_from_dict
 from live_asr.core.types import Turn, samples, seconds
+from live_asr.storage.spool import Batch
 
 log = logging.getLogger(__name__)
 
@@ -54,35 +55,78 @@ TURNS_FILE = "turns.json"
 LIVE_TURNS_FILE = "turns-live.json"
 STATE_FILE = "state.json"
 """What the messages do not tell; always written with those that go with it, and replaced by the next."""
+EPOCH_FILE = "epoch"
+"""Which of the session's writers may write, as a number; there is none before somebody has taken it over."""
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What is written to one session's files in one go."""
+def write_batch(folder: Path, batch: Batch, epoch: int) -> Exception | None:
+    """Write and sync what waits of a session, the audio first: no message tells of audio that is not there.
 
-    folder: Path
-    audio: bytes
-    messages: bytes
-    state: bytes | None
-    position_bytes: int
-    """Audio that is safe once this is on disk."""
-    count: int
-    """Messages that are kept then."""
+    Returns what refused it: OSError, or Superseded where the session has a newer writer. Blocks.
+    """
+    try:
+        with check_epoch(folder, epoch):
+            if batch.audio:
+                append_synced(folder / AUDIO_FILE, batch.audio)
+                append_synced(folder / CHECKS_FILE, check_of(batch.audio, batch.position_bytes))
+            if batch.messages:
+                append_synced(folder / MESSAGES_FILE, b"".join(map(with_checksum, batch.messages)))
+            if batch.state is not None:
+                # An older one does, and whatever else is wrong the next batch will meet.
+                with suppress(OSError):
+                    replace_file(folder / STATE_FILE, batch.state)
+    except (OSError, Superseded) as error:
+        return error
+    return None
 
-    def write(self) -> OSError | None:
-        """Write and sync it, the audio first: no message tells of audio that is not there. Blocks."""
-        try:
-            if self.audio:
-                append_synced(self.folder / AUDIO_FILE, self.audio)
-                append_synced(self.folder / CHECKS_FILE, check_of(self.audio, self.position_bytes))
-            if self.messages:
-                append_synced(self.folder / MESSAGES_FILE, self.messages)
-        except OSError as error:
-            return error
-        if self.state is not None:
-            with suppress(OSError):  # an older one does, and whatever else is wrong the next batch will meet
-                replace_file(self.folder / STATE_FILE, self.state)
-        return None
+
+@contextmanager
+def check_epoch(folder: Path, epoch: int) -> Iterator[None]:
+    """Keep others from taking a session over for as long as the block lasts. Blocks.
+
+    Raises Superseded where somebody has, and OSError.
+    """
+    with _locked(folder, fcntl.LOCK_SH):
+        if read_epoch(folder) != epoch:
+            raise superseded()
+        yield
+
+
+@contextmanager
+def raise_epoch(folder: Path) -> Iterator[int]:
+    """Take a session over; give the new epoch. What its older writer has begun is written before. Blocks.
+
+    Raises OSError.
+    """
+    with _locked(folder, fcntl.LOCK_EX):
+        epoch = read_epoch(folder) + 1
+        unfinished = folder / f"{EPOCH_FILE}.new"
+        unfinished.unlink(missing_ok=True)
+        append_synced(unfinished, b"%d\n" % epoch)
+        unfinished.replace(folder / EPOCH_FILE)
+        sync_folder(folder)
+        yield epoch
+
+
+def read_epoch(folder: Path) -> int:
+    """Return which writer of a session is the one that may write; 1 where none has taken it over."""
+    try:
+        return int((folder / EPOCH_FILE).read_bytes())
+    except FileNotFoundError:
+        return 1
+    except ValueError:  # a disk that lost it, which the folder's lock makes up for
+        log.warning("%s has an epoch that cannot be read", folder)
+        return 1
+
+
+@contextmanager
+def _locked(folder: Path, how: int) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, how)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def prepare(folder: Path) -> None:
@@ -149,8 +193,13 @@ def read_object(path: Path) -> dict[str, Any]:
 
 def format_of(folder: Path) -> AudioFormat | None:
     """Return what a session's client said its audio would be; None where that cannot be read. Blocks."""
+    return format_in(read_object(folder / ABOUT_FILE))
+
+
+def format_in(about: Mapping[str, Any]) -> AudioFormat | None:
+    """Return the same from what is remembered of a session."""
     try:
-        start = client_from_dict(read_object(folder / ABOUT_FILE).get("start"))
+        start = client_from_dict(about.get("start"))
     except ClientError:
         return None
     return start.audio if isinstance(start, Start) else None
@@ -163,15 +212,28 @@ def replace_file(path: Path, data: bytes) -> None:
     unfinished.replace(path)
 
 
+def turns_as_json(turns: Iterable[Turn]) -> bytes:
+    """Return who spoke when as it is kept."""
+    return orjson.dumps(
+        [
+            {"start": seconds(turn.start_sample), "end": seconds(turn.end_sample), "speaker": turn.speaker}
+            for turn in turns
+        ]
+    )
+
+
+def turns_from_json(kept: bytes) -> tuple[Turn, ...]:
+    """Read who spoke when. Raises ValueError, KeyError and TypeError."""
+    return tuple(
+        Turn(samples(row["start"]), samples(row["end"]), row["speaker"]) for row in orjson.loads(kept)
+    )
+
+
 def write_turns(path: Path, turns: Iterable[Turn]) -> None:
     """Replace a file by who spoke when, and sync it: all of it is there, or what was. Raises OSError."""
-    rows = [
-        {"start": seconds(turn.start_sample), "end": seconds(turn.end_sample), "speaker": turn.speaker}
-        for turn in turns
-    ]
     unfinished = path.with_suffix(".new")
     unfinished.unlink(missing_ok=True)
-    append_synced(unfinished, orjson.dumps(rows))
+    append_synced(unfinished, turns_as_json(turns))
     unfinished.replace(path)
     sync_folder(path.parent)
 
@@ -179,8 +241,7 @@ def write_turns(path: Path, turns: Iterable[Turn]) -> None:
 def read_turns(path: Path) -> tuple[Turn, ...]:
     """Return who spoke when; nothing where the file is not there or cannot be read."""
     try:
-        rows = orjson.loads(path.read_bytes())
-        return tuple(Turn(samples(row["start"]), samples(row["end"]), row["speaker"]) for row in rows)
+        return turns_from_json(path.read_bytes())
     except FileNotFoundError:
         return ()
     except (ValueError, KeyError, TypeError) as error:
@@ -230,6 +291,11 @@ def storage_error(error: Exception) -> StorageError:
         f"The server cannot write its files: {reason}.",
         "The operator has to make room or give the server a folder that it may write (--data).",
     )
+
+
+def superseded() -> Superseded:
+    """Return the refusal of a writer whose session has a newer one."""
+    return Superseded("Another writer has taken this session over.", "Resume the session.")
 
 
 def check_of(audio: bytes, end_bytes: int) -> bytes:

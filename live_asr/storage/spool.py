@@ -1,7 +1,7 @@
-"""The spool: what a session was sent and what it said, append-only, on disk.
+"""The spool: what waits to be written of one session, and what of it is safe by now.
 
-Writes are collected and synced side by side, so that a disk that takes 20 ms for an fsync serves any number
-of sessions. A position is reported as safe only after the fsync that covers it.
+A journal opens it, takes out what waits, writes it, and says so. A position is reported as safe only after
+the write that covers it.
 """
 
 from __future__ import annotations
@@ -9,70 +9,68 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import shutil
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import orjson
+from typing import Protocol
 
 from live_asr.core.errors import StorageError
-from live_asr.core.types import Turn
-from live_asr.storage.compression import Compressor
-from live_asr.storage.files import (
-    ABOUT_FILE,
-    AUDIO_FILE,
-    CHECKS_FILE,
-    DECODED_FILE,
-    MESSAGES_FILE,
-    STATE_FILE,
-    TURNS_FILE,
-    Batch,
-    append_synced,
-    erase_audio,
-    prepare,
-    read_object,
-    read_turns,
-    storage_error,
-    sync_folder,
-    unsealed,
-    with_checksum,
-    write_turns,
-)
-from live_asr.storage.repair import IntactPrefix, repair
 
 log = logging.getLogger(__name__)
 
-MAX_WRITERS = 8
-"""Sessions that are synced side by side: a journal's disk takes hardly longer for all than for one."""
 SHORTEST_INTERVAL = 0.01
 """Seconds between two looks for something to write, however eager the setting."""
-MAX_ID = 64
-"""Session ids are shorter; a longer name is nobody's, and too long for a file system."""
-CONDEMNED = ".erased-"
-"""Before the id of a session, the name of a folder that is to be erased."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What is written of one session in one go."""
+
+    audio: bytes
+    messages: tuple[bytes, ...]
+    """As they go over the wire."""
+    state: bytes | None
+    """What is to stand beside the messages from now on; None where that stays as it is."""
+    position_bytes: int
+    """Audio that is safe once this is written."""
+    count: int
+    """Messages that are kept then."""
+
+
+class Listener(Protocol):
+    """Who is told what became of what a spool was given."""
+
+    def acknowledge(self, safe_bytes: int) -> None:
+        """Take note that so much audio is kept."""
+
+    def release(self, count: int) -> None:
+        """Take note that so many messages are."""
+
+    def refuse(self, error: StorageError) -> None:
+        """Take note that nothing more is: the disk refused, or another writer has the session."""
 
 
 class Spool:
-    """The files of one session. Appending only collects; `SpoolStore` writes.
+    """One writer of one session. Appending only collects; the journal writes.
 
-    `on_safe` is told how many audio bytes are on disk, `on_kept` how many messages, `on_failed` that the
-    disk refused; `hurry` is called when somebody waits for what was appended.
+    `folder` is the session's on this machine's disk, `epoch` which of its writers this one is, counted from
+    1, `read` gives its audio between two positions, and `hurry` is called when somebody waits for what was
+    appended.
     """
 
     def __init__(
         self,
+        session_id: str,
         folder: Path,
-        on_safe: Callable[[int], None],
-        on_failed: Callable[[StorageError], None],
-        hurry: Callable[[], None] = lambda: None,
-        on_kept: Callable[[int], None] = lambda _: None,
-    ):
+        epoch: int,
+        read: Callable[[int, int], AsyncIterator[bytes]],
+        hurry: Callable[[], None],
+    ) -> None:
+        self.session_id = session_id
         self.folder = folder
-        self._on_safe = on_safe
-        self._on_kept = on_kept
-        self._on_failed = on_failed
+        self.epoch = epoch
+        self._read = read
+        self._listener: Listener | None = None
         self._hurry = hurry
         self._audio: list[bytes] = []
         self._messages: list[bytes] = []
@@ -92,19 +90,16 @@ class Spool:
         self.error: StorageError | None = None
         """Why the disk refused; None while it takes everything."""
 
-    def tell(
-        self,
-        on_safe: Callable[[int], None],
-        on_failed: Callable[[StorageError], None],
-        on_kept: Callable[[int], None],
-    ) -> None:
-        """Tell others from now on than those that it was opened for."""
-        self._on_safe, self._on_failed, self._on_kept = on_safe, on_failed, on_kept
+    def listen(self, listener: Listener) -> None:
+        """Tell somebody from now on, at once where nothing is kept any more."""
+        self._listener = listener
+        if self.error is not None:
+            listener.refuse(self.error)
 
-    def begin_with(self, intact: IntactPrefix) -> None:
-        """Take note of what an earlier run has written."""
-        self.appended_bytes = self.safe_bytes = intact.audio_bytes
-        self.appended_count = self.kept_count = intact.message_count
+    def begin_with(self, audio_bytes: int, message_count: int) -> None:
+        """Take note of what an earlier writer has written."""
+        self.appended_bytes = self.safe_bytes = audio_bytes
+        self.appended_count = self.kept_count = message_count
 
     def append_audio(self, data: bytes) -> None:
         """Add the client's audio bytes, as they came."""
@@ -115,18 +110,22 @@ class Spool:
     def append_message(self, message: bytes) -> None:
         """Add one kept message, as it goes over the wire; it is written as soon as the disk is free."""
         if self.error is None:
-            self._messages.append(with_checksum(message))
+            self._messages.append(message)
             self.appended_count += 1
             self._urge()
 
     def set_state(self, state: bytes) -> None:
-        """Have `STATE_FILE` hold this once the messages appended so far are on disk."""
+        """Have this stand beside the messages once the messages appended so far are on disk."""
         self._state = state
 
     @property
     def is_dirty(self) -> bool:
         """Whether anything waits to be written."""
         return bool(self._audio or self._messages) and self.error is None
+
+    def read_audio(self, start_bytes: int, end_bytes: int) -> AsyncIterator[bytes]:
+        """Yield the audio between two positions that are safe, in pieces. Raises StorageError."""
+        return self._read(start_bytes, end_bytes)
 
     async def settled(self) -> None:
         """Wait until all that was appended is on disk, or the disk has refused."""
@@ -158,9 +157,8 @@ class Spool:
     def take(self) -> Batch:
         """Take out what waits."""
         batch = Batch(
-            self.folder,
             b"".join(self._audio),
-            b"".join(self._messages),
+            tuple(self._messages),
             self._state,
             self.appended_bytes,
             self.appended_count,
@@ -175,46 +173,62 @@ class Spool:
         self._settled.set()
         if count > self.kept_count:
             self.kept_count = count
-            self._on_kept(count)
+            if self._listener is not None:
+                self._listener.release(count)
         if position_bytes > self.safe_bytes:
             self.safe_bytes = position_bytes
-            self._on_safe(position_bytes)
+            if self._listener is not None:
+                self._listener.acknowledge(position_bytes)
 
     def mark_failed(self, error: StorageError) -> None:
         """Take note that the disk refused; nothing more is written or collected."""
-        self.error = error
+        is_news, self.error = self.error is None, self.error or error
         self._audio, self._messages = [], []
         self._writing = False
         self._settled.set()
-        self._on_failed(error)
+        if is_news and self._listener is not None:
+            self._listener.refuse(error)
 
 
-class SpoolStore:
-    """All spools below one folder, and the task that writes them."""
+class SpoolWriter:
+    """Has the spools written that a journal has open: what is urgent at once, everything at each interval.
 
-    def __init__(self, folder: Path, *, interval: float = 0.2) -> None:
-        self.folder = folder
-        """Holds a folder for each session."""
-        self._interval = interval
+    `write` writes all that it is given, and tells each spool; it never raises.
+    """
+
+    def __init__(self, write: Callable[[Sequence[Spool]], Awaitable[None]], interval: float) -> None:
+        self._write = write
+        self._interval = max(interval, SHORTEST_INTERVAL)
         self._spools: set[Spool] = set()
         self._writer: asyncio.Task[None] | None = None
         self._writing = asyncio.Lock()
         self._syncing: set[asyncio.Task[None]] = set()
-        self._threads = ThreadPoolExecutor(MAX_WRITERS, "spool")
-        """Its idle threads end with it."""
         self._wanted = asyncio.Event()
         self._closing = False
-        self._compressor = Compressor(folder)
 
-    async def start(self) -> None:
-        """Make the folder and begin to write. Raises StorageError when the folder cannot be written."""
-        await asyncio.to_thread(prepare, self.folder)
+    @property
+    def spools(self) -> frozenset[Spool]:
+        """Those that are open."""
+        return frozenset(self._spools)
+
+    def add(self, spool: Spool) -> None:
+        """Have a spool written from now on."""
+        self._spools.add(spool)
+
+    def discard(self, spool: Spool) -> None:
+        """Have it written no more."""
+        self._spools.discard(spool)
+
+    def hurry(self) -> None:
+        """Take note that somebody waits for what was appended."""
+        self._wanted.set()
+
+    def start(self) -> None:
+        """Begin to write."""
         self._writer = asyncio.create_task(self._write_forever(), name="spool writer")
-        self._compressor.start()
 
     async def close(self) -> None:
         """Write what waits, and end. Idempotent."""
-        await self._compressor.close()
         if self._writer is not None:
             # Not cancelled: a write that is under way in its thread would then race with the last one.
             self._closing = True
@@ -222,86 +236,6 @@ class SpoolStore:
             await self._writer
             self._writer = None
         await self.sync()
-
-    async def open(
-        self,
-        session_id: str,
-        about: dict[str, Any],
-        on_safe: Callable[[int], None],
-        on_failed: Callable[[StorageError], None],
-        on_kept: Callable[[int], None] = lambda _: None,
-    ) -> Spool:
-        """Make the folder of a new session; `about` is what is to be remembered of it.
-
-        Raises StorageError when the disk refuses.
-        """
-        folder = self.folder / session_id
-
-        def make() -> None:
-            folder.mkdir(mode=0o700, parents=True)  # it holds what people said
-            try:
-                # The files exist from the start, so that appending never has to sync the folder again.
-                for name in (AUDIO_FILE, CHECKS_FILE, MESSAGES_FILE):
-                    (folder / name).touch()
-                append_synced(folder / ABOUT_FILE, orjson.dumps(about))
-                sync_folder(folder)
-                sync_folder(self.folder)
-            except OSError:
-                shutil.rmtree(folder, ignore_errors=True)
-                raise
-
-        try:
-            await asyncio.to_thread(make)
-        except OSError as error:
-            raise storage_error(error) from error
-        spool = Spool(folder, on_safe, on_failed, self._wanted.set, on_kept)
-        self._spools.add(spool)
-        return spool
-
-    async def reopen(
-        self, session_id: str, on_failed: Callable[[StorageError], None] = lambda _: None
-    ) -> Spool:
-        """Open the files of a session of an earlier run, to add to what of them is intact.
-
-        Raises KeyError when there is no such session, StorageError when the disk refuses.
-        """
-        folder = self._folder_of(session_id)
-
-        def make_intact() -> IntactPrefix:
-            (folder / DECODED_FILE).unlink(missing_ok=True)  # of a pass that a crash interrupted
-            return repair(folder)
-
-        try:
-            intact = await asyncio.to_thread(make_intact)
-        except OSError as error:
-            raise storage_error(error) from error
-        spool = Spool(folder, lambda _: None, on_failed, self._wanted.set)
-        spool.begin_with(intact)
-        self._spools.add(spool)
-        return spool
-
-    async def finish(self, spool: Spool, *, keep_audio: bool) -> None:
-        """Write the rest of a session that is over, and erase its audio unless that is kept. Idempotent."""
-        try:
-            await self.sync()
-        finally:
-            self._spools.discard(spool)
-        if not keep_audio:
-            try:
-                await asyncio.to_thread(erase_audio, spool.folder)
-            except OSError as error:
-                log.warning("the audio in %s could not be erased: %s", spool.folder, error)
-
-    async def mark_for_compression(self, spool: Spool) -> None:
-        """Have the next run compress the audio of a finished session, unless `compress` comes before that.
-
-        Call it before the session is said to be done: nobody looks at it from then on.
-        """
-        await self._compressor.mark(spool.folder)
-
-    async def compress(self, spool: Spool) -> None:
-        """Have the audio that is kept of a finished session compressed in time, by this run or the next."""
-        await self._compressor.add(spool.folder)
 
     async def sync(self, *, urgent: bool = False) -> None:
         """Write and sync all that waits, in one go; with `urgent`, only what somebody waits for.
@@ -316,29 +250,13 @@ class SpoolStore:
     async def _sync(self, urgent: bool) -> None:
         async with self._writing:
             dirty = [spool for spool in self._spools if spool.is_dirty and (spool.is_urgent or not urgent)]
-            await asyncio.gather(*(self._write(spool, spool.take()) for spool in dirty))
-
-    async def _write(self, spool: Spool, batch: Batch) -> None:
-        """Write one session's batch and tell the session. Never raises: others are written beside it."""
-        fault: Exception | None
-        try:
-            fault = await asyncio.get_running_loop().run_in_executor(self._threads, batch.write)
-        except Exception as error:  # threads or memory ran out: to the session, the same as the disk
-            fault = error
-        try:
-            if fault is None:
-                spool.mark_safe(batch.position_bytes, batch.count)
-            else:
-                log.error("%s cannot be written: %s", spool.folder, fault)
-                spool.mark_failed(storage_error(fault))
-        except Exception:
-            log.exception("a session could not be told of its files")
+            if dirty:
+                await self._write(dirty)
 
     async def _write_forever(self) -> None:
         """Write what is urgent at once, and everything at each interval."""
         now = asyncio.get_running_loop().time
-        interval = max(self._interval, SHORTEST_INTERVAL)
-        due = now() + interval
+        due = now() + self._interval
         while not self._closing:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(due):
@@ -347,102 +265,4 @@ class SpoolStore:
             is_due = now() >= due
             await self.sync(urgent=not is_due)
             if is_due:
-                due = now() + interval
-
-    # Sessions that are over --------------------------------------------------------------------------
-
-    def messages(self, session_id: str) -> Iterator[bytes]:
-        """Yield the kept messages of a session, oldest first, as far as they are intact.
-
-        Blocks: call it off the event loop. Raises KeyError when there is no such session.
-        """
-        folder = self._folder_of(session_id)
-        with contextlib.suppress(FileNotFoundError):
-            for line in (folder / MESSAGES_FILE).read_bytes().splitlines(keepends=True):
-                message = unsealed(line)
-                if message is None:
-                    return
-                yield message
-
-    def about(self, session_id: str) -> dict[str, Any]:
-        """Return what is remembered of a session. Blocks. Raises KeyError when there is no such one."""
-        return read_object(self._folder_of(session_id) / ABOUT_FILE)
-
-    def state(self, session_id: str) -> dict[str, Any]:
-        """Return what was last put down beside the messages; nothing where it cannot be read.
-
-        Blocks. Raises KeyError when there is no such session.
-        """
-        return read_object(self._folder_of(session_id) / STATE_FILE)
-
-    def write_turns(self, spool: Spool, turns: Iterable[Turn], file: str = TURNS_FILE) -> None:
-        """Keep who spoke when: all of it, on disk, or nothing. Blocks. Raises StorageError."""
-        try:
-            write_turns(spool.folder / file, turns)
-        except OSError as error:
-            raise storage_error(error) from error
-
-    def turns(self, session_id: str, file: str = TURNS_FILE) -> tuple[Turn, ...]:
-        """Return who spoke when; nothing where that is not kept. Blocks.
-
-        Raises KeyError when there is no such session.
-        """
-        return read_turns(self._folder_of(session_id) / file)
-
-    def erase_audio(self, session_id: str) -> bool:
-        """Erase the audio of a session that is over; return whether there was any. Blocks.
-
-        Raises StorageError when the disk refuses.
-        """
-        try:
-            return erase_audio(self._folder_of(session_id))
-        except KeyError:
-            return False  # erased meanwhile, or in another server's folder
-        except OSError as error:
-            raise storage_error(error) from error
-
-    def mark_deleted(self, session_id: str) -> bool:
-        """Take a session out of sight, to be erased; return False when there is none.
-
-        From here on it is unknown, and whatever kills the server, the next run erases it. Blocks. Raises
-        StorageError when the disk refuses.
-        """
-        if not is_session_id(session_id) or not (self.folder / session_id).is_dir():
-            return False
-        try:
-            (self.folder / session_id).rename(self.folder / (CONDEMNED + session_id))
-            sync_folder(self.folder)
-        except OSError as error:
-            raise storage_error(error) from error
-        return True
-
-    def condemned(self) -> list[str]:
-        """Return the sessions that are to be erased and are not yet. Blocks."""
-        return [path.name.removeprefix(CONDEMNED) for path in self.folder.glob(f"{CONDEMNED}*")]
-
-    def erase(self, session_id: str) -> None:
-        """Erase all that is kept of a condemned session, if anything is. Blocks. Raises StorageError."""
-        try:
-            shutil.rmtree(self.folder / (CONDEMNED + session_id))
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise storage_error(error) from error
-
-    def _folder_of(self, session_id: str) -> Path:
-        folder = self.folder / session_id
-        if not is_session_id(session_id) or not (folder / ABOUT_FILE).is_file():
-            raise KeyError(session_id)
-        return folder
-
-    def free_bytes(self) -> int:
-        """Return the free space below the folder. Blocks. Raises StorageError when that is not known."""
-        try:
-            return shutil.disk_usage(self.folder).free
-        except OSError as error:
-            raise storage_error(error) from error
-
-
-def is_session_id(session_id: str) -> bool:
-    """Tell whether a session may have this id, which is all that is ever looked up."""
-    return session_id.isascii() and session_id.isalnum() and len(session_id) <= MAX_ID
+                due = now() + self._interval

@@ -234,7 +234,7 @@ def prepare(writing: Engine) -> None:
         _make_file(writing.url)
     with writing.begin() as connection:
         if writing.dialect.name == "postgresql":
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": PREPARING})
+            lock_tables(connection)
         metadata.create_all(connection)
         found = connection.scalar(select(schema.c.version))
         if found is None:
@@ -247,8 +247,15 @@ def prepare(writing: Engine) -> None:
             )
 
 
-def hold(engine: Engine) -> Connection | None:
+def lock_tables(connection: Connection) -> None:
+    """Keep other servers from making tables in PostgreSQL until the transaction ends."""
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": PREPARING})
+
+
+def hold(engine: Engine, *, shared: bool = False) -> Connection | None:
     """Take a database for one server alone, as long as the connection that is returned stays open.
+
+    With `shared` it is taken for all those together that share it so, and for no other.
 
     None for SQLite, whose file lies in a data folder that is held. Raises StorageError where another server
     holds it: two would take each other's sessions for those of a run that died.
@@ -259,14 +266,15 @@ def hold(engine: Engine) -> Connection | None:
     try:
         # One that was killed a moment ago lets go when the database notices.
         connection.execute(text(f"SET lock_timeout = '{TIMEOUT}s'"))
-        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": SERVING})
+        kind = "_shared" if shared else ""
+        connection.execute(text(f"SELECT pg_advisory_lock{kind}(:key)"), {"key": SERVING})
     except OperationalError as error:
         connection.close()
         if getattr(error.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE:
             raise
         raise StorageError(
             f"Another live-asr uses the database {_shown(engine.url)}.",
-            "Give each server a database of its own by storage.database.",
+            "Give each server a database of its own by storage.database, or all of them storage.journal.",
             code="database",
         ) from None
     return connection
@@ -306,13 +314,27 @@ def translate_errors(engine: Engine) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def translate_driver_errors(engine: Engine) -> Iterator[None]:
+    """Turn errors of the database's driver that are no fault of the statement into StorageError, likewise."""
+    driver = engine.dialect.loaded_dbapi
+    assert driver is not None, "it has been connected to"
+    try:
+        yield
+    except (driver.OperationalError, driver.InterfaceError) as error:
+        raise _reported(str(error) or type(error).__name__, engine.url) from error
+
+
 def _storage_error(error: SQLAlchemyError, url: URL) -> StorageError:
     origin = getattr(error, "orig", None)
     if getattr(origin, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
         return StorageError("The database's disk is full.", "The operator has to free some space.")
-    reason = (str(origin or "").strip().splitlines() or [type(error).__name__])[0]
+    return _reported(str(origin or "").strip() or type(error).__name__, url)
+
+
+def _reported(reason: str, url: URL) -> StorageError:
     return StorageError(
-        f"The database {_shown(url)} reports an error: {reason}",
+        f"The database {_shown(url)} reports an error: {reason.splitlines()[0]}",
         "Check that it runs, that storage.database names it, and that this user may write there.",
         code="database",
     )

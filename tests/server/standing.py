@@ -52,7 +52,7 @@ class Standing:
         """Keep a session that heard nothing, as if this token had opened it; return its key."""
         state, key = self.state, new_token()
         about = {"session": session_id, "start": to_dict(Start()), "token": digest_of(key)}
-        spool = await state.store.open(session_id, about, lambda _: None, lambda _: None)
+        spool = await state.store.open(session_id, about)
         await state.store.finish(spool, keep_audio=False)
         await state.database.call(
             state.database.add_session, session_id, to_dict(Start()), created_at=1e9, owner=owner

@@ -34,7 +34,7 @@ from live_asr.sessions.finalizer import Drained, Finalizer
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.resume import read_transcript
 from live_asr.storage.database import Database, sqlite_url
-from live_asr.storage.spool import SpoolStore
+from live_asr.storage.file_journal import FileJournal
 
 TIMEOUT = 30.0
 RATE_HZ = 16_000
@@ -51,7 +51,7 @@ class Desk:
     ) -> None:
         self.folder = folder
         self.full_pass = full_pass
-        self.store = SpoolStore(folder / "sessions", interval=0.01)
+        self.store = FileJournal(folder / "sessions", interval=0.01)
         self.database = kind(sqlite_url(folder / "live-asr.db"))
         self.woken = 0
         self.said: list[ServerMessage] = []
@@ -79,7 +79,7 @@ class Desk:
         """Make a session that has just said `stopped`; `languages` are those of its utterances of a word."""
         start = start or Start()
         about = {"start": to_dict(start)}
-        spool = await self.store.open(name, about, lambda _: None, lambda _: None)
+        spool = await self.store.open(name, about)
         await asyncio.to_thread(self.database.add_session, name, to_dict(start), created_at=1.0)
         spool.append_audio(audio)
         transcript = Transcript()
@@ -103,7 +103,7 @@ class Desk:
 
     async def again(self, session: Drained) -> Drained:
         """Return the session as another run of the server finds it."""
-        spool = await self.store.reopen(session.session_id, lambda _: None)
+        spool = await self.store.reopen(session.session_id)
         transcript = await asyncio.to_thread(read_transcript, self.store, session.session_id)
         return Drained(session.session_id, session.start, transcript, spool)
 

@@ -19,7 +19,7 @@ from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.registry import SessionRegistry
 from live_asr.sessions.resume import OpenSession
 from live_asr.storage.database import Database, sqlite_url
-from live_asr.storage.spool import SpoolStore
+from live_asr.storage.file_journal import FileJournal
 from tests.sessions.scripted_engine import SCRIPT, ScriptedEngine, pcm
 
 TIMEOUT = 30.0
@@ -57,7 +57,7 @@ class Server:
         )
         self.folder = folder
         self.engine = LoadedEngine()
-        self.store = SpoolStore(folder / "sessions", interval=0.01)
+        self.store = FileJournal(folder / "sessions", interval=0.01)
         self.database = Database(sqlite_url(folder / "live-asr.db"))
         metrics = Metrics()
         finalizer = Finalizer(

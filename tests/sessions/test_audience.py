@@ -13,7 +13,7 @@ from live_asr.core.messages import Ack, Commit, Partial, Speech, Stopped, encode
 from live_asr.sessions import audience as viewers
 from live_asr.sessions.audience import Audience, Viewer, Viewers, event_of
 from live_asr.storage.database import Database
-from live_asr.storage.spool import SpoolStore
+from live_asr.storage.file_journal import FileJournal
 
 TIMEOUT = 10.0
 
@@ -166,16 +166,16 @@ async def test_a_session_that_waits_to_be_taken_up_is_read_once_for_all_who_watc
 ) -> None:
     database = Database(f"sqlite:///{tmp_path}/live-asr.db")
     database.prepare()
-    store = SpoolStore(tmp_path)
+    store = FileJournal(tmp_path)
     await store.start()
-    spool = await store.open("a1", {}, lambda _: None, lambda _: None)
+    spool = await store.open("a1", {})
     spool.append_message(encode(commit(1)))
     await store.close()
     database.add_session("a1", {"type": "start"}, created_at=0.0)
     reads: list[str] = []
     read = viewers.kept_events
 
-    def counted(store: SpoolStore, session_id: str) -> list[bytes]:
+    def counted(store: FileJournal, session_id: str) -> list[bytes]:
         reads.append(session_id)
         return read(store, session_id)
 

@@ -13,7 +13,7 @@ from live_asr.core.errors import StorageError
 from live_asr.core.messages import Commit, encode
 from live_asr.sessions.audience import Audience, Viewer, Viewers
 from live_asr.storage.database import Database
-from live_asr.storage.spool import SpoolStore
+from live_asr.storage.file_journal import FileJournal
 
 TIMEOUT = 10.0
 
@@ -39,9 +39,9 @@ async def all_of(viewer: Viewer | None) -> bytes:
 async def test_who_watches_a_session_that_failed_is_told_why_once_and_then_to_come_no_more(
     database: Database, tmp_path: Path, kept_count: int
 ) -> None:
-    store = SpoolStore(tmp_path)
+    store = FileJournal(tmp_path)
     await store.start()
-    spool = await store.open("a1", {}, lambda _: None, lambda _: None)
+    spool = await store.open("a1", {})
     for seq in range(1, kept_count + 1):
         spool.append_message(encode(Commit(seq, (), f" word {seq}", 0)))
     await store.close()
@@ -63,7 +63,7 @@ async def test_a_database_that_does_not_answer_costs_viewers_of_a_live_session_t
         raise StorageError("The database cannot be reached.")
 
     audience = Audience()
-    desk = Viewers(lambda _: audience, SpoolStore(tmp_path), database, most=10)
+    desk = Viewers(lambda _: audience, FileJournal(tmp_path), database, most=10)
     monkeypatch.setattr(database, "session", fail)
     watching = await desk.watch("a1", 0)
     audience.publish(Commit(1, (), " word", 0), b"{}")

@@ -24,7 +24,7 @@ from live_asr.sessions.catalogue import Catalogue
 from live_asr.sessions.finalizer import Finalizer
 from live_asr.sessions.metrics import Metrics
 from live_asr.storage.database import Database, sqlite_url
-from live_asr.storage.spool import SpoolStore
+from live_asr.storage.file_journal import FileJournal
 
 FAULT = LiveAsrError("The server ended before this session did.", code="interrupted")
 
@@ -43,7 +43,7 @@ class Shelf:
     """A catalogue, and what is written for it to find."""
 
     def __init__(self, folder: Path) -> None:
-        self.store = SpoolStore(folder / "sessions", interval=0.01)
+        self.store = FileJournal(folder / "sessions", interval=0.01)
         self.database = Database(sqlite_url(folder / "live-asr.db"))
         self.finalizer = Finalizer(
             Settings(storage=StorageSettings(data=folder)),
@@ -58,7 +58,7 @@ class Shelf:
 
     async def live(self, text: str, *speakers: str) -> Transcript:
         """Keep what a live session said, words of half a second, and return it; it never stops."""
-        spool = await self.store.open("a1", {"start": to_dict(Start())}, lambda _: None, lambda _: None)
+        spool = self.spool = await self.store.open("a1", {"start": to_dict(Start())})
         self.database.add_session("a1", to_dict(Start()), created_at=1.0)
         transcript = Transcript()
         said = [replace(word, speaker=label) for word, label in zip(words(text), speakers, strict=True)]
@@ -88,7 +88,9 @@ async def test_the_speakers_of_a_failed_session_are_those_of_its_exports_and_can
 ) -> None:
     transcript = await shelf.live("one two three four", "S1", "S3", "S2", "S2")
     heard = (turn(0.0, 1.1, "S1"), turn(0.9, 2.0, "S2"))
-    await shelf.finalizer.fail("a1", Start(), transcript, FAULT, turns=heard, received_samples=samples(9.0))
+    await shelf.finalizer.fail(
+        "a1", Start(), transcript, FAULT, spool=shelf.spool, turns=heard, received_samples=samples(9.0)
+    )
 
     status = await shelf.catalogue.status("a1")
     assert [(speaker["label"], speaker["live_labels"]) for speaker in status.stored.speakers] == [
@@ -120,7 +122,9 @@ async def test_a_failed_session_whose_folder_takes_nothing_has_its_speakers_all_
     transcript = await shelf.live("one two", "S1", "S1")
     folder = shelf.store.folder / "a1" / "turns-live.json"
     folder.mkdir()  # in the place of the file
-    await shelf.finalizer.fail("a1", Start(), transcript, FAULT, turns=(turn(0.0, 0.9, "S1"),))
+    await shelf.finalizer.fail(
+        "a1", Start(), transcript, FAULT, spool=shelf.spool, turns=(turn(0.0, 0.9, "S1"),)
+    )
     status = await shelf.catalogue.status("a1")
     assert [(speaker["label"], speaker["duration"]) for speaker in status.stored.speakers] == [("S1", 0.9)]
 

@@ -79,7 +79,8 @@ async def test_a_session_is_brought_to_its_end_while_its_audio_is_compressed(
         await desk.finalize(await desk.again(session))
         assert desk.database.session("a1").state == "done"  # type: ignore[union-attr]
         may_go_on.set()
-        await wait_for(lambda: desk.files() == {"session.json", "messages.jsonl", "turns.json", "audio.flac"})
+        kept = {"session.json", "messages.jsonl", "turns.json", "epoch", "audio.flac"}
+        await wait_for(lambda: desk.files() == kept)
 
 
 @pytest.mark.parametrize("keep_audio", [False, True])

@@ -10,7 +10,6 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, TypeVar
 
 from hypothesis import settings
@@ -58,7 +57,6 @@ TURNS = 20
 class Disk:
     """What a session has on disk, in the part of a spool and of its store. It syncs when it is told to."""
 
-    folder = Path("/nowhere")
     error: StorageError | None = None
 
     def __init__(self, audio: bytes = b"", lines: tuple[bytes, ...] = ()) -> None:
@@ -75,6 +73,9 @@ class Disk:
     @property
     def appended_count(self) -> int:
         return len(self.lines)
+
+    def listen(self, listener: SessionRunner) -> None:
+        """It is told by the test."""
 
     def append_audio(self, data: bytes) -> None:
         self.audio += data
@@ -184,6 +185,7 @@ class ResumeMachine(RuleBasedStateMachine):
 
         self.runner = SessionRunner(
             session,
+            self.disk,  # type: ignore[arg-type]
             decoder=open_decoder(AudioFormat()),
             engine=None,  # type: ignore[arg-type]
             cadence=Cadence(),
@@ -192,7 +194,6 @@ class ResumeMachine(RuleBasedStateMachine):
             finalize=finalize,
             resume_window=1e6,
         )
-        self.runner.attach_spool(self.disk)  # type: ignore[arg-type]
         self.resumption = Resumption(self.disk, None, lambda _: self.runner)  # type: ignore[arg-type]
 
     def greet(self, connection: Connection, opened: OpenSession) -> None:
@@ -298,7 +299,7 @@ class ResumeMachine(RuleBasedStateMachine):
 
     def is_awaited(self) -> bool:
         """Tell whether the server waits for a client that it loses: who sent no audio has lost none."""
-        return self.runner.received_bytes > 0 or self.runner._kept_audio is not None
+        return self.runner.received_bytes > 0 or self.runner._is_restored
 
     # The end of a server -------------------------------------------------------------------------
 
@@ -323,7 +324,7 @@ class ResumeMachine(RuleBasedStateMachine):
 
         def come_back() -> None:
             self.start_server(Session.restored("s", START, record, Checkpoint()))
-            self.runner.restore(Path("/nowhere"))
+            self.runner.restore()
             for message in self.runner.session.messages():  # as is done first when it is run
                 self.runner.tell(message)
 

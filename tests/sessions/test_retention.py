@@ -9,7 +9,7 @@ import pytest
 from live_asr.config.settings import StorageSettings
 from live_asr.sessions.retention import DAY, Retention
 from live_asr.storage.database import Database, sqlite_url
-from live_asr.storage.spool import SpoolStore
+from live_asr.storage.file_journal import FileJournal
 
 NOW = 100 * DAY
 AGES = {"young": 1.0, "middle": 10.0, "old": 40.0}
@@ -18,7 +18,7 @@ AGES = {"young": 1.0, "middle": 10.0, "old": 40.0}
 class Registry:
     """Erases as the real one does where nothing is at work."""
 
-    def __init__(self, store: SpoolStore, database: Database) -> None:
+    def __init__(self, store: FileJournal, database: Database) -> None:
         self._store = store
         self._database = database
 
@@ -40,16 +40,16 @@ def database(tmp_path: Path) -> Database:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> SpoolStore:
+def store(tmp_path: Path) -> FileJournal:
     for name in AGES:
         folder = tmp_path / "sessions" / name
         folder.mkdir(parents=True)
         for file in ("session.json", "messages.jsonl", "audio.bin"):
             (folder / file).write_bytes(b"{}")
-    return SpoolStore(tmp_path / "sessions")
+    return FileJournal(tmp_path / "sessions")
 
 
-async def sweep(store: SpoolStore, database: Database, **ages: float) -> list[str]:
+async def sweep(store: FileJournal, database: Database, **ages: float) -> list[str]:
     gone: list[str] = []
     retention = Retention(
         StorageSettings(**ages),
@@ -63,17 +63,17 @@ async def sweep(store: SpoolStore, database: Database, **ages: float) -> list[st
     return gone
 
 
-def left(store: SpoolStore, file: str) -> set[str]:
+def left(store: FileJournal, file: str) -> set[str]:
     return {path.parent.name for path in store.folder.glob(f"*/{file}")}
 
 
-async def test_without_an_age_nothing_is_erased(store: SpoolStore, database: Database) -> None:
+async def test_without_an_age_nothing_is_erased(store: FileJournal, database: Database) -> None:
     assert await sweep(store, database) == []
     assert left(store, "audio.bin") == set(AGES)
 
 
 async def test_transcripts_that_reach_their_age_are_erased_with_files_and_rows(
-    store: SpoolStore, database: Database
+    store: FileJournal, database: Database
 ) -> None:
     assert await sweep(store, database, keep_transcripts_days=30) == ["old"]
     assert left(store, "messages.jsonl") == {"young", "middle"}
@@ -81,7 +81,7 @@ async def test_transcripts_that_reach_their_age_are_erased_with_files_and_rows(
 
 
 async def test_audio_that_reaches_its_age_is_erased_and_its_transcript_stays(
-    store: SpoolStore, database: Database
+    store: FileJournal, database: Database
 ) -> None:
     assert await sweep(store, database, keep_audio_days=5) == []
     assert left(store, "audio.bin") == {"young"}
@@ -89,14 +89,14 @@ async def test_audio_that_reaches_its_age_is_erased_and_its_transcript_stays(
 
 
 async def test_more_sessions_than_are_looked_up_at_once_are_all_erased(
-    store: SpoolStore, database: Database, monkeypatch: pytest.MonkeyPatch
+    store: FileJournal, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("live_asr.sessions.retention.PAGE", 1)
     assert await sweep(store, database, keep_transcripts_days=0.5) == ["old", "middle", "young"]
 
 
 async def test_a_clock_that_jumps_ahead_erases_nothing_for_a_day(
-    store: SpoolStore, database: Database
+    store: FileJournal, database: Database
 ) -> None:
     now, passed = NOW, 0.0
     retention = Retention(
@@ -118,7 +118,7 @@ async def test_a_clock_that_jumps_ahead_erases_nothing_for_a_day(
 
 
 async def test_neither_does_one_that_was_set_while_the_server_was_off(
-    store: SpoolStore, database: Database
+    store: FileJournal, database: Database
 ) -> None:
     now, passed = NOW + 2000 * DAY, 0.0
     retention = Retention(

@@ -26,7 +26,7 @@ from live_asr.sessions.limits import BURST, NO_LIMITS, Limits
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.runner import Cadence, SessionRunner
 from live_asr.sessions.shedding import Shed
-from live_asr.storage.spool import SpoolStore
+from live_asr.storage.file_journal import FileJournal
 from tests.sessions.scripted_engine import SCRIPT, SECOND_BYTES, SECONDS, TEXT, ScriptedEngine, pcm
 
 TIMEOUT = 30.0
@@ -43,7 +43,7 @@ async def finalize(runner: SessionRunner) -> None:
 class Bench:
     """A runner at work, and what it says."""
 
-    def __init__(self, runner: SessionRunner, engine: ScriptedEngine, store: SpoolStore) -> None:
+    def __init__(self, runner: SessionRunner, engine: ScriptedEngine, store: FileJournal) -> None:
         self.runner = runner
         self.engine = engine
         self.store = store
@@ -99,12 +99,13 @@ async def bench(
     finalize: Callable[[SessionRunner], Awaitable[None]] = finalize,
     limits: Limits = NO_LIMITS,
 ) -> AsyncIterator[Bench]:
-    store = SpoolStore(tmp_path, interval=0.01)
+    store = FileJournal(tmp_path, interval=0.01)
     await store.start()
     start = start or Start(pace="fast")
     engine = ScriptedEngine(script)
     runner = SessionRunner(
         Session("a1", start),
+        await store.open("a1", {}),
         decoder=open_decoder(start.audio),
         engine=engine,  # type: ignore[arg-type]
         cadence=Cadence(),
@@ -115,7 +116,6 @@ async def bench(
         pause_window=pause_window,
         limits=limits,
     )
-    runner.attach_spool(await store.open("a1", {}, runner.acknowledge, runner.fail, runner.release))
     bench = Bench(runner, engine, store)
     yield bench
     await bench.ended()
@@ -143,7 +143,7 @@ async def test_what_arrives_is_worked_off_in_the_order_it_came(tmp_path: Path) -
 async def test_final_comes_only_once_everything_is_on_disk(tmp_path: Path) -> None:
     audio = pcm()
     async with bench(tmp_path) as desk:
-        async with desk.store._writing:  # the disk takes its time
+        async with desk.store._writer._writing:  # the disk takes its time
             desk.runner.receive_audio(audio)
             desk.runner.receive(Stop())
             await desk.until("partial")
@@ -252,7 +252,7 @@ async def test_the_loop_is_free_between_the_pieces_of_a_large_frame(tmp_path: Pa
 
 
 async def test_more_than_the_window_is_an_overrun_and_what_fits_is_kept(tmp_path: Path) -> None:
-    async with bench(tmp_path, Start()) as desk, desk.store._writing:  # nothing can be acknowledged
+    async with bench(tmp_path, Start()) as desk, desk.store._writer._writing:  # nothing can be acknowledged
         for _ in range(16):
             desk.runner.receive_audio(bytes(65_536))
         with pytest.raises(ClientError) as refusal:
@@ -278,7 +278,10 @@ async def test_a_live_client_may_stall_for_half_a_minute_at_its_own_rate(
 ) -> None:
     start = Start(audio=audio)
     window = window_bytes(start, 65_536)
-    async with bench(tmp_path, start, window_bytes=window) as desk, desk.store._writing:  # the disk stalls
+    async with (
+        bench(tmp_path, start, window_bytes=window) as desk,
+        desk.store._writer._writing,
+    ):  # the disk stalls
         for _ in range(30):
             desk.runner.receive_audio(bytes(frame_bytes))
         assert desk.runner._inbox.held_bytes <= MAX_BYTES

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
-import sqlalchemy
 
 from live_asr.storage.database import Database, sqlite_url
-from tests.postgres import postgres
+from tests.postgres import new_database, postgres
 
 
 @pytest.fixture(scope="session")
@@ -25,13 +23,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database."""
     if request.param == "sqlite":
         return sqlite_url(tmp_path / "deep" / "live-asr.db")
-    server: str = request.getfixturevalue("server")
-    name = f"test_{uuid4().hex}"
-    admin = sqlalchemy.create_engine(server.format(name="postgres"), isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    admin.dispose()
-    return server.format(name=name)
+    return new_database(request.getfixturevalue("server"))
 
 
 @pytest.fixture

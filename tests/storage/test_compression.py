@@ -23,8 +23,9 @@ from live_asr.core.errors import DiskFull
 from live_asr.core.messages import AudioFormat, Start, to_dict
 from live_asr.storage import compression
 from live_asr.storage.compression import GivenUp, compress
+from live_asr.storage.file_journal import FileJournal
 from live_asr.storage.files import AUDIO_FILE, CHECKS_FILE, FLAC_FILE, RESERVE_BYTES, UNFINISHED_FILE
-from live_asr.storage.spool import Spool, SpoolStore
+from live_asr.storage.spool import Spool
 
 TIMEOUT = 30.0
 Samples = NDArray[np.int16]
@@ -209,8 +210,8 @@ def test_it_works_half_of_the_time_and_gives_up_when_it_is_told_to(tmp_path: Pat
 # Beside all else -----------------------------------------------------------------------------------
 
 
-async def finished(store: SpoolStore, data: bytes, name: str = "a1") -> Spool:
-    spool = await store.open(name, {"start": to_dict(Start())}, lambda _: None, lambda _: None)
+async def finished(store: FileJournal, data: bytes, name: str = "a1") -> Spool:
+    spool = await store.open(name, {"start": to_dict(Start())})
     spool.append_audio(data)
     await store.finish(spool, keep_audio=True)
     return spool
@@ -223,7 +224,7 @@ async def eventually(holds: Callable[[], bool]) -> None:
 
 
 async def test_sessions_are_compressed_one_after_the_other(tmp_path: Path, sample_pcm: bytes) -> None:
-    store = SpoolStore(tmp_path)
+    store = FileJournal(tmp_path)
     await store.start()
     spools = [await finished(store, sample_pcm, name) for name in ("a1", "b2", "c3")]
     for spool in spools:
@@ -236,7 +237,7 @@ async def test_sessions_are_compressed_one_after_the_other(tmp_path: Path, sampl
 async def test_what_the_end_of_the_server_leaves_the_next_run_compresses(
     tmp_path: Path, sample_pcm: bytes
 ) -> None:
-    store = SpoolStore(tmp_path)
+    store = FileJournal(tmp_path)
     spools = [await finished(store, sample_pcm, name) for name in ("a1", "b2", ".erased-c3")]
     for spool in spools:
         await store.compress(spool)  # not begun: the store was never started
@@ -244,7 +245,7 @@ async def test_what_the_end_of_the_server_leaves_the_next_run_compresses(
     assert all(UNFINISHED_FILE in names(spool.folder) for spool in spools)
     raw = await finished(store, sample_pcm, "open1")
 
-    heir = SpoolStore(tmp_path)
+    heir = FileJournal(tmp_path)
     await heir.start()
     await eventually(lambda: all(names(spool.folder) == {FLAC_FILE} for spool in spools[:2]))
     await heir.close()
@@ -256,7 +257,7 @@ async def test_a_server_that_ends_does_not_wait_for_it(
     tmp_path: Path, sample_pcm: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compression, "PIECE_FRAMES", 100)  # the rests between pieces alone take seconds
-    store = SpoolStore(tmp_path)
+    store = FileJournal(tmp_path)
     await store.start()
     spool = await finished(store, sample_pcm * 20)
     await store.compress(spool)
@@ -278,7 +279,7 @@ async def test_a_failure_is_told_of_and_the_audio_stays(
     def fail(*_: object) -> NoReturn:
         raise fault
 
-    store = SpoolStore(tmp_path)
+    store = FileJournal(tmp_path)
     await store.start()
     with monkeypatch.context() as patched:
         patched.setattr(compression, "_encode", fail)
@@ -311,7 +312,7 @@ async def test_what_a_nearly_full_disk_has_no_room_for_the_next_run_compresses(
     tmp_path: Path, sample_pcm: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     usage = shutil.disk_usage(tmp_path)
-    store = SpoolStore(tmp_path)
+    store = FileJournal(tmp_path)
     await store.start()
     with monkeypatch.context() as full:
         full.setattr(shutil, "disk_usage", lambda _: usage._replace(free=RESERVE_BYTES))
@@ -319,7 +320,7 @@ async def test_what_a_nearly_full_disk_has_no_room_for_the_next_run_compresses(
         await store.compress(spool)
         await eventually(lambda: "not compressed by this run" in caplog.text)
         await store.close()
-    heir = SpoolStore(tmp_path)
+    heir = FileJournal(tmp_path)
     await heir.start()
     await eventually(lambda: names(spool.folder) == {FLAC_FILE})
     await heir.close()
@@ -328,7 +329,7 @@ async def test_what_a_nearly_full_disk_has_no_room_for_the_next_run_compresses(
 async def test_audio_that_is_erased_while_it_is_compressed_is_gone_and_nobody_complains(
     tmp_path: Path, sample_pcm: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store = SpoolStore(tmp_path)
+    store = FileJournal(tmp_path)
     monkeypatch.setattr(compression, "PIECE_FRAMES", 2000)
     caplog.set_level(logging.WARNING)
     await store.start()

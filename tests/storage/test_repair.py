@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from live_asr.core.messages import AudioFormat, Start, to_dict
+from live_asr.storage.file_journal import FileJournal
 from live_asr.storage.files import (
     AUDIO_FILE,
     CHECK,
@@ -27,14 +28,14 @@ from live_asr.storage.files import (
     PIECE_BYTES,
     STATE_FILE,
     UNFINISHED_FILE,
-    Batch,
     check_of,
     pieces_of,
     unsealed,
     with_checksum,
+    write_batch,
 )
 from live_asr.storage.repair import IntactPrefix, repair
-from live_asr.storage.spool import SpoolStore
+from live_asr.storage.spool import Batch
 
 MESSAGES = [json.dumps({"seq": number, "text": "ü" * number}).encode() for number in range(1, 8)]
 WRITTEN = b"".join(map(with_checksum, MESSAGES))
@@ -112,8 +113,8 @@ class Session:
         intact = repair(self.folder)
         message = json.dumps({"seq": intact.message_count + 1}).encode()
         count = intact.message_count + 1
-        added = Batch(self.folder, b"more", with_checksum(message), None, intact.audio_bytes + 4, count)
-        assert added.write() is None
+        added = Batch(b"more", (message,), None, intact.audio_bytes + 4, count)
+        assert write_batch(self.folder, added, 1) is None
         again = repair(self.folder)
         assert (again.audio_bytes, again.message_count) == (intact.audio_bytes + 4, count)
         assert self.left(AUDIO_FILE).endswith(b"more")
@@ -276,8 +277,8 @@ def test_what_a_killed_server_had_not_synced_is_on_the_disk_once_it_is_believed(
 
 def test_a_batch_is_written_as_these_tests_write_it(tmp_path: Path) -> None:
     with written([b"one", b"twotwo"], 2) as session:
-        Batch(tmp_path, b"one", with_checksum(MESSAGES[0]), None, 3, 1).write()
-        Batch(tmp_path, b"twotwo", with_checksum(MESSAGES[1]), None, 9, 2).write()
+        write_batch(tmp_path, Batch(b"one", (MESSAGES[0],), None, 3, 1), 1)
+        write_batch(tmp_path, Batch(b"twotwo", (MESSAGES[1],), None, 9, 2), 1)
         for file in (AUDIO_FILE, CHECKS_FILE, MESSAGES_FILE):
             assert (tmp_path / file).read_bytes() == session.left(file)
 
@@ -393,9 +394,9 @@ def test_a_session_that_has_no_files_yet_has_nothing(tmp_path: Path) -> None:
 
 
 async def test_a_session_that_is_opened_again_goes_on_where_its_files_end(tmp_path: Path) -> None:
-    store = SpoolStore(tmp_path, interval=0.01)
+    store = FileJournal(tmp_path, interval=0.01)
     await store.start()
-    spool = await store.open("a1", {"session": "a1"}, lambda _: None, lambda _: None)
+    spool = await store.open("a1", {"session": "a1"})
     spool.append_audio(b"abc")
     spool.append_message(MESSAGES[0])
     spool.set_state(b'{"last_seq": 1}')
@@ -422,16 +423,15 @@ async def test_a_session_that_is_opened_again_goes_on_where_its_files_end(tmp_pa
 
 
 async def test_a_message_is_written_at_once_and_audio_of_others_waits(tmp_path: Path) -> None:
-    store = SpoolStore(tmp_path, interval=3600.0)
+    store = FileJournal(tmp_path, interval=3600.0)
     await store.start()
-    kept: list[int] = []
-    speaking = await store.open("a1", {}, lambda _: None, lambda _: None, kept.append)
-    listening = await store.open("b2", {}, lambda _: None, lambda _: None)
+    speaking = await store.open("a1", {})
+    listening = await store.open("b2", {})
     listening.append_audio(b"abc")
     speaking.append_audio(b"def")
     speaking.append_message(MESSAGES[0])
     async with asyncio.timeout(30):
         await speaking.kept(1)
-    assert (kept, speaking.safe_bytes) == ([1], 3), "no message tells of audio that is not there"
+    assert (speaking.kept_count, speaking.safe_bytes) == (1, 3), "no message tells of audio that is not there"
     assert listening.safe_bytes == 0
     await store.close()

@@ -1,0 +1,130 @@
+"""What a server keeps of its sessions, wherever that is: in files, or in a database for several servers.
+
+A session has one writer at a time. Who takes it over raises its **epoch**, and from then on everything that
+a writer of an older epoch brings is refused with Superseded, whatever became of it meanwhile: it lets go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from sqlalchemy import Connection
+
+from live_asr.core.types import Turn
+from live_asr.storage.files import TURNS_FILE
+from live_asr.storage.spool import Spool
+
+MAX_ID = 64
+"""Session ids are shorter; a longer name is nobody's, and too long for a file system."""
+BEGINNING_BYTES = 16
+"""Of audio, what tells which container it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAudio:
+    """The audio that is kept of a session that is over, as its client sent it or compressed."""
+
+    size_bytes: int
+    beginning: bytes
+    """Its first bytes."""
+    path: Path | None
+    """Where it is a file."""
+    is_compressed: bool = False
+    """Whether it is FLAC, made of what its client has sent."""
+
+
+class Journal(Protocol):
+    """Keeps what sessions were sent and what they said: acknowledged means that it can be read back.
+
+    What is said to block is called off the event loop. All may raise StorageError where disk or database
+    refuse, and KeyError for a session that there is not.
+    """
+
+    folder: Path
+    """Where files are put that are to be worked on."""
+    is_shared: bool
+    """Whether other servers read and write it, too."""
+
+    async def start(self) -> None:
+        """Begin to write."""
+
+    async def close(self) -> None:
+        """Write what waits, and end. Idempotent."""
+
+    async def open(self, session_id: str, about: dict[str, Any]) -> Spool:
+        """Begin a new session, in its epoch 1; `about` is what is to be remembered of it."""
+
+    async def reopen(self, session_id: str) -> Spool:
+        """Take a session over, to add to what of it is intact; nobody who had it before writes any more."""
+
+    async def finish(self, spool: Spool, *, keep_audio: bool) -> None:
+        """Write the rest of a session that is over, and erase its audio unless that is kept. Idempotent."""
+
+    async def mark_for_compression(self, spool: Spool) -> None:
+        """Have the audio of a finished session compressed by whoever comes next, unless `compress` follows.
+
+        Call it before the session is said to be done: nobody looks at it from then on.
+        """
+
+    async def compress(self, spool: Spool) -> None:
+        """Have the audio that is kept of a finished session compressed in time, where that is done."""
+
+    def claim(self, limit: int) -> list[str]:
+        """Return sessions to go on with whose server is gone, where there are others. Blocks."""
+
+    def check(self, connection: Connection, spool: Spool) -> None:
+        """Raise Superseded, in a transaction of the database, where a session has another writer by now.
+
+        Where it has not, none comes before the transaction ends.
+        """
+
+    def messages(self, session_id: str) -> Iterator[bytes]:
+        """Yield the kept messages of a session, oldest first, as far as they are intact. Blocks."""
+
+    def about(self, session_id: str) -> dict[str, Any]:
+        """Return what is remembered of a session. Blocks."""
+
+    def state(self, session_id: str) -> dict[str, Any]:
+        """Return what was last put down beside the messages; nothing where it cannot be read. Blocks."""
+
+    def write_turns(self, spool: Spool, turns: Iterable[Turn], file: str = TURNS_FILE) -> None:
+        """Keep who spoke when: all of it, or nothing. Blocks."""
+
+    def turns(self, session_id: str, file: str = TURNS_FILE) -> tuple[Turn, ...]:
+        """Return who spoke when; nothing where that is not kept. Blocks."""
+
+    def kept_audio(self, session_id: str) -> KeptAudio | None:
+        """Return the audio that is kept of a session that is over; None where none is. Blocks."""
+
+    def read_audio(self, session_id: str, start_bytes: int, end_bytes: int) -> AsyncIterator[bytes]:
+        """Yield the audio of a session between two positions, in pieces."""
+
+    def recording(self, spool: Spool) -> AbstractAsyncContextManager[Path]:
+        """Give a file with all of a session's audio, for who has to have one, in a folder to work in."""
+
+    def erase_audio(self, session_id: str) -> bool:
+        """Erase the audio of a session that is over; return whether there was any. Blocks."""
+
+    def mark_deleted(self, session_id: str) -> bool:
+        """Take a session out of sight, to be erased; return False when there is none. Blocks.
+
+        From here on it is unknown, and whatever kills the server, the next run erases it.
+        """
+
+    def condemned(self) -> list[str]:
+        """Return the sessions that are to be erased and are not yet. Blocks."""
+
+    def erase(self, session_id: str) -> None:
+        """Erase all that is kept of a condemned session, if anything is. Blocks."""
+
+    def free_bytes(self) -> int:
+        """Return the free space below the folder. Blocks."""
+
+
+def is_session_id(session_id: str) -> bool:
+    """Tell whether a session may have this id, which is all that is ever looked up."""
+    return session_id.isascii() and session_id.isalnum() and len(session_id) <= MAX_ID

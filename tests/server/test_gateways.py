@@ -1,0 +1,163 @@
+"""Two servers on one PostgreSQL: either takes up any session, and who lost one writes nothing more."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from talking import TIMEOUT, Caller, Message, call, eventually, finished_record, likeness, plain_words
+
+from tests.postgres import new_database, postgres
+from tests.server.resuming import check_record, record, resumed
+from tests.started import MODEL, Server, StartServer
+
+SECOND_BYTES = 32_000
+SAID = plain_words(
+    "I'm Sheila in Texas, originally from Chicago. Oh, I'm originally from Chicago also. I'm in"
+)
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[str]:
+    """The URL of a database of its own in PostgreSQL."""
+    with postgres() as url:
+        yield new_database(url)
+
+
+@pytest.fixture
+def start_gateway(start_server: StartServer, database: str) -> Callable[..., Server]:
+    """Start a server that shares its sessions with others."""
+
+    def start(window: int = 60) -> Server:
+        return start_server(LIVE_ASR_STORAGE__JOURNAL=database, LIVE_ASR_SERVER__RESUME_WINDOW=str(window))
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def speech(sample_pcm: bytes) -> bytes:
+    return sample_pcm[14 * SECOND_BYTES : 23 * SECOND_BYTES]
+
+
+async def cut_in_speech(server: Server, caller: Caller, speech: bytes, number: signal.Signals) -> None:
+    """Speak until words were committed, and then send the server a signal."""
+    speaking = asyncio.create_task(caller.speak(speech))
+    await caller.until("commit")
+    await caller.when(lambda: bool(caller.acks))
+    server.process.send_signal(number)
+    if number is signal.SIGKILL:
+        assert await caller.closed() == 1006
+        server.process.wait()
+    with contextlib.suppress(Exception):  # whatever a socket raises whose other end is dead
+        await speaking
+
+
+async def finished_elsewhere(
+    heir: Server, ready: Message, first: Caller, speech: bytes, **changes: Any
+) -> Message:
+    """Take the session up at another server, send what that one has not, and check all that was heard."""
+    async with resumed(heir.stream, ready, first.heard, **changes) as (second, again):
+        assert again["session"] == ready["session"]
+        assert first.acks[-1][0] <= again["received_bytes"] <= first.sent_bytes
+        await second.speak(speech[again["received_bytes"] :])
+        final = await second.finished()
+    kept = record(first, second)
+    check_record(kept)
+    assert final["duration"] == len(speech) / SECOND_BYTES
+    assert likeness(plain_words(final["text"]), SAID) > 0.75
+    return final
+
+
+async def test_a_session_whose_server_is_killed_goes_on_at_the_other_one(
+    start_gateway: Callable[..., Server], speech: bytes
+) -> None:
+    one, other = start_gateway(), start_gateway()
+    async with call(one.stream) as first:
+        ready = await first.start()
+        await cut_in_speech(one, first, speech, signal.SIGKILL)
+        final = await finished_elsewhere(other, ready, first, speech)
+    done = await finished_record(other.url, ready["session"])
+    assert done["text"].split() == final["text"].split()
+    assert "Traceback" not in other.log.read_text()
+
+
+async def test_a_server_that_was_frozen_writes_nothing_once_its_session_went_elsewhere(
+    start_gateway: Callable[..., Server], speech: bytes
+) -> None:
+    frozen, other = start_gateway(), start_gateway()
+    async with call(frozen.stream) as first:
+        ready = await first.start()
+        await cut_in_speech(frozen, first, speech, signal.SIGSTOP)
+        final = await finished_elsewhere(other, ready, first, speech)
+        frozen.process.send_signal(signal.SIGCONT)
+        said = f"session {ready['session']} was taken over by another server: nothing more of it is written"
+        await eventually(lambda: said in frozen.log.read_text(), frozen.log.read_text)
+        await eventually(lambda: frozen.metric("live_asr_sessions") == 0)
+    for server in (frozen, other):  # either of them answers for it
+        done = await finished_record(server.url, ready["session"])
+        assert (done["text"].split(), done["duration"]) == (final["text"].split(), final["duration"])
+    async with httpx.AsyncClient(base_url=frozen.url) as http:
+        events = (await http.get(f"/v1/sessions/{ready['session']}")).json()
+        assert events["state"] == "done"
+
+
+async def test_a_session_whose_client_stays_away_is_brought_to_its_end_by_the_other_server(
+    start_gateway: Callable[..., Server], speech: bytes
+) -> None:
+    one, other = start_gateway(window=1), start_gateway(window=1)
+    async with call(one.stream) as first:
+        ready = await first.start(pace="fast")
+        await first.send(speech)
+        await first.when(lambda: bool(first.acks) and first.acks[-1][0] == len(speech))
+        one.process.kill()
+        await first.closed()
+    one.process.wait()
+    done = await finished_record(other.url, ready["session"])
+    assert done["duration"] == len(speech) / SECOND_BYTES
+    assert likeness(plain_words(str(done["text"])), SAID) > 0.75
+    log = other.log.read_text()
+    assert f"session {ready['session']} is taken up: its server is gone" in log
+
+
+async def test_a_session_is_taken_from_a_server_that_still_has_it_and_it_lets_go(
+    start_gateway: Callable[..., Server], speech: bytes
+) -> None:
+    one, other = start_gateway(), start_gateway()
+    async with call(one.stream) as first:
+        ready = await first.start()
+        await first.speak(speech[: 4 * SECOND_BYTES])
+        await first.until("commit")
+        await first.when(lambda: bool(first.acks) and first.acks[-1][0] == 4 * SECOND_BYTES)
+        await finished_elsewhere(other, ready, first, speech)
+        assert await first.closed() in (1013, 1012)
+        assert first.heard[-1]["code"] == "loading"
+
+
+async def test_a_server_that_keeps_files_is_refused_on_their_database_and_jobs_are_not_taken(
+    start_gateway: Callable[..., Server], database: str, models_dir: Path, tmp_path: Path
+) -> None:
+    one = start_gateway()
+    async with httpx.AsyncClient(base_url=one.url, timeout=TIMEOUT) as http:
+        refused = await http.post("/v1/jobs", json={"audioUrl": "https://example.com/a.wav"})
+        assert (refused.status_code, refused.json()["code"]) == (503, "no_jobs")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "live_asr.cli", "serve", "--port", "0", "--model", MODEL),
+        *("--data", str(tmp_path)),
+        env={
+            **os.environ,
+            "LIVE_ASR_MODELS__DIR": str(models_dir),
+            "LIVE_ASR_STORAGE__DATABASE": database,
+        },
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, errors = await process.communicate()
+    assert process.returncode == 1
+    assert "Another live-asr uses the database" in errors.decode()
