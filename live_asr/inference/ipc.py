@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from live_asr.core.messages import RecognizerInfo
-from live_asr.core.types import DecodeRequest, Hypothesis
+from live_asr.core.types import DecodeRequest, Hypothesis, as_built
 from live_asr.inference.costs import Simulated
 from live_asr.models.interfaces import FloatArray, SpeechState
 
@@ -92,6 +92,8 @@ class Detect:
     samples: FloatArray
     state: SpeechState
 
+    __reduce__ = as_built
+
 
 @dataclass(frozen=True, slots=True)
 class Detected:
@@ -99,6 +101,22 @@ class Detected:
 
     probabilities: FloatArray
     state: SpeechState
+
+    __reduce__ = as_built
+
+
+@dataclass(frozen=True, slots=True)
+class DetectMany:
+    """Judge these, of many sessions; answered by one `DetectedMany`."""
+
+    works: tuple[tuple[int, Detect], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DetectedMany:
+    """The answers to a `DetectMany`, by their numbers: `Detected`, or `Failed` for what raised."""
+
+    answers: tuple[tuple[int, Detected | Failed], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +127,8 @@ class Recognize:
     samples: FloatArray
     budget: float
     """Seconds from its arrival by which the answer is wanted."""
+
+    __reduce__ = as_built
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +153,8 @@ class Recognized:
     took: float
     """Seconds of work."""
 
+    __reduce__ = as_built
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:
@@ -143,6 +165,8 @@ class Segment:
     budget: float
     """Seconds from its arrival by which the answer is wanted."""
 
+    __reduce__ = as_built
+
 
 @dataclass(frozen=True, slots=True)
 class Embed:
@@ -151,6 +175,8 @@ class Embed:
     samples: FloatArray
     budget: float
     """Seconds from its arrival by which the answer is wanted."""
+
+    __reduce__ = as_built
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +209,7 @@ def pack(message: Any) -> bytes:
     return HEADER.pack(len(body)) + body
 
 
-def unpack(body: bytes) -> Any:
+def unpack(body: bytes | bytearray) -> Any:
     """Return the message that `body`, a packed message without its header, carries."""
     return pickle.loads(body)
 

@@ -27,6 +27,8 @@ from live_asr.inference.ipc import (
     Begun,
     Detect,
     Detected,
+    DetectedMany,
+    DetectMany,
     Embed,
     Failed,
     Faulted,
@@ -153,7 +155,8 @@ class LocalEngine:
         )
         """The numbers of those that wait for a lane."""
         self._unjudged: dict[int, _Job] = {}
-        """Detections that wait for a process: they need no lane."""
+        """Detections that wait for a process, or for the others of this moment: they need no lane."""
+        self._flushing = False
         self._suspects: dict[int, _Job] = {}
         """And those that were under way when a process died: they are done one by one, before all else."""
         self._sent: dict[int, _Job] = {}
@@ -288,12 +291,37 @@ class LocalEngine:
             self._send({number: self._suspects[number]})
         if self._suspects:
             return
-        for number in list(self._unjudged):
-            self._send({number: self._unjudged.pop(number)})
+        if self._unjudged and not self._flushing:
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self._flush)
         while self._free_lanes > 0 and (taken := self._queue.take(time.monotonic())):
             jobs = {one.item: job for one in taken if self._is_wanted(job := self._jobs[one.item])}
             if jobs:
                 self._send(jobs, taken[0].kind)
+
+    def _flush(self) -> None:
+        """Ask for the detections that came in this turn of the loop, together."""
+        self._flushing = False
+        if not self.is_up or self._suspects:
+            return
+        together = {number: job for number, job in self._unjudged.items() if not job.attempts}
+        for number, job in self._unjudged.items():
+            if job.attempts:  # one of them may have ended the last process
+                self._send({number: job})
+        self._unjudged.clear()
+        if len(together) < 2:
+            for number, job in together.items():
+                self._send({number: job})
+            return
+        assert self._writer is not None, "a process that is up has one"
+        works = []
+        now = time.monotonic()
+        for number, job in together.items():
+            assert isinstance(job.work, Detect), "nothing else is unjudged"
+            job.attempts, job.sent_at = 1, now
+            works.append((number, job.work))
+        self._sent |= together
+        self._writer.write(pack((NOBODY, DetectMany(tuple(works)))))
 
     def _is_wanted(self, job: _Job) -> bool:
         """Bring work up to date whose turn it is; tell whether it is wanted still."""
@@ -408,7 +436,11 @@ class LocalEngine:
                 number, answer, seconds = message
                 if isinstance(answer, Faulted):  # whoever asked gets the answer of the next process
                     raise EngineError(f"The GPU failed: {answer.reason}.", cure_of(answer.reason))
-                self._receive(number, answer, seconds)
+                if isinstance(answer, DetectedMany):
+                    for each, judged in answer.answers:
+                        self._receive(each, judged, 0.0)
+                else:
+                    self._receive(number, answer, seconds)
         finally:
             self.is_up, self._writer = False, None
             self._take_back()

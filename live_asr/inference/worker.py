@@ -30,6 +30,8 @@ from live_asr.inference.ipc import (
     Begun,
     Detect,
     Detected,
+    DetectedMany,
+    DetectMany,
     Embed,
     Failed,
     Faulted,
@@ -163,6 +165,8 @@ class Worker:
             number, work = message
             if isinstance(work, Detect):
                 self._answer(number, lambda work=work: self._detect(work))
+            elif isinstance(work, DetectMany):
+                self._send(NOBODY, DetectedMany(tuple((each, self._judge(one)) for each, one in work.works)))
             else:
                 arrived = time.monotonic()
                 with self._queued:
@@ -214,6 +218,12 @@ class Worker:
         probabilities, state = self._models.detector.detect(work.samples, work.state)
         return Detected(probabilities, state)
 
+    def _judge(self, work: Detect) -> Detected | Failed:
+        try:
+            return self._detect(work)
+        except Exception as error:  # as in `_answer`
+            return Failed(f"{type(error).__name__}: {error}")
+
     def _compute(self, work: Recognize | Segment | Embed, arrived: float) -> Any:
         if isinstance(work, Recognize):
             return self._recognize(work, arrived)
@@ -263,7 +273,7 @@ def _read(connection: socket.socket) -> Any:
     return None if body is None else unpack(body)
 
 
-def _read_exactly(connection: socket.socket, size: int) -> bytes | None:
+def _read_exactly(connection: socket.socket, size: int) -> bytearray | None:
     data = bytearray(size)
     view, filled = memoryview(data), 0
     while filled < size:
@@ -274,7 +284,7 @@ def _read_exactly(connection: socket.socket, size: int) -> bytes | None:
         if not count:
             return None
         filled += count
-    return bytes(data)
+    return data
 
 
 if __name__ == "__main__":

@@ -59,6 +59,7 @@ from live_asr.sessions.resume import (
 )
 from live_asr.sessions.runner import SessionRunner
 from live_asr.sessions.shedding import Cadence
+from live_asr.sessions.ticks import Ticks
 from live_asr.storage import ownership
 from live_asr.storage.database import Database, StoredSession
 from live_asr.storage.files import AUDIO_FILE
@@ -127,6 +128,7 @@ class SessionRegistry:
         self._completing = asyncio.Semaphore(MAX_COMPLETED)
         self._capacity = capacity or Capacity()
         self._endings = Endings()
+        self._ticks = Ticks()
         self._since: dict[str, float] = {}
         """When each of those that are live got its place."""
         self._places = Places(self.places, settings.server.max_sessions_per_client)
@@ -529,6 +531,7 @@ class SessionRegistry:
             limits=limits,
             lose_decoder=self._lost_decoder,
             died_at_bytes=self._died_at.get(session.id),
+            ticks=self._ticks,
         )
 
     async def _keep_opening(

@@ -459,3 +459,25 @@ async def test_it_tells_what_waits_for_a_lane_by_kind_and_what_a_lane_was_given(
         assert given == [("step", 1), ("step", 1), ("file", 1)]
     finally:
         await engine.close()
+
+
+async def test_detections_of_one_moment_go_together_and_are_those_of_each_alone(
+    load: Load, sample_audio: Audio
+) -> None:
+    pieces = [
+        sample_audio[samples(start) :][: 512 * count] for start, count in ((7.0, 3), (9.0, 8), (15.0, 1))
+    ]
+    async with running(load) as engine:
+        alone = [await engine.detect(piece, SpeechState.initial()) for piece in pieces]
+        together = await asyncio.gather(*(engine.detect(piece, SpeechState.initial()) for piece in pieces))
+        bad, good = await asyncio.gather(
+            engine.detect(pieces[0][:100], SpeechState.initial()),
+            engine.detect(pieces[1], SpeechState.initial()),
+            return_exceptions=True,
+        )
+    for one, other in zip(alone, together, strict=True):
+        assert np.array_equal(one.probabilities, other.probabilities)
+        assert np.array_equal(one.state.memory.hidden, other.state.memory.hidden)
+        assert np.array_equal(one.state.context, other.state.context)
+    assert isinstance(bad, EngineError)
+    assert np.array_equal(good.probabilities, alone[1].probabilities)
