@@ -120,7 +120,8 @@ class LocalEngine:
     or soon after again and again, `fallback` is called once, in a thread, with the reason: it returns what to
     load instead. Without it the failure is one of the engine. `on_work` is called with the seconds for which
     each piece of work kept one of the process's threads busy, `on_audio` with those of audio that was judged,
-    `on_batch` with the name and number of what a lane is given at once.
+    `on_batch` with the name and number of what a lane is given at once. `reserved` tells which share of their
+    time lanes are to rest, from 0 to less than 1.
     """
 
     def __init__(
@@ -134,7 +135,9 @@ class LocalEngine:
         on_work: Callable[[float], None] = lambda _: None,
         on_audio: Callable[[float], None] = lambda _: None,
         on_batch: Callable[[str, int], None] = lambda _, __: None,
+        reserved: Callable[[], float] = lambda: 0.0,
     ) -> None:
+        self._reserved = reserved
         self._load = load
         self._on_work = on_work
         self._on_audio = on_audio
@@ -279,8 +282,9 @@ class LocalEngine:
     def _free_lanes(self) -> int:
         """How many pieces of work the process may be asked for beside those it has."""
         assert self.loaded is not None, "a process is up"
-        credits = CREDITS.get(self.loaded.recognizer.device, 1) * self.loaded.lanes
-        return credits - self._batch_count
+        # A lane that is to rest gets nothing beforehand: it would go on with that.
+        a_lane = 1 if self._reserved() else CREDITS.get(self.loaded.recognizer.device, 1)
+        return a_lane * self.loaded.lanes - self._batch_count
 
     def _dispatch(self) -> None:
         """Hand what waits to the process, if there is one: what may have ended the last one, one by one."""
@@ -503,10 +507,23 @@ class LocalEngine:
     def _account(self, batch: _Batch, seconds: float) -> None:
         """Take note that one of a batch is answered, whose share of the work was so long."""
         batch.left -= 1
-        if not batch.left:
+        if batch.left:
+            return
+        took = seconds * batch.count
+        if batch.kind is not None:
+            self._costs.learn(_size_of(batch.kind), batch.count, took)
+        share = self._reserved()
+        if share:
+            rest = took * share / (1.0 - share)
+            asyncio.get_running_loop().call_later(rest, self._end_rest, self._writer)
+        else:
             self._batch_count -= 1
-            if batch.kind is not None:
-                self._costs.learn(_size_of(batch.kind), batch.count, seconds * batch.count)
+
+    def _end_rest(self, writer: asyncio.StreamWriter | None) -> None:
+        """Give a lane work again that has rested, where its process is still there."""
+        if writer is self._writer and writer is not None:
+            self._batch_count -= 1
+            self._dispatch()
 
     async def _watch(self, process: asyncio.subprocess.Process) -> None:
         """Kill the process when a piece of work takes too long, or it gives no sign of life: it hangs."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -58,6 +59,7 @@ from live_asr.sessions.catalogue import Catalogue
 from live_asr.sessions.finalizer import Finalizer, FullPassRunner, reachable_links_of
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.registry import SessionRegistry
+from live_asr.sessions.reserve import Reserve
 from live_asr.sessions.retention import Retention
 from live_asr.sessions.search_index import make_findable
 from live_asr.storage.database import Database
@@ -128,7 +130,12 @@ def build_state(
     Raises ConfigError and StorageError for the key of the webhooks, as `webhook_secret` does.
     """
     metrics, audit = Metrics(), Audit(settings.server.audit_log)
-    capacity = Capacity()
+    reserve = Reserve()
+
+    def reserved() -> float:
+        return reserve.share(time.monotonic())
+
+    capacity = Capacity(reserved=reserved)
 
     def on_work(seconds: float) -> None:
         capacity.note_work(seconds)
@@ -143,6 +150,7 @@ def build_state(
         on_work=on_work,
         on_audio=capacity.note_audio,
         on_batch=lambda work, count: metrics.batch_size.labels(work).observe(count),
+        reserved=reserved,
     )
     watch_lanes(engine, metrics)
     store = SpoolStore(sessions_folder(settings), interval=settings.storage.fsync_interval)
@@ -161,6 +169,7 @@ def build_state(
         wake=sender.wake,
         metrics=metrics,
         forms={callbacks.FORM: callbacks.body_of},
+        reserve=reserve,
     )
     registry = SessionRegistry(
         *(settings, engine, store, database, finalizer, metrics),

@@ -27,6 +27,7 @@ from live_asr.delivery.webhook import notice_of, webhook_body
 from live_asr.full_pass.process import FullPassJob, FullPassResult
 from live_asr.sessions.fair_queue import TooManyWait, Turns
 from live_asr.sessions.metrics import Metrics
+from live_asr.sessions.reserve import Reserve
 from live_asr.storage.database import Database, NewDelivery
 from live_asr.storage.files import AUDIO_FILE, DECODED_FILE, LIVE_TURNS_FILE, write_turns
 from live_asr.storage.spool import Spool, SpoolStore
@@ -155,7 +156,8 @@ class Finalizer:
     """Bring sessions from `stopped` to `done`.
 
     `wake` is called when a new delivery is in the database. `forms` make bodies of webhooks that have another
-    form than ours, by its name, of a session's id, its start, its result and why it failed.
+    form than ours, by its name, of a session's id, its start, its result and why it failed. `reserve` is told
+    which passes are under way.
     """
 
     def __init__(
@@ -168,7 +170,9 @@ class Finalizer:
         wake: Callable[[], None],
         metrics: Metrics,
         forms: Mapping[str, BodyMaker] | None = None,
+        reserve: Reserve | None = None,
     ) -> None:
+        self._reserve = reserve or Reserve()
         self._forms = dict(forms or {})
         self._settings = settings
         self._store = store
@@ -393,9 +397,14 @@ class Finalizer:
                 languages=spoken.languages,
                 channels=channels,
             )
+
+            def told(stage: str, fraction: float) -> None:
+                self._reserve.begin(session.session_id, count / SAMPLE_RATE_HZ, time.monotonic())
+                on_progress(stage, fraction)
+
             for attempt in range(1, MAX_ATTEMPTS + 1):
                 try:
-                    return await self._full_pass.run(job, on_progress)
+                    return await self._full_pass.run(job, told)
                 except EngineError as error:
                     log.warning("session %s: full pass %d failed: %s", session.session_id, attempt, error)
         except (DiskFull, DecoderError):
@@ -403,6 +412,7 @@ class Finalizer:
         except (OSError, StorageError) as error:
             log.warning("session %s: its recording cannot be read: %s", session.session_id, error)
         finally:
+            self._reserve.end(session.session_id)
             pcm.unlink(missing_ok=True)
         return None
 

@@ -113,9 +113,9 @@ PACE_INTERVAL = 0.5
 class AudioIntake:
     """Decode audio and hand it to a session.
 
-    `until` waits until a condition of the session holds, `heard` is called with what was decoded, and `pace` says
-    for how many seconds that has to wait. `died_at_bytes` is how far another decoder of this audio was
-    when its process died.
+    `until` waits until a condition of the session holds, `heard` is called with what was decoded, and
+    `pace` says for how many seconds that has to wait. `died_at_bytes` is how far another decoder of this
+    audio was when its process died.
     """
 
     def __init__(
