@@ -298,6 +298,12 @@ class InferenceSettings(Section):
     ] = Field(
         default="auto", description="Arithmetic of the recogniser. auto: float16 on a GPU, int8 on a CPU."
     )
+    kernels: Literal["auto", "plain"] = Field(
+        default="auto",
+        description="What a CPU computes with. auto: the fastest of what CTranslate2 has for it and that "
+        "writes the same words, tried at the first start and kept beside the weights; plain: what it takes "
+        "by itself.",
+    )
     beam_size: int = Field(
         default=2,
         ge=1,

@@ -56,6 +56,8 @@ class Load:
     """ONNX; with `segmentation_file` or not at all."""
     simulated: Simulated | None = None
     """A device to be simulated, instead of models to be loaded."""
+    kernels_file: Path | None = None
+    """Where it is kept which kernels are the fastest on this CPU; None to leave that to the library."""
     measured_file: Path | None = None
     """Where it is kept what a typical decode takes on this machine; None where nobody wants to know."""
 

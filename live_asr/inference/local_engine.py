@@ -42,6 +42,7 @@ from live_asr.inference.ipc import (
     receive,
     spawn,
 )
+from live_asr.inference.kernels import environment_of
 from live_asr.inference.scheduler import FILE_BUDGET, Job, Kind, Scheduler, kind_of
 from live_asr.models.device import cure_of
 from live_asr.models.interfaces import FloatArray, SpeechState
@@ -413,7 +414,9 @@ class LocalEngine:
 
     async def _run_one(self) -> None:
         """Run one process from its start to its end, whatever ends it."""
-        self._process, reader, writer = await spawn("live_asr.inference.worker", environment=ENVIRONMENT)
+        kernels = await asyncio.to_thread(environment_of, self._load)
+        environment = {**ENVIRONMENT, **kernels}
+        self._process, reader, writer = await spawn("live_asr.inference.worker", environment=environment)
         watch: asyncio.Task[None] | None = None
         try:
             writer.write(pack(self._load))

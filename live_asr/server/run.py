@@ -187,6 +187,7 @@ def load_of(settings: Settings, brought: ModelSet) -> Load:
         beam_size=settings.inference.beam_size,
         segmentation_file=voices.segmentation_file if voices else None,
         encoder_file=voices.encoder_file if voices else None,
+        kernels_file=settings.models.dir / MEASURED_FILE if settings.inference.kernels == AUTO else None,
         measured_file=settings.models.dir / MEASURED_FILE if settings.server.admission == "load" else None,
     )
 

@@ -75,7 +75,7 @@ FILE_BACKLOG_SAMPLES = samples(20.0)
 ACK_INTERVAL = 1.0
 """Seconds after which more is acknowledged of live audio that came too fast."""
 ACK_PAUSE = 0.4
-"""Seconds between two of live audio that comes as it is spoken: the disk tells of it five times a second."""
+"""Seconds between two of a live session that hears by the tick: the disk tells of it five times a second."""
 LAG_INTERVAL = 1.0
 """Seconds between two `lag` messages while audio arrives, or is caught up with."""
 
@@ -381,7 +381,7 @@ class SessionRunner:
         position = self._paced(safe_bytes) if self._live else min(safe_bytes, self._intake.heard_bytes)
         if position <= self._acked_bytes:
             return
-        if self._live and not self._stop_asked:
+        if self._ticks.seconds and not self._stop_asked:
             now = asyncio.get_running_loop().time()
             if now < self._ack_due:
                 if self._ack_timer is None and not self.is_over:
