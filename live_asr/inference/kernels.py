@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from live_asr.core.types import DecodeRequest, samples
-from live_asr.inference.calibration import KERNELS, cpu_info, keep, kept, key_of, load_now, is_to_be_mended
+from live_asr.inference.calibration import KERNELS, cpu_info, is_to_be_mended, keep, kept, key_of, load_now
 from live_asr.inference.ipc import ONE_THREAD, Load
 
 log = logging.getLogger(__name__)
