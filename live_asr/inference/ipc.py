@@ -190,6 +190,11 @@ class Begun:
 class Alive:
     """From the process, as often as `HEARTBEAT_INTERVAL` says: it computes, or waits for work."""
 
+    encoder_seconds: float = 0.0
+    """What it spent on encoding since it last said so."""
+    tokens: int = 0
+    """What it decoded since then."""
+
 
 @dataclass(frozen=True, slots=True)
 class Failed:

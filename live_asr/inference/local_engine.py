@@ -23,6 +23,7 @@ from live_asr.inference.costs import LearnedCosts
 from live_asr.inference.engine import Newest, StaleWork
 from live_asr.inference.ipc import (
     NOBODY,
+    Alive,
     Batch,
     Begun,
     Detect,
@@ -122,7 +123,8 @@ class LocalEngine:
     load instead. Without it the failure is one of the engine. `on_work` is called with the seconds for which
     each piece of work kept one of the process's threads busy, `on_audio` with those of audio that was judged,
     `on_batch` with the name and number of what a lane is given at once. `reserved` tells which share of their
-    time lanes are to rest, from 0 to less than 1.
+    time lanes are to rest, from 0 to less than 1. `on_spent` is called now and then with the seconds of encoding
+    and the tokens that were decoded since it was last.
     """
 
     def __init__(
@@ -137,7 +139,9 @@ class LocalEngine:
         on_audio: Callable[[float], None] = lambda _: None,
         on_batch: Callable[[str, int], None] = lambda _, __: None,
         reserved: Callable[[], float] = lambda: 0.0,
+        on_spent: Callable[[float, int], None] = lambda _, __: None,
     ) -> None:
+        self._on_spent = on_spent
         self._reserved = reserved
         self._load = load
         self._on_work = on_work
@@ -487,8 +491,10 @@ class LocalEngine:
     def _receive(self, number: int, answer: Any, seconds: float) -> None:
         self._heard_at = time.monotonic()
         job = self._sent.get(number)
+        if isinstance(answer, Alive):
+            self._on_spent(answer.encoder_seconds, answer.tokens)
         if job is None:
-            return  # a sign of life
+            return
         if isinstance(answer, Begun):
             job.begun_at = self._heard_at
             return

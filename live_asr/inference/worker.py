@@ -52,6 +52,7 @@ from live_asr.models.interfaces import (
     SpeakerEncoder,
     SpeechDetector,
     SpeechState,
+    Spending,
 )
 from live_asr.models.segmentation import SpeakerSegmentation
 
@@ -211,7 +212,9 @@ class Worker:
 
     def _beat_forever(self) -> None:
         while True:
-            self._send(NOBODY, Alive())
+            recognizer = self._models.recognizer
+            spent = recognizer.spent.take() if isinstance(recognizer, Spending) else ()
+            self._send(NOBODY, Alive(*spent))
             time.sleep(HEARTBEAT_INTERVAL)
 
     def _detect(self, work: Detect) -> Detected:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -93,6 +94,37 @@ class Recognizer(Protocol):
     def warm_up(self, noise: FloatArray) -> None:
         """Make every kind of call once with `noise`, shape (n,). Raises whatever its library raises."""
         ...
+
+
+@dataclass(slots=True)
+class Spent:
+    """What a recogniser has done since somebody last asked; any thread may add to it."""
+
+    encoder_seconds: float = 0.0
+    """Seconds of encoding, of all threads together."""
+    tokens: int = 0
+    """Written by the decoder, those that were forced not among them."""
+    _adding: Lock = field(default_factory=Lock)
+
+    def add(self, *, encoder_seconds: float = 0.0, tokens: int = 0) -> None:
+        """Add to it."""
+        with self._adding:
+            self.encoder_seconds += encoder_seconds
+            self.tokens += tokens
+
+    def take(self) -> tuple[float, int]:
+        """Return seconds and tokens, and begin again at nothing."""
+        with self._adding:
+            taken = self.encoder_seconds, self.tokens
+            self.encoder_seconds, self.tokens = 0.0, 0
+        return taken
+
+
+@runtime_checkable
+class Spending(Protocol):
+    """A recogniser that tells what it does."""
+
+    spent: Spent
 
 
 @runtime_checkable

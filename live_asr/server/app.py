@@ -151,6 +151,7 @@ def build_state(
         on_audio=capacity.note_audio,
         on_batch=lambda work, count: metrics.batch_size.labels(work).observe(count),
         reserved=reserved,
+        on_spent=metrics.note_spent,
     )
     watch_lanes(engine, metrics)
     store = SpoolStore(sessions_folder(settings), interval=settings.storage.fsync_interval)

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import logging.config
+import os
 import signal
 import socket
 import ssl
@@ -31,6 +32,7 @@ from live_asr.server.app import build_state, create_app, sessions_folder
 from live_asr.server.connections import Connections
 from live_asr.server.http import PatientHttp
 from live_asr.server.logs import log_config
+from live_asr.server.tracing import start_tracing
 from live_asr.server.websocket import MAX_FRAME_BYTES, StreamProtocol
 from live_asr.storage.database import database_url
 from live_asr.storage.files import prepare
@@ -109,7 +111,11 @@ def _serve(given: Settings, brought: ModelSet) -> None:
         )
         app = create_app(state, on_ready=on_ready, on_failed=on_failed)
         server = server_of(settings, app, told)
-        server.run(sockets=[listener])
+        stop_tracing = start_tracing(os.environ)
+        try:
+            server.run(sockets=[listener])
+        finally:
+            stop_tracing()
     if failures:
         raise failures[0]
 

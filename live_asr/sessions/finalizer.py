@@ -28,6 +28,7 @@ from live_asr.full_pass.process import FullPassJob, FullPassResult
 from live_asr.sessions.fair_queue import TooManyWait, Turns
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.reserve import Reserve
+from live_asr.sessions.tracing import span
 from live_asr.storage.database import Database, NewDelivery
 from live_asr.storage.files import AUDIO_FILE, DECODED_FILE, LIVE_TURNS_FILE, write_turns
 from live_asr.storage.spool import Spool, SpoolStore
@@ -338,7 +339,8 @@ class Finalizer:
         on_progress = PacedProgress(tell)
         on_progress("loading", 0.0)
         try:
-            found = await self._pass_with_room(session, on_progress)
+            with span("full pass", recording_seconds=session.transcript.duration_samples / SAMPLE_RATE_HZ):
+                found = await self._pass_with_room(session, on_progress)
         except asyncio.CancelledError:
             self._metrics.final_passes.labels("cancelled").inc()
             raise

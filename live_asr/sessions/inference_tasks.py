@@ -11,13 +11,14 @@ from typing import TypeAlias
 from live_asr.core.errors import EngineError
 from live_asr.core.messages import Notice, ServerMessage
 from live_asr.core.session import Session
-from live_asr.core.types import SAMPLE_RATE_HZ, samples
+from live_asr.core.types import SAMPLE_RATE_HZ, DecodeRequest, samples
 from live_asr.inference.engine import Engine, StaleWork
-from live_asr.inference.ipc import Detected
+from live_asr.inference.ipc import Detected, Recognized
 from live_asr.inference.scheduler import FILE_BUDGET, SPEAKER_BUDGET, budget_of
 from live_asr.models.interfaces import FloatArray, SpeechState
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.shedding import Cadence, Shed, Shedding
+from live_asr.sessions.tracing import span
 
 log = logging.getLogger(__name__)
 
@@ -180,7 +181,7 @@ class RecognitionTask:
             behind = self._session.backlog_samples / SAMPLE_RATE_HZ
             budget = budget_of(final=request.final, live=self._live, lag=behind)
             try:
-                answer = await self._engine.recognize(request, audio, budget, newest=self._session.newest)
+                answer = await self._recognized(request, audio, budget)
             except StaleWork:
                 pass
             except EngineError as error:
@@ -194,6 +195,15 @@ class RecognitionTask:
                 self._session.receive_hypothesis(answer.hypothesis)
                 self._adapt(answer.waited, answer.took)
             self._advanced()
+
+    async def _recognized(self, request: DecodeRequest, audio: FloatArray, budget: float) -> Recognized:
+        """Have a window decoded, as one span. Raises as `Engine.recognize`."""
+        with span("decode", final=request.final, budget=budget) as told:
+            answer = await self._engine.recognize(request, audio, budget, newest=self._session.newest)
+            told.set_attribute("live_asr.waited", answer.waited)
+            told.set_attribute("live_asr.took", answer.took)
+            told.set_attribute("live_asr.words", len(answer.hypothesis.words))
+        return answer
 
     def _adapt(self, waited: float, took: float) -> None:
         """Have a live session do without this and that where answers come late."""

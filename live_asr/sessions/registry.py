@@ -35,6 +35,7 @@ from live_asr.core.session import Session, SessionState
 from live_asr.core.types import SAMPLE_RATE_HZ
 from live_asr.inference.engine import Engine
 from live_asr.inference.ipc import Loaded
+from live_asr.sessions import tracing
 from live_asr.sessions.admission import SOMEBODY, Client, check_start, quota_reached, server_full
 from live_asr.sessions.audience import Audience
 from live_asr.sessions.capacity import Capacity, Machine
@@ -557,6 +558,7 @@ class SessionRegistry:
         """Have it worked for a session, for as long as that says that there is more to do."""
 
         async def to_its_end() -> None:
+            tracing.session_id.set(session_id)
             more = await work()
             while more and not self._draining:
                 await self._room.wait()
@@ -580,7 +582,7 @@ class SessionRegistry:
         session_id = runner.session.id
         try:
             try:
-                await runner.run()
+                await self._traced(runner)
             finally:
                 # Without its result, the audio is all that there is of what was acknowledged.
                 # Where a process died of it, it may not have been the audio that was to blame.
@@ -604,6 +606,18 @@ class SessionRegistry:
             self._finalizing.pop(session_id, None)
             self._whose.pop(session_id, None)
         return runner.is_left and session_id not in self._erased
+
+    @staticmethod
+    async def _traced(runner: SessionRunner) -> None:
+        """Have a session run, as one span."""
+        session = runner.session
+        with tracing.span("session", session=session.id, pace=session.start.pace) as span:
+            try:
+                await runner.run()
+            finally:
+                span.set_attribute("live_asr.state", session.state.value)
+                span.set_attribute("live_asr.audio_seconds", session.heard_sample / SAMPLE_RATE_HZ)
+                span.set_attribute("live_asr.words", len(session.transcript.words))
 
     async def _finalize(self, runner: SessionRunner) -> None:
         """Have the result of a session made, and say it: what the runner asks for at its end."""

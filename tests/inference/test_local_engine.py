@@ -481,3 +481,29 @@ async def test_detections_of_one_moment_go_together_and_are_those_of_each_alone(
         assert np.array_equal(one.state.context, other.state.context)
     assert isinstance(bad, EngineError)
     assert np.array_equal(good.probabilities, alone[1].probabilities)
+
+
+async def test_what_encoder_and_decoder_did_is_told_with_the_signs_of_life(
+    load: Load, sample_audio: Audio
+) -> None:
+    told: list[tuple[float, int]] = []
+    come = asyncio.Event()
+
+    def note(encoder_seconds: float, tokens: int) -> None:
+        told.append((encoder_seconds, tokens))
+        if tokens:
+            come.set()
+
+    engine = LocalEngine(load, on_spent=note)
+    try:
+        await engine.start()
+        window = sample_audio[samples(15.0) : samples(20.0)]
+        request = DecodeRequest(0, window.size, (), 40, samples(10.0), 0, language="en")
+        answer = await engine.recognize(request, window, STEP_BUDGET)
+        async with asyncio.timeout(TIMEOUT):
+            await come.wait()
+    finally:
+        await engine.close()
+    written = sum(len(word.tokens) for word in answer.hypothesis.words)
+    assert sum(tokens for _, tokens in told) >= written > 0
+    assert sum(seconds for seconds, _ in told) > 0
