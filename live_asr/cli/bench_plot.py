@@ -70,7 +70,12 @@ def plot(points: Sequence[Point], *, target: float, held: int, predicted: int) -
         ("cores", CORES, lambda point: point.cores, most_cores),
     ]
     for name, colour, of, full in lines:
-        pairs = [(x(point.sessions), y(value, full)) for point in points if _drawn(value := of(point))]
+        found = [(point.sessions, of(point)) for point in points]
+        pairs = [
+            (x(sessions), y(value, full))
+            for sessions, value in found
+            if value is not None and math.isfinite(value)
+        ]
         if pairs:
             path = " ".join(f"{left:.1f},{top:.1f}" for left, top in pairs)
             parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
@@ -79,10 +84,6 @@ def plot(points: Sequence[Point], *, target: float, held: int, predicted: int) -
             ]
             parts.append(_text(pairs[-1][0] + 6, pairs[-1][1] - 6, name, "start", colour))
     return "\n".join([*parts, "</svg>", ""])
-
-
-def _drawn(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
 
 
 def _round(value: float) -> float:

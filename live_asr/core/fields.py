@@ -328,7 +328,7 @@ def plain(value: Any) -> Any:
     if is_dataclass(value):
         return {
             key: plain(content)
-            for name, key, is_always in _written_fields(type(value))
+            for name, key, is_always in _written_fields(value.__class__)
             if (content := getattr(value, name)) is not None or is_always
         }
     return value

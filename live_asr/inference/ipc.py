@@ -50,6 +50,8 @@ class Load:
     compute_type: str
     workers: int
     beam_size: int
+    gpu: int | None = None
+    """Which GPU, of those that this program may use; None for the first."""
     segmentation_file: Path | None = None
     """ONNX; None where live sessions tell no speakers apart."""
     encoder_file: Path | None = None

@@ -148,7 +148,8 @@ def _try_here(asked: dict[str, str]) -> Trial:
         beam_size=int(asked["beam_size"]),
     )
     noise = sounds()[0]
-    hopeless, taken = float(asked["hopeless"]), []
+    hopeless = float(asked["hopeless"])
+    taken: list[float] = []
     while len(taken) < TIMES and sum(taken) < LONGEST_TIMING:
         began = time.process_time()
         recognizer.typical_step(noise)

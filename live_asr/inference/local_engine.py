@@ -45,7 +45,7 @@ from live_asr.inference.ipc import (
 )
 from live_asr.inference.kernels import environment_of
 from live_asr.inference.scheduler import FILE_BUDGET, Job, Kind, Scheduler, kind_of
-from live_asr.models.device import cure_of
+from live_asr.models.device import cure_of, environment_for
 from live_asr.models.interfaces import FloatArray, SpeechState
 
 log = logging.getLogger(__name__)
@@ -123,8 +123,8 @@ class LocalEngine:
     load instead. Without it the failure is one of the engine. `on_work` is called with the seconds for which
     each piece of work kept one of the process's threads busy, `on_audio` with those of audio that was judged,
     `on_batch` with the name and number of what a lane is given at once. `reserved` tells which share of their
-    time lanes are to rest, from 0 to less than 1. `on_spent` is called now and then with the seconds of encoding
-    and the tokens that were decoded since it was last.
+    time lanes are to rest, from 0 to less than 1. `on_spent` is called now and then with the seconds of
+    encoding and the tokens that were decoded since it was last.
     """
 
     def __init__(
@@ -419,7 +419,7 @@ class LocalEngine:
     async def _run_one(self) -> None:
         """Run one process from its start to its end, whatever ends it."""
         kernels = await asyncio.to_thread(environment_of, self._load)
-        environment = {**ENVIRONMENT, **kernels}
+        environment = {**ENVIRONMENT, **kernels, **environment_for(self._load.gpu)}
         self._process, reader, writer = await spawn("live_asr.inference.worker", environment=environment)
         watch: asyncio.Task[None] | None = None
         try:

@@ -159,6 +159,8 @@ class Worker:
 
     def serve(self) -> None:
         """Read and answer until the socket closes."""
+        if isinstance(self._models.recognizer, Spending):
+            self._models.recognizer.spent.take()  # to be warm is nobody's work
         for _ in range(self._workers):
             threading.Thread(target=self._work_forever, daemon=True).start()
         threading.Thread(target=self._beat_forever, daemon=True).start()

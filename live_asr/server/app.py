@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from live_asr.delivery.post import GuardedNetwork
 from live_asr.delivery.webhook import WebhookSender, webhook_secret
 from live_asr.inference.ipc import Load, Loaded
 from live_asr.inference.local_engine import LocalEngine
+from live_asr.inference.pooled_engine import PooledEngine
 from live_asr.jobs.downloads import Bounds, Downloader, resolve
 from live_asr.jobs.http_queue import WaitingJobs
 from live_asr.jobs.metrics import JobMetrics
@@ -122,11 +123,13 @@ def build_state(
     warning: str = "",
     fallback: Callable[[str], Load] | None = None,
     models: Callable[[], str] = lambda: "",
+    further: Sequence[Load] = (),
 ) -> ServerState:
     """Put a server together, with nothing started yet.
 
     `warning` says why the models are not on the GPU that there is; `fallback` is the engine's;
-    `models` names what full passes are done by now, which a fallback changes.
+    `models` names what full passes are done by now, which a fallback changes; `further` is what the
+    processes of further devices load.
     Raises ConfigError and StorageError for the key of the webhooks, as `webhook_secret` does.
     """
     metrics, audit = Metrics(), Audit(settings.server.audit_log)
@@ -141,8 +144,8 @@ def build_state(
         capacity.note_work(seconds)
         metrics.lane_busy_seconds.inc(seconds)
 
-    engine = LocalEngine(
-        load,
+    make_engine = partial(
+        LocalEngine,
         timeout=settings.inference.decode_timeout,
         on_restart=metrics.engine_restarts.inc,
         warning=warning,
@@ -153,6 +156,8 @@ def build_state(
         reserved=reserved,
         on_spent=metrics.note_spent,
     )
+    engines = [make_engine(one) for one in (load, *further)]
+    engine = PooledEngine(engines) if further else engines[0]
     watch_lanes(engine, metrics)
     store = SpoolStore(sessions_folder(settings), interval=settings.storage.fsync_interval)
     sender = WebhookSender(

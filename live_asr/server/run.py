@@ -13,6 +13,7 @@ import ssl
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -79,7 +80,7 @@ def _serve(given: Settings, brought: ModelSet) -> None:
     lacks = [*brought.lacks(), why_not_gpu(settings.inference.device)]
     for lack in filter(None, lacks):
         log.warning("%s", lack)
-    load = load_of(settings, brought)
+    load, further = further_loads(settings, load_of(settings, brought))
     print(f"live-asr: loading {load.recognizer_name} on {load.device} …", flush=True)
 
     def on_ready(loaded: Loaded) -> None:
@@ -87,7 +88,7 @@ def _serve(given: Settings, brought: ModelSet) -> None:
         # a millisecond rather than fifty.
         gc.collect()
         gc.freeze()
-        print(banner(settings, brought, loaded, address=address, workers=load.workers), flush=True)
+        print(banner(settings, brought, loaded, address=address, workers=loaded.lanes), flush=True)
         token = settings.server.token
         if token is not None and given.server.token is None:
             print(f"  open it at       {address}/#token={token.get_secret_value()}", flush=True)
@@ -108,6 +109,7 @@ def _serve(given: Settings, brought: ModelSet) -> None:
             warning=why_not_gpu(settings.inference.device),
             fallback=fallback_of(settings, brought, full_pass),
             models=lambda: models_of(full_pass.load),
+            further=further,
         )
         app = create_app(state, on_ready=on_ready, on_failed=on_failed)
         server = server_of(settings, app, told)
@@ -198,9 +200,31 @@ def load_of(settings: Settings, brought: ModelSet) -> Load:
     )
 
 
+def further_loads(settings: Settings, load: Load) -> tuple[Load, list[Load]]:
+    """Return what the first process loads and what those of further devices do, by `inference.devices`.
+
+    Raises ConfigError where these are not of the kind that is used here.
+    """
+    devices = settings.inference.devices
+    if not devices:
+        return load, []
+    kind = devices[0].partition(":")[0]
+    if kind != load.device:
+        raise ConfigError(
+            f"inference.devices names {kind}, and the models run on {load.device}.",
+            f"Set inference.device to {kind}, or leave inference.devices out.",
+        )
+    if kind == "cpu":
+        workers = settings.inference.workers or max(1, load.workers // len(devices))
+        loads = [replace(load, workers=workers) for _ in devices]
+    else:
+        loads = [replace(load, gpu=int(device.partition(":")[2])) for device in devices]
+    return loads[0], loads[1:]
+
+
 def fallback_of(settings: Settings, brought: ModelSet, full_pass: FullPass) -> Callable[[str], Load] | None:
     """Return what has the CPU do the work of a GPU that fails; None where a device was named."""
-    if settings.inference.device != AUTO:
+    if settings.inference.device != AUTO or settings.inference.devices:
         return None
 
     def fall_back(reason: str) -> Load:
