@@ -88,9 +88,6 @@ SIMULATED_P95 = 1.3
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what only this suite asks."""
-    parser.add_argument(
-        "--against", type=Path, help="load: another checkout, which runs its own code in turn with this one"
-    )
     parser.add_argument("--most", type=int, default=MOST, help=f"load: sessions, at most ({MOST})")
 
 

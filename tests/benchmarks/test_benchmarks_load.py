@@ -27,6 +27,7 @@ from benchmarks.load.suite import (
     simulated_table,
     stable_table,
 )
+from benchmarks.run import SUITES, parser
 from tests.started import MODEL, ROOT
 
 SILENT = Clip("silent", np.zeros(16_000, np.int16), None)
@@ -120,6 +121,15 @@ def test_the_servers_own_cost_is_held_against_the_other_tree() -> None:
     assert found[metric.format("speech detection")] is True
     other = verdicts(simulated_table({50: {HERE: [dear], THERE: [cheap]}}))
     assert other[metric.format("the server process")] is False
+
+
+def test_the_command_line_reads_what_the_suite_asks() -> None:
+    given = ["load", "--against", "/elsewhere", "--most", "8", "--parts", "limit,mixed", "--seconds", "9"]
+    arguments = parser().parse_args(given)
+    assert (arguments.against, arguments.most, arguments.seconds) == (Path("/elsewhere"), 8, 9.0)
+    assert set(SUITES["load"].clips) == {"talk5_lj", "conv2_public"}
+    with pytest.raises(ValueError, match="names another checkout"):
+        SUITES["load"].run(Options(("tiny.en",), (), 9.0, 1, None, None), arguments)
 
 
 def test_checkouts_before_admission_by_load_are_told(tmp_path: Path) -> None:
