@@ -24,6 +24,7 @@ from benchmarks.fuzz import suite as fuzzing
 from benchmarks.gpu import suite as gpu
 from benchmarks.jobs import suite as jobs
 from benchmarks.load import dialects, page, viewers, whisperlivekit
+from benchmarks.load import suite as load
 from benchmarks.resilience import hostile, resilience, troubles, webhooks
 from benchmarks.speakers import diarization, passing, speaker_rows
 from benchmarks.table import beside, endurance, rows, startup
@@ -56,6 +57,7 @@ SUITES = {
     "words": Suite(words.run, models="base,tiny.en", clips=words_material.RECORDINGS),
     "webhooks": Suite(webhooks.run),
     "gpu": Suite(gpu.run, clips=gpu.CLIPS),
+    "load": Suite(load.run, clips=load.CLIPS),
     "jobs": Suite(jobs.run, models="base", clips=CONVERSATIONS),
     "resilience": Suite(resilience.run),
     "viewers": Suite(viewers.run),
@@ -86,7 +88,7 @@ def parser() -> argparse.ArgumentParser:
         type=float,
         default=None,
         help="table, words: of each clip (90); hour, silence (3600), resilience (cuts 600, fast 120), "
-        "viewers (300), troubles (600): of the session",
+        "viewers (300), troubles (600): of the session; load (90): of a wave, all else in proportion",
     )
     result.add_argument("--repeats", type=int, default=1, help="of each measurement; medians count")
     result.add_argument("--language", default=None, help="asked of the server; it detects it otherwise")
@@ -99,7 +101,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--parts",
         default=None,
-        help="words, pass, resilience, beside, jobs, gpu, dialects: comma-separated; all by default",
+        help="words, pass, resilience, beside, jobs, gpu, load, dialects: comma-separated; all by default",
     )
     result.add_argument(
         "--kills", type=int, default=None, help="webhooks (30), resilience (100), jobs (40): how many"
@@ -113,7 +115,19 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--models-dir", type=Path, default=None, help="where the weights are")
     result.add_argument("--name", default=None, help="of the files in benchmarks/results")
     result.add_argument("--strict", action="store_true", help="exit with 1 where a target was missed")
-    for suite in (rows, words, passing, resilience, viewers, fuzzing, beside, jobs, gpu, whisperlivekit):
+    for suite in (
+        rows,
+        words,
+        passing,
+        resilience,
+        viewers,
+        fuzzing,
+        beside,
+        jobs,
+        gpu,
+        load,
+        whisperlivekit,
+    ):
         suite.add_arguments(result)
     return result
 

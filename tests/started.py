@@ -13,6 +13,7 @@ import httpx
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = "tiny.en"
 SETTINGS = {"LIVE_ASR_SERVER__RESUME_WINDOW": "0", "LIVE_ASR_SERVER__ADMISSION": "count"}
+SETTINGS |= {"LIVE_ASR_INFERENCE__KERNELS": "plain"}
 """Nobody comes back but in tests of just that: what a test leaves behind takes no place from the next. And
 there are as many places on a machine that is busy with other tests."""
 

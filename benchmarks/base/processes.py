@@ -19,8 +19,10 @@ from typing import Self
 
 import psutil
 
-COMMAND = Path(sys.executable).with_name("live-asr")
-"""The server beside the Python that measures it."""
+COMMAND = (sys.executable, "-m", "live_asr.cli")
+"""The server, with the Python that measures it."""
+ROOT = Path(__file__).resolve().parents[2]
+"""This checkout."""
 READY_TIMEOUT = 120.0
 """Longest wait for the first 200 of /readyz, seconds."""
 STOP_TIMEOUT = 20.0
@@ -43,6 +45,11 @@ def server_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("LIVE_ASR_BENCH_")}
 
 
+def knows_admission(tree: Path | None) -> bool:
+    """Tell whether a checkout, this one where none is named, has `server.admission`, as the first had not."""
+    return tree is None or (tree / "live_asr" / "sessions" / "capacity.py").is_file()
+
+
 class BenchServer:
     """`live-asr serve` on a free port with a data folder of its own, from `with` to the end of its block."""
 
@@ -53,15 +60,21 @@ class BenchServer:
         models_dir: Path | None = None,
         settings: dict[str, str] | None = None,
         token: str | None = None,
+        tree: Path | None = None,
+        overlay: Path | None = None,
     ) -> None:
+        """Prepare it; `tree` is another checkout whose code it runs, `overlay` a folder before it."""
         self.model = model
         self._token = token
         self.port = free_port()
         self.ready_after = 0.0
         """From the start of the process to the first 200 of /readyz, seconds."""
         # What a suite offers is taken, whatever this machine is predicted to carry.
-        counted = {"LIVE_ASR_SERVER__ADMISSION": "count"}
+        counted = {"LIVE_ASR_SERVER__ADMISSION": "count"} if knows_admission(tree) else {}
         self._environment = counted | server_environment() | (settings or {})
+        if tree is not None or overlay is not None:
+            folders = [*([overlay] if overlay is not None else []), tree or ROOT]
+            self._environment["PYTHONPATH"] = os.pathsep.join(str(folder.resolve()) for folder in folders)
         if models_dir is not None:
             self._environment["LIVE_ASR_MODELS__DIR"] = str(models_dir.resolve())
         self._folder = tempfile.TemporaryDirectory(prefix="live-asr-bench-", ignore_cleanup_errors=True)
@@ -87,7 +100,7 @@ class BenchServer:
         began = time.perf_counter()
         with self._output.open("ab") as output:
             self._process = psutil.Popen(
-                [str(COMMAND), *arguments, "--data", str(self.data)],
+                [*COMMAND, *arguments, "--data", str(self.data)],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=self._environment,

@@ -90,9 +90,11 @@ class Recorder:
         language: str | None = None,
         start: Message | None = None,
         token: str | None = None,
+        pings: bool = True,
     ) -> None:
         self.url = url
         self.pace = pace
+        self._pings = pings
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self.log = SessionLog(clip)
         # Suites that measure what is live do without the full pass; `start` may ask for it, and for more.
@@ -225,7 +227,7 @@ class Recorder:
     async def _ping(self, socket: ClientConnection) -> None:
         """Ping every PING_INTERVAL; a ping that is not answered in time counts with the time waited."""
         with contextlib.suppress(websockets.ConnectionClosed):
-            while True:
+            while self._pings:
                 sent = time.perf_counter()
                 pong = await socket.ping()
                 with contextlib.suppress(TimeoutError):

@@ -16,6 +16,7 @@ from benchmarks.base.speech import Clip
 from benchmarks.base.streaming import Recorder, SessionLog, play
 from benchmarks.gpu.kept import Clock, Kept
 from benchmarks.speakers.passing import pass_of
+from live_asr.cli.bench import next_count
 
 LIMIT = 2.0
 """Seconds that the 95th percentile of the commit latencies may be."""
@@ -25,8 +26,6 @@ WAVE_OVERHEAD = 6.0
 """Seconds that a wave takes beside its audio: beginning, ending, counting."""
 GRACE = 30.0
 """Seconds past its time after which a full pass is given up."""
-NEAR_ENOUGH = 1.15
-"""The search ends where what was too much is at most so many times what was not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +51,6 @@ class Wave:
     def holds(self) -> bool:
         """Whether so many are carried."""
         return self.failed == 0 and self.p95 <= LIMIT
-
-
-def next_count(held: int, broke: int | None, first: int, most: int) -> int | None:
-    """Return how many sessions to try next: twice as many, or the middle; None where the limit is known."""
-    if broke is None:
-        following = held * 2 if held else first
-        return min(following, most) if held < most else None
-    if broke <= max(1.0, held * NEAR_ENOUGH) or broke - held <= 1:
-        return None
-    return (held + broke) // 2
 
 
 async def play_wave(url: str, clip: Clip, count: int, language: str | None) -> list[SessionLog]:

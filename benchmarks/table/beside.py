@@ -79,7 +79,7 @@ def run_model(model: str, options: Options, tree: Path, parts: Sequence[str], re
     runs = Runs()
 
     def server(folder: Path) -> BenchServer:
-        return BenchServer(model, models_dir=options.models_dir, settings={"PYTHONPATH": str(folder)})
+        return BenchServer(model, models_dir=options.models_dir, tree=folder)
 
     with server(tree) as there, server(here) as ours:
         servers = dict(zip(TREES, (there, ours), strict=True))

@@ -65,5 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ablation", action="store_true", help="words: what each step of the full pass brings, too (long)"
     )
     parser.add_argument(
-        "--against", type=Path, help="words: results (JSON) of an earlier commit to compare with"
+        "--against",
+        type=Path,
+        help="words: results (JSON) of an earlier commit to compare with; load: another checkout, which runs "
+        "its own code in turn with this one",
     )

@@ -285,6 +285,47 @@ def transcribe(
     raise typer.Exit(run(places, options, _bring(settings)))
 
 
+@app.command()
+def bench(
+    speech: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="Speech to play; without it, a telephone call.")
+    ] = None,
+    target: Annotated[
+        float, typer.Option(min=0.5, help="Seconds within which 95 of 100 words are to be committed.")
+    ] = 5.0,
+    seconds: Annotated[float, typer.Option(min=5.0, help="Of speech, each time.")] = 30.0,
+    most: Annotated[int, typer.Option(min=1, help="Sessions at once, at most.")] = 256,
+    plot: Annotated[Path | None, typer.Option(help="SVG file for a plot of it.")] = None,
+    language: LanguageFlag = None,
+    model: ModelFlag = None,
+    device: DeviceFlag = None,
+    config: ConfigFlag = None,
+) -> None:
+    """Find out how many sessions this machine holds, with a server of its own; takes a few minutes."""
+    settings = _load(config, {}, model=model, device=device).settings
+    from live_asr.cli.bench import BenchOptions, run
+    from live_asr.replay import check_language
+    from live_asr.weights.resolver import ModelResolver
+
+    check_language(language)
+    brought = _bring(settings)
+    if speech is None:
+        with _progress() as on_progress:
+            speech = ModelResolver(settings, on_progress).bring("test-call").folder / "sample.wav"
+        language = language or "en"
+    options = BenchOptions(
+        speech=speech,
+        model=brought.recognizer.name,
+        seconds=seconds,
+        target=target,
+        most=most,
+        language=language,
+        plot=plot,
+        settings=settings,
+    )
+    raise typer.Exit(run(options))
+
+
 @app.command("config")
 def show_config(
     config: ConfigFlag = None,

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from live_asr.config.values import (
+    Devices,
     Folder,
     Items,
     OptionalBytes,
@@ -298,10 +299,22 @@ class InferenceSettings(Section):
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="auto: the GPU if there is one."
     )
+    devices: Devices = Field(
+        default=(),
+        description="Several devices, a process for each, e.g. cuda:0,cuda:1; work goes to the one with the "
+        "least to do. cpu may stand there more than once, each time for its share of the cores. Unset: one, "
+        "by inference.device.",
+    )
     compute_type: Literal[
         "auto", "int8", "int8_float16", "int8_float32", "float16", "bfloat16", "float32"
     ] = Field(
         default="auto", description="Arithmetic of the recogniser. auto: float16 on a GPU, int8 on a CPU."
+    )
+    kernels: Literal["auto", "plain"] = Field(
+        default="auto",
+        description="What a CPU computes with. auto: the fastest of what CTranslate2 has for it and that "
+        "writes the same words, tried at the first start and kept beside the weights; plain: what it takes "
+        "by itself.",
     )
     beam_size: int = Field(
         default=2,

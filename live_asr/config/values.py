@@ -17,6 +17,7 @@ from live_asr.core.messages import MAX_SPEAKERS
 
 ANY_PROXY = "*"
 """Stands for any peer in a list of proxies."""
+DEVICE = re.compile(r"cpu|cuda:\d{1,3}")
 RECEIVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?|[0-9A-Fa-f:.]+(/\d{1,3})?")
 """A host with a port or without, or a network."""
 SHORTEST_TOKEN = 8
@@ -63,6 +64,18 @@ def _proxies(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _devices(value: tuple[str, ...]) -> tuple[str, ...]:
+    kinds = {entry.partition(":")[0] for entry in value}
+    for entry in value:
+        if not DEVICE.fullmatch(entry):
+            raise ValueError(f"{entry!r} should be cpu, or a GPU such as cuda:0")
+    if len(kinds) > 1:
+        raise ValueError("all of them should be CPUs, or all GPUs")
+    if len(set(value)) < len(value) and "cuda" in kinds:
+        raise ValueError("each GPU should stand there once")
+    return value
+
+
 def _receivers(value: tuple[str, ...]) -> tuple[str, ...]:
     for entry in value:
         if not RECEIVER.fullmatch(entry):
@@ -100,6 +113,7 @@ def _language(value: str | None) -> str | None:
     return code
 
 
+Devices = Annotated[tuple[str, ...], AfterValidator(_devices), BeforeValidator(_split)]
 Items = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Proxies = Annotated[tuple[str, ...], AfterValidator(_proxies), BeforeValidator(_split)]
 RootPath = Annotated[str, AfterValidator(_root_path)]

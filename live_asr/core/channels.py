@@ -152,6 +152,15 @@ class Channels:
         """Return the audio of a channel whose probability of speech is wanted next; None if none is."""
         return self._captioners[channel].unjudged()
 
+    def has_unjudged(self, channel: int = 0) -> bool:
+        """Tell whether `unjudged(channel)` returns anything."""
+        return self._captioners[channel].has_unjudged
+
+    @property
+    def wants_decode(self) -> bool:
+        """Whether `decode()` returns anything."""
+        return self._asked is None and any(captioner.wants_decode for captioner in self._captioners)
+
     def decode(self) -> tuple[DecodeRequest, FloatArray] | None:
         """Return the window that is wanted next, once; one at a time, whatever the channel."""
         if self._asked is not None:

@@ -124,6 +124,8 @@ class Downmixer:
 
 def _finite(channels: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return samples from -1 to 1; a damaged stream may hold anything."""
+    if not channels.size or (channels.min() >= -1 and channels.max() <= 1):  # neither is so of a NaN
+        return channels
     with np.errstate(invalid="ignore", over="ignore"):
         is_broken = ~np.isfinite(channels.sum(axis=0))
     found = channels.copy()

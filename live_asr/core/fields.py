@@ -319,16 +319,25 @@ def plain(value: Any) -> Any:
 
     A field that is None by default is left out. Mappings pass untouched.
     """
-    if is_dataclass(value):
-        entries = ((entry, getattr(value, entry.name)) for entry in fields(value))
-        return {
-            entry.name.rstrip("_"): plain(content)
-            for entry, content in entries
-            if content is not None or entry.default is MISSING
-        }
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, float):
+        return round(value, 3)
     if isinstance(value, tuple):
         return [plain(entry) for entry in value]
-    return round(value, 3) if isinstance(value, float) else value
+    if is_dataclass(value):
+        return {
+            key: plain(content)
+            for name, key, is_always in _written_fields(value.__class__)
+            if (content := getattr(value, name)) is not None or is_always
+        }
+    return value
+
+
+@cache
+def _written_fields(cls: Any) -> tuple[tuple[str, str, bool], ...]:
+    """Return for each field its name, what it is called on the wire, and whether it is written where None."""
+    return tuple((entry.name, entry.name.rstrip("_"), entry.default is MISSING) for entry in fields(cls))
 
 
 def parse_json(text: str | bytes) -> object:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import unicodedata
+from functools import lru_cache
 
 
+@lru_cache(maxsize=4096)  # the same words are looked at again with each step
 def normalized(text: str) -> str:
     """Reduce a word to what is heard of it: folded case, letters, digits and apostrophes."""
     folded = unicodedata.normalize("NFKC", text).casefold().replace("’", "'")

@@ -367,6 +367,20 @@ class Session:
         """Return audio whose probability of speech is wanted; see `StreamingPolicy.unjudged`."""
         return self._captions.unjudged(channel)
 
+    def has_unjudged(self, channel: int = 0) -> bool:
+        """Tell whether `unjudged(channel)` returns anything."""
+        return self._captions.has_unjudged(channel)
+
+    @property
+    def wants_decode(self) -> bool:
+        """Whether `decode()` returns anything."""
+        return self._captions.wants_decode
+
+    @property
+    def wants_speakers(self) -> bool:
+        """Whether `wanted_of_speakers()` returns anything."""
+        return self._tracker is not None and self._tracker.is_wanting
+
     def decode(self) -> tuple[DecodeRequest, FloatArray] | None:
         """Return a window that is to be recognised; see `StreamingPolicy.decode`."""
         return self._captions.decode()

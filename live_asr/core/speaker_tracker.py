@@ -150,6 +150,11 @@ class SpeakerTracker:
         self._end_sample = self._buffer.end_sample
         self._advance()
 
+    @property
+    def is_wanting(self) -> bool:
+        """Whether `wanted()` returns anything."""
+        return self._request is not None and not self._issued
+
     def wanted(self) -> tuple[Literal["segmentation", "embedding"], FloatArray] | None:
         """Return what is to be computed next, and of which audio, once; None if nothing is."""
         if self._request is None or self._issued:

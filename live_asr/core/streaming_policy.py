@@ -308,6 +308,16 @@ class StreamingPolicy:
             return None
         return self._buffer.slice(self._judged_sample, self._judged_sample + count * CHUNK_SAMPLES)
 
+    @property
+    def has_unjudged(self) -> bool:
+        """Whether `unjudged()` returns anything."""
+        return self._buffer.end_sample - self._judged_sample >= CHUNK_SAMPLES
+
+    @property
+    def wants_decode(self) -> bool:
+        """Whether `decode()` returns anything."""
+        return self._step is not None and not self._step_issued
+
     def decode(self) -> tuple[DecodeRequest, FloatArray] | None:
         """Return the window that is wanted next, with its audio, once; None if none is."""
         if self._step is None or self._step_issued:

@@ -25,8 +25,12 @@ from live_asr.models.interfaces import FloatArray, Recognizer
 log = logging.getLogger(__name__)
 
 WINDOW_SECONDS = 10.0
+KERNELS = ("CT2_FORCE_CPU_ISA", "CT2_USE_MKL")
+"""Variables that change what CTranslate2 computes with; see `kernels`."""
 TIMES = 3
 """So often a step is timed; the shortest counts, as nothing makes one shorter than it is."""
+BUSY = 0.7
+"""Programs that want each core, above which a machine is busy."""
 CPU_INFO = Path("/proc/cpuinfo")
 
 
@@ -46,13 +50,34 @@ def measured(load: Load, recognizer: Recognizer) -> float | None:
     """
     if load.measured_file is None or not isinstance(recognizer, Timed):
         return None
-    key, kept = key_of(load), _kept(load.measured_file)
-    found = kept.get(key)
-    if isinstance(found, int | float) and found > 0:
-        return float(found)
+    key = key_of(load)
+    found = _step_of(kept(load.measured_file).get(key))
+    if found is not None and not is_to_be_mended(found):
+        return float(found["seconds"])
     seconds = time_step(recognizer, on_cpu=load.device == "cpu")
-    _keep(load.measured_file, kept | {key: round(seconds, 5)})
+    if found is not None:  # other work makes it longer, and nothing makes it shorter
+        seconds = min(seconds, float(found["seconds"]))
+    keep(load.measured_file, key, {"seconds": round(seconds, 5), "load": load_now()})
     return seconds
+
+
+def _step_of(entry: Any) -> dict[str, float] | None:
+    """Return what is kept of a step; None for what is no measurement. The first versions kept its seconds."""
+    if isinstance(entry, int | float):
+        entry = {"seconds": entry}
+    seconds = entry.get("seconds") if isinstance(entry, dict) else None
+    return entry if isinstance(seconds, int | float) and seconds > 0 else None
+
+
+def is_to_be_mended(entry: dict[str, Any]) -> bool:
+    """Tell whether a measurement was made beside other work, and there is less of that now."""
+    load = entry.get("load", 0.0)
+    return isinstance(load, int | float) and load > BUSY and load_now() <= BUSY
+
+
+def load_now() -> float:
+    """Return how many programs want each core, as a mean of the last minute."""
+    return round(os.getloadavg()[0] / cpu_count(), 2) if hasattr(os, "getloadavg") else 0.0
 
 
 def time_step(recognizer: Timed, *, on_cpu: bool) -> float:
@@ -77,31 +102,39 @@ def key_of(load: Load) -> str:
     parts = (
         *(load.recognizer_name, size, load.device, load.compute_type, load.workers, load.beam_size),
         *(_processor(), cpu_count(), version("ctranslate2")),
+        *(os.environ.get(name, "") for name in KERNELS),
     )
     digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
     return f"{load.recognizer_name} {load.compute_type} {load.device} {digest}"
 
 
+def cpu_info() -> str:
+    """Return what the system says of its processors; nothing where it has no such file."""
+    try:
+        return CPU_INFO.read_text()
+    except OSError:
+        return ""
+
+
 def _processor() -> str:
     """Return the processor's name, as far as the system tells it."""
-    try:
-        lines = CPU_INFO.read_text().splitlines()
-    except OSError:
-        return platform.processor()
+    lines = cpu_info().splitlines()
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.processor())
 
 
-def _kept(file: Path) -> dict[str, Any]:
+def kept(file: Path) -> dict[str, Any]:
+    """Return all measurements that are kept."""
     try:
-        kept = json.loads(file.read_text("utf-8"))
+        found = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError):
         return {}
-    return kept if isinstance(kept, dict) else {}
+    return found if isinstance(found, dict) else {}
 
 
-def _keep(file: Path, measurements: dict[str, Any]) -> None:
-    """Write the measurements down, all at once; a folder that cannot be written has them made again."""
+def keep(file: Path, key: str, measurement: dict[str, Any]) -> None:
+    """Write a measurement down beside the others; a folder that cannot be written has it made again."""
+    measurements = kept(file) | {key: measurement}
     beside = file.with_name(f"{file.name}.{os.getpid()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from live_asr.core.messages import RecognizerInfo
-from live_asr.core.types import DecodeRequest, Hypothesis
+from live_asr.core.types import DecodeRequest, Hypothesis, as_built
 from live_asr.inference.costs import Simulated
 from live_asr.models.interfaces import FloatArray, SpeechState
 
@@ -50,12 +50,16 @@ class Load:
     compute_type: str
     workers: int
     beam_size: int
+    gpu: int | None = None
+    """Which GPU, of those that this program may use; None for the first."""
     segmentation_file: Path | None = None
     """ONNX; None where live sessions tell no speakers apart."""
     encoder_file: Path | None = None
     """ONNX; with `segmentation_file` or not at all."""
     simulated: Simulated | None = None
     """A device to be simulated, instead of models to be loaded."""
+    kernels_file: Path | None = None
+    """Where it is kept which kernels are the fastest on this CPU; None to leave that to the library."""
     measured_file: Path | None = None
     """Where it is kept what a typical decode takes on this machine; None where nobody wants to know."""
 
@@ -92,6 +96,8 @@ class Detect:
     samples: FloatArray
     state: SpeechState
 
+    __reduce__ = as_built
+
 
 @dataclass(frozen=True, slots=True)
 class Detected:
@@ -99,6 +105,22 @@ class Detected:
 
     probabilities: FloatArray
     state: SpeechState
+
+    __reduce__ = as_built
+
+
+@dataclass(frozen=True, slots=True)
+class DetectMany:
+    """Judge these, of many sessions; answered by one `DetectedMany`."""
+
+    works: tuple[tuple[int, Detect], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DetectedMany:
+    """The answers to a `DetectMany`, by their numbers: `Detected`, or `Failed` for what raised."""
+
+    answers: tuple[tuple[int, Detected | Failed], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +131,8 @@ class Recognize:
     samples: FloatArray
     budget: float
     """Seconds from its arrival by which the answer is wanted."""
+
+    __reduce__ = as_built
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +157,8 @@ class Recognized:
     took: float
     """Seconds of work."""
 
+    __reduce__ = as_built
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:
@@ -143,6 +169,8 @@ class Segment:
     budget: float
     """Seconds from its arrival by which the answer is wanted."""
 
+    __reduce__ = as_built
+
 
 @dataclass(frozen=True, slots=True)
 class Embed:
@@ -151,6 +179,8 @@ class Embed:
     samples: FloatArray
     budget: float
     """Seconds from its arrival by which the answer is wanted."""
+
+    __reduce__ = as_built
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +191,11 @@ class Begun:
 @dataclass(frozen=True, slots=True)
 class Alive:
     """From the process, as often as `HEARTBEAT_INTERVAL` says: it computes, or waits for work."""
+
+    encoder_seconds: float = 0.0
+    """What it spent on encoding since it last said so."""
+    tokens: int = 0
+    """What it decoded since then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +218,7 @@ def pack(message: Any) -> bytes:
     return HEADER.pack(len(body)) + body
 
 
-def unpack(body: bytes) -> Any:
+def unpack(body: bytes | bytearray) -> Any:
     """Return the message that `body`, a packed message without its header, carries."""
     return pickle.loads(body)
 

@@ -23,10 +23,13 @@ from live_asr.inference.costs import LearnedCosts
 from live_asr.inference.engine import Newest, StaleWork
 from live_asr.inference.ipc import (
     NOBODY,
+    Alive,
     Batch,
     Begun,
     Detect,
     Detected,
+    DetectedMany,
+    DetectMany,
     Embed,
     Failed,
     Faulted,
@@ -40,8 +43,9 @@ from live_asr.inference.ipc import (
     receive,
     spawn,
 )
+from live_asr.inference.kernels import environment_of
 from live_asr.inference.scheduler import FILE_BUDGET, Job, Kind, Scheduler, kind_of
-from live_asr.models.device import cure_of
+from live_asr.models.device import cure_of, environment_for
 from live_asr.models.interfaces import FloatArray, SpeechState
 
 log = logging.getLogger(__name__)
@@ -118,7 +122,9 @@ class LocalEngine:
     or soon after again and again, `fallback` is called once, in a thread, with the reason: it returns what to
     load instead. Without it the failure is one of the engine. `on_work` is called with the seconds for which
     each piece of work kept one of the process's threads busy, `on_audio` with those of audio that was judged,
-    `on_batch` with the name and number of what a lane is given at once.
+    `on_batch` with the name and number of what a lane is given at once. `reserved` tells which share of their
+    time lanes are to rest, from 0 to less than 1. `on_spent` is called now and then with the seconds of
+    encoding and the tokens that were decoded since it was last.
     """
 
     def __init__(
@@ -132,7 +138,11 @@ class LocalEngine:
         on_work: Callable[[float], None] = lambda _: None,
         on_audio: Callable[[float], None] = lambda _: None,
         on_batch: Callable[[str, int], None] = lambda _, __: None,
+        reserved: Callable[[], float] = lambda: 0.0,
+        on_spent: Callable[[float, int], None] = lambda _, __: None,
     ) -> None:
+        self._on_spent = on_spent
+        self._reserved = reserved
         self._load = load
         self._on_work = on_work
         self._on_audio = on_audio
@@ -153,7 +163,8 @@ class LocalEngine:
         )
         """The numbers of those that wait for a lane."""
         self._unjudged: dict[int, _Job] = {}
-        """Detections that wait for a process: they need no lane."""
+        """Detections that wait for a process, or for the others of this moment: they need no lane."""
+        self._flushing = False
         self._suspects: dict[int, _Job] = {}
         """And those that were under way when a process died: they are done one by one, before all else."""
         self._sent: dict[int, _Job] = {}
@@ -276,8 +287,9 @@ class LocalEngine:
     def _free_lanes(self) -> int:
         """How many pieces of work the process may be asked for beside those it has."""
         assert self.loaded is not None, "a process is up"
-        credits = CREDITS.get(self.loaded.recognizer.device, 1) * self.loaded.lanes
-        return credits - self._batch_count
+        # A lane that is to rest gets nothing beforehand: it would go on with that.
+        a_lane = 1 if self._reserved() else CREDITS.get(self.loaded.recognizer.device, 1)
+        return a_lane * self.loaded.lanes - self._batch_count
 
     def _dispatch(self) -> None:
         """Hand what waits to the process, if there is one: what may have ended the last one, one by one."""
@@ -288,12 +300,37 @@ class LocalEngine:
             self._send({number: self._suspects[number]})
         if self._suspects:
             return
-        for number in list(self._unjudged):
-            self._send({number: self._unjudged.pop(number)})
+        if self._unjudged and not self._flushing:
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self._flush)
         while self._free_lanes > 0 and (taken := self._queue.take(time.monotonic())):
             jobs = {one.item: job for one in taken if self._is_wanted(job := self._jobs[one.item])}
             if jobs:
                 self._send(jobs, taken[0].kind)
+
+    def _flush(self) -> None:
+        """Ask for the detections that came in this turn of the loop, together."""
+        self._flushing = False
+        if not self.is_up or self._suspects:
+            return
+        together = {number: job for number, job in self._unjudged.items() if not job.attempts}
+        for number, job in self._unjudged.items():
+            if job.attempts:  # one of them may have ended the last process
+                self._send({number: job})
+        self._unjudged.clear()
+        if len(together) < 2:
+            for number, job in together.items():
+                self._send({number: job})
+            return
+        assert self._writer is not None, "a process that is up has one"
+        works = []
+        now = time.monotonic()
+        for number, job in together.items():
+            assert isinstance(job.work, Detect), "nothing else is unjudged"
+            job.attempts, job.sent_at = 1, now
+            works.append((number, job.work))
+        self._sent |= together
+        self._writer.write(pack((NOBODY, DetectMany(tuple(works)))))
 
     def _is_wanted(self, job: _Job) -> bool:
         """Bring work up to date whose turn it is; tell whether it is wanted still."""
@@ -381,7 +418,9 @@ class LocalEngine:
 
     async def _run_one(self) -> None:
         """Run one process from its start to its end, whatever ends it."""
-        self._process, reader, writer = await spawn("live_asr.inference.worker", environment=ENVIRONMENT)
+        kernels = await asyncio.to_thread(environment_of, self._load)
+        environment = {**ENVIRONMENT, **kernels, **environment_for(self._load.gpu)}
+        self._process, reader, writer = await spawn("live_asr.inference.worker", environment=environment)
         watch: asyncio.Task[None] | None = None
         try:
             writer.write(pack(self._load))
@@ -408,7 +447,11 @@ class LocalEngine:
                 number, answer, seconds = message
                 if isinstance(answer, Faulted):  # whoever asked gets the answer of the next process
                     raise EngineError(f"The GPU failed: {answer.reason}.", cure_of(answer.reason))
-                self._receive(number, answer, seconds)
+                if isinstance(answer, DetectedMany):
+                    for each, judged in answer.answers:
+                        self._receive(each, judged, 0.0)
+                else:
+                    self._receive(number, answer, seconds)
         finally:
             self.is_up, self._writer = False, None
             self._take_back()
@@ -448,8 +491,10 @@ class LocalEngine:
     def _receive(self, number: int, answer: Any, seconds: float) -> None:
         self._heard_at = time.monotonic()
         job = self._sent.get(number)
+        if isinstance(answer, Alive):
+            self._on_spent(answer.encoder_seconds, answer.tokens)
         if job is None:
-            return  # a sign of life
+            return
         if isinstance(answer, Begun):
             job.begun_at = self._heard_at
             return
@@ -471,10 +516,23 @@ class LocalEngine:
     def _account(self, batch: _Batch, seconds: float) -> None:
         """Take note that one of a batch is answered, whose share of the work was so long."""
         batch.left -= 1
-        if not batch.left:
+        if batch.left:
+            return
+        took = seconds * batch.count
+        if batch.kind is not None:
+            self._costs.learn(_size_of(batch.kind), batch.count, took)
+        share = self._reserved()
+        if share:
+            rest = took * share / (1.0 - share)
+            asyncio.get_running_loop().call_later(rest, self._end_rest, self._writer)
+        else:
             self._batch_count -= 1
-            if batch.kind is not None:
-                self._costs.learn(_size_of(batch.kind), batch.count, seconds * batch.count)
+
+    def _end_rest(self, writer: asyncio.StreamWriter | None) -> None:
+        """Give a lane work again that has rested, where its process is still there."""
+        if writer is self._writer and writer is not None:
+            self._batch_count -= 1
+            self._dispatch()
 
     async def _watch(self, process: asyncio.subprocess.Process) -> None:
         """Kill the process when a piece of work takes too long, or it gives no sign of life: it hangs."""

@@ -30,6 +30,8 @@ from live_asr.inference.ipc import (
     Begun,
     Detect,
     Detected,
+    DetectedMany,
+    DetectMany,
     Embed,
     Failed,
     Faulted,
@@ -50,6 +52,7 @@ from live_asr.models.interfaces import (
     SpeakerEncoder,
     SpeechDetector,
     SpeechState,
+    Spending,
 )
 from live_asr.models.segmentation import SpeakerSegmentation
 
@@ -156,6 +159,8 @@ class Worker:
 
     def serve(self) -> None:
         """Read and answer until the socket closes."""
+        if isinstance(self._models.recognizer, Spending):
+            self._models.recognizer.spent.take()  # to be warm is nobody's work
         for _ in range(self._workers):
             threading.Thread(target=self._work_forever, daemon=True).start()
         threading.Thread(target=self._beat_forever, daemon=True).start()
@@ -163,6 +168,8 @@ class Worker:
             number, work = message
             if isinstance(work, Detect):
                 self._answer(number, lambda work=work: self._detect(work))
+            elif isinstance(work, DetectMany):
+                self._send(NOBODY, DetectedMany(tuple((each, self._judge(one)) for each, one in work.works)))
             else:
                 arrived = time.monotonic()
                 with self._queued:
@@ -207,12 +214,20 @@ class Worker:
 
     def _beat_forever(self) -> None:
         while True:
-            self._send(NOBODY, Alive())
+            recognizer = self._models.recognizer
+            spent = recognizer.spent.take() if isinstance(recognizer, Spending) else ()
+            self._send(NOBODY, Alive(*spent))
             time.sleep(HEARTBEAT_INTERVAL)
 
     def _detect(self, work: Detect) -> Detected:
         probabilities, state = self._models.detector.detect(work.samples, work.state)
         return Detected(probabilities, state)
+
+    def _judge(self, work: Detect) -> Detected | Failed:
+        try:
+            return self._detect(work)
+        except Exception as error:  # as in `_answer`
+            return Failed(f"{type(error).__name__}: {error}")
 
     def _compute(self, work: Recognize | Segment | Embed, arrived: float) -> Any:
         if isinstance(work, Recognize):
@@ -263,7 +278,7 @@ def _read(connection: socket.socket) -> Any:
     return None if body is None else unpack(body)
 
 
-def _read_exactly(connection: socket.socket, size: int) -> bytes | None:
+def _read_exactly(connection: socket.socket, size: int) -> bytearray | None:
     data = bytearray(size)
     view, filled = memoryview(data), 0
     while filled < size:
@@ -274,7 +289,7 @@ def _read_exactly(connection: socket.socket, size: int) -> bytes | None:
         if not count:
             return None
         filled += count
-    return bytes(data)
+    return data
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ should. Everything in and out of here is numbered as the model's tokenizer does 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ import numpy as np
 
 from live_asr.core.errors import DiskFull
 from live_asr.models.device import load_cublas
-from live_asr.models.interfaces import FloatArray
+from live_asr.models.interfaces import FloatArray, Spent
 from live_asr.models.prefix_prompt import traded_places
 
 log = logging.getLogger(__name__)
@@ -95,6 +96,7 @@ class WhisperModel:
 
         self._view = ctranslate2.StorageView.from_array
         self._beam_size = beam_size
+        self.spent = Spent()
         self._places: dict[int, int] = {}
         self._silent_prompt: list[int] = []
         with ExitStack() as until_loaded:
@@ -125,7 +127,10 @@ class WhisperModel:
 
     def encode(self, features: FloatArray) -> Any:
         """Encode log-mel features, shape (windows, mel bins, frames); frames are 10 ms."""
-        return self._model.encode(self._view(np.ascontiguousarray(features, np.float32)))
+        began = time.monotonic()
+        encoded = self._model.encode(self._view(np.ascontiguousarray(features, np.float32)))
+        self.spent.add(encoder_seconds=time.monotonic() - began)
+        return encoded
 
     def detect_language(self, encoded: Any, from_step: int = 0) -> list[tuple[str, float]]:
         """Return the languages of the first window and how much each is believed in, the likeliest first.
@@ -172,6 +177,7 @@ class WhisperModel:
         tokens = self._placed(result.sequences_ids[0])
         if tokens[: len(forced)] == forced:
             tokens = tokens[len(forced) :]
+        self.spent.add(tokens=len(tokens))
         cut_short = len(tokens) >= room - len(forced)
         out_of_room = cut_short and room < len(forced) + most_new_tokens
         return Written(tokens, float(result.no_speech_prob), cut_short, out_of_room)
@@ -204,6 +210,7 @@ class WhisperModel:
             tokens = self._placed(result.sequences_ids[0])
             if tokens[: len(prefix)] == list(prefix):
                 tokens = tokens[len(prefix) :]
+            self.spent.add(tokens=len(tokens))
             left = room - len(prefix)
             cut_short = len(tokens) >= min(most, left)
             no_speech = float(result.no_speech_prob)

@@ -28,6 +28,7 @@ CUBLAS = ("libcublasLt.so.12", "libcublas.so.12")
 """What CTranslate2 multiplies with on a GPU, in the order in which they need each other."""
 GPU_COMPUTE_TYPES = ("float16", "bfloat16", "int8_float16", "int8_float32", "float32")
 """What is taken on a GPU, the best that it can do: old ones have no fast float16."""
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 MAX_LOOK = 120.0
 """Seconds in which a driver answers."""
 DEVICE_FAULT = re.compile(r"\b(?:cuda|cublas|cudnn|nvrtc)|libcu(?:da|blas|dnn)", re.IGNORECASE)
@@ -111,6 +112,14 @@ def look_for_gpu() -> Gpu:
         reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
         return Gpu(problem=f"The CUDA GPU cannot be looked at: {reason.rstrip('.')}.")
     return Gpu(**found | {"compute_types": tuple(found["compute_types"])})
+
+
+def environment_for(gpu: int | None) -> dict[str, str]:
+    """Return what has a process see one GPU alone, by its number among those that this one may use."""
+    if gpu is None:
+        return {}
+    visible = [one.strip() for one in os.environ.get(VISIBLE, "").split(",") if one.strip()]
+    return {VISIBLE: visible[gpu] if gpu < len(visible) else str(gpu)}
 
 
 def load_cublas() -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from threading import Lock
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,10 +43,27 @@ class SpeechState:
     quiet_chunks: int
     """How many chunks in a row held no speech, since the memory was last replaced."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Have it pickled as one run of bytes: it goes to the detector and back several times a second."""
+        parts = (
+            *(self.memory.hidden, self.memory.cell, self.successor.hidden, self.successor.cell),
+            self.context,
+        )
+        return _unpacked, (b"".join(part.tobytes() for part in parts), self.quiet_chunks)
+
     @classmethod
     def initial(cls) -> SpeechState:
         """Return the state before a session's first sample."""
         return cls(SpeechMemory(), np.zeros(64, np.float32), SpeechMemory(), 0)
+
+
+def _unpacked(packed: bytes, quiet_chunks: int) -> SpeechState:
+    """Return the state that was pickled."""
+    values = np.frombuffer(packed, np.float32)
+    hidden, cell, next_hidden, next_cell = values[: 4 * 128].reshape(4, 1, 1, 128)
+    return SpeechState(
+        SpeechMemory(hidden, cell), values[4 * 128 :], SpeechMemory(next_hidden, next_cell), quiet_chunks
+    )
 
 
 class SpeechDetector(Protocol):
@@ -76,6 +94,37 @@ class Recognizer(Protocol):
     def warm_up(self, noise: FloatArray) -> None:
         """Make every kind of call once with `noise`, shape (n,). Raises whatever its library raises."""
         ...
+
+
+@dataclass(slots=True)
+class Spent:
+    """What a recogniser has done since somebody last asked; any thread may add to it."""
+
+    encoder_seconds: float = 0.0
+    """Seconds of encoding, of all threads together."""
+    tokens: int = 0
+    """Written by the decoder, those that were forced not among them."""
+    _adding: Lock = field(default_factory=Lock)
+
+    def add(self, *, encoder_seconds: float = 0.0, tokens: int = 0) -> None:
+        """Add to it."""
+        with self._adding:
+            self.encoder_seconds += encoder_seconds
+            self.tokens += tokens
+
+    def take(self) -> tuple[float, int]:
+        """Return seconds and tokens, and begin again at nothing."""
+        with self._adding:
+            taken = self.encoder_seconds, self.tokens
+            self.encoder_seconds, self.tokens = 0.0, 0
+        return taken
+
+
+@runtime_checkable
+class Spending(Protocol):
+    """A recogniser that tells what it does."""
+
+    spent: Spent
 
 
 @runtime_checkable

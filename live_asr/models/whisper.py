@@ -93,6 +93,7 @@ class WhisperRecognizer:
             beam_size=beam_size,
             prefix_at_once=prefix_at_once,
         )
+        self.spent = self._model.spent
         self.most_batch = 1 if device == "cpu" else MAX_BATCH
         """On a CPU, as many windows at once take as long as one after the other."""
         self._features: Any = FeatureExtractor(feature_size=self._model.mel_bins)

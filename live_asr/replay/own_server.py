@@ -33,12 +33,17 @@ class ServerStartError(LiveAsrError):
 
 @asynccontextmanager
 async def own_server(
-    settings: Settings, say: Callable[[str], None], enough: asyncio.Event | None = None
+    settings: Settings,
+    say: Callable[[str], None],
+    enough: asyncio.Event | None = None,
+    *,
+    started: Callable[[int], None] = lambda _: None,
 ) -> AsyncIterator[str]:
     """Start a server with these settings on a free port, yield its address, and end it.
 
     Its data is in a temporary folder and goes with it. `say` gets progress in words; `enough` gives up
-    waiting. Raises ServerStartError when it does not get ready; the hint is the last that it logged.
+    waiting; `started` is called with the id of its process. Raises ServerStartError when it does not get
+    ready; the hint is the last that it logged.
     """
     with tempfile.TemporaryDirectory(prefix="live-asr-replay-") as folder:
         port = _free_port()
@@ -56,6 +61,7 @@ async def own_server(
                 process_group=0 if os.name == "posix" else None,
             )
         url = f"http://127.0.0.1:{port}"
+        started(process.pid)
         try:
             say("Starting a server; its models are being loaded …")
             await _until_ready(process, url, log, enough or asyncio.Event())

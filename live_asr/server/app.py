@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from live_asr.delivery.post import GuardedNetwork
 from live_asr.delivery.webhook import WebhookSender, webhook_secret
 from live_asr.inference.ipc import Load, Loaded
 from live_asr.inference.local_engine import LocalEngine
+from live_asr.inference.pooled_engine import PooledEngine
 from live_asr.jobs.downloads import Bounds, Downloader, resolve
 from live_asr.jobs.http_queue import WaitingJobs
 from live_asr.jobs.metrics import JobMetrics
@@ -58,6 +60,7 @@ from live_asr.sessions.catalogue import Catalogue
 from live_asr.sessions.finalizer import Finalizer, FullPassRunner, reachable_links_of
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.registry import SessionRegistry
+from live_asr.sessions.reserve import Reserve
 from live_asr.sessions.retention import Retention
 from live_asr.sessions.search_index import make_findable
 from live_asr.storage.database import Database
@@ -121,22 +124,29 @@ def build_state(
     warning: str = "",
     fallback: Callable[[str], Load] | None = None,
     models: Callable[[], str] = lambda: "",
+    further: Sequence[Load] = (),
 ) -> ServerState:
     """Put a server together, with nothing started yet.
 
     `warning` says why the models are not on the GPU that there is; `fallback` is the engine's;
-    `models` names what full passes are done by now, which a fallback changes.
+    `models` names what full passes are done by now, which a fallback changes; `further` is what the
+    processes of further devices load.
     Raises ConfigError and StorageError for the key of the webhooks, as `webhook_secret` does.
     """
     metrics, audit = Metrics(), Audit(settings.server.audit_log)
-    capacity = Capacity()
+    reserve = Reserve()
+
+    def reserved() -> float:
+        return reserve.share(time.monotonic())
+
+    capacity = Capacity(reserved=reserved)
 
     def on_work(seconds: float) -> None:
         capacity.note_work(seconds)
         metrics.lane_busy_seconds.inc(seconds)
 
-    engine = LocalEngine(
-        load,
+    make_engine = partial(
+        LocalEngine,
         timeout=settings.inference.decode_timeout,
         on_restart=metrics.engine_restarts.inc,
         warning=warning,
@@ -144,7 +154,11 @@ def build_state(
         on_work=on_work,
         on_audio=capacity.note_audio,
         on_batch=lambda work, count: metrics.batch_size.labels(work).observe(count),
+        reserved=reserved,
+        on_spent=metrics.note_spent,
     )
+    engines = [make_engine(one) for one in (load, *further)]
+    engine = PooledEngine(engines) if further else engines[0]
     watch_lanes(engine, metrics)
     store = open_journal(settings, database)
     sender = WebhookSender(
@@ -162,6 +176,7 @@ def build_state(
         wake=sender.wake,
         metrics=metrics,
         forms={callbacks.FORM: callbacks.body_of},
+        reserve=reserve,
     )
     registry = SessionRegistry(
         *(settings, engine, store, database, finalizer, metrics),

@@ -9,6 +9,7 @@ from prometheus_client import Gauge
 
 from live_asr.core.errors import StorageError
 from live_asr.inference.local_engine import WORK_NAMES, LocalEngine
+from live_asr.inference.pooled_engine import PooledEngine
 from live_asr.sessions.metrics import Metrics
 from live_asr.storage.database import Database
 from live_asr.storage.records import DEAD, PENDING
@@ -17,7 +18,7 @@ OUTBOX_INTERVAL = 15.0
 """Seconds: as often as Prometheus usually asks."""
 
 
-def watch_lanes(engine: LocalEngine, metrics: Metrics) -> None:
+def watch_lanes(engine: LocalEngine | PooledEngine, metrics: Metrics) -> None:
     """Have the metrics tell what waits for the engine, when they are asked."""
 
     def tell(name: str) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 import orjson
 
+from live_asr.sessions.tracing import session_id
+
 TOKEN = re.compile(r"([?&]token=)[^&#\s]*")
 """A token in the query of an address: `EventSource` has no other way to send it."""
 
@@ -25,10 +27,23 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if session := session_id.get():
+            line["session"] = session
         line |= getattr(record, "fields", {})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return orjson.dumps(line).decode()
+
+
+class TextFormatter(logging.Formatter):
+    """One line for people; it begins with the session that it is about, where it does not name it."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  the name is logging's
+        """Return the line, without what follows of an exception."""
+        session = session_id.get()
+        if session and session not in record.message:
+            record.message = f"session {session}: {record.message}"
+        return super().formatMessage(record)
 
 
 class WithoutTokens(logging.Filter):
@@ -47,7 +62,7 @@ def _blanked(text: str) -> str:
 
 def log_config(level: str, style: str) -> dict[str, Any]:
     """Return the logging set-up, in the standard library's dictionary form; lines go to stderr."""
-    text = {"format": "%(asctime)s %(levelname)-7s %(name)s: %(message)s"}
+    text = {"()": TextFormatter, "fmt": "%(asctime)s %(levelname)-7s %(name)s: %(message)s"}
     formatter = {"()": JsonFormatter} if style == "json" else text
     # What uvicorn has to say at "info" is its own start and stop; we print better.
     uvicorn_level = "INFO" if level == "debug" else "WARNING"

@@ -6,12 +6,14 @@ import asyncio
 import gc
 import logging
 import logging.config
+import os
 import signal
 import socket
 import ssl
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -31,6 +33,7 @@ from live_asr.server.app import build_state, create_app, sessions_folder
 from live_asr.server.connections import Connections
 from live_asr.server.http import PatientHttp
 from live_asr.server.logs import log_config
+from live_asr.server.tracing import start_tracing
 from live_asr.server.websocket import MAX_FRAME_BYTES, StreamProtocol
 from live_asr.storage.database import database_url
 from live_asr.storage.files import prepare
@@ -77,7 +80,7 @@ def _serve(given: Settings, brought: ModelSet) -> None:
     lacks = [*brought.lacks(), why_not_gpu(settings.inference.device)]
     for lack in filter(None, lacks):
         log.warning("%s", lack)
-    load = load_of(settings, brought)
+    load, further = further_loads(settings, load_of(settings, brought))
     print(f"live-asr: loading {load.recognizer_name} on {load.device} …", flush=True)
 
     def on_ready(loaded: Loaded) -> None:
@@ -85,7 +88,7 @@ def _serve(given: Settings, brought: ModelSet) -> None:
         # a millisecond rather than fifty.
         gc.collect()
         gc.freeze()
-        print(banner(settings, brought, loaded, address=address, workers=load.workers), flush=True)
+        print(banner(settings, brought, loaded, address=address, workers=loaded.lanes), flush=True)
         token = settings.server.token
         if token is not None and given.server.token is None:
             print(f"  open it at       {address}/#token={token.get_secret_value()}", flush=True)
@@ -106,10 +109,15 @@ def _serve(given: Settings, brought: ModelSet) -> None:
             warning=why_not_gpu(settings.inference.device),
             fallback=fallback_of(settings, brought, full_pass),
             models=lambda: models_of(full_pass.load),
+            further=further,
         )
         app = create_app(state, on_ready=on_ready, on_failed=on_failed)
         server = server_of(settings, app, told)
-        server.run(sockets=[listener])
+        stop_tracing = start_tracing(os.environ)
+        try:
+            server.run(sockets=[listener])
+        finally:
+            stop_tracing()
     if failures:
         raise failures[0]
 
@@ -187,13 +195,36 @@ def load_of(settings: Settings, brought: ModelSet) -> Load:
         beam_size=settings.inference.beam_size,
         segmentation_file=voices.segmentation_file if voices else None,
         encoder_file=voices.encoder_file if voices else None,
+        kernels_file=settings.models.dir / MEASURED_FILE if settings.inference.kernels == AUTO else None,
         measured_file=settings.models.dir / MEASURED_FILE if settings.server.admission == "load" else None,
     )
 
 
+def further_loads(settings: Settings, load: Load) -> tuple[Load, list[Load]]:
+    """Return what the first process loads and what those of further devices do, by `inference.devices`.
+
+    Raises ConfigError where these are not of the kind that is used here.
+    """
+    devices = settings.inference.devices
+    if not devices:
+        return load, []
+    kind = devices[0].partition(":")[0]
+    if kind != load.device:
+        raise ConfigError(
+            f"inference.devices names {kind}, and the models run on {load.device}.",
+            f"Set inference.device to {kind}, or leave inference.devices out.",
+        )
+    if kind == "cpu":
+        workers = settings.inference.workers or max(1, load.workers // len(devices))
+        loads = [replace(load, workers=workers) for _ in devices]
+    else:
+        loads = [replace(load, gpu=int(device.partition(":")[2])) for device in devices]
+    return loads[0], loads[1:]
+
+
 def fallback_of(settings: Settings, brought: ModelSet, full_pass: FullPass) -> Callable[[str], Load] | None:
     """Return what has the CPU do the work of a GPU that fails; None where a device was named."""
-    if settings.inference.device != AUTO:
+    if settings.inference.device != AUTO or settings.inference.devices:
         return None
 
     def fall_back(reason: str) -> Load:

@@ -40,6 +40,7 @@ from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.registry import SessionRegistry
 from live_asr.sessions.resume import OpenSession
 from live_asr.sessions.runner import SessionRunner
+from live_asr.sessions.tracing import session_id
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +90,7 @@ class Stream:
             log.exception("a session could not be opened")
             await self._refuse(_our_fault())
         else:
+            session_id.set(opened.id)
             await self._serve(opened, grant)
 
     async def _open(self, grant: Grant) -> OpenSession:

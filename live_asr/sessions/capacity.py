@@ -7,6 +7,7 @@ of audio. That is learned from all work that is done; until then, a typical deco
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 MAX_LOAD = 0.8
@@ -52,9 +53,15 @@ class Machine:
 
 
 class Capacity:
-    """Predict what sessions take of the lanes, from what they have taken so far."""
+    """Predict what sessions take of the lanes, from what they have taken so far.
 
-    def __init__(self, machine: Machine | None = None) -> None:
+    `reserved` tells which share of the lanes' time is left to full passes now.
+    """
+
+    def __init__(
+        self, machine: Machine | None = None, *, reserved: Callable[[], float] = lambda: 0.0
+    ) -> None:
+        self._reserved = reserved
         self._machine = machine or Machine()
         self._begin()
 
@@ -89,7 +96,8 @@ class Capacity:
     @property
     def places(self) -> int:
         """How many sessions this machine carries; one at least."""
-        return max(1, math.floor(MAX_LOAD * self._machine.lanes / self.session_cost + 1e-9))
+        free = MAX_LOAD * (1.0 - self._reserved()) * self._machine.lanes
+        return max(1, math.floor(free / self.session_cost + 1e-9))
 
     def load_of(self, sessions: int) -> float:
         """Return which share of the lanes' time so many sessions are predicted to take."""

@@ -38,6 +38,8 @@ from live_asr.delivery.webhook import notice_of, webhook_body
 from live_asr.full_pass.process import FullPassJob, FullPassResult
 from live_asr.sessions.fair_queue import TooManyWait, Turns
 from live_asr.sessions.metrics import Metrics
+from live_asr.sessions.reserve import Reserve
+from live_asr.sessions.tracing import span
 from live_asr.storage.database import Database, NewDelivery
 from live_asr.storage.files import DECODED_FILE, LIVE_TURNS_FILE
 from live_asr.storage.journal import Journal
@@ -167,7 +169,8 @@ class Finalizer:
     """Bring sessions from `stopped` to `done`.
 
     `wake` is called when a new delivery is in the database. `forms` make bodies of webhooks that have another
-    form than ours, by its name, of a session's id, its start, its result and why it failed.
+    form than ours, by its name, of a session's id, its start, its result and why it failed. `reserve` is told
+    which passes are under way.
     """
 
     def __init__(
@@ -180,7 +183,9 @@ class Finalizer:
         wake: Callable[[], None],
         metrics: Metrics,
         forms: Mapping[str, BodyMaker] | None = None,
+        reserve: Reserve | None = None,
     ) -> None:
+        self._reserve = reserve or Reserve()
         self._forms = dict(forms or {})
         self._settings = settings
         self._store = store
@@ -352,7 +357,8 @@ class Finalizer:
         on_progress = PacedProgress(tell)
         on_progress("loading", 0.0)
         try:
-            found = await self._pass_with_room(session, on_progress)
+            with span("full pass", recording_seconds=session.transcript.duration_samples / SAMPLE_RATE_HZ):
+                found = await self._pass_with_room(session, on_progress)
         except asyncio.CancelledError:
             self._metrics.final_passes.labels("cancelled").inc()
             raise
@@ -422,9 +428,14 @@ class Finalizer:
                 languages=spoken.languages,
                 channels=channels,
             )
+
+            def told(stage: str, fraction: float) -> None:
+                self._reserve.begin(session.session_id, count / SAMPLE_RATE_HZ, time.monotonic())
+                on_progress(stage, fraction)
+
             for attempt in range(1, MAX_ATTEMPTS + 1):
                 try:
-                    return await self._full_pass.run(job, on_progress)
+                    return await self._full_pass.run(job, told)
                 except EngineError as error:
                     log.warning("session %s: full pass %d failed: %s", session.session_id, attempt, error)
         except (DiskFull, DecoderError):
@@ -432,6 +443,7 @@ class Finalizer:
         except (OSError, StorageError) as error:
             log.warning("session %s: its recording cannot be read: %s", session.session_id, error)
         finally:
+            self._reserve.end(session.session_id)
             pcm.unlink(missing_ok=True)
         return None
 

@@ -6,17 +6,19 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
+from typing import TypeAlias
 
 from live_asr.core.errors import EngineError
 from live_asr.core.messages import Notice, ServerMessage
 from live_asr.core.session import Session
-from live_asr.core.types import SAMPLE_RATE_HZ, samples
+from live_asr.core.types import SAMPLE_RATE_HZ, DecodeRequest, samples
 from live_asr.inference.engine import Engine, StaleWork
-from live_asr.inference.ipc import Detected
+from live_asr.inference.ipc import Detected, Recognized
 from live_asr.inference.scheduler import FILE_BUDGET, SPEAKER_BUDGET, budget_of
 from live_asr.models.interfaces import FloatArray, SpeechState
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.shedding import Cadence, Shed, Shedding
+from live_asr.sessions.tracing import span
 
 log = logging.getLogger(__name__)
 
@@ -24,30 +26,34 @@ MAX_ATTEMPTS = 3
 """Speech that nobody judges is speech that is lost, so a detection that fails is asked for again."""
 
 
+Until: TypeAlias = Callable[[Callable[[], bool]], Awaitable[None]]
+"""Waits until a session has come to where the condition that is given holds."""
+
+
 class DetectionTask:
-    """Judge one channel of a session; `moved` and `advanced` are as for `SpeakerTask`."""
+    """Judge one channel of a session; `until` and `advanced` are as for `SpeakerTask`."""
 
     def __init__(
         self,
         session: Session,
         engine: Engine,
-        moved: Callable[[], Awaitable[None]],
+        until: Until,
         advanced: Callable[[], None],
         channel: int = 0,
     ) -> None:
         self._channel = channel
         self._session = session
         self._engine = engine
-        self._moved = moved
+        self._until = until
         self._advanced = advanced
         self._state = SpeechState.initial()
 
     async def run(self) -> None:
         """Work until cancelled. Raises EngineError when a detection fails again and again."""
         while True:
+            await self._until(lambda: self._session.has_unjudged(self._channel))
             audio = self._session.unjudged(self._channel)
             if audio is None:
-                await self._moved()
                 continue
             answer = await self._judge(audio)
             self._state = answer.state
@@ -74,19 +80,19 @@ LABEL_TIMEOUT = 0.1
 class SpeakerTask:
     """Computes what a session wants in order to tell its speakers apart.
 
-    `moved` waits until the session may want something else, `advanced` is called when it has moved.
+    `until` waits until a condition holds, `advanced` is called when the session has moved.
     """
 
     def __init__(
         self,
         session: Session,
         engine: Engine,
-        moved: Callable[[], Awaitable[None]],
+        until: Until,
         advanced: Callable[[], None],
     ) -> None:
         self._session = session
         self._engine = engine
-        self._moved = moved
+        self._until = until
         self._advanced = advanced
         self._live = session.start.pace == "realtime"
         self.give_way = False
@@ -95,11 +101,11 @@ class SpeakerTask:
     async def run(self) -> None:
         """Work until cancelled; what cannot be computed costs labels and nothing else."""
         while True:
+            await self._until(lambda: self._session.wants_speakers)
             if self._live:
                 self._session.skip_speakers_behind(MAX_BEHIND_SAMPLES)
             wanted = self._session.wanted_of_speakers()
             if wanted is None:
-                await self._moved()
                 continue
             kind, audio = wanted
             busy_budget = LATE_SPEAKER_BUDGET if self.give_way else SPEAKER_BUDGET
@@ -120,8 +126,7 @@ class SpeakerTask:
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LABEL_TIMEOUT if self._live else FILE_BUDGET):
-                while not self._session.knows_speakers_until(end_sample):
-                    await self._moved()
+                await self._until(lambda: self._session.knows_speakers_until(end_sample))
 
 
 NOTICES = {
@@ -132,14 +137,14 @@ NOTICES = {
 
 
 class RecognitionTask:
-    """Recognise what a session wants recognised; `moved` and `advanced` are as for `SpeakerTask`."""
+    """Recognise what a session wants recognised; `until` and `advanced` are as for `SpeakerTask`."""
 
     def __init__(
         self,
         session: Session,
         engine: Engine,
         speakers: SpeakerTask,
-        moved: Callable[[], Awaitable[None]],
+        until: Until,
         advanced: Callable[[], None],
         *,
         cadence: Cadence,
@@ -149,7 +154,7 @@ class RecognitionTask:
         self._session = session
         self._engine = engine
         self._speakers = speakers
-        self._moved = moved
+        self._until = until
         self._advanced = advanced
         self._shedding = Shedding(cadence)
         self._level = Shed.NOTHING
@@ -168,15 +173,15 @@ class RecognitionTask:
 
     async def _run(self) -> None:
         while True:
+            await self._until(lambda: self._session.wants_decode)
             wanted = self._session.decode()
             if wanted is None:
-                await self._moved()
                 continue
             request, audio = wanted
             behind = self._session.backlog_samples / SAMPLE_RATE_HZ
             budget = budget_of(final=request.final, live=self._live, lag=behind)
             try:
-                answer = await self._engine.recognize(request, audio, budget, newest=self._session.newest)
+                answer = await self._recognized(request, audio, budget)
             except StaleWork:
                 pass
             except EngineError as error:
@@ -190,6 +195,15 @@ class RecognitionTask:
                 self._session.receive_hypothesis(answer.hypothesis)
                 self._adapt(answer.waited, answer.took)
             self._advanced()
+
+    async def _recognized(self, request: DecodeRequest, audio: FloatArray, budget: float) -> Recognized:
+        """Have a window decoded, as one span. Raises as `Engine.recognize`."""
+        with span("decode", final=request.final, budget=budget) as told:
+            answer = await self._engine.recognize(request, audio, budget, newest=self._session.newest)
+            told.set_attribute("live_asr.waited", answer.waited)
+            told.set_attribute("live_asr.took", answer.took)
+            told.set_attribute("live_asr.words", len(answer.hypothesis.words))
+        return answer
 
     def _adapt(self, waited: float, took: float) -> None:
         """Have a live session do without this and that where answers come late."""

@@ -111,16 +111,16 @@ PACE_INTERVAL = 0.5
 class AudioIntake:
     """Decode audio and hand it to a session.
 
-    `moved` waits until the session may have moved, `heard` is called with what was decoded, and `pace` says
-    for how many seconds that has to wait. `died_at_bytes` is how far another decoder of this audio was
-    when its process died.
+    `until` waits until a condition of the session holds, `heard` is called with what was decoded, and
+    `pace` says for how many seconds that has to wait. `died_at_bytes` is how far another decoder of this
+    audio was when its process died.
     """
 
     def __init__(
         self,
         session: Session,
         decoder: AudioDecoder,
-        moved: Callable[[], Awaitable[None]],
+        until: Callable[[Callable[[], bool]], Awaitable[None]],
         heard: Callable[[FloatArray], None],
         *,
         most_backlog_samples: int,
@@ -129,7 +129,7 @@ class AudioIntake:
     ) -> None:
         self._session = session
         self._decoder = decoder
-        self._moved = moved
+        self._until = until
         self._heard = heard
         self._most_backlog_samples = most_backlog_samples
         self._pace = pace
@@ -142,8 +142,7 @@ class AudioIntake:
         """Wait while the recogniser is too far behind to take more, or audio is ahead of the clock."""
         while wait := self._pace():  # noqa: ASYNC110  it is the clock that is waited for
             await asyncio.sleep(min(wait, PACE_INTERVAL))
-        while self._session.backlog_samples > self._most_backlog_samples:
-            await self._moved()
+        await self._until(lambda: self._session.backlog_samples <= self._most_backlog_samples)
 
     async def hear(self, data: bytes) -> None:
         """Take the next bytes. Raises MediaError where they turn out to be no audio, or the decoder's process
@@ -229,11 +228,15 @@ class Inbox:
         self._items.append(control)
         self._arrived.set()
 
-    async def get(self) -> bytes | Shelved | Control:
-        """Wait for what came first; audio that is held comes in pieces of at most `PIECE_BYTES`."""
+    async def wait(self) -> None:
+        """Wait until there is something."""
         while not self._items:
             self._arrived.clear()
             await self._arrived.wait()
+
+    async def get(self) -> bytes | Shelved | Control:
+        """Wait for what came first; audio that is held comes in pieces of at most `PIECE_BYTES`."""
+        await self.wait()
         item = self._items.popleft()
         if not isinstance(item, bytearray):
             return item

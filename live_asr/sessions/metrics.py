@@ -99,6 +99,14 @@ class Metrics:
             "Seconds that lanes were busy, of all together",
             registry=self.registry,
         )
+        self.encoder_seconds = Counter(
+            "live_asr_encoder_seconds",
+            "Seconds that the recogniser's encoder took, of all lanes together",
+            registry=self.registry,
+        )
+        self.decoded_tokens = Counter(
+            "live_asr_decoded_tokens", "Tokens that the recogniser's decoder wrote", registry=self.registry
+        )
         self.shed = Gauge(
             "live_asr_shedding_sessions",
             "Sessions that do without something while the recogniser is loaded, by what",
@@ -148,6 +156,11 @@ class Metrics:
             registry=self.registry,
         )
         self._begin_at_nothing()
+
+    def note_spent(self, encoder_seconds: float, tokens: int) -> None:
+        """Count what the recogniser has done."""
+        self.encoder_seconds.inc(encoder_seconds)
+        self.decoded_tokens.inc(tokens)
 
     def _begin_at_nothing(self) -> None:
         """Have those be there from the start that an alert looks at: it sees no first step out of nowhere."""

@@ -36,6 +36,7 @@ from live_asr.core.session import Session, SessionState
 from live_asr.core.types import SAMPLE_RATE_HZ
 from live_asr.inference.engine import Engine
 from live_asr.inference.ipc import Loaded
+from live_asr.sessions import tracing
 from live_asr.sessions.admission import SOMEBODY, Client, check_start, quota_reached, server_full
 from live_asr.sessions.audience import Audience
 from live_asr.sessions.capacity import Capacity, Machine
@@ -60,6 +61,7 @@ from live_asr.sessions.resume import (
 )
 from live_asr.sessions.runner import SessionRunner
 from live_asr.sessions.shedding import Cadence
+from live_asr.sessions.ticks import Ticks
 from live_asr.storage import ownership
 from live_asr.storage.database import OVER, Database, StoredSession
 from live_asr.storage.journal import Journal
@@ -136,6 +138,7 @@ class SessionRegistry:
         self._completing = asyncio.Semaphore(MAX_COMPLETED)
         self._capacity = capacity or Capacity()
         self._endings = Endings()
+        self._ticks = Ticks()
         self._since: dict[str, float] = {}
         """When each of those that are live got its place."""
         self._places = Places(self.places, settings.server.max_sessions_per_client)
@@ -605,6 +608,7 @@ class SessionRegistry:
             lose_decoder=self._lost_decoder,
             died_at_bytes=self._died_at.get(session.id),
             refused=self._refused,
+            ticks=self._ticks,
         )
 
     async def _keep_opening(
@@ -628,6 +632,7 @@ class SessionRegistry:
         """Have it worked for a session, for as long as that says that there is more to do."""
 
         async def to_its_end() -> None:
+            tracing.session_id.set(session_id)
             more = await work()
             while more and not self._draining:
                 await self._room.wait()
@@ -653,7 +658,7 @@ class SessionRegistry:
         session_id = runner.session.id
         try:
             try:
-                await runner.run()
+                await self._traced(runner)
             finally:
                 # Without its result, the audio is all that there is of what was acknowledged.
                 # Where a process died of it, it may not have been the audio that was to blame.
@@ -684,6 +689,18 @@ class SessionRegistry:
     def _is_nobodys(self, session_id: str) -> bool:
         """Tell whether what becomes of a session is no business of this server any more."""
         return session_id in self._erased or session_id in self._taken_over
+
+    @staticmethod
+    async def _traced(runner: SessionRunner) -> None:
+        """Have a session run, as one span."""
+        session = runner.session
+        with tracing.span("session", session=session.id, pace=session.start.pace) as span:
+            try:
+                await runner.run()
+            finally:
+                span.set_attribute("live_asr.state", session.state.value)
+                span.set_attribute("live_asr.audio_seconds", session.heard_sample / SAMPLE_RATE_HZ)
+                span.set_attribute("live_asr.words", len(session.transcript.words))
 
     async def _finalize(self, runner: SessionRunner) -> None:
         """Have the result of a session made, and say it: what the runner asks for at its end."""

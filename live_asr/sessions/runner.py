@@ -62,6 +62,7 @@ from live_asr.sessions.limits import NO_LIMITS, Limits, RealTime, too_long
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.shedding import Cadence
 from live_asr.sessions.silence import BACK_WITHIN, Silence
+from live_asr.sessions.ticks import Ticks
 from live_asr.storage.spool import Spool
 
 log = logging.getLogger(__name__)
@@ -72,6 +73,8 @@ FILE_BACKLOG_SAMPLES = samples(20.0)
 """The same for a file, whose acknowledgements tell of what was worked off: they are what paces it."""
 ACK_INTERVAL = 1.0
 """Seconds after which more is acknowledged of live audio that came too fast."""
+ACK_PAUSE = 0.4
+"""Seconds between two of a live session that hears by the tick: the disk tells of it five times a second."""
 LAG_INTERVAL = 1.0
 """Seconds between two `lag` messages while audio arrives, or is caught up with."""
 
@@ -86,7 +89,8 @@ class SessionRunner:
     paused session for as long as that waits, is let go; 0: never. A session that reaches one of its `limits`
     ends as if stopped. `lose_decoder` is called where what decodes its audio is gone, and has it left;
     `died_at_bytes` is as for `AudioIntake`. `refused` is called where nothing is kept any more, and decides
-    what becomes of the session; without it, it fails.
+    what becomes of the session; without it, it fails. Live sessions that share `ticks` hear what came
+    together.
     """
 
     def __init__(
@@ -108,6 +112,7 @@ class SessionRunner:
         lose_decoder: Callable[[SessionRunner, DecoderError], None] | None = None,
         died_at_bytes: int | None = None,
         refused: Callable[[SessionRunner, StorageError], None] | None = None,
+        ticks: Ticks | None = None,
     ) -> None:
         self.session, self.spool = session, spool
         self.audience = Audience(session.transcript.last_seq)
@@ -115,17 +120,19 @@ class SessionRunner:
         """Why the session failed; None while it has not."""
         self.heard_speech = False
         """Whether anything sounded like speech so far, words or not."""
-        self._metrics = metrics
-        self._engine = engine
+        self._metrics, self._engine = metrics, engine
         self._models = models or Models()
         self.max_unacked_bytes = max_unacked_bytes
         """Audio that its client may have in flight."""
         self._finalize = finalize
         self._lose_decoder, self._refused = lose_decoder, refused
         self._inbox = Inbox()
-        self._moved = asyncio.Event()
+        self._awaited: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+        """Who waits for the session to have moved, and how far."""
+        # A file waits for nobody: it is heard as fast as it can be.
+        self._ticks = ticks if ticks is not None and session.start.pace == "realtime" else Ticks()
         self._drained = asyncio.Event()
-        self._speakers = SpeakerTask(session, engine, self._next_move, self._advanced)
+        self._speakers = SpeakerTask(session, engine, self._until, self._advanced)
         self._recognition = self._recognition_at(cadence)
         self._is_paused = session.transcript.is_paused
         """Whether its client has paused, as it has said and the captions may not have come to yet."""
@@ -143,7 +150,7 @@ class SessionRunner:
         self._acked_bytes = 0
         self._live = session.start.pace == "realtime"
         self._bytes_per_second = rate_of(session.start.audio)
-        self._limits, self._ack_pace = limits, RealTime()
+        self._limits, self._ack_pace, self._ack_due = limits, RealTime(), 0.0
         self._ack_timer: asyncio.TimerHandle | None = None
         self._heard_pace: RealTime | None = None
         self._silence = Silence(lambda: self._inbox.put("silence"))
@@ -154,7 +161,7 @@ class SessionRunner:
         self._intake = AudioIntake(
             session,
             decoder,
-            self._next_move,
+            self._until,
             self._heard,
             most_backlog_samples=LIVE_BACKLOG_SAMPLES if self._live else FILE_BACKLOG_SAMPLES,
             pace=self._ahead,
@@ -167,7 +174,7 @@ class SessionRunner:
             self.session,
             self._engine,
             self._speakers,
-            self._next_move,
+            self._until,
             self._advanced,
             cadence=cadence,
             metrics=self._metrics,
@@ -175,7 +182,7 @@ class SessionRunner:
         )
 
     def _watch_of(self, channel: int) -> DetectionTask:
-        return DetectionTask(self.session, self._engine, self._next_move, self._advanced, channel)
+        return DetectionTask(self.session, self._engine, self._until, self._advanced, channel)
 
     # What the socket hands in ------------------------------------------------------------------------
 
@@ -359,9 +366,18 @@ class SessionRunner:
     def acknowledge(self, safe_bytes: int) -> None:
         """Tell the client what is on disk; a file's client, what was worked off as well."""
         position = self._paced(safe_bytes) if self._live else min(safe_bytes, self._intake.heard_bytes)
-        if position > self._acked_bytes:
-            self._acked_bytes = position
-            self._tell(Ack(position))
+        if position <= self._acked_bytes:
+            return
+        if self._ticks.seconds and self._may_send:
+            now = asyncio.get_running_loop().time()
+            if now < self._ack_due:
+                if self._ack_timer is None and not self.is_over:
+                    delay = self._ack_due - now
+                    self._ack_timer = asyncio.get_running_loop().call_later(delay, self._acknowledge_safe)
+                return
+            self._ack_due = now + ACK_PAUSE
+        self._acked_bytes = position
+        self._tell(Ack(position))
 
     def _paced(self, safe_bytes: int) -> int:
         """Return how much live audio on disk may be acknowledged; the rest waits for its time."""
@@ -495,7 +511,16 @@ class SessionRunner:
         """Work off what arrived: keep it, decode it, hand it to the session."""
         await self._hear_kept_audio()
         self._heard_pace = RealTime() if self._live and not self._bytes_per_second else None
+        self._ticks.count += 1
+        try:
+            await self._ingest_all()
+        finally:
+            self._ticks.count -= 1
+
+    async def _ingest_all(self) -> None:
         while not self.is_over:
+            await self._inbox.wait()
+            await self._ticks.next()
             item = await self._inbox.get()
             await self._intake.room()
             try:
@@ -632,16 +657,27 @@ class SessionRunner:
             self.audience.publish(message, encoded)
             self._send(message, encoded)
 
-    async def _next_move(self) -> None:
-        self._moved.clear()
-        await self._moved.wait()
+    async def _until(self, holds: Callable[[], bool]) -> None:
+        """Wait until a condition of the session holds; it is looked at whenever the session has moved."""
+        while not holds():
+            woken = asyncio.get_running_loop().create_future()
+            self._awaited.append((holds, woken))
+            await woken
 
     def _advanced(self) -> None:
-        """Send what the session has to say, and wake who waits for it to have moved."""
+        """Send what the session has to say, and wake those for whom it has moved far enough."""
         self._send_all()
         if self.session.state is SessionState.FINALIZING:
             self._drained.set()
-        self._moved.set()
+        awaited, self._awaited = self._awaited, []
+        for entry in awaited:
+            holds, woken = entry
+            if woken.done():  # whoever waited has gone
+                continue
+            if holds():
+                woken.set_result(None)
+            else:
+                self._awaited.append(entry)
 
     def _send_all(self) -> None:
         for message in self.session.messages():

@@ -12,9 +12,10 @@ from benchmarks.base.options import Options
 from benchmarks.gpu import suite
 from benchmarks.gpu.calls import FIRST, Calls, Order, cell_name, lanes_name
 from benchmarks.gpu.kept import Clock, Kept
-from benchmarks.gpu.sessions import Wave, next_count
+from benchmarks.gpu.sessions import Wave
 from benchmarks.gpu.shapes import TURBO, Shape, written
 from benchmarks.gpu.tables import costs_of, tables_of
+from live_asr.cli.bench import next_count
 from live_asr.inference.costs import H200
 from tests.started import MODEL
 

@@ -44,10 +44,26 @@ async def test_the_process_measures_a_step_once_and_keeps_what_it_took(load: Loa
     first = await loaded_step(load)
     kept = json.loads(load.measured_file.read_text())
     assert first is not None and 0.001 < first < 60
-    assert list(kept.values()) == [pytest.approx(first, abs=1e-5)]
-    # What stands there is believed: nothing is measured.
-    load.measured_file.write_text(json.dumps({calibration.key_of(load): 12.5}))
-    assert await loaded_step(load) == 12.5
+    (entry,) = kept.values()
+    assert entry["seconds"] == pytest.approx(first, abs=1e-5) and entry["load"] >= 0
+    # What stands there is believed: nothing is measured. The first versions kept the seconds alone.
+    for believed in (12.5, {"seconds": 12.5, "load": 0.1}):
+        load.measured_file.write_text(json.dumps({calibration.key_of(load): believed}))
+        assert await loaded_step(load) == 12.5
+
+
+@pytest.mark.parametrize(("kept", "then"), [(1e-6, 1e-6), (900.0, None)])
+def test_what_was_measured_on_a_busy_machine_is_mended_on_a_quiet_one(
+    load: Load, monkeypatch: pytest.MonkeyPatch, kept: float, then: float | None
+) -> None:
+    assert load.measured_file is not None
+    monkeypatch.setattr(calibration, "load_now", lambda: 0.0)
+    calibration.keep(load.measured_file, calibration.key_of(load), {"seconds": kept, "load": 3.0})
+    recognizer = WhisperRecognizer(load.recognizer_folder, name="tiny.en", workers=1, beam_size=1)
+    found = calibration.measured(load, recognizer)
+    assert found == then if then is not None else found is not None and found < 60
+    entry = json.loads(load.measured_file.read_text())[calibration.key_of(load)]
+    assert entry == {"seconds": round(found or 0.0, 5), "load": 0.0}
 
 
 async def test_who_does_not_want_to_know_has_nothing_measured(load: Load) -> None:

@@ -459,3 +459,52 @@ async def test_it_tells_what_waits_for_a_lane_by_kind_and_what_a_lane_was_given(
         assert given == [("step", 1), ("step", 1), ("file", 1)]
     finally:
         await engine.close()
+
+
+async def test_detections_of_one_moment_go_together_and_are_those_of_each_alone(
+    load: Load, sample_audio: Audio
+) -> None:
+    pieces = [
+        sample_audio[samples(start) :][: 512 * count] for start, count in ((7.0, 3), (9.0, 8), (15.0, 1))
+    ]
+    async with running(load) as engine:
+        alone = [await engine.detect(piece, SpeechState.initial()) for piece in pieces]
+        together = await asyncio.gather(*(engine.detect(piece, SpeechState.initial()) for piece in pieces))
+        bad, good = await asyncio.gather(
+            engine.detect(pieces[0][:100], SpeechState.initial()),
+            engine.detect(pieces[1], SpeechState.initial()),
+            return_exceptions=True,
+        )
+    for one, other in zip(alone, together, strict=True):
+        assert np.array_equal(one.probabilities, other.probabilities)
+        assert np.array_equal(one.state.memory.hidden, other.state.memory.hidden)
+        assert np.array_equal(one.state.context, other.state.context)
+    assert isinstance(bad, EngineError)
+    assert np.array_equal(good.probabilities, alone[1].probabilities)
+
+
+async def test_what_encoder_and_decoder_did_is_told_with_the_signs_of_life(
+    load: Load, sample_audio: Audio
+) -> None:
+    told: list[tuple[float, int]] = []
+    come = asyncio.Event()
+
+    def note(encoder_seconds: float, tokens: int) -> None:
+        told.append((encoder_seconds, tokens))
+        come.set()
+
+    engine = LocalEngine(load, on_spent=note)
+    try:
+        await engine.start()
+        window = sample_audio[samples(15.0) : samples(20.0)]
+        request = DecodeRequest(0, window.size, (), 40, samples(10.0), 0, language="en")
+        answer = await engine.recognize(request, window, STEP_BUDGET)
+        written = sum(len(word.tokens) for word in answer.hypothesis.words)
+        assert written > 0
+        async with asyncio.timeout(TIMEOUT):
+            while sum(tokens for _, tokens in told) < written:
+                come.clear()
+                await come.wait()
+    finally:
+        await engine.close()
+    assert sum(seconds for seconds, _ in told) > 0

@@ -25,8 +25,8 @@ SLOW = CostTable(encode=((30, 0.02),), step=0.001, step_item=0.0, align=0.05, al
 
 
 @asynccontextmanager
-async def running(load: Load) -> AsyncIterator[LocalEngine]:
-    engine = LocalEngine(load)
+async def running(load: Load, *, reserved: float = 0.0) -> AsyncIterator[LocalEngine]:
+    engine = LocalEngine(load, reserved=lambda: reserved)
     try:
         await engine.start()
         yield engine
@@ -102,3 +102,12 @@ async def test_it_says_what_it_is_and_speech_is_told_by_loudness() -> None:
         assert found.probabilities.tolist() == [1.0] * 16
         assert engine.loaded is not None
         assert (engine.loaded.recognizer.name, engine.loaded.lanes) == ("scripted", 2)
+
+
+async def test_a_lane_rests_for_the_share_that_is_reserved_and_loses_nothing() -> None:
+    async with running(simulated_load(Simulated(SLOW, most_batch=1), lanes=1), reserved=0.75) as engine:
+        answers = await asyncio.gather(*(ask(engine, start, start + 4.0) for start in (0.0, 1.0, 2.0)))
+    assert [first_word(answer) for answer in answers] == [word_at(start) for start in (0.0, 1.0, 2.0)]
+    waits = sorted(answer.waited for answer in answers)
+    least = min(answer.took for answer in answers)
+    assert waits[1] >= 4 * least and waits[2] >= 8 * least

@@ -52,7 +52,7 @@ class Served:
 def settings_of(data: Path, **flags: object) -> Settings:
     """Make settings; flags are `section__key`."""
     given = {"storage.data": str(data), "inference.device": "cpu", "server.port": 0}
-    given |= {"server.resume_window": 0.0, "server.admission": "count"}
+    given |= {"server.resume_window": 0.0, "server.admission": "count", "inference.kernels": "plain"}
     given |= {key.replace("__", "."): value for key, value in flags.items()}
     return load_settings(flags=given, environment={}).settings
 
