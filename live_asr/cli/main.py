@@ -166,7 +166,7 @@ def worker(
     The usual names of such a worker's environment are read, too: AWS_SQS_ASR_QUEUE_URL, NODE_API_URL and
     others.
     """
-    flags = {"jobs.lanes": lanes, "server.log_level": log_level}
+    flags = {"jobs.lanes": lanes, "server.log_level": log_level, "inference.engine": "local"}
     settings = _load(
         config, flags, data=data, model=model, device=device, usual_names=_usual_names()
     ).settings
@@ -259,6 +259,7 @@ def transcribe(
     """Write recordings down as fast as it goes, and put .vtt, .srt, .txt, .json and .rttm beside them."""
     flags = {
         "jobs.lanes": lanes,
+        "inference.engine": "local",
         "webhook.url": webhook or "",  # that of the settings is for servers and workers
         "jobs.diarize": False if no_diarize else None,
     }

@@ -20,13 +20,15 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from live_asr import __version__
+from live_asr.cluster.engine import RayEngine
+from live_asr.cluster.pool import pool_of
 from live_asr.config.settings import Settings
 from live_asr.core.errors import EngineError, LiveAsrError, StorageError
 from live_asr.delivery.addresses import guard
 from live_asr.delivery.post import GuardedNetwork
 from live_asr.delivery.webhook import WebhookSender, webhook_secret
 from live_asr.inference.ipc import Load, Loaded
-from live_asr.inference.local_engine import LocalEngine
+from live_asr.inference.local_engine import EngineCallbacks, LocalEngine
 from live_asr.jobs.downloads import Bounds, Downloader, resolve
 from live_asr.jobs.http_queue import WaitingJobs
 from live_asr.jobs.metrics import JobMetrics
@@ -134,16 +136,20 @@ def build_state(
         capacity.note_work(seconds)
         metrics.lane_busy_seconds.inc(seconds)
 
-    engine = LocalEngine(
-        load,
-        timeout=settings.inference.decode_timeout,
+    pool = pool_of(settings)
+    told = EngineCallbacks(
         on_restart=metrics.engine_restarts.inc,
-        warning=warning,
-        fallback=fallback,
         on_work=on_work,
         on_audio=capacity.note_audio,
         on_batch=lambda work, count: metrics.batch_size.labels(work).observe(count),
     )
+    engine: LocalEngine | RayEngine
+    if pool is not None:
+        engine = RayEngine(load, pool, timeout=settings.inference.decode_timeout, **told)
+    else:
+        engine = LocalEngine(
+            load, timeout=settings.inference.decode_timeout, warning=warning, fallback=fallback, **told
+        )
     watch_lanes(engine, metrics)
     store = SpoolStore(sessions_folder(settings), interval=settings.storage.fsync_interval)
     sender = WebhookSender(
@@ -168,6 +174,8 @@ def build_state(
         on_opened=audit.opened,
         capacity=capacity,
     )
+    if isinstance(engine, RayEngine):
+        engine.wants = lambda: registry.wanted_lanes
     exports = Exports()
     catalogue = Catalogue(registry, finalizer, store, database, call=exports.call)
     viewers = Viewers(

@@ -25,7 +25,7 @@ from live_asr.core.urls import is_reached_by_others
 from live_asr.full_pass.process import FullPass
 from live_asr.inference.ipc import Load, Loaded
 from live_asr.inference.memory import return_freed_memory
-from live_asr.models.device import AUTO, cpu_count, pick_compute_type, pick_device, why_not_gpu
+from live_asr.models.device import AUTO, cpu_count, pick_compute_type, why_not_gpu
 from live_asr.server.access import made_token
 from live_asr.server.app import build_state, create_app, sessions_folder
 from live_asr.server.connections import Connections
@@ -36,7 +36,16 @@ from live_asr.storage.database import database_url
 from live_asr.storage.files import prepare
 from live_asr.storage.jobs import JobDatabase
 from live_asr.storage.lock import held
-from live_asr.weights.resolver import ModelResolver, ModelSet, Pipeline, Voices, full_pass_load, models_of
+from live_asr.weights.resolver import (
+    ModelResolver,
+    ModelSet,
+    Pipeline,
+    Voices,
+    device_here,
+    full_pass_load,
+    is_elsewhere,
+    models_of,
+)
 
 log = logging.getLogger(__name__)
 
@@ -78,14 +87,15 @@ def _serve(given: Settings, brought: ModelSet) -> None:
     for lack in filter(None, lacks):
         log.warning("%s", lack)
     load = load_of(settings, brought)
-    print(f"live-asr: loading {load.recognizer_name} on {load.device} …", flush=True)
+    where = f"by workers at {settings.inference.engine}" if is_elsewhere(settings) else f"on {load.device}"
+    print(f"live-asr: loading {load.recognizer_name} {where} …", flush=True)
 
     def on_ready(loaded: Loaded) -> None:
         # All that was imported lives as long as the process: without it, a collection holds the loop for
         # a millisecond rather than fifty.
         gc.collect()
         gc.freeze()
-        print(banner(settings, brought, loaded, address=address, workers=load.workers), flush=True)
+        print(banner(settings, brought, loaded, address=address, workers=loaded.lanes), flush=True)
         token = settings.server.token
         if token is not None and given.server.token is None:
             print(f"  open it at       {address}/#token={token.get_secret_value()}", flush=True)
@@ -173,7 +183,7 @@ def _told_apart(by: Voices | Pipeline | WeightsError) -> str:
 
 def load_of(settings: Settings, brought: ModelSet) -> Load:
     """Return what the inference process is to load."""
-    device = pick_device(settings.inference.device)
+    device = device_here(settings)
     workers = settings.inference.workers or (min(cpu_count(), MAX_WORKERS) if device == "cpu" else 2)
     voices = None if isinstance(brought.voices, WeightsError) else brought.voices
     return Load(
