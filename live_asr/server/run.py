@@ -19,6 +19,8 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import SecretStr
 
+from live_asr.cluster.full_passes import RayFullPass
+from live_asr.cluster.pool import passes_of
 from live_asr.config.settings import ServerSettings, Settings
 from live_asr.core.errors import ConfigError, LiveAsrError, WeightsError
 from live_asr.core.urls import is_reached_by_others
@@ -107,14 +109,14 @@ def _serve(given: Settings, brought: ModelSet) -> None:
 
     failures: list[LiveAsrError] = []
     with _noted_signals() as told:
-        full_pass = FullPass(full_pass_load(settings, brought))
+        full_pass = full_pass_of(settings, brought)
         state = build_state(
             settings,
             load,
             database=database,
             full_pass=full_pass,
             warning=why_not_gpu(settings.inference.device),
-            fallback=fallback_of(settings, brought, full_pass),
+            fallback=fallback_of(settings, brought, full_pass) if isinstance(full_pass, FullPass) else None,
             models=lambda: models_of(full_pass.load),
         )
         app = create_app(state, on_ready=on_ready, on_failed=on_failed)
@@ -122,6 +124,12 @@ def _serve(given: Settings, brought: ModelSet) -> None:
         server.run(sockets=[listener])
     if failures:
         raise failures[0]
+
+
+def full_pass_of(settings: Settings, brought: ModelSet) -> FullPass | RayFullPass:
+    """Return what goes over recordings: a process of this machine, or a cluster."""
+    load, pool = full_pass_load(settings, brought), passes_of(settings)
+    return FullPass(load) if pool is None else RayFullPass(load, pool, settings.cluster.full_passes)
 
 
 def with_token(settings: Settings) -> Settings:
