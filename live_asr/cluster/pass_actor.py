@@ -49,7 +49,9 @@ class PassActor:
         settings = settings_of(self._order.pool)
         brought = ModelResolver(settings).bring_all()
         load = full_pass_load(settings, brought)
-        if self._order.diarizes and load.pipeline is None:
+        if not self._order.diarizes:
+            return replace(load, pipeline=None)
+        if load.pipeline is None:
             raise RuntimeError(f"speakers cannot be told apart here: {brought.pipeline}")
         return load
 
