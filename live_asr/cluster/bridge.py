@@ -451,6 +451,7 @@ class Bridge:
         import ray
 
         self._workers.pop(worker.slot, None)
+        self._deaths += 1
         for asked in list(worker.under_way):
             self._ask_again(asked, died=True)
             asked.works = {}

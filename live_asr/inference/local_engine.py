@@ -471,7 +471,7 @@ class LocalEngine:
     def _receive(self, number: int, answer: Any, seconds: float) -> None:
         self._heard_at = time.monotonic()
         if isinstance(answer, Loaded):
-            self.loaded = answer
+            self.loaded, self._queue.most = answer, answer.most_batch
             self._dispatch()
         job = self._sent.get(number)
         if job is None:

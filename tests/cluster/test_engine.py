@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
+import psutil
 import pytest
 from numpy.typing import NDArray
 
@@ -140,6 +143,22 @@ async def test_a_worker_that_is_killed_in_the_middle_of_its_work_loses_no_window
         assert await read(engine, 4) == expected
 
 
+async def test_a_worker_that_hangs_costs_no_window_and_is_replaced(joined: Cluster) -> None:
+    pool = replace(pool_at(joined, 2, 2, SLOW), decode_timeout=5.0)
+    async with running(simulated_load(), pool) as engine:
+        await until(lambda: len(state_of(engine).up) == 2)
+        expected = await read(engine, 4)
+        hanging = state_of(engine).up[0].process_id
+        reading = asyncio.create_task(read(engine, 4))
+        await asyncio.sleep(0)
+        os.kill(hanging, signal.SIGSTOP)
+        assert await reading == expected
+        await until(lambda: len(state_of(engine).up) == 2)
+        assert hanging not in {worker.process_id for worker in state_of(engine).up}
+        assert state_of(engine).deaths == 1
+        await until(lambda: not psutil.pid_exists(hanging))
+
+
 async def test_the_only_worker_is_killed_and_its_windows_wait_for_the_next(joined: Cluster) -> None:
     async with running(simulated_load(), pool_at(joined, costs=SLOW)) as engine:
         expected = await read(engine, 3)
@@ -192,6 +211,30 @@ async def test_servers_that_name_the_same_pool_share_its_workers_and_know_of_eac
         assert first.loaded is not None and first.loaded.others == 0.0
         texts = await asyncio.gather(read(first, 3), read(second, 3))
         assert texts[0] == texts[1]
+
+
+async def test_a_server_outside_the_cluster_reaches_its_workers_through_the_heads_port(
+    joined: Cluster, client_address: str
+) -> None:
+    async with running(
+        simulated_load(), replace(pool_at(joined, costs=SLOW), address=client_address)
+    ) as engine:
+        expected = await read(engine, 3)
+        reading = asyncio.create_task(read(engine, 3))
+        await asyncio.sleep(0)
+        os.kill(state_of(engine).up[0].process_id, signal.SIGKILL)
+        assert await reading == expected
+
+
+@pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed: there is none for this Python")
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+async def test_a_cluster_that_is_not_there_is_named_with_the_reason(scheme: str) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"{scheme}127.0.0.1:{free.getsockname()[1]}"
+        engine = RayEngine(simulated_load(), pool_at(Cluster(address, {})))
+        with pytest.raises(EngineError, match=rf"The Ray cluster {address} cannot be joined: .*refused"):
+            await asyncio.wait_for(engine.start(), TIMEOUT)
 
 
 async def test_a_server_is_told_why_workers_cannot_load_their_models(joined: Cluster) -> None:
