@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "live_asr"
 FILES = sorted(PACKAGE.rglob("*.py"))
 NETWORKS = {"live_asr.models.campplus", "live_asr.models.ge2e", "live_asr.full_pass.pyannote_parts"}
 """Written in torch, and imported only where it is computed with."""
-HEAVY = {"torch", "pyannote", "faster_whisper", "ctranslate2", "onnxruntime", "kaldi_native_fbank"}
+HEAVY = {"torch", "pyannote", "faster_whisper", "ctranslate2", "onnxruntime", "kaldi_native_fbank", "ray"}
 
 
 def module_of(file: Path) -> str:

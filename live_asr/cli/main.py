@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 import typer
 
 from live_asr import __version__
-from live_asr.cli import tokens, webhooks
+from live_asr.cli import cluster, tokens, webhooks
 from live_asr.core.errors import ConfigError, LiveAsrError, WeightsError
 from live_asr.core.messages import MAX_SPEAKERS
 
@@ -40,6 +40,7 @@ models = typer.Typer(help="List, fetch and verify models.", no_args_is_help=True
 app.add_typer(models, name="models")
 app.add_typer(webhooks.app, name="webhooks")
 app.add_typer(tokens.app, name="tokens")
+app.add_typer(cluster.app, name="cluster")
 
 ConfigFlag = Annotated[Path | None, typer.Option("--config", help="TOML file with settings.")]
 HostFlag = Annotated[str | None, typer.Option("--host", help="Address to listen on.")]
@@ -166,7 +167,7 @@ def worker(
     The usual names of such a worker's environment are read, too: AWS_SQS_ASR_QUEUE_URL, NODE_API_URL and
     others.
     """
-    flags = {"jobs.lanes": lanes, "server.log_level": log_level}
+    flags = {"jobs.lanes": lanes, "server.log_level": log_level, "inference.engine": "local"}
     settings = _load(
         config, flags, data=data, model=model, device=device, usual_names=_usual_names()
     ).settings
@@ -259,6 +260,7 @@ def transcribe(
     """Write recordings down as fast as it goes, and put .vtt, .srt, .txt, .json and .rttm beside them."""
     flags = {
         "jobs.lanes": lanes,
+        "inference.engine": "local",
         "webhook.url": webhook or "",  # that of the settings is for servers and workers
         "jobs.diarize": False if no_diarize else None,
     }

@@ -22,6 +22,7 @@ from pydantic.fields import FieldInfo
 
 from live_asr.config.values import (
     Devices,
+    EngineAddress,
     Folder,
     Items,
     OptionalBytes,
@@ -50,6 +51,8 @@ ENV_FILE = "LIVE_ASR_CONFIG"
 DEFAULT_FILE = "live-asr.toml"
 COUNTED_SESSIONS = 8
 """Places where sessions are counted and nobody says how many there are."""
+LOCAL_ENGINE = "local"
+"""`inference.engine` where this machine recognises."""
 KUBERNETES = re.compile(
     r"LIVE_ASR_(SERVICE_(HOST|PORT(_\w+)?)=.*|PORT(_\d+_(TCP|UDP))?=\w+://.*|PORT_\d+_(TCP|UDP)_(PROTO|PORT|ADDR)=.*)"
 )
@@ -334,6 +337,49 @@ class InferenceSettings(Section):
         gt=0,
         description="Seconds from its begin after which a decode counts as hung and its process is replaced.",
     )
+    engine: EngineAddress = Field(
+        default=LOCAL_ENGINE,
+        description="Who recognises live: this machine (local), or workers in a Ray cluster: the one that "
+        "this machine belongs to (ray), or one by its address, e.g. ray://head:10001; see docs/cluster.md.",
+    )
+
+
+class ClusterSettings(Section):
+    """Workers in a Ray cluster, where inference.engine names one."""
+
+    namespace: str = Field(
+        default="live-asr",
+        pattern=r"^[A-Za-z0-9._-]+$",
+        description="Ray namespace of the workers: servers that name the same one share them.",
+    )
+    min_workers: int = Field(default=1, ge=1, description="Workers that there are at least, each a device.")
+    max_workers: int = Field(
+        default=8,
+        ge=1,
+        description="Workers at most. There are as many as the sessions are predicted to need, and Ray gives "
+        "them: a cluster that grows gets a machine for one that waits.",
+    )
+    worker_cpus: float = Field(
+        default=1.0, gt=0, description="Of Ray's CPUs, that a worker takes; without a GPU also its lanes."
+    )
+    worker_gpus: float = Field(
+        default=1.0,
+        gt=0,
+        description="Of Ray's GPUs, that a worker takes: a whole one, or less where others share it. "
+        "inference.device says whether workers are on GPUs; auto: where the cluster has any.",
+    )
+    full_passes: int = Field(
+        default=1,
+        ge=0,
+        le=64,
+        description="Full passes of this server at once, in the cluster. 0: on this machine.",
+    )
+    full_pass_gpus: float = Field(
+        default=0.25,
+        gt=0,
+        description="Of Ray's GPUs, that a full pass takes where workers are on GPUs: what "
+        "cluster.worker_gpus leaves of one, or of others.",
+    )
 
 
 class StreamingSettings(Section):
@@ -540,6 +586,7 @@ class Settings(Section):
     storage: StorageSettings = Field(default_factory=StorageSettings)
     models: ModelsSettings = Field(default_factory=ModelsSettings)
     inference: InferenceSettings = Field(default_factory=InferenceSettings)
+    cluster: ClusterSettings = Field(default_factory=ClusterSettings)
     streaming: StreamingSettings = Field(default_factory=StreamingSettings)
     final: FinalSettings = Field(default_factory=FinalSettings)
     webhook: WebhookSettings = Field(default_factory=WebhookSettings)

@@ -20,6 +20,8 @@ ANY_PROXY = "*"
 DEVICE = re.compile(r"cpu|cuda:\d{1,3}")
 RECEIVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?|[0-9A-Fa-f:.]+(/\d{1,3})?")
 """A host with a port or without, or a network."""
+ENGINE = re.compile(r"local|ray|(ray://)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):\d{1,5}")
+"""Who recognises: this machine, or a Ray cluster."""
 SHORTEST_TOKEN = 8
 TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 """What the name of a WebSocket's subprotocol may hold, by which browsers send a token."""
@@ -90,6 +92,12 @@ def _web_url(value: str | None) -> str | None:
         raise ValueError("it should be an absolute http or https URL of at most 2048 characters") from None
 
 
+def _engine(value: str) -> str:
+    if not ENGINE.fullmatch(value):
+        raise ValueError("it should be local, ray, or an address such as ray://head:10001 or head:6379")
+    return value
+
+
 def _token(value: SecretStr | None) -> SecretStr | None:
     if value is None:
         return None
@@ -114,6 +122,7 @@ def _language(value: str | None) -> str | None:
 
 
 Devices = Annotated[tuple[str, ...], AfterValidator(_devices), BeforeValidator(_split)]
+EngineAddress = Annotated[str, AfterValidator(_engine)]
 Items = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Proxies = Annotated[tuple[str, ...], AfterValidator(_proxies), BeforeValidator(_split)]
 RootPath = Annotated[str, AfterValidator(_root_path)]

@@ -104,6 +104,9 @@ class FullPass:
     that give way to all others.
     """
 
+    _module = "live_asr.full_pass.worker"
+    """What the process runs."""
+
     def __init__(self, load: FullPassLoad) -> None:
         self._load = load
         self._turn = asyncio.Lock()
@@ -222,14 +225,19 @@ class FullPass:
     async def _start(self) -> None:
         try:
             self._process, self._reader, self._writer = await spawn(
-                "live_asr.full_pass.worker",
+                self._module,
                 stdout=asyncio.subprocess.DEVNULL,  # pyannote prints there what concerns nobody
                 environment=self._environment(),
             )
         except OSError as error:  # no memory, process or descriptor is left: for a while, perhaps
             reason = error.strerror or error
             raise EngineError(f"The process of the full pass cannot be started: {reason}.") from error
-        self._writer.write(pack(self._load))
+        self._writer.write(pack(self._first_message))
+
+    @property
+    def _first_message(self) -> object:
+        """What the process is told first."""
+        return self._load
 
     def _environment(self) -> dict[str, str]:
         """Return what its libraries read from the environment when they are imported."""

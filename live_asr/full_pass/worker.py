@@ -16,6 +16,7 @@ import threading
 import time
 import warnings
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -49,18 +50,31 @@ def main(descriptor: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     return_freed_memory()
-    # What pyannote has to say about its own insides is no news for whoever reads the server's log.
-    warnings.simplefilter("ignore")
-    logging.disable(logging.WARNING)
+    be_quiet()
     connection = socket.socket(fileno=descriptor)
     incoming: queue.SimpleQueue[Any] = queue.SimpleQueue()
     threading.Thread(target=_read_forever, args=(connection, incoming), daemon=True).start()
     load: FullPassLoad = incoming.get()
     if not load.cores:
         step_back()
-    worker = Worker(connection, load)
+    sending = threading.Lock()
+
+    def send(message: object) -> None:
+        try:
+            with sending:
+                connection.sendall(pack(message))
+        except OSError:
+            os._exit(0)  # the server is gone
+
+    worker = Worker(load, send)
     while True:
         worker.do(incoming.get())
+
+
+def be_quiet() -> None:
+    """Say nothing of what pyannote has to say about its own insides: it is no news for who reads a log."""
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
 
 
 def step_back() -> None:
@@ -75,12 +89,11 @@ def step_back() -> None:
 
 
 class Worker:
-    """Does jobs one after another with the models that it keeps."""
+    """Does jobs one after another with the models that it keeps; `send` takes what answers them."""
 
-    def __init__(self, connection: socket.socket, load: FullPassLoad) -> None:
-        self._connection = connection
+    def __init__(self, load: FullPassLoad, send: Callable[[object], None]) -> None:
         self._load = load
-        self._sending = threading.Lock()
+        self._send = send
         self._diarizer: Diarizer | None = None
         self._recognizer: tuple[WhisperRecognizer, SpeechDetector] | None = None
 
@@ -181,13 +194,6 @@ class Worker:
             batch_windows=1 if load.device == "cpu" else GPU_BATCH_WINDOWS,
             on_share=lambda share: meter.tell("recognition", begins + share * (ends - begins)),
         )
-
-    def _send(self, message: object) -> None:
-        try:
-            with self._sending:
-                self._connection.sendall(pack(message))
-        except OSError:
-            os._exit(0)  # the server is gone
 
 
 class Meter(Protocol):

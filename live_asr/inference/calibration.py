@@ -97,8 +97,8 @@ def time_step(recognizer: Timed, *, on_cpu: bool) -> float:
 
 def key_of(load: Load) -> str:
     """Name what a measurement depends on: model, arithmetic, machine and library."""
-    model = load.recognizer_folder / "model.bin"
-    size = model.stat().st_size if model.is_file() else 0
+    model = load.recognizer_folder and load.recognizer_folder / "model.bin"
+    size = model.stat().st_size if model and model.is_file() else 0
     parts = (
         *(load.recognizer_name, size, load.device, load.compute_type, load.workers, load.beam_size),
         *(_processor(), cpu_count(), version("ctranslate2")),

@@ -43,9 +43,11 @@ class Load:
     """First message to the process: what to load."""
 
     recognizer_name: str
-    recognizer_folder: Path
+    recognizer_folder: Path | None
+    """None where recognition is done elsewhere."""
     detector_name: str
-    detector_file: Path
+    detector_file: Path | None
+    """None where speech is judged elsewhere."""
     device: str
     compute_type: str
     workers: int
@@ -65,8 +67,72 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
+class Pool:
+    """First message to a process that has others recognise: where they are, and what they are to be."""
+
+    address: str
+    """Of the Ray cluster, as `ray.init` takes it."""
+    namespace: str
+    settings: tuple[tuple[str, Any], ...]
+    """(`section.key`, value): what workers take from the server; all else is set where they are."""
+    device: str
+    """`auto`, `cpu` or `cuda`."""
+    least: int
+    """Workers that there are at least."""
+    most: int
+    cpus: float
+    """Of Ray's, that a worker takes; as `gpus`, where it is on one."""
+    gpus: float
+    idle_seconds: float
+    """After which a worker ends that is not needed."""
+    decode_timeout: float
+    """Seconds after which a worker counts as hung."""
+    simulated: Simulated | None = None
+    """A device that workers simulate."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolWorker:
+    """A worker, as a server knows it."""
+
+    name: str
+    host: str
+    process_id: int
+    """There."""
+    is_up: bool
+    """Whether it can be asked."""
+    windows: int
+    """That it has decoded for this server."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolState:
+    """What a pool is at the moment, as one of its servers sees it."""
+
+    workers: tuple[PoolWorker, ...]
+    """By name; those that are gone included which have decoded something."""
+    wanted_workers: int
+    servers: int
+    """That ask it."""
+    deaths: int
+    """Of workers, since the process began that looks after them."""
+
+    @property
+    def up(self) -> tuple[PoolWorker, ...]:
+        """Those that can be asked."""
+        return tuple(worker for worker in self.workers if worker.is_up)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """To a process that has others recognise: what this server's sessions are predicted to take."""
+
+    lanes: float
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
-    """First message from it: models are loaded and warm."""
+    """First message from it: models are loaded and warm. Comes again where any of this changes."""
 
     recognizer: RecognizerInfo
     detector_name: str
@@ -80,6 +146,10 @@ class Loaded:
     """What a typical decode was measured to take; None where none was."""
     most_batch: int = 1
     """Windows that a lane decodes at once."""
+    others: float = 0.0
+    """Of the lanes, what the sessions of other servers are predicted to take."""
+    pool: PoolState | None = None
+    """None where it is this machine that recognises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +157,8 @@ class LoadFailed:
     """First message from it, instead: why not."""
 
     reason: str
+    hint: str = ""
+    """What to do; where there is one, `reason` is a sentence."""
 
 
 @dataclass(frozen=True, slots=True)

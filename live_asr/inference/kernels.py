@@ -59,16 +59,16 @@ def environment_of(load: Load) -> Mapping[str, str]:
     Nothing where the choice is not ours to make: on a GPU, for a device that is simulated, where somebody has
     made it, and where there is no file to keep it in.
     """
-    file = load.kernels_file
+    file, folder = load.kernels_file, load.recognizer_folder
     is_set = any(name in os.environ for name in KERNELS)  # somebody has chosen
-    if file is None or load.device != "cpu" or load.simulated is not None or is_set:
+    if file is None or folder is None or load.device != "cpu" or load.simulated is not None or is_set:
         return PLAIN
     candidates = choices(cpu_info())
     key, found = f"kernels {key_of(load)}", kept(file)
     known = found.get(key)
     if isinstance(known, dict) and known.get("choice") in candidates and not is_to_be_mended(known):
         return candidates[known["choice"]]
-    model = load.recognizer_folder / "model.bin"
+    model = folder / "model.bin"
     if len(candidates) < 2 or not model.is_file() or model.stat().st_size > LARGEST_BYTES:
         return PLAIN
     choice, trials = choose(load, candidates)

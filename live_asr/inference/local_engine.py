@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -36,6 +36,7 @@ from live_asr.inference.ipc import (
     Load,
     Loaded,
     LoadFailed,
+    Pool,
     Recognize,
     Recognized,
     Segment,
@@ -73,6 +74,18 @@ MAX_FAULTS = 2
 ENVIRONMENT = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "8"}
 """oneDNN, beneath CTranslate2, would keep code for the last 1024 shapes that it has met. Windows and prefixes
 are of ever other lengths: that grows for an hour, and no decode is faster for it."""
+
+
+class EngineCallbacks(TypedDict, total=False):
+    """Who is told of what an engine does; see `LocalEngine`."""
+
+    on_restart: Callable[[], None]
+    on_work: Callable[[float], None]
+    on_audio: Callable[[float], None]
+    on_batch: Callable[[str, int], None]
+    reserved: Callable[[], float]
+    on_spent: Callable[[float, int], None]
+
 
 Work = Detect | Recognize | Segment | Embed
 WORK_NAMES = ("detect", "step", "final", "file", "segment", "embed")
@@ -124,13 +137,16 @@ class LocalEngine:
     each piece of work kept one of the process's threads busy, `on_audio` with those of audio that was judged,
     `on_batch` with the name and number of what a lane is given at once. `reserved` tells which share of their
     time lanes are to rest, from 0 to less than 1. `on_spent` is called now and then with the seconds of
-    encoding and the tokens that were decoded since it was last.
+    encoding and the tokens that were decoded since it was last. `module` is what the process runs, which for
+    a `Pool` has others recognise; it may take `max_load` seconds until it is ready.
     """
 
     def __init__(
         self,
-        load: Load,
+        load: Load | Pool,
         *,
+        module: str = "live_asr.inference.worker",
+        max_load: float = MAX_LOAD,
         timeout: float = 30.0,
         on_restart: Callable[[], None] = lambda: None,
         warning: str = "",
@@ -144,6 +160,8 @@ class LocalEngine:
         self._on_spent = on_spent
         self._reserved = reserved
         self._load = load
+        self._module = module
+        self._max_load = max_load
         self._on_work = on_work
         self._on_audio = on_audio
         self._on_batch = on_batch
@@ -197,6 +215,11 @@ class LocalEngine:
         now = time.monotonic()
         waiting = (job for number, job in self._jobs.items() if number not in self._sent)
         return [now - job.asked_at for job in waiting if _name_of(job.work) == name]
+
+    def tell(self, message: Any) -> None:
+        """Tell the process that is up something that has no answer; where none is, nobody is told."""
+        if self._writer is not None:
+            self._writer.write(pack((NOBODY, message)))
 
     async def start(self) -> Loaded:
         """Start the process and wait until its models are warm.
@@ -418,16 +441,20 @@ class LocalEngine:
 
     async def _run_one(self) -> None:
         """Run one process from its start to its end, whatever ends it."""
-        kernels = await asyncio.to_thread(environment_of, self._load)
-        environment = {**ENVIRONMENT, **kernels, **environment_for(self._load.gpu)}
-        self._process, reader, writer = await spawn("live_asr.inference.worker", environment=environment)
+        environment = ENVIRONMENT
+        if isinstance(self._load, Load):
+            kernels = await asyncio.to_thread(environment_of, self._load)
+            environment = {**ENVIRONMENT, **kernels, **environment_for(self._load.gpu)}
+        self._process, reader, writer = await spawn(self._module, environment=environment)
         watch: asyncio.Task[None] | None = None
         try:
             writer.write(pack(self._load))
             try:
-                first = await asyncio.wait_for(receive(reader), MAX_LOAD)
+                first = await asyncio.wait_for(receive(reader), self._max_load)
             except TimeoutError:
-                raise EngineError(f"The models were not loaded within {MAX_LOAD:.0f} s.") from None
+                raise EngineError(f"The models were not loaded within {self._max_load:.0f} s.") from None
+            if isinstance(first, LoadFailed) and first.hint:
+                raise EngineError(first.reason, first.hint)
             if isinstance(first, LoadFailed) and self._load.device != "cpu":
                 raise EngineError(f"The GPU cannot be used: {first.reason}.", cure_of(first.reason))
             if isinstance(first, LoadFailed):
@@ -490,6 +517,9 @@ class LocalEngine:
 
     def _receive(self, number: int, answer: Any, seconds: float) -> None:
         self._heard_at = time.monotonic()
+        if isinstance(answer, Loaded):
+            self.loaded, self._queue.most = answer, answer.most_batch
+            self._dispatch()
         job = self._sent.get(number)
         if isinstance(answer, Alive):
             self._on_spent(answer.encoder_seconds, answer.tokens)

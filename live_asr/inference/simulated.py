@@ -33,7 +33,7 @@ def simulated_load(
     """Return what has the inference process simulate a device; without a detector's file, by loudness."""
     return Load(
         recognizer_name=NAME,
-        recognizer_folder=Path(),
+        recognizer_folder=None,
         detector_name="silero-vad" if detector_file is not None else LOUDNESS,
         detector_file=detector_file or Path(),
         device="cpu",

@@ -13,12 +13,15 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from live_asr.core.types import samples
+from live_asr.core.messages import RecognizerInfo
+from live_asr.core.types import DecodeRequest, Hypothesis, samples
 from live_asr.inference.calibration import measured
 from live_asr.inference.deadline_queue import DeadlineQueue
 from live_asr.inference.ipc import (
@@ -48,6 +51,7 @@ from live_asr.inference.memory import return_freed_memory
 from live_asr.models.device import is_device_fault
 from live_asr.models.interfaces import (
     BatchRecognizer,
+    FloatArray,
     Recognizer,
     SpeakerEncoder,
     SpeechDetector,
@@ -71,56 +75,82 @@ def main(descriptor: int) -> None:
     if load is None:
         return
     try:
-        models = build(load)
-        warm_up(models)
-        step_seconds = measured(load, models.recognizer)
+        models, loaded = load_models(load)
     except Exception as error:  # whatever a model's library raises is the reason why it cannot be loaded
-        reason = str(error) if is_device_fault(error) else f"{type(error).__name__}: {error}"
-        connection.sendall(pack(LoadFailed(reason)))
+        connection.sendall(pack(LoadFailed(reason_of(error))))
         os._exit(FAULTED)  # a device's libraries may fail once more, or hang, when they are unloaded
-    equal_error_distance = models.encoder.equal_error_distance if models.encoder is not None else None
-    encoder_name = load.encoder_file.parent.name if load.encoder_file is not None else None
-    connection.sendall(
-        pack(
-            Loaded(
-                models.recognizer.info,
-                load.detector_name,
-                equal_error_distance,
-                encoder_name,
-                load.workers,
-                step_seconds,
-                models.recognizer.most_batch if isinstance(models.recognizer, BatchRecognizer) else 1,
-            )
-        )
-    )
+    connection.sendall(pack(loaded))
     Worker(connection, models, load.workers).serve()
+
+
+def reason_of(error: Exception) -> str:
+    """Say why models cannot be loaded."""
+    return str(error) if is_device_fault(error) else f"{type(error).__name__}: {error}"
 
 
 @dataclass(frozen=True, slots=True)
 class Models:
     """What the process computes with."""
 
-    detector: SpeechDetector
+    detector: SpeechDetector | None
     recognizer: Recognizer
     segmentation: SpeakerSegmentation | None
     encoder: SpeakerEncoder | None
 
 
+class Elsewhere:
+    """Stands for a recogniser where another process recognises."""
+
+    info = RecognizerInfo("", (), "cpu", "")
+
+    def recognize(self, request: DecodeRequest, samples: FloatArray) -> Hypothesis:
+        """Raise ValueError: nobody should have asked."""
+        raise ValueError("this process recognises nothing")
+
+    def warm_up(self, noise: FloatArray) -> None:
+        """Do nothing."""
+
+
+def load_models(load: Load) -> tuple[Models, Loaded]:
+    """Load the models and warm them up; say what they are. Raises whatever their libraries raise."""
+    models = build(load)
+    warm_up(models)
+    loaded = Loaded(
+        models.recognizer.info,
+        load.detector_name,
+        models.encoder.equal_error_distance if models.encoder is not None else None,
+        load.encoder_file.parent.name if load.encoder_file is not None else None,
+        load.workers,
+        measured(load, models.recognizer),
+        models.recognizer.most_batch if isinstance(models.recognizer, BatchRecognizer) else 1,
+    )
+    return models, loaded
+
+
 def build(load: Load) -> Models:
     """Load the models. Raises whatever their libraries raise."""
+    detector = None if load.detector_file is None else _detector(load.detector_name, load.detector_file)
+    if load.simulated is not None:
+        from live_asr.inference.simulated import SimulatedRecognizer
+
+        return Models(detector, SimulatedRecognizer(load.simulated), None, None)
+    return Models(detector, _recognizer(load), *_voices(load))
+
+
+def _detector(name: str, file: Path) -> SpeechDetector:
+    from live_asr.inference.simulated import LOUDNESS
+    from live_asr.models.scripted import EnergyDetector
     from live_asr.models.silero import SileroDetector
 
-    if load.simulated is not None:
-        from live_asr.inference.simulated import LOUDNESS, SimulatedRecognizer
-        from live_asr.models.scripted import EnergyDetector
+    return EnergyDetector() if name == LOUDNESS else SileroDetector(file)
 
-        by_loudness = load.detector_name == LOUDNESS
-        detector = EnergyDetector() if by_loudness else SileroDetector(load.detector_file)
-        return Models(detector, SimulatedRecognizer(load.simulated), None, None)
 
+def _recognizer(load: Load) -> Recognizer:
+    if load.recognizer_folder is None:
+        return Elsewhere()
     from live_asr.models.whisper import WhisperRecognizer
 
-    recognizer = WhisperRecognizer(
+    return WhisperRecognizer(
         load.recognizer_folder,
         name=load.recognizer_name,
         device=load.device,
@@ -128,55 +158,54 @@ def build(load: Load) -> Models:
         workers=load.workers,
         beam_size=load.beam_size,
     )
-    segmentation = encoder = None
-    if load.segmentation_file is not None and load.encoder_file is not None:
-        from live_asr.models.embedding import open_encoder
 
-        segmentation, encoder = SpeakerSegmentation(load.segmentation_file), open_encoder(load.encoder_file)
-    return Models(SileroDetector(load.detector_file), recognizer, segmentation, encoder)
+
+def _voices(load: Load) -> tuple[SpeakerSegmentation | None, SpeakerEncoder | None]:
+    if load.segmentation_file is None or load.encoder_file is None:
+        return None, None
+    from live_asr.models.embedding import open_encoder
+
+    return SpeakerSegmentation(load.segmentation_file), open_encoder(load.encoder_file)
 
 
 def warm_up(models: Models) -> None:
     """Compute noise once in every way, so that no caption pays for lazy set-up and a device's fault shows."""
     noise = np.random.default_rng(0).normal(0, 0.01, samples(1.0)).astype(np.float32)
-    models.detector.detect(noise[: 512 * 8], SpeechState.initial())
+    if models.detector is not None:
+        models.detector.detect(noise[: 512 * 8], SpeechState.initial())
     models.recognizer.warm_up(noise)
     if models.segmentation is not None and models.encoder is not None:
         models.segmentation.segment(noise)
         models.encoder.embed(noise)
 
 
-class Worker:
-    """Answers requests from one socket."""
+class Lanes:
+    """Threads that work off what is asked, the most urgent first.
 
-    def __init__(self, connection: socket.socket, models: Models, workers: int) -> None:
-        self._connection = connection
+    `send` is called, in any of them, with the number of what was asked, each message that answers it, and for
+    how many seconds it was worked on.
+    """
+
+    def __init__(self, models: Models, workers: int, send: Callable[[int, Any, float], None]) -> None:
         self._models = models
-        self._workers = workers
+        self._send_on = send
         self._queue: DeadlineQueue[tuple[int, Recognize | Segment | Embed | Batch, float]] = DeadlineQueue()
         self._queued = threading.Condition()
-        self._sending = threading.Lock()
-
-    def serve(self) -> None:
-        """Read and answer until the socket closes."""
-        if isinstance(self._models.recognizer, Spending):
-            self._models.recognizer.spent.take()  # to be warm is nobody's work
-        for _ in range(self._workers):
+        for _ in range(workers):
             threading.Thread(target=self._work_forever, daemon=True).start()
-        threading.Thread(target=self._beat_forever, daemon=True).start()
-        while (message := _read(self._connection)) is not None:
-            number, work = message
-            if isinstance(work, Detect):
-                self._answer(number, lambda work=work: self._detect(work))
-            elif isinstance(work, DetectMany):
-                self._send(NOBODY, DetectedMany(tuple((each, self._judge(one)) for each, one in work.works)))
-            else:
-                arrived = time.monotonic()
-                with self._queued:
-                    self._queue.push((number, work, arrived), arrived + work.budget)
-                    self._queued.notify()
-        # Threads may be deep in a decode that nobody waits for any more.
-        os._exit(0)
+
+    def take(self, number: int, work: Detect | DetectMany | Recognize | Segment | Embed | Batch) -> None:
+        """Take work; detections are done at once."""
+        if isinstance(work, Detect):
+            self._answer(number, lambda: self._detect(work))
+            return
+        if isinstance(work, DetectMany):
+            self._send(NOBODY, DetectedMany(tuple((each, self._judge(one)) for each, one in work.works)))
+            return
+        arrived = time.monotonic()
+        with self._queued:
+            self._queue.push((number, work, arrived), arrived + work.budget)
+            self._queued.notify()
 
     def _work_forever(self) -> None:
         while True:
@@ -212,14 +241,8 @@ class Worker:
         for (number, _), hypothesis in zip(batch.works, hypotheses, strict=True):
             self._send(number, Recognized(hypothesis, began - arrived, took), took / len(works))
 
-    def _beat_forever(self) -> None:
-        while True:
-            recognizer = self._models.recognizer
-            spent = recognizer.spent.take() if isinstance(recognizer, Spending) else ()
-            self._send(NOBODY, Alive(*spent))
-            time.sleep(HEARTBEAT_INTERVAL)
-
     def _detect(self, work: Detect) -> Detected:
+        assert self._models.detector is not None, "the server was told that there is one"
         probabilities, state = self._models.detector.detect(work.samples, work.state)
         return Detected(probabilities, state)
 
@@ -256,6 +279,37 @@ class Worker:
     def _is_fault(self, error: Exception) -> bool:
         """Tell whether it was the device that failed."""
         return self._models.recognizer.info.device != "cpu" and is_device_fault(error)
+
+    def _send(self, number: int, answer: Any, seconds: float = 0.0) -> None:
+        self._send_on(number, answer, seconds)
+
+
+class Worker:
+    """Answers requests from one socket."""
+
+    def __init__(self, connection: socket.socket, models: Models, workers: int) -> None:
+        self._connection = connection
+        self._models = models
+        self._workers = workers
+        self._sending = threading.Lock()
+
+    def serve(self) -> None:
+        """Read and answer until the socket closes."""
+        if isinstance(self._models.recognizer, Spending):
+            self._models.recognizer.spent.take()  # to be warm is nobody's work
+        lanes = Lanes(self._models, self._workers, self._send)
+        threading.Thread(target=self._beat_forever, daemon=True).start()
+        while (message := _read(self._connection)) is not None:
+            lanes.take(*message)
+        # Threads may be deep in a decode that nobody waits for any more.
+        os._exit(0)
+
+    def _beat_forever(self) -> None:
+        while True:
+            recognizer = self._models.recognizer
+            spent = recognizer.spent.take() if isinstance(recognizer, Spending) else ()
+            self._send(NOBODY, Alive(*spent))
+            time.sleep(HEARTBEAT_INTERVAL)
 
     def _send(self, number: int, answer: Any, seconds: float = 0.0) -> None:
         """Send an answer, and for how long it was worked on."""

@@ -21,13 +21,15 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from live_asr import __version__
+from live_asr.cluster.engine import RayEngine
+from live_asr.cluster.pool import pool_of
 from live_asr.config.settings import Settings
 from live_asr.core.errors import EngineError, LiveAsrError, StorageError
 from live_asr.delivery.addresses import guard
 from live_asr.delivery.post import GuardedNetwork
 from live_asr.delivery.webhook import WebhookSender, webhook_secret
 from live_asr.inference.ipc import Load, Loaded
-from live_asr.inference.local_engine import LocalEngine
+from live_asr.inference.local_engine import EngineCallbacks, LocalEngine
 from live_asr.inference.pooled_engine import PooledEngine
 from live_asr.jobs.downloads import Bounds, Downloader, resolve
 from live_asr.jobs.http_queue import WaitingJobs
@@ -145,20 +147,25 @@ def build_state(
         capacity.note_work(seconds)
         metrics.lane_busy_seconds.inc(seconds)
 
-    make_engine = partial(
-        LocalEngine,
-        timeout=settings.inference.decode_timeout,
+    pool = pool_of(settings)
+    told = EngineCallbacks(
         on_restart=metrics.engine_restarts.inc,
-        warning=warning,
-        fallback=fallback,
         on_work=on_work,
         on_audio=capacity.note_audio,
         on_batch=lambda work, count: metrics.batch_size.labels(work).observe(count),
         reserved=reserved,
         on_spent=metrics.note_spent,
     )
-    engines = [make_engine(one) for one in (load, *further)]
-    engine = PooledEngine(engines) if further else engines[0]
+    timeout = settings.inference.decode_timeout
+    engine: LocalEngine | PooledEngine | RayEngine
+    if pool is not None:
+        engine = RayEngine(load, pool, timeout=timeout, **told)
+    else:
+        engines = [
+            LocalEngine(one, timeout=timeout, warning=warning, fallback=fallback, **told)
+            for one in (load, *further)
+        ]
+        engine = PooledEngine(engines) if further else engines[0]
     watch_lanes(engine, metrics)
     store = open_journal(settings, database)
     sender = WebhookSender(
@@ -184,6 +191,8 @@ def build_state(
         on_opened=audit.opened,
         capacity=capacity,
     )
+    if isinstance(engine, RayEngine):
+        engine.wants = lambda: registry.wanted_lanes
     exports = Exports()
     catalogue = Catalogue(registry, finalizer, store, database, call=exports.call)
     viewers = Viewers(

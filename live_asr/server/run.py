@@ -21,13 +21,15 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import SecretStr
 
+from live_asr.cluster.full_passes import RayFullPass
+from live_asr.cluster.pool import passes_of
 from live_asr.config.settings import ServerSettings, Settings
 from live_asr.core.errors import ConfigError, LiveAsrError, WeightsError
 from live_asr.core.urls import is_reached_by_others
 from live_asr.full_pass.process import FullPass
 from live_asr.inference.ipc import Load, Loaded
 from live_asr.inference.memory import return_freed_memory
-from live_asr.models.device import AUTO, cpu_count, pick_compute_type, pick_device, why_not_gpu
+from live_asr.models.device import AUTO, cpu_count, pick_compute_type, why_not_gpu
 from live_asr.server.access import made_token
 from live_asr.server.app import build_state, create_app, sessions_folder
 from live_asr.server.connections import Connections
@@ -39,7 +41,16 @@ from live_asr.storage.database import database_url
 from live_asr.storage.files import prepare
 from live_asr.storage.jobs import JobDatabase
 from live_asr.storage.lock import held
-from live_asr.weights.resolver import ModelResolver, ModelSet, Pipeline, Voices, full_pass_load, models_of
+from live_asr.weights.resolver import (
+    ModelResolver,
+    ModelSet,
+    Pipeline,
+    Voices,
+    device_here,
+    full_pass_load,
+    is_elsewhere,
+    models_of,
+)
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +92,8 @@ def _serve(given: Settings, brought: ModelSet) -> None:
     for lack in filter(None, lacks):
         log.warning("%s", lack)
     load, further = further_loads(settings, load_of(settings, brought))
-    print(f"live-asr: loading {load.recognizer_name} on {load.device} …", flush=True)
+    where = f"by workers at {settings.inference.engine}" if is_elsewhere(settings) else f"on {load.device}"
+    print(f"live-asr: loading {load.recognizer_name} {where} …", flush=True)
 
     def on_ready(loaded: Loaded) -> None:
         # All that was imported lives as long as the process: without it, a collection holds the loop for
@@ -100,14 +112,14 @@ def _serve(given: Settings, brought: ModelSet) -> None:
 
     failures: list[LiveAsrError] = []
     with _noted_signals() as told:
-        full_pass = FullPass(full_pass_load(settings, brought))
+        full_pass = full_pass_of(settings, brought)
         state = build_state(
             settings,
             load,
             database=database,
             full_pass=full_pass,
             warning=why_not_gpu(settings.inference.device),
-            fallback=fallback_of(settings, brought, full_pass),
+            fallback=fallback_of(settings, brought, full_pass) if isinstance(full_pass, FullPass) else None,
             models=lambda: models_of(full_pass.load),
             further=further,
         )
@@ -120,6 +132,12 @@ def _serve(given: Settings, brought: ModelSet) -> None:
             stop_tracing()
     if failures:
         raise failures[0]
+
+
+def full_pass_of(settings: Settings, brought: ModelSet) -> FullPass | RayFullPass:
+    """Return what goes over recordings: a process of this machine, or a cluster."""
+    load, pool = full_pass_load(settings, brought), passes_of(settings)
+    return FullPass(load) if pool is None else RayFullPass(load, pool, settings.cluster.full_passes)
 
 
 def with_token(settings: Settings) -> Settings:
@@ -181,7 +199,7 @@ def _told_apart(by: Voices | Pipeline | WeightsError) -> str:
 
 def load_of(settings: Settings, brought: ModelSet) -> Load:
     """Return what the inference process is to load."""
-    device = pick_device(settings.inference.device)
+    device = device_here(settings)
     workers = settings.inference.workers or (min(cpu_count(), MAX_WORKERS) if device == "cpu" else 2)
     voices = None if isinstance(brought.voices, WeightsError) else brought.voices
     return Load(

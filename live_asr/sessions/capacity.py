@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 MAX_LOAD = 0.8
 """Of the lanes' time, that sessions may be predicted to take: the rest is for bursts and full passes."""
@@ -40,6 +40,8 @@ class Machine:
     """What a typical decode was measured to take; None where none was."""
     most_batch: int = 1
     """Windows that a lane decodes at once."""
+    others: float = 0.0
+    """Of the lanes, what the sessions of other servers are predicted to take."""
 
     @property
     def session_cost(self) -> float:
@@ -70,9 +72,10 @@ class Capacity:
         self._busy_seconds = BELIEF_SECONDS * self._machine.session_cost
 
     def use(self, machine: Machine) -> None:
-        """Begin again with another machine; nothing happens where it is the same."""
-        if machine != self._machine:
-            self._machine = machine
+        """Begin again with another machine; with more lanes of the same, or fewer, what was seen stands."""
+        is_same = replace(machine, lanes=self._machine.lanes, others=self._machine.others) == self._machine
+        self._machine = machine
+        if not is_same:
             self._begin()
 
     def note_audio(self, seconds: float) -> None:
@@ -95,10 +98,14 @@ class Capacity:
 
     @property
     def places(self) -> int:
-        """How many sessions this machine carries; one at least."""
-        free = MAX_LOAD * (1.0 - self._reserved()) * self._machine.lanes
-        return max(1, math.floor(free / self.session_cost + 1e-9))
+        """How many sessions this machine carries, beside those of others; one at least, where it is alone."""
+        free = MAX_LOAD * (1.0 - self._reserved()) * self._machine.lanes - self._machine.others
+        return max(0 if self._machine.others else 1, math.floor(free / self.session_cost + 1e-9))
 
     def load_of(self, sessions: int) -> float:
-        """Return which share of the lanes' time so many sessions are predicted to take."""
-        return sessions * self.session_cost / self._machine.lanes
+        """Return which share of the lanes' time these and the sessions of others are predicted to take."""
+        return (self.lanes_of(sessions) + self._machine.others) / max(1, self._machine.lanes)
+
+    def lanes_of(self, sessions: int) -> float:
+        """Return how many lanes so many sessions are predicted to keep busy."""
+        return sessions * self.session_cost

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from sqlalchemy import Connection
 
 from live_asr.audio.recording import write_pcm
+from live_asr.cluster.pool import passes_of
 from live_asr.config.settings import ServerSettings, Settings
 from live_asr.core.errors import (
     DecoderError,
@@ -193,7 +194,8 @@ class Finalizer:
         self._full_pass = full_pass
         self._wake = wake
         self._metrics = metrics
-        self._turns = Turns(MAX_PREPARED, settings.final.max_waiting)
+        at_once = MAX_PREPARED if passes_of(settings) is None else settings.cluster.full_passes + 1
+        self._turns = Turns(at_once, settings.final.max_waiting)
         self._passes: dict[asyncio.Task[FullPassResult | None], float] = {}
         """Those that wait or are under way, and since when."""
         self._postponing = False

@@ -167,9 +167,14 @@ class SessionRegistry:
         if self._settings.server.admission == "count":
             return most or COUNTED_SESSIONS
         if (loaded := self._engine.loaded) is not None:
-            self._capacity.use(Machine(loaded.lanes, loaded.step_seconds, loaded.most_batch))
+            self._capacity.use(Machine(loaded.lanes, loaded.step_seconds, loaded.most_batch, loaded.others))
         carried = self._capacity.places
         return carried if most is None else min(most, carried)
+
+    @property
+    def wanted_lanes(self) -> float:
+        """How many of the recogniser's lanes the sessions that there are are predicted to keep busy."""
+        return self._capacity.lanes_of(self._taken)
 
     @property
     def free_places(self) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from live_asr.config.settings import Settings
+from live_asr.config.settings import LOCAL_ENGINE, Settings
 from live_asr.core.errors import WeightsError
 from live_asr.full_pass.diarization import LocalPipeline, PretrainedPipeline
 from live_asr.full_pass.process import FullPassLoad
@@ -112,20 +112,29 @@ class ModelResolver:
         does the arithmetic; WeightsError where there are no captions to be had, or a live model is named that
         there is not.
         """
-        device = pick_device(self._settings.inference.device)
-        pick_compute_type(self._settings.inference.compute_type, device)  # which is refused now or never
+        device = device_here(self._settings)
+        if not is_elsewhere(self._settings):
+            pick_compute_type(self._settings.inference.compute_type, device)  # which is refused now or never
         models, final = self._settings.models, self._settings.final
-        recognizer = self.bring_recognizer(models.recognizer, device)
+        recognizer = self._live_recognizer(models.recognizer, device)
         return ModelSet(
             recognizer=recognizer,
             detector=self.bring(models.speech_detector, "speech_detector"),
             voices=self._voices(),
-            final_recognizer=(
-                recognizer if final.recognizer is None else self.bring_recognizer(final.recognizer, device)
-            ),
+            final_recognizer=self._final_recognizer(final.recognizer or models.recognizer, device),
             pipeline=self._pipeline(),
             weights=tuple(self._brought.values()),
         )
+
+    def _live_recognizer(self, name: str, device: str) -> Weights:
+        if is_elsewhere(self._settings):
+            return Weights(default_model(device) if name == AUTO else name, Path(), "the workers", "")
+        return self.bring_recognizer(name, device)
+
+    def _final_recognizer(self, name: str, device: str) -> Weights:
+        if self._settings.cluster.full_passes:
+            return self._live_recognizer(name, device)
+        return self.bring_recognizer(name, device)
 
     def _voices(self) -> Voices | WeightsError:
         models = self._settings.models
@@ -188,9 +197,19 @@ def _both(segmentation: Weights, encoder: Weights) -> str:
     return f"{segmentation.name} + {encoder.name}"
 
 
+def is_elsewhere(settings: Settings) -> bool:
+    """Tell whether live sessions are recognised by other machines, which bring weights for that."""
+    return settings.inference.engine != LOCAL_ENGINE
+
+
+def device_here(settings: Settings) -> str:
+    """Return the device of this machine, `cpu` or `cuda`. Raises ConfigError as `pick_device` does."""
+    return "cpu" if is_elsewhere(settings) else pick_device(settings.inference.device)
+
+
 def full_pass_load(settings: Settings, brought: ModelSet, *, cores: int = 0) -> FullPassLoad:
     """Return what the process of the full pass is to load; `cores` are those it has for itself."""
-    device = pick_device(settings.inference.device)
+    device = device_here(settings)
     return FullPassLoad(
         recognizer_name=brought.final_recognizer.name,
         recognizer_folder=brought.final_recognizer.folder,

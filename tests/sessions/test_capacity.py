@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -49,6 +50,24 @@ def test_what_sessions_take_is_learned_from_the_work_that_is_done(cost: float, p
     capacity = after(Capacity(TWO_LANES), 3000, cost)
     assert capacity.places == places
     assert capacity.load_of(places) <= MAX_LOAD < capacity.load_of(places + 1)
+
+
+def test_lanes_that_come_and_go_change_the_places_and_not_what_was_learned() -> None:
+    capacity = after(Capacity(TWO_LANES), 3000, 0.12)
+    cost = capacity.session_cost
+    capacity.use(replace(TWO_LANES, lanes=4))
+    assert (capacity.session_cost, capacity.places) == (cost, 38)
+    capacity.use(replace(TWO_LANES, lanes=4, step_seconds=0.2))
+    assert capacity.session_cost == Capacity(replace(TWO_LANES, step_seconds=0.2)).session_cost
+
+
+def test_what_other_servers_take_of_the_same_lanes_is_not_given_twice() -> None:
+    machine = Machine(lanes=4, step_seconds=0.1)
+    alone, shared = Capacity(machine), Capacity(replace(machine, others=1.6))
+    assert shared.places == alone.places // 2
+    assert shared.load_of(shared.places) <= MAX_LOAD < shared.load_of(shared.places + 1)
+    assert Capacity(replace(machine, others=4.0)).places == 0
+    assert Capacity(replace(machine, lanes=0)).places == 1
 
 
 def test_on_a_device_that_does_batches_sessions_may_turn_out_far_cheaper_than_one_step_alone() -> None:

@@ -1,0 +1,139 @@
+"""The command `live-asr cluster`: gateways and workers of a Ray cluster, all on this machine.
+
+To see what a cluster does, and to try what happens when parts of it die. Each gateway has its sessions in a
+folder of its own; with a journal that gateways share this is where all get the same one.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from live_asr.cli.webhooks import ConfigFlag, DataFlag
+from live_asr.core.errors import ConfigError, EngineError
+
+app = typer.Typer(
+    help="Try a cluster on one machine; see docs/cluster.md.", no_args_is_help=True, rich_markup_mode=None
+)
+LOOK_INTERVAL = 0.5
+PATIENCE = 120.0
+"""Seconds that gateways and Ray get to end."""
+GPU_SHARE = 0.75
+"""Of this machine's GPU, that all workers together take; the rest is for full passes."""
+
+
+@app.callback()
+def _root() -> None:
+    """Try a cluster on one machine."""
+
+
+@app.command()
+def up(
+    gateways: Annotated[int, typer.Option(min=1, max=16, help="Servers that take sockets.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, max=16, help="Workers that recognise.")] = 2,
+    port: Annotated[
+        int, typer.Option(help="Port of the first gateway; the others follow. 0 takes free ones.")
+    ] = 8765,
+    model: Annotated[str, typer.Option(help="Recogniser: a model's name or its folder.")] = "base",
+    data: DataFlag = None,
+    config: ConfigFlag = None,
+) -> None:
+    """Start a Ray cluster and gateways on this machine, until Ctrl-C; what is killed is started again."""
+    if find_spec("ray") is None:
+        raise ConfigError("Ray is not installed.", 'Install it: pip install "live-asr[server,ray]"')
+    from live_asr.config.settings import load_settings
+
+    folder = load_settings(config, {"storage.data": data}).settings.storage.data
+    token = {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    environment = {**os.environ, **token}
+    stop: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: stop.append(number))
+    # One place more than there are workers, for a full pass.
+    command = [sys.executable, "-m", "live_asr.cluster.node", str(workers + 1)]
+    node = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    )
+    running: list[subprocess.Popen[bytes]] = []
+    try:
+        environment |= {
+            "LIVE_ASR_INFERENCE__ENGINE": _address_of(node),
+            "LIVE_ASR_MODELS__RECOGNIZER": model,
+            "LIVE_ASR_CLUSTER__MIN_WORKERS": str(workers),
+            "LIVE_ASR_CLUSTER__MAX_WORKERS": str(workers),
+            "LIVE_ASR_CLUSTER__WORKER_GPUS": f"{GPU_SHARE / workers:.3f}",
+        }
+
+        def start(index: int) -> subprocess.Popen[bytes]:
+            own = folder / f"gateway-{index + 1}"
+            return _gateway(own, port + index if port else 0, config, environment)
+
+        running += [start(index) for index in range(gateways)]
+        while not stop:
+            if node.poll() is not None:
+                raise EngineError("The Ray cluster ended.", "Its log is above; start it again.")
+            for index, gateway in enumerate(running):
+                status = gateway.poll()
+                if status is None or stop:
+                    continue
+                if status >= 0:
+                    raise EngineError(f"Gateway {index + 1} has ended with {status}.", "Its log is above.")
+                print(f"live-asr: gateway {index + 1} was killed; it is started again", flush=True)
+                running[index] = start(index)
+            time.sleep(LOOK_INTERVAL)
+    finally:
+        _end(running, node)
+
+
+def _address_of(node: subprocess.Popen[str]) -> str:
+    """Wait until the node is up; return its address. Raises EngineError."""
+    assert node.stdout is not None
+    for line in node.stdout:
+        if line.startswith("address "):
+            return line.split()[1]
+    raise EngineError("The Ray cluster did not start.", "Its log is above.")
+
+
+def _gateway(
+    data: Path, port: int, config: Path | None, environment: dict[str, str]
+) -> subprocess.Popen[bytes]:
+    """Start a gateway with a data folder of its own."""
+    flags = ["--data", str(data), "--port", str(port), *(["--config", str(config)] if config else [])]
+    command = [sys.executable, "-m", "live_asr.cli", "serve", *flags]
+    # In a session of its own: Ctrl-C is for this process, which ends all in order.
+    return subprocess.Popen(command, env=environment, start_new_session=True)
+
+
+def _end(gateways: list[subprocess.Popen[bytes]], node: subprocess.Popen[str]) -> None:
+    """End gateways, and then what they ask."""
+    for gateway in gateways:
+        gateway.terminate()
+    for gateway in gateways:
+        try:
+            gateway.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            gateway.kill()
+    assert node.stdin is not None
+    node.stdin.close()
+    try:
+        node.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        node.kill()
