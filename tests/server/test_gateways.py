@@ -36,8 +36,9 @@ def database() -> Iterator[str]:
 def start_gateway(start_server: StartServer, database: str) -> Callable[..., Server]:
     """Start a server that shares its sessions with others."""
 
-    def start(window: int = 60) -> Server:
-        return start_server(LIVE_ASR_STORAGE__JOURNAL=database, LIVE_ASR_SERVER__RESUME_WINDOW=str(window))
+    def start(window: int = 60, **environment: str) -> Server:
+        shared = {"LIVE_ASR_STORAGE__JOURNAL": database, "LIVE_ASR_SERVER__RESUME_WINDOW": str(window)}
+        return start_server(**shared, **environment)
 
     return start
 
@@ -112,7 +113,8 @@ async def test_a_server_that_was_frozen_writes_nothing_once_its_session_went_els
 async def test_a_session_whose_client_stays_away_is_brought_to_its_end_by_the_other_server(
     start_gateway: Callable[..., Server], speech: bytes
 ) -> None:
-    one, other = start_gateway(window=1), start_gateway(window=1)
+    keeps = {"LIVE_ASR_STORAGE__KEEP_AUDIO": "true"}
+    one, other = start_gateway(window=1, **keeps), start_gateway(window=1, **keeps)
     async with call(one.stream) as first:
         ready = await first.start(pace="fast")
         await first.send(speech)
@@ -125,9 +127,16 @@ async def test_a_session_whose_client_stays_away_is_brought_to_its_end_by_the_ot
     assert likeness(plain_words(str(done["text"])), SAID) > 0.75
     log = other.log.read_text()
     assert f"session {ready['session']} is taken up: its server is gone" in log
+    url = f"{other.url}/v1/sessions/{ready['session']}/audio"
+    headers = {"Authorization": f"Bearer {ready['token']}"}
+    async with httpx.AsyncClient(headers=headers) as http:
+        whole = await http.get(url)
+        piece = await http.get(url, headers={"Range": "bytes=44-32043"})
+    assert (whole.headers["content-type"], whole.content[44:]) == ("audio/wav", speech)
+    assert (piece.status_code, piece.content) == (206, speech[:32_000])
 
 
-async def test_a_session_is_taken_from_a_server_that_still_has_it_and_it_lets_go(
+async def test_a_session_is_taken_from_a_server_that_still_has_it_and_comes_back_to_it(
     start_gateway: Callable[..., Server], speech: bytes
 ) -> None:
     one, other = start_gateway(), start_gateway()
@@ -136,9 +145,19 @@ async def test_a_session_is_taken_from_a_server_that_still_has_it_and_it_lets_go
         await first.speak(speech[: 4 * SECOND_BYTES])
         await first.until("commit")
         await first.when(lambda: bool(first.acks) and first.acks[-1][0] == 4 * SECOND_BYTES)
-        await finished_elsewhere(other, ready, first, speech)
-        assert await first.closed() in (1013, 1012)
-        assert first.heard[-1]["code"] == "loading"
+        async with resumed(other.stream, ready, first.heard) as (second, again):
+            assert again["received_bytes"] == 4 * SECOND_BYTES
+            await second.speak(speech[4 * SECOND_BYTES : 6 * SECOND_BYTES])
+            await second.when(lambda: bool(second.acks) and second.acks[-1][0] == 6 * SECOND_BYTES)
+        async with resumed(one.stream, ready, [*first.heard, *second.heard]) as (third, again):
+            assert again["received_bytes"] == 6 * SECOND_BYTES
+            assert await first.closed() == 1013
+            assert first.heard[-1]["code"] == "loading"
+            await third.speak(speech[6 * SECOND_BYTES :])
+            final = await third.finished()
+    check_record(record(first, second, third))
+    assert final["duration"] == len(speech) / SECOND_BYTES
+    assert likeness(plain_words(final["text"]), SAID) > 0.7
 
 
 async def test_a_server_that_keeps_files_is_refused_on_their_database_and_jobs_are_not_taken(
