@@ -78,6 +78,7 @@ CLAIM_INTERVAL = 1.0
 """Seconds between two looks for sessions of servers that are gone, where several share a journal."""
 TAKE_OVER_TIMEOUT = 10.0
 """Seconds for which a client waits for its session to be taken over, before it is told to come again."""
+ELSEWHERE = "Another server goes on with this session."
 MAX_COMPLETED = 8
 """Stopped sessions of an earlier run that are taken up at once; their transcripts are held in memory."""
 IN_WORK = (SessionState.OPEN, SessionState.STREAMING, SessionState.DRAINING, SessionState.FINALIZING)
@@ -268,9 +269,12 @@ class SessionRegistry:
         if self._draining:
             raise shutting_down()
         loaded = self._loaded()
-        if self._store.is_shared and self.runner_of(wanted.session) is None:
+        if self._store.is_shared:
             await self._take_over(wanted)
-        resumed = await self._resumption.resume(wanted, loaded)
+        try:
+            resumed = await self._resumption.resume(wanted, loaded)
+        except Superseded:
+            raise loading(ELSEWHERE) from None
         if self._draining:  # it began while the disk was at work: the drain has not seen this connection
             resumed.outbox.dismiss(shutting_down())
         self._metrics.sessions_resumed.inc()
@@ -283,6 +287,13 @@ class SessionRegistry:
         place and there is none.
         """
         session_id = wanted.session
+        runner = self.runner_of(session_id)
+        if runner is not None:
+            await self._store.let_go_of_lost()
+            if not runner.is_left:
+                return
+            if (leaving := self._tasks.get(session_id)) is not None:  # it has been elsewhere and comes back
+                await asyncio.wait({leaving})
         stored = await self._database.call(self._database.session, session_id)
         if stored is None or stored.state in OVER or not await self._resumption.may_resume(wanted):
             return
@@ -331,7 +342,7 @@ class SessionRegistry:
         session_id = runner.session.id
         log.warning("session %s was taken over by another server: nothing more of it is written", session_id)
         self._taken_over.add(session_id)
-        runner.dismiss(loading("Another server goes on with this session."))
+        runner.dismiss(loading(ELSEWHERE))
         runner.leave(even_stopped=True)
 
     def _lost_decoder(self, runner: SessionRunner, error: DecoderError) -> None:

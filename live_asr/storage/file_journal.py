@@ -164,6 +164,9 @@ class FileJournal:
         """Have the audio that is kept of a finished session compressed in time, by this run or the next."""
         await self._compressor.add(spool.folder)
 
+    async def let_go_of_lost(self) -> None:
+        """Do nothing: what others take over is noticed with the next batch."""
+
     def claim(self, limit: int) -> list[str]:
         """Return nothing: there is no other server."""
         return []

@@ -73,6 +73,9 @@ class Journal(Protocol):
     async def compress(self, spool: Spool) -> None:
         """Have the audio that is kept of a finished session compressed in time, where that is done."""
 
+    async def let_go_of_lost(self) -> None:
+        """Have the writers of this server let go, at once, whose sessions others have taken over."""
+
     def claim(self, limit: int) -> list[str]:
         """Return sessions to go on with whose server is gone, where there are others. Blocks."""
 

@@ -197,7 +197,7 @@ class PostgresJournal:
             await asyncio.sleep(BEAT_INTERVAL)
             try:
                 await self._database.call(self._beat)
-                await self._let_go_of_lost()
+                await self.let_go_of_lost()
                 is_told = False
             except StorageError as error:
                 if not is_told:
@@ -214,7 +214,8 @@ class PostgresJournal:
         with self._database.transaction(writes=True) as connection:
             self.gateway.leave(connection)
 
-    async def _let_go_of_lost(self) -> None:
+    async def let_go_of_lost(self) -> None:
+        """Have the writers of this server let go whose sessions others have taken over, or erased."""
         spools = self._writer.spools
         if spools:
             epochs = await self._database.call(self._epochs, [spool.session_id for spool in spools])

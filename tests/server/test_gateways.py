@@ -127,7 +127,7 @@ async def test_a_session_whose_client_stays_away_is_brought_to_its_end_by_the_ot
     assert f"session {ready['session']} is taken up: its server is gone" in log
 
 
-async def test_a_session_is_taken_from_a_server_that_still_has_it_and_it_lets_go(
+async def test_a_session_is_taken_from_a_server_that_still_has_it_and_comes_back_to_it(
     start_gateway: Callable[..., Server], speech: bytes
 ) -> None:
     one, other = start_gateway(), start_gateway()
@@ -136,9 +136,19 @@ async def test_a_session_is_taken_from_a_server_that_still_has_it_and_it_lets_go
         await first.speak(speech[: 4 * SECOND_BYTES])
         await first.until("commit")
         await first.when(lambda: bool(first.acks) and first.acks[-1][0] == 4 * SECOND_BYTES)
-        await finished_elsewhere(other, ready, first, speech)
-        assert await first.closed() in (1013, 1012)
-        assert first.heard[-1]["code"] == "loading"
+        async with resumed(other.stream, ready, first.heard) as (second, again):
+            assert again["received_bytes"] == 4 * SECOND_BYTES
+            await second.speak(speech[4 * SECOND_BYTES : 6 * SECOND_BYTES])
+            await second.when(lambda: bool(second.acks) and second.acks[-1][0] == 6 * SECOND_BYTES)
+        async with resumed(one.stream, ready, [*first.heard, *second.heard]) as (third, again):
+            assert again["received_bytes"] == 6 * SECOND_BYTES
+            assert await first.closed() == 1013
+            assert first.heard[-1]["code"] == "loading"
+            await third.speak(speech[6 * SECOND_BYTES :])
+            final = await third.finished()
+    check_record(record(first, second, third))
+    assert final["duration"] == len(speech) / SECOND_BYTES
+    assert likeness(plain_words(final["text"]), SAID) > 0.7
 
 
 async def test_a_server_that_keeps_files_is_refused_on_their_database_and_jobs_are_not_taken(

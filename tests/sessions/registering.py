@@ -20,6 +20,8 @@ from live_asr.sessions.registry import SessionRegistry
 from live_asr.sessions.resume import OpenSession
 from live_asr.storage.database import Database, sqlite_url
 from live_asr.storage.file_journal import FileJournal
+from live_asr.storage.journal import Journal
+from live_asr.storage.postgres_journal import PostgresJournal
 from tests.sessions.scripted_engine import SCRIPT, ScriptedEngine, pcm
 
 TIMEOUT = 30.0
@@ -47,9 +49,9 @@ class LoadedEngine(ScriptedEngine):
 
 
 class Server:
-    """One run of a server, on a folder."""
+    """One run of a server, on a folder; with the URL of a PostgreSQL, one of several that share that."""
 
-    def __init__(self, folder: Path, window: float) -> None:
+    def __init__(self, folder: Path, window: float, url: str | None = None) -> None:
         settings = Settings(
             server=ServerSettings(resume_window=window, max_sessions=2),
             storage=StorageSettings(data=folder),
@@ -57,8 +59,12 @@ class Server:
         )
         self.folder = folder
         self.engine = LoadedEngine()
-        self.store = FileJournal(folder / "sessions", interval=0.01)
-        self.database = Database(sqlite_url(folder / "live-asr.db"))
+        self.database = Database(url or sqlite_url(folder / "live-asr.db"))
+        self.store: Journal = (
+            PostgresJournal(self.database, folder / "sessions", interval=0.01)
+            if url is not None
+            else FileJournal(folder / "sessions", interval=0.01)
+        )
         metrics = Metrics()
         finalizer = Finalizer(
             settings, self.store, self.database, ScriptedPass(found()), wake=lambda: None, metrics=metrics
@@ -86,14 +92,16 @@ class Server:
 
 
 @asynccontextmanager
-async def running(folder: Path, window: float = 60.0) -> AsyncIterator[Server]:
-    server = Server(folder, window)
+async def running(folder: Path, window: float = 60.0, url: str | None = None) -> AsyncIterator[Server]:
+    server = Server(folder, window, url)
     await asyncio.to_thread(server.database.prepare)
     await server.store.start()
     await server.registry.recover()
+    others = asyncio.create_task(server.registry.take_up_left())
     try:
         yield server
     finally:
+        others.cancel()
         await server.registry.drain(TIMEOUT)
         await server.store.close()
         server.database.close()

@@ -120,7 +120,7 @@ async def test_a_server_sees_that_its_session_is_gone_though_it_writes_nothing(
     kept = await one.journal.open("c3", {})
     await other.journal.reopen("a1")
     other.journal.mark_deleted("b2")
-    await one.journal._let_go_of_lost()
+    await one.journal.let_go_of_lost()
     assert isinstance(spool.error, Superseded) and isinstance(erased.error, Superseded)
     assert kept.error is None
 

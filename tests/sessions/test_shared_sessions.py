@@ -1,0 +1,91 @@
+"""Two registries that share a PostgreSQL: wherever a client comes it has its session and all of its words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from live_asr.core.errors import ClientError
+from live_asr.core.messages import Resume, Stop
+from tests.postgres import new_database, postgres
+from tests.sessions.registering import START, Client, eventually, running, text_of
+from tests.sessions.scripted_engine import SECOND_BYTES, TEXT, pcm
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with postgres() as url:
+        yield url
+
+
+@pytest.fixture
+def url(server: str) -> str:
+    return new_database(server)
+
+
+async def test_a_client_that_goes_from_one_to_the_other_and_back_has_all_of_its_words(
+    tmp_path: Path, url: str
+) -> None:
+    async with running(tmp_path / "one", url=url) as one, running(tmp_path / "other", url=url) as other:
+        first = Client(await one.registry.open(START))
+        first.runner.receive_audio(pcm()[: 2 * SECOND_BYTES])
+        await first.until("commit")
+        second = Client(await other.registry.resume(first.resume()))
+        at = second.opened.received_bytes
+        assert at == 2 * SECOND_BYTES
+        second.runner.receive_audio(pcm()[at : 4 * SECOND_BYTES])
+        await second.until("commit")
+        third = Client(await one.registry.resume(second.resume()))
+        assert third.opened.received_bytes == 4 * SECOND_BYTES
+        assert third.runner is not first.runner
+        third.runner.receive_audio(pcm()[4 * SECOND_BYTES :])
+        third.runner.receive(Stop())
+        assert (await third.until("final"))["text"] == TEXT
+        assert (await first.ended(), first.heard[-1]["code"]) == (1013, "loading")
+        assert (await second.ended(), second.heard[-1]["code"]) == (1013, "loading")
+        await other.done(first.opened.id)
+        assert len(other.database.deliveries()) == 1
+        heard = {message["seq"]: message for client in (first, second, third) for message in client.kept}
+        kept = [heard[seq] for seq in sorted(heard)]
+        assert list(heard) == sorted(heard) == list(range(1, len(kept) + 1)), "none is missing or comes twice"
+        assert "".join(message["text"] for message in kept if message["type"] == "commit") == TEXT
+
+
+async def test_a_session_that_has_stopped_is_finished_where_its_client_comes_to(
+    tmp_path: Path, url: str
+) -> None:
+    async with running(tmp_path / "one", url=url) as one:
+        first = Client(await one.registry.open(START))
+        first.runner.receive_audio(pcm())
+        first.runner.receive(Stop())
+        await first.until("final")
+        await first.ended()
+        async with running(tmp_path / "other", url=url) as other:
+            second = Client(await other.registry.resume(first.resume(0)))
+            await second.ended()
+            assert text_of(second) == TEXT
+
+
+async def test_sessions_of_a_server_that_ends_are_brought_to_their_end_by_the_other(
+    tmp_path: Path, url: str
+) -> None:
+    async with running(tmp_path / "other", window=0.1, url=url) as other:
+        async with running(tmp_path / "one", url=url) as one:
+            first = Client(await one.registry.open(START))
+            first.runner.receive_audio(pcm())
+            await eventually(lambda: first.runner.spool.safe_bytes == len(pcm()))
+        await other.done(first.opened.id)
+        stored = other.database.session(first.opened.id)
+        assert stored is not None and (stored.state, stored.duration) == ("done", 6.0)
+
+
+async def test_a_wrong_token_takes_nothing_over(tmp_path: Path, url: str) -> None:
+    async with running(tmp_path / "one", url=url) as one, running(tmp_path / "other", url=url) as other:
+        first = Client(await one.registry.open(START))
+        first.runner.receive_audio(pcm())
+        with pytest.raises(ClientError, match="no session that this token"):
+            await other.registry.resume(Resume(first.opened.id, "wrong", 0))
+        first.runner.receive(Stop())
+        assert (await first.until("final"))["text"] == TEXT
