@@ -67,6 +67,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--against",
         type=Path,
-        help="words: results (JSON) of an earlier commit to compare with; load: another checkout, which runs its "
-        "own code in turn with this one",
+        help="words: results (JSON) of an earlier commit to compare with; load: another checkout, which runs "
+        "its own code in turn with this one",
     )
