@@ -12,7 +12,7 @@ import multiprocessing
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from benchmarks.base.matching import Errors, errors
@@ -256,8 +256,10 @@ def wave_of(
 
 def latencies_of(log: SessionLog, references: dict[str, Reference]) -> list[float]:
     """Return the commit latency of each word of a session that is known to have been said."""
-    if log.clip.name in references:
-        return commit_latencies(log, references[log.clip.name])
+    whole = references.get(log.clip.name)
+    if whole is not None:  # of which a session may have played the beginning
+        words = tuple(word for word in whole.words if word.end <= log.clip.duration)
+        return commit_latencies(log, replace(whole, words=words))
     return [
         arrival.time - log.sent_at(word["end"])
         for arrival in log.of_type("commit")

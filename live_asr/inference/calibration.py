@@ -29,7 +29,7 @@ KERNELS = ("CT2_FORCE_CPU_ISA", "CT2_USE_MKL")
 """Variables that change what CTranslate2 computes with; see `kernels`."""
 TIMES = 3
 """So often a step is timed; the shortest counts, as nothing makes one shorter than it is."""
-BUSY = 0.7
+BUSY = 1.0
 """Programs that want each core, above which a machine is busy."""
 CPU_INFO = Path("/proc/cpuinfo")
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from live_asr.core.types import DecodeRequest, samples
-from live_asr.inference.calibration import KERNELS, cpu_info, is_to_be_mended, keep, kept, key_of, load_now
+from live_asr.inference.calibration import BUSY, KERNELS, cpu_info, keep, kept, key_of, load_now
 from live_asr.inference.ipc import ONE_THREAD, Load
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,9 @@ WORTH = 0.97
 """What a choice may take of the plain one's time at most, to be taken."""
 HOPELESS = 1.3
 """A first step of so many times the plain one's time ends a trial: on some CPUs it would take minutes."""
-MAX_TRIAL = 120.0
+SETTING_UP = 3.0
+"""Times as long the first step may take, which sets up."""
+MAX_TRIAL = 30.0
 """Seconds that a trial may take, loading included."""
 LARGEST_BYTES = 600_000_000
 """Models of more are not tried: loading them again and again would take minutes."""
@@ -66,14 +68,16 @@ def environment_of(load: Load) -> Mapping[str, str]:
     candidates = choices(cpu_info())
     key, found = f"kernels {key_of(load)}", kept(file)
     known = found.get(key)
-    if isinstance(known, dict) and known.get("choice") in candidates and not is_to_be_mended(known):
+    if isinstance(known, dict) and known.get("choice") in candidates:
         return candidates[known["choice"]]
     model = folder / "model.bin"
     if len(candidates) < 2 or not model.is_file() or model.stat().st_size > LARGEST_BYTES:
         return PLAIN
+    if load_now() > BUSY:  # it would take long, and say little: another start will do
+        return PLAIN
     choice, trials = choose(load, candidates)
     about = {name: round(trial.seconds, 5) for name, trial in trials.items()}
-    keep(file, key, {"choice": choice, "seconds": about, "load": load_now()})
+    keep(file, key, {"choice": choice, "seconds": about})
     return candidates[choice]
 
 
@@ -154,7 +158,8 @@ def _try_here(asked: dict[str, str]) -> Trial:
         began = time.process_time()
         recognizer.typical_step(noise)
         taken.append(time.process_time() - began)
-        if len(taken) > 1 and min(taken) > hopeless:  # the first one sets up
+        first = SETTING_UP if len(taken) == 1 else 1.0
+        if min(taken) > first * hopeless:
             raise SystemExit(1)
     written = []
     for sound in sounds():

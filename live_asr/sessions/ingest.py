@@ -228,6 +228,11 @@ class Inbox:
         self._items.append(control)
         self._arrived.set()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits."""
+        return not self._items
+
     async def wait(self) -> None:
         """Wait until there is something."""
         while not self._items:

@@ -519,8 +519,9 @@ class SessionRunner:
 
     async def _ingest_all(self) -> None:
         while not self.is_over:
-            await self._inbox.wait()
-            await self._ticks.next()
+            if self._inbox.is_empty:  # what is behind already does not wait
+                await self._inbox.wait()
+                await self._ticks.next()
             item = await self._inbox.get()
             await self._intake.room()
             try:

@@ -11,9 +11,20 @@ import pytest
 
 from benchmarks.base.options import Options
 from benchmarks.base.processes import BenchServer, knows_admission
+from benchmarks.base.reference import Reference, ReferenceWord
 from benchmarks.base.speech import Clip
 from benchmarks.base.streaming import Arrival, SessionLog
-from benchmarks.load.clients import Seat, Visit, Wave, groups_of, in_turn, lag_between, play_wave, text_of
+from benchmarks.load.clients import (
+    Seat,
+    Visit,
+    Wave,
+    groups_of,
+    in_turn,
+    lag_between,
+    latencies_of,
+    play_wave,
+    text_of,
+)
 from benchmarks.load.suite import (
     HERE,
     THERE,
@@ -92,6 +103,17 @@ def test_both_trees_are_held_against_each_other() -> None:
         "1 session: CPU a second of audio, here over there",
         "4 sessions: CPU a second of audio, here over there",
     }
+
+
+def test_words_of_a_clip_that_was_cut_are_not_taken_for_those_behind_the_cut() -> None:
+    said = tuple(ReferenceWord(f" {word}", at, at + 0.5) for at, word in enumerate(["the", "cat", "the"]))
+    log = SessionLog(replace(SILENT, audio=np.zeros(24_000, np.int16)), sent_ends=[24_000], sent_times=[10.0])
+    words = [{"text": " the"}]
+    log.arrivals.append(Arrival(12.0, 30, {"type": "commit", "text": " the", "words": words}))
+    whole = Reference("tiny.en", "en", "", said)
+    assert latencies_of(log, {"silent": whole}) == [2.0]
+    log.sent_ends, log.sent_times = [8_000, 24_000], [5.0, 10.0]
+    assert latencies_of(log, {"silent": whole}) == [7.0]
 
 
 def test_a_lag_that_grows_is_not_stable() -> None:

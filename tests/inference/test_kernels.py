@@ -73,6 +73,9 @@ def test_a_choice_is_kept_and_whoever_has_made_one_is_asked_nothing(
 ) -> None:
     assert load.kernels_file is not None
     monkeypatch.setattr(kernels, "cpu_info", lambda: INTEL)
+    monkeypatch.setattr(kernels, "load_now", lambda: 9.0)
+    assert environment_of(load) == {}, "nothing is tried beside other work"
+    monkeypatch.setattr(kernels, "load_now", lambda: 0.1)
     asked: list[Mapping[str, str]] = []
 
     def tried(load: Load, variables: Mapping[str, str], hopeless: float = 0.0) -> Trial:
