@@ -12,6 +12,7 @@ import contextlib
 import logging
 import os
 import pickle
+import random
 import signal
 import socket
 import sys
@@ -86,6 +87,8 @@ class _Worker:
 
     slot: int
     handle: Any
+    order: float = field(default_factory=random.random)
+    """Of two that have as little to do the lower one is asked: each server has an order of its own."""
     look: Look | None = None
     heard_at: float = field(default_factory=time.monotonic)
     reached_at: float = 0.0
@@ -243,7 +246,7 @@ class Bridge:
         """
         now = time.monotonic()
         usable = [worker for worker in self._workers.values() if worker.is_usable(now)]
-        usable.sort(key=lambda worker: (worker.share, worker.slot))
+        usable.sort(key=lambda worker: (worker.share, worker.order))
         if reserved:
             usable = usable[1:]
         if asked.deaths:
@@ -386,14 +389,14 @@ class Bridge:
         return handles
 
     async def _look(self, worker: _Worker) -> None:
-        from ray.exceptions import ActorDiedError, RayError
+        from ray.exceptions import ActorDiedError
 
         try:
             look: Look = await worker.handle.look.remote(self._id, self._wanted_lanes)
         except ActorDiedError:  # it has left, or was ended for good: its name is free again
             self._note_unreachable(worker)
             self._workers.pop(worker.slot, None)
-        except RayError as error:
+        except Exception as error:  # it starts again, or cannot be reached; Ray says so in many ways
             log.debug("worker %d: %s", worker.slot, _first_line(error))
             if worker.look is not None:
                 self._note_unreachable(worker)
@@ -413,6 +416,9 @@ class Bridge:
             worker.reached_at = min(worker.reached_at, now)
             if look.problem:
                 self._note_failed(worker, look.problem)
+            elif before is None or before.loaded is None:
+                self._tell()
+                self._hand_out()
         finally:
             worker.looking = None
 

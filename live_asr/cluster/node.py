@@ -7,6 +7,7 @@ who join it the same.
 from __future__ import annotations
 
 import logging
+import subprocess
 import sys
 import tempfile
 
@@ -14,41 +15,54 @@ OBJECT_STORE_BYTES = 200 * 2**20
 """Windows stay for a moment, and recordings come in pieces."""
 TRIES = 4
 """Ray gives a node half a minute to start, and busy machines take longer."""
+NOT_STARTED = 3
+"""Exit status of a process in which it did not; what it had started ends with it."""
 
 
-def start(cpus: int, folder: str, tries: int = TRIES) -> str:
+def start(cpus: int, folder: str) -> str:
     """Start the node, and return its address. Raises what Ray raises."""
     import ray
 
-    try:
-        node = ray.init(
-            num_cpus=cpus,
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-            log_to_driver=False,
-            configure_logging=False,
-            logging_level=logging.WARNING,
-            _temp_dir=folder,
-        )
-    except Exception:
-        if tries == 1:
-            raise
-    else:
-        return str(node.address_info["gcs_address"])
-    ray.shutdown()
-    return start(cpus, folder, tries - 1)
+    node = ray.init(
+        num_cpus=cpus,
+        include_dashboard=False,
+        object_store_memory=OBJECT_STORE_BYTES,
+        log_to_driver=False,
+        configure_logging=False,
+        logging_level=logging.WARNING,
+        _temp_dir=folder,
+    )
+    return str(node.address_info["gcs_address"])
 
 
-def main(cpus: int) -> None:
-    """Run a node with so many places until the standard input ends."""
+def run(cpus: int) -> int:
+    """Run a node with so many places until the standard input ends; return the exit status."""
     import ray
 
     # The path of a socket may have 107 bytes only.
     with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
-        print("address", start(cpus, folder), flush=True)
+        try:
+            address = start(cpus, folder)
+        except Exception as error:  # Ray raises many kinds
+            print(f"the Ray node did not start: {error}", flush=True)
+            return NOT_STARTED
+        print("address", address, flush=True)
         sys.stdin.read()
         ray.shutdown()
+    return 0
+
+
+def main(cpus: str, *once: str) -> int:
+    """Run a node in a process of its own, which is tried again where it does not start."""
+    if once:
+        return run(int(cpus))
+    status = NOT_STARTED
+    for _ in range(TRIES):
+        status = subprocess.call([sys.executable, "-m", "live_asr.cluster.node", cpus, "once"])
+        if status != NOT_STARTED:
+            break
+    return status
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from uuid import uuid4
 
@@ -12,7 +13,9 @@ import psutil
 
 from tests.ray_cluster import Cluster
 from tests.server.talking import call, eventually, recite
-from tests.started import MODEL, Server, StartServer
+from tests.started import MODEL, ROOT, Server, StartServer
+
+DASHBOARD = ROOT / "docs" / "operations" / "dashboard.json"
 
 
 def settings_of(cluster: Cluster, **more: str) -> dict[str, str]:
@@ -33,6 +36,8 @@ async def test_a_recording_has_the_same_words_wherever_it_is_recognised(
     assert (ready["model"], ready["device"]) == (MODEL, "cpu")
     assert there_server.metric("live_asr_lanes") == 1
     assert there_server.metric("live_asr_pool_workers") == 1
+    shown = set(re.findall(r"live_asr_pool_\w+", DASHBOARD.read_text()))
+    assert shown <= set(re.findall(r"^# TYPE (\w+)", asked(there_server, "metrics"), re.MULTILINE))
     await eventually(lambda: "live_asr_pool_windows_total{" in asked(there_server, "metrics"))
 
 

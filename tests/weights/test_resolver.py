@@ -15,7 +15,7 @@ from live_asr.core.errors import WeightsError
 from live_asr.full_pass.diarization import LocalPipeline, PretrainedPipeline
 from live_asr.weights import store as weights
 from live_asr.weights.onnx_conversion import converted
-from live_asr.weights.resolver import ModelResolver, ModelSet, Voices
+from live_asr.weights.resolver import ModelResolver, ModelSet, Voices, full_pass_load
 from live_asr.weights.store import resolve
 
 Bring = Callable[..., ModelSet]
@@ -68,6 +68,24 @@ def test_what_packages_ship_tells_speakers_apart_unless_settings_say_otherwise(
     assert brought.voices == Voices("segmentation-3.0 + campplus", segmentation_file, encoder_file)
     assert brought.pipeline == local_pipeline
     assert list(brought.lacks()) == []
+
+
+def test_a_server_whose_workers_recognise_brings_no_recogniser_and_needs_no_gpu(
+    bring_with: Bring, models_dir: Path
+) -> None:
+    """The model is one that is not here, and the arithmetic one that no CPU does."""
+    asked = {
+        "models__recognizer": "large-v3",
+        "inference__device": "cuda",
+        "inference__compute_type": "float16",
+    }
+    cluster = {"inference__engine": "ray://head:10001"}
+    brought = bring_with(**asked, **cluster)
+    assert {brought.recognizer.name, brought.final_recognizer.name} == {"large-v3"}
+    assert "large-v3" not in {weights.name for weights in brought.weights}
+    assert full_pass_load(settings_with(models_dir, **asked, **cluster), brought).device == "cpu"
+    own_passes = bring_with(**cluster, cluster__full_passes=0)
+    assert own_passes.final_recognizer.folder == resolve("tiny.en", models_dir=models_dir).folder
 
 
 def test_what_several_need_is_told_once(bring_with: Bring) -> None:
