@@ -45,7 +45,7 @@ class OwnPostgres:
                 "postgresql+psycopg://user:password@host/name",
             )
         self._programs = Path(spec.origin).parent / "pginstall" / "bin"
-        self._folder = data / FOLDER
+        self._folder = data.absolute() / FOLDER  # as it runs in another
         self._log = data / LOG
         is_root = os.geteuid() == 0
         self._user: dict[str, Any] = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if is_root else {}

@@ -50,7 +50,7 @@ def test_what_it_was_given_is_there_after_a_kill_and_after_an_end(folder: Path) 
         server.end()
     assert server.has_ended
     assert not psutil.Process().children()
-    again = OwnPostgres(folder)
+    again = OwnPostgres(Path(os.path.relpath(folder)))
     try:
         again.start()
         assert asked(again, "SELECT words FROM said") == 7
