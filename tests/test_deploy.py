@@ -11,18 +11,21 @@ import pytest
 import yaml
 
 from live_asr.config.settings import load_settings
+from live_asr.server.access import LINKS_FILE
 
 DEPLOY = Path(__file__).resolve().parent.parent / "deploy"
 CHART = DEPLOY / "helm" / "live-asr"
-SHARED = {"gateway": {"shared": True}}
+APART = {"gateway": {"shared": False}}
 ALL = {
-    "gateway": {"shared": True, "autoscaling": {"enabled": False}, "nodeSelector": {"disk": "ssd"}},
+    "gateway": {
+        "autoscaling": {"enabled": False},
+        "nodeSelector": {"disk": "ssd"},
+        "resumeUrl": "https://captions.example.org",
+    },
     "ray": {"head": {"redisAddress": "redis:6379"}, "worker": {"modelsClaim": "weights"}},
     "imagePullSecrets": [{"name": "registry"}],
 }
-VALUES = [{}, SHARED, ALL]
-NOT_YET = {"LIVE_ASR_STORAGE__JOURNAL"}
-"""Settings that the chart names for servers that share a journal."""
+VALUES = [{}, APART, ALL]
 Manifest = dict[str, Any]
 
 needs_helm = pytest.mark.skipif(
@@ -86,7 +89,7 @@ def test_what_it_renders_is_what_kubernetes_takes(values: dict[str, Any], versio
         if manifest["kind"] != "RayCluster":
             kubernetes_validate.validate(manifest, version, strict=True)
     kinds = {"Service", "PodDisruptionBudget", "NetworkPolicy", "RayCluster"}
-    kinds.add("Deployment" if values else "StatefulSet")
+    kinds.add("StatefulSet" if values == APART else "Deployment")
     assert kinds <= {manifest["kind"] for manifest in manifests}
 
 
@@ -96,11 +99,13 @@ def test_gateways_and_workers_are_given_settings_that_there_are(values: dict[str
     (cluster,) = of_kind(rendered(values), "RayCluster")
     for pod in pods_of(rendered(values)):
         environment = environment_of(pod)
-        ours = {name: value for name, value in environment.items() if name not in NOT_YET}
-        settings = load_settings(environment=ours).settings
+        settings = load_settings(environment=environment).settings
         assert settings.models.recognizer == "large-v3-turbo"
         assert environment["RAY_AUTH_MODE"] == "token"
     gateway = environment_of(pods_of(rendered(values))[0])
+    settings = load_settings(environment=gateway).settings
+    assert (settings.storage.journal is None) == (values == APART)
+    assert settings.server.resume_url == values.get("gateway", {}).get("resumeUrl")
     # KubeRay names the head's service so.
     assert gateway["LIVE_ASR_INFERENCE__ENGINE"] == f"ray://{cluster['metadata']['name']}-head-svc:10001"
 
@@ -125,12 +130,29 @@ def test_what_selects_pods_selects_gateways_or_all_of_ray(values: dict[str, Any]
 
 
 @needs_helm
+def test_gateways_that_share_sessions_share_what_their_links_and_signatures_are_made_of() -> None:
+    (pod,) = [pod for pod in pods_of(rendered({})) if pod["spec"]["containers"][0]["name"] == "gateway"]
+    (container,) = pod["spec"]["containers"]
+    secret = {
+        entry["name"]: entry["valueFrom"]["secretKeyRef"]
+        for entry in container["env"]
+        if "valueFrom" in entry
+    }
+    assert secret["LIVE_ASR_WEBHOOK__SECRET"] == {"name": "live-asr", "key": "webhook-secret"}
+    assert secret["LIVE_ASR_STORAGE__JOURNAL"] == {"name": "live-asr", "key": "journal"}
+    (mount,) = [one for one in container["volumeMounts"] if one["name"] == "links-key"]
+    assert mount["mountPath"] == f"/data/{LINKS_FILE}"
+    (volume,) = [one for one in pod["spec"]["volumes"] if one["name"] == "links-key"]
+    assert volume["secret"]["items"] == [{"key": "links-key", "path": mount["subPath"]}]
+
+
+@needs_helm
 def test_a_worker_and_a_full_pass_share_a_gpu_and_a_pod_lives_as_long_as_its_gateway_drains() -> None:
     manifests = rendered({})
     gateway = environment_of(pods_of(manifests)[0])
     shares = [gateway[f"LIVE_ASR_CLUSTER__{name}_GPUS"] for name in ("WORKER", "FULL_PASS")]
     assert sum(map(float, shares)) <= 1
-    (workload,) = of_kind(manifests, "StatefulSet")
+    (workload,) = of_kind(manifests, "Deployment")
     drain = float(gateway["LIVE_ASR_SERVER__DRAIN_TIMEOUT"])
     assert workload["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] > drain
 
@@ -147,13 +169,18 @@ def test_services_of_the_compose_file_fit_together() -> None:
         settings = load_settings(environment=environment).settings
         if name.startswith("gateway"):
             assert settings.inference.engine == "ray://ray-head:10001"
-            assert settings.storage.database is not None
+            assert settings.storage.journal is not None
+            assert settings.webhook.secret is not None
+            (port,) = service["ports"]
+            other = "8766" if port.startswith("8765") else "8765"
+            assert settings.server.resume_url == f"http://localhost:{other}"
+            assert settings.server.resume_url in settings.server.allowed_origins
     assert {
         service["environment"]["RAY_AUTH_MODE"] for name, service in services.items() if "ray" in name
     } == {"token"}
-    data = [services[f"gateway-{number}"]["volumes"][0] for number in (1, 2)]
-    databases = {services[f"gateway-{n}"]["environment"]["LIVE_ASR_STORAGE__DATABASE"] for n in (1, 2)}
-    assert len(set(data)) == len(databases) == 2, "each keeps its sessions by itself"
+    one, other = services["gateway-1"], services["gateway-2"]
+    assert one["volumes"][0] != other["volumes"][0]
+    assert one["configs"] == other["configs"] == [{"source": "links-key", "target": f"/data/{LINKS_FILE}"}]
 
 
 def test_the_image_has_the_version_of_ray_that_is_tested() -> None:

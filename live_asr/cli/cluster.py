@@ -1,7 +1,7 @@
 """The command `live-asr cluster`: gateways and workers of a Ray cluster, all on this machine.
 
-To see what a cluster does, and to try what happens when parts of it die. Each gateway has its sessions in a
-folder of its own; with a journal that gateways share this is where all get the same one.
+To see what a cluster does, and to try what happens when parts of it die. All gateways keep their sessions in
+one PostgreSQL, so that each of them takes up any session.
 """
 
 from __future__ import annotations
@@ -14,12 +14,17 @@ import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from live_asr.cli.webhooks import ConfigFlag, DataFlag
+from live_asr.cluster.own_postgres import OwnPostgres
 from live_asr.core.errors import ConfigError, EngineError
+from live_asr.core.urls import is_reached_by_others
+
+if TYPE_CHECKING:
+    from live_asr.config.settings import Settings
 
 app = typer.Typer(
     help="Try a cluster on one machine; see docs/cluster.md.", no_args_is_help=True, rich_markup_mode=None
@@ -44,15 +49,31 @@ def up(
         int, typer.Option(help="Port of the first gateway; the others follow. 0 takes free ones.")
     ] = 8765,
     model: Annotated[str, typer.Option(help="Recogniser: a model's name or its folder.")] = "base",
+    database: Annotated[
+        str | None,
+        typer.Option(help="PostgreSQL of the sessions, postgresql+psycopg://…; else one is started."),
+    ] = None,
     data: DataFlag = None,
     config: ConfigFlag = None,
 ) -> None:
     """Start a Ray cluster and gateways on this machine, until Ctrl-C; what is killed is started again."""
     if find_spec("ray") is None:
-        raise ConfigError("Ray is not installed.", 'Install it: pip install "live-asr[server,ray]"')
+        raise ConfigError("Ray is not installed.", 'Install it: pip install "live-asr[server,ray,postgres]"')
     from live_asr.config.settings import load_settings
 
-    folder = load_settings(config, {"storage.data": data}).settings.storage.data
+    settings = load_settings(config, {"storage.data": data, "storage.journal": database}).settings
+    folder = settings.storage.data
+    named = settings.storage.journal
+    if find_spec("psycopg") is None:
+        raise ConfigError(
+            "PostgreSQL's driver is not installed.", 'pip install "live-asr[server,ray,postgres]"'
+        )
+    postgres: OwnPostgres | None = None
+    if named is None:
+        postgres = OwnPostgres(folder)
+        url = postgres.url
+    else:
+        url = named.get_secret_value()
     token = {
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
@@ -74,7 +95,11 @@ def up(
     )
     running: list[subprocess.Popen[bytes]] = []
     try:
+        if postgres is not None:
+            postgres.start()
         environment |= {
+            "LIVE_ASR_STORAGE__JOURNAL": url,
+            "LIVE_ASR_STORAGE__DATABASE": url,
             "LIVE_ASR_INFERENCE__ENGINE": _address_of(node),
             "LIVE_ASR_MODELS__RECOGNIZER": model,
             "LIVE_ASR_CLUSTER__MIN_WORKERS": str(workers),
@@ -84,12 +109,17 @@ def up(
 
         def start(index: int) -> subprocess.Popen[bytes]:
             own = folder / f"gateway-{index + 1}"
-            return _gateway(own, port + index if port else 0, config, environment)
+            _share_secrets(folder, own)
+            other = _addresses(settings, port, gateways, index) if port else {}
+            return _gateway(own, port + index if port else 0, config, environment | other)
 
         running += [start(index) for index in range(gateways)]
         while not stop:
             if node.poll() is not None:
                 raise EngineError("The Ray cluster ended.", "Its log is above; start it again.")
+            if postgres is not None and postgres.has_ended:
+                print("live-asr: PostgreSQL was killed; it is started again", flush=True)
+                postgres.start()
             for index, gateway in enumerate(running):
                 status = gateway.poll()
                 if status is None or stop:
@@ -101,6 +131,36 @@ def up(
             time.sleep(LOOK_INTERVAL)
     finally:
         _end(running, node)
+        if postgres is not None:
+            postgres.end()
+
+
+def _share_secrets(folder: Path, own: Path) -> None:
+    """Give a gateway's folder the secrets of all: links and signatures of one are good at the others."""
+    from live_asr.config.settings import WebhookSettings
+    from live_asr.delivery.signature import SECRET_FILE, webhook_secret
+    from live_asr.server.access import LINKS_FILE, TOKEN_BYTES, TOKEN_FILE, made_token
+    from live_asr.storage.secrets import kept_secret
+
+    shared = {
+        SECRET_FILE: webhook_secret(WebhookSettings(), folder),
+        TOKEN_FILE: made_token(folder),
+        LINKS_FILE: kept_secret(folder / LINKS_FILE, lambda: secrets.token_urlsafe(TOKEN_BYTES)),
+    }
+    for name, secret in shared.items():
+        kept_secret(own / name, lambda secret=secret: secret)  # type: ignore[misc]
+
+
+def _addresses(settings: Settings, port: int, count: int, index: int) -> dict[str, str]:
+    """Return settings that have a gateway's clients go on at the next one, where they are on this machine."""
+    server = settings.server
+    if server.resume_url or server.tls_cert or count == 1 or is_reached_by_others(server.host):
+        return {}
+    pages = [f"http://{host}:{port + n}" for n in range(count) for host in ("localhost", "127.0.0.1")]
+    return {
+        "LIVE_ASR_SERVER__RESUME_URL": f"http://localhost:{port + (index + 1) % count}",
+        "LIVE_ASR_SERVER__ALLOWED_ORIGINS": ",".join((*server.allowed_origins, *pages)),
+    }
 
 
 def _address_of(node: subprocess.Popen[str]) -> str:

@@ -63,6 +63,15 @@ def http_url(url: str) -> str:
     return urlunsplit(("http" if scheme == "ws" else "https", place, path, "", ""))
 
 
+def resume_address(address: str, resume_url: str | None) -> str:
+    """Return where a session goes on: at the server that its own names, unless others could listen there.
+
+    `address` is what `stream_url` returns. Raises SessionRefused `cannot_connect` as that does.
+    """
+    elsewhere = address if resume_url is None else stream_url(resume_url)
+    return address if address.startswith("wss:") and not elsewhere.startswith("wss:") else elsewhere
+
+
 def is_this_machine(url: str) -> bool:
     """Tell whether the address is this machine's: no proxy from the environment stands before it."""
     return urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")

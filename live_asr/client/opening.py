@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
-from live_asr.client.connection import DEFAULT_URL, open_socket, stream_url
+from websockets.asyncio.client import ClientConnection
+
+from live_asr.client.connection import DEFAULT_URL, open_socket, resume_address, stream_url
 from live_asr.client.resuming import LOST_AFTER
 from live_asr.client.session import LiveSession, Pace
 from live_asr.core.messages import (
@@ -51,8 +53,9 @@ async def connect(
     finishes a session whose client is gone, once nobody can resume it any more.
 
     A connection that is lost is made again, for at most `reconnect_for` seconds (0: not at all), and the
-    session goes on where it was; who iterates is told by `Reconnecting` and `Resumed`. One over which audio
-    is sent and nothing comes back for `lost_after` seconds is lost, too.
+    session goes on where it was, at the server that `ready.resume_url` names, if any; who iterates is told by
+    `Reconnecting` and `Resumed`. One over which audio is sent and nothing comes back for `lost_after` seconds
+    is lost, too.
 
     Raises SessionRefused when there is no server or it does not take the session (`retry_after` tells
     when to come back), ClientError `bad_message` for a field that has no allowed value.
@@ -78,7 +81,11 @@ async def connect(
     assert isinstance(start, Start)
     address = stream_url(url)
     socket = await open_socket(address, token)
-    session = LiveSession(socket, lambda: open_socket(address, token), pace, reconnect_for, lost_after)
+
+    async def open_another(resume_url: str | None) -> ClientConnection:
+        return await open_socket(resume_address(address, resume_url), token)
+
+    session = LiveSession(socket, open_another, pace, reconnect_for, lost_after)
     try:
         await session._begin(start)
         yield session

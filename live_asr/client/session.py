@@ -81,7 +81,7 @@ class LiveSession:
     def __init__(
         self,
         socket: ClientConnection,
-        open_another: Callable[[], Awaitable[ClientConnection]],
+        open_another: Callable[[str | None], Awaitable[ClientConnection]],
         pace: Pace,
         reconnect_for: float,
         lost_after: float = LOST_AFTER,
@@ -423,7 +423,7 @@ class LiveSession:
         is_gone = is_untouched and lost_by.code in NETWORK
         resume = Resume(self.ready.session, self.ready.token, self.transcript.last_seq)
         try:
-            self._socket = await self._open_another()
+            self._socket = await self._open_another(self.ready.resume_url)
         except SessionError as refusal:
             return refusal
         return await self._serve(self._start if is_gone else Start(resume=resume))

@@ -111,6 +111,12 @@ class ServerSettings(Section):
         description="Address of this server as others reach it, e.g. https://example.org/captions: links in "
         "webhooks begin with it. Unset: they are paths.",
     )
+    resume_url: OptionalUrl = Field(
+        default=None,
+        description="Address at which a client that was cut off goes on, http or https: of a server with the "
+        "same storage.journal, or of what stands before several. Pages go there, too, where "
+        "server.allowed_origins names theirs at that server. Unset: it comes back to where it was.",
+    )
     trusted_proxies: Proxies = Field(
         default=("127.0.0.1", "::1"),
         description="Addresses and networks of reverse proxies, e.g. 10.0.0.0/8, whose X-Forwarded-Prefix, "

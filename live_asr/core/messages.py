@@ -264,6 +264,8 @@ class Ready:
     """When the server saw the first audio, or, of a new session, opened it: ISO 8601, UTC."""
     idle_timeout: MaybePatience = None
     """Seconds without a frame of the client's after which the session ends; None: never."""
+    resume_url: MaybeText = None
+    """Address of the server, http or https, where a client that was cut off goes on; None: this one."""
 
 
 @dataclass(frozen=True, slots=True)

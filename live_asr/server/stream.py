@@ -134,6 +134,7 @@ class Stream:
             server=ServerInfo("live-asr", __version__),
             started_at=opened.started_at,
             idle_timeout=server.idle_timeout or None,
+            resume_url=server.resume_url,
         )
 
     async def _serve(self, opened: OpenSession, grant: Grant) -> None:

@@ -28,6 +28,7 @@ from live_asr.client import (
     stream_url,
     transcribe_file,
 )
+from live_asr.client.connection import resume_address
 from live_asr.client.resuming import HELD_BYTES
 from live_asr.core.errors import ClientError, MediaError
 from live_asr.core.messages import (
@@ -490,6 +491,41 @@ async def test_a_lost_session_is_taken_up_where_it_was_and_the_program_is_told()
     assert kinds == [Commit, Reconnecting, Resumed, Commit, Finalized, Stopped, Final]
     assert [c.resume for c in connections] == [None, *2 * [Resume("s-1", "secret", 1)]]
     assert session.transcript.text == " So it"
+
+
+async def test_a_lost_session_goes_on_at_the_server_that_its_own_names() -> None:
+    async def lose(one: Peer) -> None:
+        assert isinstance(await one.message(), Start)
+        await one.say(replace(READY, resume_url=elsewhere))
+        await one.audio_of(2)
+        await one.say(Ack(2))
+        one.socket.transport.abort()
+
+    async def go_on(other: Peer) -> None:
+        start = await other.message()
+        assert isinstance(start, Start) and start.resume == Resume("s-1", "secret", 0)
+        await other.say(replace(READY, received_bytes=2))
+        assert await other.message() == Stop()
+        await other.finish()
+
+    async with peer(go_on) as elsewhere, peer(lose) as url, connect(url) as session:
+        await session.send(b"12")
+        async for message in session:
+            if isinstance(message, Resumed):
+                break
+        await session.stop()
+
+
+@pytest.mark.parametrize(
+    ("resume_url", "address"),
+    [
+        (None, "wss://one/v1/stream"),
+        ("https://two:1/captions/", "wss://two:1/captions/v1/stream"),
+        ("http://two", "wss://one/v1/stream"),
+    ],
+)
+def test_a_session_goes_on_nowhere_where_others_could_listen(resume_url: str | None, address: str) -> None:
+    assert resume_address("wss://one/v1/stream", resume_url) == address
 
 
 async def test_a_session_that_is_not_there_any_more_fails_and_is_not_tried_again() -> None:

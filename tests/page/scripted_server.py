@@ -35,11 +35,14 @@ class ScriptedServer:
         self._visit = opened
         self._route: WebSocketRoute | None = None
         self.heard: list[str | bytes] = []
+        self.addresses: list[str] = []
+        """Where the page has looked for a server, in turn."""
         self.refuse = False
         """Whether sockets are closed as soon as they are opened: nobody is there."""
         opened.page.route_web_socket(re.compile("/v1/stream$"), self._connected)
 
     def _connected(self, route: WebSocketRoute) -> None:
+        self.addresses.append(route.url)
         if self.refuse:
             route.close(code=1012)
             return
@@ -74,7 +77,12 @@ class ScriptedServer:
         self.greet(received_bytes, last_seq)
 
     def greet(
-        self, received_bytes: int = 0, last_seq: int = 0, window_bytes: int = 2**20, session: str = "abc"
+        self,
+        received_bytes: int = 0,
+        last_seq: int = 0,
+        window_bytes: int = 2**20,
+        session: str = "abc",
+        **more: Any,
     ) -> None:
         """Answer that the session is open."""
         self.say(
@@ -84,6 +92,7 @@ class ScriptedServer:
             received_bytes=received_bytes,
             last_seq=last_seq,
             max_unacked_bytes=window_bytes,
+            **more,
         )
 
     @property

@@ -53,6 +53,21 @@ def test_a_lost_socket_is_taken_up_and_what_the_server_did_not_receive_is_sent_a
     assert "before the loss" in opened.captions()
 
 
+def test_a_session_goes_on_at_the_server_that_its_own_names(
+    talking_browser: Browser, server: Server, visit: OpenPage
+) -> None:
+    opened, scripted = opened_session(talking_browser, server, visit)
+    scripted.lose()
+    scripted.wait_until(lambda: len(scripted.starts) == 2)
+    scripted.greet(scripted.heard_bytes, resume_url="http://other.example:8765/captions")
+    expect(opened.page.locator("#phase")).to_have_text("Live")
+    scripted.lose()
+    scripted.wait_until(lambda: len(scripted.starts) == 3)
+    assert "resume" in scripted.starts[2]
+    own = f"{server.url.replace('http', 'ws', 1)}/v1/stream"
+    assert scripted.addresses == [own, own, "ws://other.example:8765/captions/v1/stream"]
+
+
 def test_what_was_acknowledged_is_not_held(talking_browser: Browser, server: Server, visit: OpenPage) -> None:
     _, scripted = opened_session(talking_browser, server, visit)
     received_bytes = scripted.heard_bytes

@@ -15,6 +15,8 @@ import httpx
 import pytest
 from talking import TIMEOUT, Caller, Message, call, eventually, finished_record, likeness, plain_words
 
+from live_asr.client import Resumed, connect
+from live_asr.core.messages import Ack
 from tests.postgres import new_database, postgres
 from tests.server.resuming import check_record, record, resumed
 from tests.started import MODEL, Server, StartServer
@@ -36,8 +38,9 @@ def database() -> Iterator[str]:
 def start_gateway(start_server: StartServer, database: str) -> Callable[..., Server]:
     """Start a server that shares its sessions with others."""
 
-    def start(window: int = 60) -> Server:
-        return start_server(LIVE_ASR_STORAGE__JOURNAL=database, LIVE_ASR_SERVER__RESUME_WINDOW=str(window))
+    def start(window: int = 60, **more: str) -> Server:
+        kept = {"LIVE_ASR_STORAGE__JOURNAL": database, "LIVE_ASR_SERVER__RESUME_WINDOW": str(window)}
+        return start_server(**kept, **more)
 
     return start
 
@@ -87,6 +90,27 @@ async def test_a_session_whose_server_is_killed_goes_on_at_the_other_one(
     done = await finished_record(other.url, ready["session"])
     assert done["text"].split() == final["text"].split()
     assert "Traceback" not in other.log.read_text()
+
+
+async def test_a_client_whose_server_is_killed_goes_on_by_itself_where_that_one_has_said(
+    start_gateway: Callable[..., Server], speech: bytes
+) -> None:
+    other = start_gateway()
+    one = start_gateway(LIVE_ASR_SERVER__RESUME_URL=other.url)
+    half = len(speech) // 2
+    async with connect(one.url, pace="fast", final_pass=False) as session:
+        await session.send(speech[:half])
+        async for message in session:
+            if isinstance(message, Ack) and message.bytes == half:
+                one.process.kill()
+            elif isinstance(message, Resumed):
+                break
+        assert session.acked_bytes == half
+        assert session.ready.resume_url is None, "that is what the other one says"
+        await session.send(speech[half:])
+        final = await session.stop()
+    assert final.duration == len(speech) / SECOND_BYTES
+    assert likeness(plain_words(final.text), SAID) > 0.75
 
 
 async def test_a_server_that_was_frozen_writes_nothing_once_its_session_went_elsewhere(

@@ -18,6 +18,18 @@ export function socketAt(path) {
   return at(path).replace(/^http/, "ws");
 }
 
+/**
+ * Where a session goes on: at the server that its own names, unless others could listen there.
+ *
+ * @param {string | undefined} resumeUrl of `ready`
+ */
+export function streamAt(resumeUrl) {
+  const own = socketAt("/v1/stream");
+  if (!resumeUrl) return own;
+  const other = `${resumeUrl.replace(/^http/, "ws").replace(/\/$/, "")}/v1/stream`;
+  return own.startsWith("wss:") && !other.startsWith("wss:") ? own : other;
+}
+
 /** The path of this page below the server's root, such as `/watch/ID`. */
 export function here() {
   return location.pathname.startsWith(ROOT.pathname) ? `/${location.pathname.slice(ROOT.pathname.length)}` : location.pathname;

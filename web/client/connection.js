@@ -4,7 +4,7 @@
  */
 
 import { subprotocols } from "./access.js";
-import { socketAt } from "./addresses.js";
+import { streamAt } from "./addresses.js";
 
 /** The longest frame sent: well under the server's limit of 1 MiB. */
 const FRAME_BYTES = 256 * 1024;
@@ -91,6 +91,8 @@ export class Connection {
   /** Whom to take up; null before the first `ready`. @type {{session: string, token: string} | null} */
   #session = null;
   #lastSeq = 0;
+  /** Where it goes on, if elsewhere. @type {string | undefined} */
+  #resumeUrl;
   /** Nothing follows: `final` has come, or an error that ends the session. */
   #isOver = false;
   /** The server's last error, while it is not known whether the session survives it. @type {Message | null} */
@@ -194,7 +196,7 @@ export class Connection {
 
   #open() {
     clearTimeout(this.#timer);
-    const socket = new WebSocket(socketAt("/v1/stream"), subprotocols());
+    const socket = new WebSocket(streamAt(this.#resumeUrl), subprotocols());
     this.#socket = socket;
     this.#heardAt = performance.now();
     const resume = this.#session && { ...this.#session, last_seq: this.#lastSeq };
@@ -295,6 +297,7 @@ export class Connection {
     const isResumed = this.#isKnown;
     this.#isKnown = true;
     this.#session = { session: message.session, token: message.token };
+    this.#resumeUrl = message.resume_url;
     this.#readyAt = this.#stayedAt = performance.now();
     this.#keepalive_ms = message.idle_timeout ? (1000 * message.idle_timeout) / KEEPALIVES : Infinity;
     this.#trouble = null;

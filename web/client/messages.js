@@ -7,7 +7,8 @@
  *   `text` keeps its leading space, so that words concatenate to the transcript.
  *
  * @typedef {{type: "ready", session: string, token: string, received_bytes: number, last_seq: number,
- *   max_unacked_bytes: number, idle_timeout?: number, models?: Models, server?: {name: string, version: string}}} Ready
+ *   max_unacked_bytes: number, idle_timeout?: number, resume_url?: string, models?: Models,
+ *   server?: {name: string, version: string}}} Ready
  * @typedef {{recognizer?: {name: string, languages?: string[], device?: string, compute_type?: string}}} Models
  * @typedef {{type: "ack", bytes: number}} Ack
  * @typedef {{type: "speech", state: "started" | "ended", time: number, channel?: number}} Speech
