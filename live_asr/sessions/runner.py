@@ -643,7 +643,7 @@ class SessionRunner:
         """Have the session finalized once it is drained and all it heard and said is on disk."""
         await self._drained.wait()
         await self.spool.settled()
-        if self.session.state is not SessionState.FINALIZING:
+        if self.is_over or self.session.state is not SessionState.FINALIZING:  # what is left is another one's
             return
         self._intake.close()
         await self._finalize(self)
