@@ -10,7 +10,8 @@ from scripted_pass import ScriptedPass, found
 from serving import serving
 from talking import call
 
-from live_asr.storage import files, spool
+from live_asr.storage import files
+from live_asr.storage.file_journal import FileJournal
 from tests.server.resuming import check_record, record, resumed
 
 SECOND_BYTES = 32_000
@@ -23,7 +24,7 @@ async def test_a_server_without_room_on_its_disk_is_not_ready_and_takes_no_sessi
     async with serving(tmp_path, models_dir, ScriptedPass(found())) as served:
         assert (await served.http.get("/readyz")).status_code == 200
         with monkeypatch.context() as full:
-            full.setattr(spool.FileJournal, "free_bytes", lambda _: 1024)
+            full.setattr(FileJournal, "free_bytes", lambda _: 1024)
             answer = await served.http.get("/readyz")
             assert (answer.status_code, answer.json()) == (503, {"status": "the disk is full"})
             async with call(served.stream) as caller:
@@ -72,7 +73,7 @@ async def test_sessions_wait_while_the_disk_is_nearly_full_and_go_on_when_there_
             await first.send(speech[: 2 * SECOND_BYTES])
             await first.when(lambda: first.in_flight_bytes == 0)
             with monkeypatch.context() as full:
-                full.setattr(spool.FileJournal, "free_bytes", lambda _: 1024)
+                full.setattr(FileJournal, "free_bytes", lambda _: 1024)
                 assert await first.closed() == 1011
                 assert first.heard[-1]["code"] == "storage_full"
                 async with call(served.stream) as early:
