@@ -151,8 +151,6 @@ async def test_a_session_whose_client_stays_away_is_brought_to_its_end_by_the_ot
     assert f"session {ready['session']} is taken up: its server is gone" in log
 
 
-# Once in four runs, on a busy machine, `stopped` had another text than the commits: to be looked into.
-@pytest.mark.flaky(reruns=2)
 async def test_a_session_is_taken_from_a_server_that_still_has_it_and_comes_back_to_it(
     start_gateway: Callable[..., Server], speech: bytes
 ) -> None:
@@ -172,7 +170,11 @@ async def test_a_session_is_taken_from_a_server_that_still_has_it_and_comes_back
             assert first.heard[-1]["code"] == "loading"
             await third.speak(speech[6 * SECOND_BYTES :])
             final = await third.finished()
-    check_record(record(first, second, third))
+    heard = record(first, second, third)
+    kept = {message["seq"]: message for message in heard}
+    # What the first server had kept it may still have said while the other one took over: the same, twice.
+    assert all(kept[message["seq"]] == message for message in heard)
+    check_record([kept[seq] for seq in sorted(kept)])
     assert final["duration"] == len(speech) / SECOND_BYTES
     assert likeness(plain_words(final["text"]), SAID) > 0.7
 
