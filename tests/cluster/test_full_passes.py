@@ -20,6 +20,7 @@ from live_asr.core.types import Word
 from live_asr.full_pass.diarization import LocalPipeline
 from live_asr.full_pass.process import FullPass, FullPassJob, FullPassLoad, FullPassResult
 from live_asr.inference.ipc import Pool
+from tests.passes import recognition_alone, to_recognize
 from tests.ray_cluster import Cluster
 
 TIMEOUT = 300.0
@@ -29,32 +30,13 @@ TIMEOUT = 300.0
 @pytest.fixture
 def load(recognizer_dir: Path, detector_file: Path) -> FullPassLoad:
     """Recognition alone, which is quick to load."""
-    return FullPassLoad(
-        recognizer_name="tiny.en",
-        recognizer_folder=recognizer_dir,
-        detector_file=detector_file,
-        device="cpu",
-        compute_type="int8",
-        beam_size=2,
-        pipeline=None,
-    )
+    return recognition_alone(recognizer_dir, detector_file)
 
 
 @pytest.fixture
 def job(sample_pcm: bytes, tmp_path: Path) -> FullPassJob:
     """The call, to be recognised."""
-    audio = tmp_path / "audio.pcm"
-    audio.write_bytes(sample_pcm)
-    return FullPassJob(
-        audio_file=audio,
-        language="en",
-        task="transcribe",
-        vocabulary=(),
-        diarize=False,
-        recognize=True,
-        min_speakers=None,
-        max_speakers=None,
-    )
+    return to_recognize(sample_pcm, tmp_path)
 
 
 def pool_at(cluster: Cluster) -> Pool:

@@ -21,6 +21,7 @@ from live_asr.core.errors import EngineError
 from live_asr.core.types import samples
 from live_asr.full_pass.diarization import LocalPipeline
 from live_asr.full_pass.process import FullPass, FullPassJob, FullPassLoad, FullPassResult
+from tests.passes import recognition_alone, to_recognize
 
 TIMEOUT = 300.0
 """Seconds after which a test gives up: the process runs only when nobody else does."""
@@ -34,32 +35,13 @@ def untold(stage: str, fraction: float) -> None:
 @pytest.fixture(scope="module")
 def load(recognizer_dir: Path, detector_file: Path) -> FullPassLoad:
     """Recognition alone, which is quick to load."""
-    return FullPassLoad(
-        recognizer_name="tiny.en",
-        recognizer_folder=recognizer_dir,
-        detector_file=detector_file,
-        device="cpu",
-        compute_type="int8",
-        beam_size=2,
-        pipeline=None,
-    )
+    return recognition_alone(recognizer_dir, detector_file)
 
 
 @pytest.fixture
 def job(sample_pcm: bytes, tmp_path: Path) -> FullPassJob:
     """The call, to be recognised."""
-    audio = tmp_path / "audio.pcm"
-    audio.write_bytes(sample_pcm)
-    return FullPassJob(
-        audio_file=audio,
-        language="en",
-        task="transcribe",
-        vocabulary=(),
-        diarize=False,
-        recognize=True,
-        min_speakers=None,
-        max_speakers=None,
-    )
+    return to_recognize(sample_pcm, tmp_path)
 
 
 @asynccontextmanager
