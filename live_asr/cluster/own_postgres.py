@@ -66,7 +66,8 @@ class OwnPostgres:
 
     def start(self) -> None:
         """Start it, also after it was killed, and wait until it takes connections. Raises StorageError."""
-        self._folder.parent.mkdir(parents=True, exist_ok=True)
+        mode = 0o711 if self._user else 0o700  # what people said is kept here: others may pass at most
+        self._folder.parent.mkdir(mode=mode, parents=True, exist_ok=True)
         with self._log.open("ab") as log:
             self._make(log)
             for _ in range(TRIES):

@@ -132,7 +132,7 @@ def _locked(folder: Path, how: int) -> Iterator[None]:
 def prepare(folder: Path) -> None:
     """Make the folder and try to write in it. Blocks. Raises StorageError when that cannot be done."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _try_writing(folder, 8)
     except OSError as error:
         raise StorageError(

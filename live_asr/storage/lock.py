@@ -24,7 +24,7 @@ def held(folder: Path) -> Iterator[None]:
 
     lock = FileLock(folder / LOCK_FILE)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
         raise StorageError(
@@ -48,7 +48,7 @@ def try_held(folder: Path) -> Callable[[], None] | None:
 
     lock = FileLock(folder / LOCK_FILE, thread_local=False)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
         return None

@@ -10,6 +10,7 @@ import pytest
 
 from live_asr.cli.doctor_security import examine_security
 from live_asr.config.settings import load_settings
+from live_asr.storage.lock import held
 from tests.started import ROOT
 
 
@@ -28,8 +29,11 @@ GOOD = {
 }
 
 
-def test_a_server_that_is_set_up_well_is_told_so() -> None:
-    found = states(**GOOD)
+def test_a_server_that_is_set_up_well_is_told_so(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with held(data):  # which makes it
+        found = states(**GOOD, storage__data=str(data))
+    assert found["data folder"] == "ok"
     del found["user"]  # which is whoever runs the tests
     assert set(found.values()) == {"ok"}
 
@@ -50,6 +54,7 @@ def test_a_server_that_is_set_up_well_is_told_so() -> None:
         ("transcripts", {"storage__keep_transcripts_days": None}),
         ("audio", {"storage__keep_audio": True}),
         ("audit log", {"server__audit_log": None}),
+        ("data folder", {"storage__data": "/"}),
     ],
 )
 def test_what_is_open_is_named(subject: str, flags: dict[str, object]) -> None:

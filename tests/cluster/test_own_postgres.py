@@ -34,9 +34,10 @@ def asked(server: OwnPostgres, *statements: str) -> int:
     return value
 
 
-def postmasters() -> list[psutil.Process]:
-    """Those that this process has started; other tests have left other children."""
-    return [child for child in psutil.Process().children() if child.name() == "postgres"]
+def postmaster(folder: Path) -> psutil.Process:
+    """The server of this folder: other tests have started others."""
+    number, *_ = (folder / "postgresql" / "postmaster.pid").read_text().splitlines()
+    return psutil.Process(int(number))
 
 
 def test_what_it_was_given_is_there_after_a_kill_and_after_an_end(folder: Path) -> None:
@@ -45,16 +46,17 @@ def test_what_it_was_given_is_there_after_a_kill_and_after_an_end(folder: Path) 
         server.start()
         made = ("CREATE TABLE said (words integer)", "INSERT INTO said VALUES (7)")
         assert asked(server, *made, "SELECT words FROM said") == 7
-        (postmaster,) = postmasters()
-        os.kill(postmaster.pid, signal.SIGKILL)
-        postmaster.wait(60)
+        first = postmaster(folder)
+        os.kill(first.pid, signal.SIGKILL)
+        first.wait(60)
         assert server.has_ended
         server.start()
         assert asked(server, "SELECT words FROM said") == 7
+        second = postmaster(folder)
     finally:
         server.end()
     assert server.has_ended
-    assert not postmasters()
+    assert not second.is_running()
     again = OwnPostgres(Path(os.path.relpath(folder)))
     try:
         again.start()
