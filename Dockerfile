@@ -1,10 +1,13 @@
 # Two targets: `docker build --target cpu .` and `docker build --target cuda .`
 # Each step is one that `make` runs on any machine, so that the tests exercise it too.
-# Python's packages are installed by their hashes. The images are named by tags, which move: for a build that can be
-# repeated, name them with digests, `--build-arg PYTHON_IMAGE=python:3.11-slim@sha256:…`, as your registry lists them.
+# Python's packages are installed by their hashes, and the base images are named by the digests of their indexes, of all
+# platforms. Dependabot raises those two; `--build-arg PYTHON_IMAGE=…` and `CUDA_IMAGE=…` take others, such as a mirror's.
 
-ARG PYTHON_IMAGE=python:3.11-slim
-ARG CUDA_IMAGE=nvidia/cuda:12.8.1-base-ubuntu24.04
+ARG PYTHON_IMAGE=pinned-python
+ARG CUDA_IMAGE=pinned-cuda
+
+FROM python:3.11-slim@sha256:db3ff2e1800a8581e2c48a27c3995339d47bdf046da21c7627accd3d51053a93 AS pinned-python
+FROM nvidia/cuda:12.8.1-base-ubuntu24.04@sha256:133c78a0575303be34164d0b90137a042172bdf60696af01a3c424ab402d86e2 AS pinned-cuda
 
 FROM ${PYTHON_IMAGE} AS base-cpu
 RUN apt-get update && apt-get install -y --no-install-recommends make && rm -rf /var/lib/apt/lists/*

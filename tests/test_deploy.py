@@ -189,3 +189,14 @@ def test_the_image_has_the_version_of_ray_that_is_tested() -> None:
     assert pinned is not None
     assert f"ARG RAY={pinned[1]}\n" in (DEPLOY / "Dockerfile").read_text()
     assert yaml.safe_load((CHART / "values.yaml").read_text())["ray"]["version"] == pinned[1]
+
+
+def test_images_that_others_make_are_named_by_digest() -> None:
+    lines = (DEPLOY.parent / "Dockerfile").read_text().splitlines()
+    bases = [line.split()[1] for line in lines if line.startswith("FROM ")]
+    stages = {line.split()[-1] for line in lines if line.startswith("FROM ")}
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"].values()
+    named = [base for base in bases if base not in stages and not base.startswith("${")]
+    named += [service["image"] for service in services if service["image"] != "live-asr-cluster"]
+    assert len(named) == 3  # Python's, CUDA's, PostgreSQL's
+    assert all(re.fullmatch(r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}", image) for image in named)
