@@ -279,6 +279,8 @@ class SessionRunner:
         outbox = self._client.attach(self.spool.kept_count)
         self._idleness.touch()
         self._pending.forget()
+        if self._live and self._may_send:
+            self._silence.wait()
         self._tell(Ack(self._acked_bytes))
         return outbox
 
@@ -298,6 +300,8 @@ class SessionRunner:
         Where `outbox` is given and the client has another one by now, nothing happens.
         """
         if not self.is_over and not self._client.is_other(outbox):
+            if self._live and self._may_send:
+                self._silence.wait(BACK_WITHIN)
             self._client.lose()
 
     @property

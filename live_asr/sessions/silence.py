@@ -10,8 +10,8 @@ SILENT_AFTER = 3.0
 networks stall for less as a rule: it cuts speech that goes on later in two, a word perhaps. Who reads along
 does not wait for the last words for longer."""
 BACK_WITHIN = 10.0
-"""The same after a restart of the server: clients were told to come back in 3 s, and where they do, their
-speech goes on as if nothing had been."""
+"""The same after a restart of the server, and where the connection is lost: clients come back within seconds as a
+rule, and then their speech goes on as if nothing had been."""
 
 
 class Silence:
@@ -26,8 +26,11 @@ class Silence:
         """Wait for so many seconds from now on, whatever was waited for before."""
         loop = asyncio.get_running_loop()
         self._deadline = loop.time() + patience
-        if self._timer is None:  # else it finds the new deadline: no timer is made for each frame
-            self._timer = loop.call_at(self._deadline, self._look)
+        if self._timer is not None:
+            if self._timer.when() <= self._deadline:
+                return  # it finds the new deadline: no timer is made for each frame
+            self._timer.cancel()
+        self._timer = loop.call_at(self._deadline, self._look)
 
     def _look(self) -> None:
         loop = asyncio.get_running_loop()

@@ -86,6 +86,23 @@ async def test_it_is_committed_though_the_connection_is_lost(
     check_words(record(first, second), uncut)
 
 
+async def test_speech_goes_on_as_if_nothing_had_been_where_the_client_is_back_soon(
+    waiting: Server, speech: bytes, uncut: list[str]
+) -> None:
+    async with silent(waiting, speech) as (first, ready):
+        await first.until("partial")
+        first.socket.transport.abort()
+    async with silent(waiting, speech) as (other, _):  # its silence is the clock
+        await other.until("utterance")
+    async with resumed(waiting.stream, ready, first.heard) as (second, again):
+        assert again["received_bytes"] == CUT_BYTES
+        await second.send(speech[CUT_BYTES:])
+        await second.finished()
+    kept = record(first, second)
+    check_record(kept)
+    assert plain_words("".join(m["text"] for m in kept if m["type"] == "commit")) == uncut
+
+
 @pytest.mark.parametrize("after", ["ack", "utterance"])
 async def test_it_is_committed_once_though_the_server_is_killed(
     start_server: StartServer, speech: bytes, uncut: list[str], after: str
