@@ -101,6 +101,7 @@ async def test_speech_goes_on_as_if_nothing_had_been_where_the_client_is_back_so
     kept = record(first, second)
     check_record(kept)
     assert plain_words("".join(m["text"] for m in kept if m["type"] == "commit")) == uncut
+    assert not any(m["text"].endswith("originally") for m in kept if m["type"] == "utterance")
 
 
 @pytest.mark.parametrize("after", ["ack", "utterance"])
