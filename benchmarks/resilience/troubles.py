@@ -2,7 +2,7 @@
 
 What the browser gave is taken down beside the page, piece by piece, with the time at which it was heard. In
 the end it is compared with the audio that the server has, in one session or several, and the words that the
-page shows with those of one session that gets the very same audio, over the Python client and untroubled.
+page shows with those of as many sessions that get the very same audio, over the Python client and untroubled.
 """
 
 from __future__ import annotations
@@ -165,8 +165,8 @@ class Course:
     advice: str = ""
     sessions: list[str] = field(default_factory=list)
     """In order."""
-    audio: bytes = b""
-    """What the server has of them."""
+    audio: list[bytes] = field(default_factory=list)
+    """What the server has of each."""
 
 
 def drawn(seconds: float, chance: random.Random) -> list[tuple[float, str]]:
@@ -325,12 +325,12 @@ def heard_of(server: BenchServer, course: Course) -> None:
     for session in course.sessions:
         folder = server.data / "sessions" / session
         raw, packed = folder / "audio.bin", folder / "audio.flac"
-        course.audio += raw.read_bytes() if raw.exists() else decode(packed).tobytes()
+        course.audio.append(raw.read_bytes() if raw.exists() else decode(packed).tobytes())
 
 
 def audio_rows(course: Course) -> list[Row]:
     """Hold the server's audio against the browser's, and what the page says against what was not given."""
-    given, had, gaps = course.given.audio, course.audio, course.given.gaps
+    given, had, gaps = course.given.audio, b"".join(course.audio), course.given.gaps
     lengths = f"{len(given) / (2 * RATE_HZ):.1f} / {len(had) / (2 * RATE_HZ):.1f}"
     reloads = sum(kind.startswith(("page reloaded", "tab killed")) for kind in course.made)
     missing = (len(given) - len(had)) / (2 * RATE_HZ)
@@ -371,12 +371,16 @@ def made_rows(course: Course, count: int) -> list[Row]:
     ]
 
 
-def untroubled(server: BenchServer, audio: bytes) -> Heard:
-    """Play this audio to the server in real time, over the Python client."""
-    one = Talk()
-    clip = Clip("given", np.frombuffer(audio, np.int16), None)
-    asyncio.run(one.speak(f"http://127.0.0.1:{server.port}", clip))
-    return one.heard
+def untroubled(server: BenchServer, audio: Sequence[bytes]) -> Heard:
+    """Play the audio of sessions in real time, over the Python client; return what was heard of all."""
+    whole = Heard()
+    for each in audio:
+        one = Talk()
+        clip = Clip("given", np.frombuffer(each, np.int16), None)
+        asyncio.run(one.speak(f"http://127.0.0.1:{server.port}", clip))
+        whole.live_text += f" {one.heard.live_text}"
+        whole.notices += one.heard.notices
+    return whole
 
 
 def as_wav(audio: Samples, folder: Path) -> Path:
@@ -414,9 +418,9 @@ def run(options: Options, arguments: argparse.Namespace) -> tuple[list[Table], d
                 )
             busy = usage.others_cores
             heard_of(server, course)
-            options.say(f"{model}: the same audio, {len(course.audio) / (2 * RATE_HZ):.0f} s, untroubled")
+            options.say(f"{model}: the same audio untroubled")
             whole = untroubled(server, course.audio)
-        torn = Heard(live_text=course.shown, duration=len(course.audio) / (2 * RATE_HZ))
+        torn = Heard(live_text=course.shown)
         passages = missing_passages(torn.live_text, whole.live_text)
         rows = [
             *made_rows(course, count),

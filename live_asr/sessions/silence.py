@@ -10,8 +10,8 @@ SILENT_AFTER = 3.0
 networks stall for less as a rule: it cuts speech that goes on later in two, a word perhaps. Who reads along
 does not wait for the last words for longer."""
 BACK_WITHIN = 10.0
-"""The same after a restart of the server, and where the connection is lost: clients come back within seconds as a
-rule, and then their speech goes on as if nothing had been."""
+"""The same after a restart of the server, and where the connection is lost: clients come back within seconds
+as a rule, and then their speech goes on as if nothing had been."""
 
 
 class Silence:
