@@ -411,6 +411,7 @@ class ResumeMachine(RuleBasedStateMachine):
         if hasattr(self, "disk"):
             assert self.disk.audio == self.spoken[: len(self.disk.audio)]
             assert self.runner.received_bytes == len(self.disk.audio)
+            assert self.runner.audience.last_seq <= self.disk.kept_count, "seen before it was on disk"
             assert self.outgoing.acked_bytes <= self.disk.safe_bytes
             assert self.runner.session.transcript.text.startswith(self.heard.text)
 
