@@ -67,8 +67,6 @@ class Audience:
         """Viewers may have what is kept up to here."""
         self._pending: list[tuple[type[ServerMessage], bytes]] = []
         """What goes out with the next flush, in order."""
-        self._unsafe: list[tuple[ServerMessage, bytes]] = []
-        """What waits for the disk, in order."""
         self._newest: dict[type[ServerMessage], bytes] = {}
         """What is not kept and holds now."""
         self._standing = b""
@@ -127,33 +125,10 @@ class Audience:
 
     # What the session hands in -----------------------------------------------------------------------
 
-    def publish(self, message: ServerMessage, encoded: bytes, *, is_safe: bool = True) -> None:
-        """Hand a message to all viewers; what is for the client alone goes no further.
-
-        One that is kept and not `is_safe` yet waits for `release`, and so does all that follows it: nobody
-        may have seen what a server does not know that comes back after a crash.
-        """
+    def publish(self, message: ServerMessage, encoded: bytes) -> None:
+        """Hand a message to all viewers; what is for the client alone goes no further."""
         if self._is_over or not isinstance(message, KEPT + PASSING):
             return
-        if self._unsafe or not is_safe:
-            if isinstance(message, PASSING):
-                self._unsafe = [one for one in self._unsafe if type(one[0]) is not type(message)]
-            self._unsafe.append((message, encoded))
-            if is_safe and isinstance(message, KEPT):
-                self.release(message.seq)
-            return
-        self._take(message, encoded)
-
-    def release(self, seq: int) -> None:
-        """Take note that the kept messages up to `seq` are on disk."""
-        while self._unsafe:
-            message, encoded = self._unsafe[0]
-            if isinstance(message, KEPT) and message.seq > seq:
-                return
-            del self._unsafe[0]
-            self._take(message, encoded)
-
-    def _take(self, message: ServerMessage, encoded: bytes) -> None:
         if isinstance(message, KEPT):
             if message.seq != self.last_seq + 1:  # of a record that was taken up elsewhere
                 self._events, self._first_seq = [], message.seq
@@ -200,7 +175,6 @@ class Audience:
         self._newest = {} if error is None else {Error: event_of(encode(error_message(error)))}
         self._pending += self._newest.items()
         self._is_over = True
-        self._unsafe = []
         self._flush()
         if self._beat is not None:
             self._beat.cancel()

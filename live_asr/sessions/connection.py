@@ -2,8 +2,6 @@
 
 Messages that change the record are never dropped; of those that the next one replaces only the newest
 waits. A client that reads so slowly that the others pile up is told so and let go, rather than waited for.
-What is not on disk yet is not given out, and nothing overtakes it: a client must never have heard more than
-a server knows that comes back after a crash.
 """
 
 from __future__ import annotations
@@ -43,9 +41,8 @@ class Outbox:
         self.failure: LiveAsrError | None = None
         """Why the client was let go; None while all is well."""
         self._most_bytes = most_bytes
-        self._waiting: deque[tuple[ServerMessage, bytes, int]] = deque()
+        self._waiting: deque[tuple[ServerMessage, bytes]] = deque()
         self._waiting_bytes = 0
-        self._released_count = 0
         self._changed = asyncio.Event()
         self._closed = False
 
@@ -54,11 +51,10 @@ class Outbox:
         """The WebSocket close code that tells the client how its connection ended."""
         return self.failure.close_code if self.failure else 1000
 
-    def put(self, message: ServerMessage, encoded: bytes | None = None, *, after_count: int = 0) -> None:
+    def put(self, message: ServerMessage, encoded: bytes | None = None) -> None:
         """Add a message; `encoded` is its text if that is known already.
 
-        It is given out once `after_count` kept messages are released. Raises ClientError `slow_client` when
-        what waits exceeds the bound: the client does not read.
+        Raises ClientError `slow_client` when what waits exceeds the bound: the client does not read.
         """
         if self._closed:
             return
@@ -72,13 +68,8 @@ class Outbox:
                 "The client reads more slowly than captions are produced.",
                 "Read all messages as they come; resume the session to get what was missed.",
             )
-        self._waiting.append((message, text, after_count))
+        self._waiting.append((message, text))
         self._waiting_bytes += len(text)
-        self._changed.set()
-
-    def release(self, count: int) -> None:
-        """Take note that the session's first `count` kept messages are on disk."""
-        self._released_count = max(self._released_count, count)
         self._changed.set()
 
     def clear(self) -> None:
@@ -87,11 +78,9 @@ class Outbox:
         self._waiting_bytes = 0
 
     def dismiss(self, error: LiveAsrError) -> None:
-        """Say why the client must go, as the last thing; what is not on disk yet is not said any more."""
+        """Say why the client must go, as the last thing."""
         if self._closed:
             return
-        while self._waiting and self._waiting[-1][2] > self._released_count:
-            self._waiting_bytes -= len(self._waiting.pop()[1])
         self.failure = error
         self.put(error_message(error))
         self.close()
@@ -102,18 +91,18 @@ class Outbox:
         self._changed.set()
 
     async def get(self) -> bytes | None:
-        """Wait for the next message's text; None when the box is closed and holds nothing to give out."""
-        while not self._waiting or self._waiting[0][2] > self._released_count:
+        """Wait for the next message's text; None when the box is closed and empty."""
+        while not self._waiting:
             if self._closed:
                 return None
             self._changed.clear()
             await self._changed.wait()
-        _, text, _ = self._waiting.popleft()
+        _, text = self._waiting.popleft()
         self._waiting_bytes -= len(text)
         return text
 
     def _drop_older(self, kind: type[ServerMessage]) -> None:
-        for index, (message, text, _) in enumerate(self._waiting):
+        for index, (message, text) in enumerate(self._waiting):
             if isinstance(message, kind):
                 del self._waiting[index]
                 self._waiting_bytes -= len(text)
@@ -139,6 +128,8 @@ class ClientConnection:
         self.state = ConnectionState.ATTACHED
         self.outbox: Outbox | None = Outbox()
         """What the client is to hear; None while there is none."""
+        self.index = 0
+        """From where on the client hears what the session says; what came before is read from the disk."""
 
     @property
     def sent(self) -> Sent:
@@ -154,10 +145,10 @@ class ClientConnection:
         """Wait until `is_over`."""
         await self._ended.wait()
 
-    def attach(self, kept_count: int) -> Outbox:
-        """Return what a client that comes back is to hear; one that seems to be there still is let go.
+    def attach(self, index: int) -> Outbox:
+        """Return what a client that comes back is to hear, from `index` on in what the session says.
 
-        `kept_count` kept messages are on disk.
+        One that seems to be there still is let go.
         """
         if self.outbox is not None:
             self.outbox.dismiss(
@@ -168,8 +159,7 @@ class ClientConnection:
                 )
             )
         self._follow(ConnectionEvent.CAME_BACK)
-        self.outbox = Outbox(is_resumed=True)
-        self.outbox.release(kept_count)
+        self.outbox, self.index = Outbox(is_resumed=True), index
         return self.outbox
 
     def is_other(self, outbox: Outbox | None) -> bool:

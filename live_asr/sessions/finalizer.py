@@ -1,8 +1,8 @@
 """From `stopped` to `final`: the full pass, the record of it, and who is told.
 
 Each step can be done again by another run of the server: what is on disk by then is not made anew. The
-order is what makes it so. First the turns and `final` are kept, then the audio is erased, then the database
-is told, in one transaction with the delivery; only then anybody hears of it."""
+order is what makes it so. The turns and `final` are kept and the audio is erased before the database is told,
+with the delivery, or in that one transaction, as the journal does it; only then anybody hears of it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from live_asr.sessions.reserve import Reserve
 from live_asr.sessions.tracing import span
 from live_asr.storage.database import Database, NewDelivery
 from live_asr.storage.files import DECODED_FILE, LIVE_TURNS_FILE
-from live_asr.storage.journal import Journal
+from live_asr.storage.journal import Ending, Journal
 from live_asr.storage.spool import Spool
 
 INTERVAL = 0.25
@@ -227,25 +227,28 @@ class Finalizer:
         """
         began = time.monotonic()
         await self._note_state(session.session_id)
+        keep_audio = self._settings.storage.keep_audio
         final = session.transcript.final
         if final is not None:  # an earlier run came so far
             turns = await asyncio.to_thread(self._store.turns, session.session_id)
-            encoded = b""
+            ending = Ending(None, turns, keep_audio)
         else:
             result = await self._make(session)
             final, turns = result.final, result.turns
-            encoded = await asyncio.to_thread(encode, final)
-            await self._keep(session.spool, encoded, turns)
-        keep_audio = self._settings.storage.keep_audio
-        await self._store.finish(session.spool, keep_audio=keep_audio)
-        if keep_audio:
-            await self._store.mark_for_compression(session.spool)
+            ending = Ending(await asyncio.to_thread(encode, final), turns, keep_audio)
         await self._conclude(
-            session.session_id, session.start, "done", final, turns, began=began, spool=session.spool
+            session.session_id,
+            session.start,
+            "done",
+            final,
+            turns,
+            began=began,
+            spool=session.spool,
+            ending=ending,
         )
         if keep_audio:
             await self._store.compress(session.spool)
-        return Finished(final, encoded)
+        return Finished(final, ending.final or b"")
 
     async def fail(
         self,
@@ -451,14 +454,6 @@ class Finalizer:
 
     # What is kept, and who is told -----------------------------------------------------------------
 
-    async def _keep(self, spool: Spool, encoded: bytes, turns: tuple[Turn, ...]) -> None:
-        """Put the result on disk, `final` last. Raises StorageError when the disk refuses."""
-        await asyncio.to_thread(self._store.write_turns, spool, turns)
-        spool.append_message(encoded)
-        await spool.settled()
-        if spool.error is not None:
-            raise spool.error
-
     async def _note_state(self, session_id: str) -> None:
         try:
             await self._database.call(self._database.set_state, session_id, "finalizing")
@@ -475,8 +470,10 @@ class Finalizer:
         *,
         began: float,
         spool: Spool | None,
+        ending: Ending | None = None,
         error: LiveAsrError | None = None,
     ) -> None:
+        check = await self._store.conclude(spool, ending) if spool is not None else _unchecked
         url = start.webhook.url if start.webhook is not None else self._settings.webhook.url
         delivery: NewDelivery | None = None
         if url is not None:
@@ -514,7 +511,7 @@ class Finalizer:
                 error=None if error is None else {"code": error.code, "message": told(error).message},
                 delivery=delivery,
                 text=final.text.strip(),
-                check=partial(self._store.check, spool=spool) if spool is not None else _unchecked,
+                check=check,
             )
         )
         if delivery is not None:

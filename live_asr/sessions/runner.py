@@ -22,7 +22,6 @@ from live_asr.core.connection_states import ConnectionState, Sent
 from live_asr.core.errors import ClientError, DecoderError, LiveAsrError, MediaError, StorageError
 from live_asr.core.languages import check_known
 from live_asr.core.messages import (
-    KEPT,
     Ack,
     Final,
     Finalize,
@@ -37,7 +36,6 @@ from live_asr.core.messages import (
     Time,
     Update,
     Updated,
-    encode,
 )
 from live_asr.core.session import Session, SessionEvent, SessionState
 from live_asr.core.types import samples
@@ -45,6 +43,7 @@ from live_asr.inference.engine import Engine
 from live_asr.models.interfaces import FloatArray
 from live_asr.sessions.audience import Audience
 from live_asr.sessions.connection import PAUSE_WINDOW, ClientConnection, Outbox
+from live_asr.sessions.durable_log import DurableLog
 from live_asr.sessions.idleness import Idleness
 from live_asr.sessions.inference_tasks import DetectionTask, RecognitionTask, SpeakerTask
 from live_asr.sessions.ingest import (
@@ -115,7 +114,8 @@ class SessionRunner:
         ticks: Ticks | None = None,
     ) -> None:
         self.session, self.spool = session, spool
-        self.audience = Audience(session.transcript.last_seq)
+        self._log = DurableLog(spool, self._give_out)
+        self.audience = Audience(spool.kept_count)
         self.fault: LiveAsrError | None = None
         """Why the session failed; None while it has not."""
         self.heard_speech = False
@@ -276,7 +276,7 @@ class SessionRunner:
         What the client is to hear from here on is in the box that is returned.
         """
         self._send_all()
-        outbox = self._client.attach(self.spool.kept_count)
+        outbox = self._client.attach(self._log.end)
         self._idleness.touch()
         self._pending.forget()
         if self._live and self._may_send:
@@ -404,9 +404,7 @@ class SessionRunner:
 
     def release(self, count: int) -> None:
         """Let the client, and who watches, hear of the kept messages that are on disk."""
-        self.audience.release(count)
-        if self.outbox is not None:
-            self.outbox.release(count)
+        self._log.release(count)
 
     def refuse(self, error: StorageError) -> None:
         """Take note that nothing more is kept."""
@@ -659,8 +657,7 @@ class SessionRunner:
         self._client.end()
         self.session.finish(final)
         for message in self.session.messages():
-            self.audience.publish(message, encoded)
-            self._send(message, encoded)
+            self._log.append_last(message, encoded)
 
     async def _until(self, holds: Callable[[], bool]) -> None:
         """Wait until a condition of the session holds; it is looked at whenever the session has moved."""
@@ -703,17 +700,15 @@ class SessionRunner:
     def _tell(self, message: ServerMessage) -> None:
         if self._live:
             self._latency.note_message(message, time.monotonic())
-        encoded = encode(message)
-        if isinstance(message, KEPT):
-            self.spool.append_message(encoded)
-        self.audience.publish(message, encoded, is_safe=not isinstance(message, KEPT))
-        self._send(message, encoded)
+        self._log.append(message)
 
-    def _send(self, message: ServerMessage, encoded: bytes) -> None:
-        if self.outbox is None:
+    def _give_out(self, index: int, message: ServerMessage, encoded: bytes) -> None:
+        """Give what the log gives out to who watches, and to the client, unless it has come back since."""
+        self.audience.publish(message, encoded)
+        if self.outbox is None or index < self._client.index:
             return
         try:
-            self.outbox.put(message, encoded, after_count=self.spool.appended_count)
+            self.outbox.put(message, encoded)
         except ClientError as error:
             self.outbox.clear()
             self.dismiss(error)

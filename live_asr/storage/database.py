@@ -266,7 +266,8 @@ class Database:
 
         `state` is `done` or `failed`; `text` is what was said, to be found by. A session that is over stays
         as it is and is told of once, so a caller that does not know whether it got this far before it died
-        can do it again. Where `check` raises, in the same transaction, nothing is kept.
+        can do it again. `check` is called in the same transaction and may add to it: see `Journal.conclude`;
+        where it raises, nothing is kept.
         """
         with self._writing() as connection:
             check(connection)

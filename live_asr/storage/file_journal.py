@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import shutil
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
@@ -46,7 +46,7 @@ from live_asr.storage.files import (
     write_batch,
     write_turns,
 )
-from live_asr.storage.journal import BEGINNING_BYTES, KeptAudio, is_session_id
+from live_asr.storage.journal import BEGINNING_BYTES, Ending, KeptAudio, is_session_id
 from live_asr.storage.repair import IntactPrefix, repair
 from live_asr.storage.spool import Batch, Spool, SpoolWriter
 
@@ -140,25 +140,40 @@ class FileJournal:
             await self.sync()
         finally:
             self._writer.discard(spool)
+        if not keep_audio:
+            await asyncio.to_thread(self._erase_audio_of, spool)
 
-        def erase() -> None:
+    def _erase_audio_of(self, spool: Spool) -> None:
+        try:
             with check_epoch(spool.folder, spool.epoch):
                 erase_audio(spool.folder)
+        except (Superseded, FileNotFoundError):
+            return  # erased, or it is no business of this writer any more
+        except OSError as error:
+            log.warning("the audio in %s could not be erased: %s", spool.folder, error)
 
-        if not keep_audio:
-            try:
-                await asyncio.to_thread(erase)
-            except (Superseded, FileNotFoundError):
-                return  # erased, or it is no business of this writer any more
-            except OSError as error:
-                log.warning("the audio in %s could not be erased: %s", spool.folder, error)
+    async def conclude(self, spool: Spool, ending: Ending | None) -> Callable[[Connection], None]:
+        """Write what a session ends with, `final` last, and erase its audio unless that is kept.
 
-    async def mark_for_compression(self, spool: Spool) -> None:
-        """Have the next run compress the audio of a finished session, unless `compress` comes before that.
-
-        Call it before the session is said to be done: nobody looks at it from then on.
+        Whatever comes before the database is told, the next run goes on from there. Raises StorageError, and
+        Superseded where another writer has the session.
         """
-        await self._compressor.mark(spool.folder)
+        if ending is not None:
+            await spool.kept(spool.appended_count)
+            await asyncio.to_thread(self._write_ending, spool, ending)
+            if ending.keep_audio:  # once the session is said to be done nobody looks at it
+                await self._compressor.mark(spool.folder)
+        return _nothing
+
+    def _write_ending(self, spool: Spool, ending: Ending) -> None:
+        if ending.final is not None:
+            self.write_turns(spool, ending.turns)
+            batch = Batch(b"", (ending.final,), None, spool.safe_bytes, spool.kept_count + 1)
+            fault = write_batch(spool.folder, batch, spool.epoch)
+            if fault is not None:
+                raise fault if isinstance(fault, Superseded) else storage_error(fault)
+        if not ending.keep_audio:
+            self._erase_audio_of(spool)
 
     async def compress(self, spool: Spool) -> None:
         """Have the audio that is kept of a finished session compressed in time, by this run or the next."""
@@ -170,9 +185,6 @@ class FileJournal:
     def claim(self, limit: int) -> list[str]:
         """Return nothing: there is no other server."""
         return []
-
-    def check(self, connection: Connection, spool: Spool) -> None:
-        """Do nothing: whose folder it is, has the database alone, too."""
 
     async def sync(self, *, urgent: bool = False) -> None:
         """Write and sync all that waits, in one go; with `urgent`, only what somebody waits for.
@@ -320,3 +332,7 @@ class FileJournal:
             return shutil.disk_usage(self.folder).free
         except OSError as error:
             raise storage_error(error) from error
+
+
+def _nothing(_: Connection) -> None:
+    """Files are written already, and whose folder it is, has the database alone, too."""

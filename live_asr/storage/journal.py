@@ -6,7 +6,7 @@ a writer of an older epoch brings is refused with Superseded, whatever became of
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,17 @@ class KeptAudio:
     """Whether it is FLAC, made of what its client has sent."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What is kept with the end of a session that is done."""
+
+    final: bytes | None
+    """Its last message, as it goes over the wire; None where an earlier run has kept that, and the turns."""
+    turns: tuple[Turn, ...]
+    """Who spoke when."""
+    keep_audio: bool
+
+
 class Journal(Protocol):
     """Keeps what sessions were sent and what they said: acknowledged means that it can be read back.
 
@@ -64,26 +75,22 @@ class Journal(Protocol):
     async def finish(self, spool: Spool, *, keep_audio: bool) -> None:
         """Write the rest of a session that is over, and erase its audio unless that is kept. Idempotent."""
 
-    async def mark_for_compression(self, spool: Spool) -> None:
-        """Have the audio of a finished session compressed by whoever comes next, unless `compress` follows.
+    async def conclude(self, spool: Spool, ending: Ending | None) -> Callable[[Connection], None]:
+        """Keep what a session ends with, of one that failed nothing; return the last step of that.
 
-        Call it before the session is said to be done: nobody looks at it from then on.
+        It is called, as often as need be, in the transaction of the database that says how the session ended:
+        files are written by then, and a database writes the ending in that transaction. It raises Superseded
+        where the session has another writer by now; where it has not, none comes before the transaction ends.
         """
 
     async def compress(self, spool: Spool) -> None:
-        """Have the audio that is kept of a finished session compressed in time, where that is done."""
+        """Have the audio that is kept of a session that is done compressed in time, where that is done."""
 
     async def let_go_of_lost(self) -> None:
         """Have the writers of this server let go, at once, whose sessions others have taken over."""
 
     def claim(self, limit: int) -> list[str]:
         """Return sessions to go on with whose server is gone, where there are others. Blocks."""
-
-    def check(self, connection: Connection, spool: Spool) -> None:
-        """Raise Superseded, in a transaction of the database, where a session has another writer by now.
-
-        Where it has not, none comes before the transaction ends.
-        """
 
     def messages(self, session_id: str) -> Iterator[bytes]:
         """Yield the kept messages of a session, oldest first, as far as they are intact. Blocks."""

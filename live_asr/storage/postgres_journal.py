@@ -13,7 +13,7 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -35,6 +35,7 @@ from sqlalchemy import (
     select,
     text,
 )
+from sqlalchemy.exc import DBAPIError
 
 from live_asr.core.errors import ConfigError, StorageError, Superseded
 from live_asr.core.types import Turn
@@ -51,7 +52,7 @@ from live_asr.storage.files import (
     turns_from_json,
 )
 from live_asr.storage.gateways import BEAT_INTERVAL, Gateway, is_gone
-from live_asr.storage.journal import BEGINNING_BYTES, KeptAudio, is_session_id
+from live_asr.storage.journal import BEGINNING_BYTES, Ending, KeptAudio, is_session_id
 from live_asr.storage.records import OVER
 from live_asr.storage.spool import Batch, Spool, SpoolWriter
 from live_asr.storage.tables import sessions
@@ -254,13 +255,13 @@ class PostgresJournal:
             )
         return found
 
-    def check(self, connection: Connection, spool: Spool) -> None:
+    def _check(self, connection: Connection, spool: Spool) -> None:
         """Raise Superseded where another writer has a session by now.
 
         Else none comes before the transaction ends.
         """
         connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{GUARD_TIMEOUT}'"))
-        held = select(journal.c.epoch).where(_is(spool.session_id)).with_for_update(read=True)
+        held = select(journal.c.epoch).where(_is(spool.session_id)).with_for_update()
         if connection.scalar(held) != spool.epoch:
             raise superseded()
 
@@ -324,7 +325,7 @@ class PostgresJournal:
 
         def erase() -> None:
             with self._database.transaction(writes=True) as connection:
-                self.check(connection, spool)
+                self._check(connection, spool)
                 connection.execute(audio.delete().where(audio.c.session_id == spool.session_id))
 
         if not keep_audio:
@@ -343,11 +344,35 @@ class PostgresJournal:
             yield wait
             wait = min(2 * wait, LONGEST_WAIT)
 
-    async def mark_for_compression(self, spool: Spool) -> None:
-        """Do nothing: what the database keeps is kept as it came."""
+    async def conclude(self, spool: Spool, ending: Ending | None) -> Callable[[Connection], None]:
+        """Return what keeps a session's ending within the transaction that says that it is done.
+
+        All of it is kept, or nothing. Raises StorageError where something was refused that was said before.
+        """
+        if ending is not None:
+            await spool.kept(spool.appended_count)
+        return partial(self._write_ending, spool, ending)
+
+    def _write_ending(self, spool: Spool, ending: Ending | None, connection: Connection) -> None:
+        self._check(connection, spool)
+        if ending is None:
+            return
+        if ending.final is not None:
+            count = spool.kept_count
+            added = journal.update().where(_is(spool.session_id), journal.c.message_count == count)
+            values = {"message_count": count + 1, "turns": turns_as_json(ending.turns)}
+            if connection.execute(added.values(values)).rowcount:  # else by a try whose answer was lost
+                row = {"session_id": spool.session_id, "seq": count + 1, "data": ending.final}
+                connection.execute(messages.insert().values(row))
+        if not ending.keep_audio:
+            try:
+                with connection.begin_nested():
+                    connection.execute(audio.delete().where(audio.c.session_id == spool.session_id))
+            except DBAPIError as error:  # hours of it may take too long, and keep no session from its end
+                log.warning("the audio of session %s could not be erased: %s", spool.session_id, error)
 
     async def compress(self, spool: Spool) -> None:
-        """Do nothing, likewise."""
+        """Do nothing: what the database keeps is kept as it came."""
 
     async def _write_all(self, spools: Sequence[Spool]) -> None:
         taken = [(spool, spool.take()) for spool in spools]
@@ -426,7 +451,7 @@ class PostgresJournal:
         for wait in self._waits():
             try:
                 with self._database.transaction(writes=True) as connection:
-                    self.check(connection, spool)
+                    self._check(connection, spool)
                     connection.execute(journal.update().where(_is(spool.session_id)).values(values))
                 return
             except StorageError as error:

@@ -109,9 +109,9 @@ class Spool:
 
     def append_message(self, message: bytes) -> None:
         """Add one kept message, as it goes over the wire; it is written as soon as the disk is free."""
+        self.appended_count += 1  # of a disk that has refused it is never said to be kept
         if self.error is None:
             self._messages.append(message)
-            self.appended_count += 1
             self._urge()
 
     def set_state(self, state: bytes) -> None:

@@ -102,23 +102,16 @@ async def test_a_session_that_failed_says_so_as_the_last_thing() -> None:
     assert b'"code":"internal"' in got
 
 
-async def test_what_is_not_on_disk_yet_and_what_follows_it_waits() -> None:
+async def test_of_what_is_published_at_once_a_viewer_gets_the_newest_tail_alone() -> None:
     audience = Audience()
     viewer = await audience.join(0, nothing)
-    tails = [Partial(f" tail {n}", (), 0.0, 1.0) for n in range(2)]
-    for message in (commit(1), tails[0], tails[1], commit(2)):
-        audience.publish(message, encode(message), is_safe=not isinstance(message, Commit))
-    assert audience.last_seq == 0
-    audience.release(1)
+    publish(audience, commit(1), *(Partial(f" tail {number}", (), 0.0, 1.0) for number in range(2)))
     async with asyncio.timeout(TIMEOUT):
         first = await viewer.get()
     assert first is not None
     assert first.startswith(event(commit(1)))
     assert b"tail 1" in first
     assert b"tail 0" not in first
-    audience.release(2)
-    audience.close()
-    assert await all_of(viewer) == event(commit(2))
 
 
 async def test_a_long_record_is_held_only_while_somebody_watches_and_read_again_for_the_next() -> None:

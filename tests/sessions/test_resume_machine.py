@@ -1,17 +1,19 @@
 """A session, its connections and its server's deaths in any order: nothing comes twice, early or not at all.
 
-The runner, its outboxes, the taking up and the client's buffers are the real ones. Networks, disk and time
-are in the hands of the test, so that they may be as unlucky as they like.
+The runner, its log and its readers, the taking up and the client's buffers are the real ones. Networks, disk
+and time are in the hands of the test, so that they may be as unlucky as they like.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -40,7 +42,8 @@ from live_asr.core.session import Session
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import seconds
 from live_asr.inference.ipc import Loaded
-from live_asr.sessions.connection import Outbox
+from live_asr.sessions import audience
+from live_asr.sessions.audience import Viewer, kept_events
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.resume import OpenSession, Resumption, digest_of
 from live_asr.sessions.runner import SessionRunner
@@ -141,11 +144,13 @@ class Connection:
 
 
 class ResumeMachine(RuleBasedStateMachine):
-    """One session and its one client."""
+    """One session, its one client, and somebody who watches it now and then."""
 
     @initialize(peace=st.integers(0, 12))
     def begin(self, peace: int) -> None:
         """Between two misfortunes so many things happen that are none."""
+        self.patched = pytest.MonkeyPatch()
+        self.patched.setattr(audience, "FLUSH_INTERVAL", 0.0)
         self.peace = self.good_steps = peace
         self.loop = asyncio.new_event_loop()
         self.loop.set_default_executor(Inline(1))
@@ -154,6 +159,8 @@ class ResumeMachine(RuleBasedStateMachine):
         self.heard = Transcript()
         self.acked_bytes = 0
         self.is_ready = False
+        self.viewer: Viewer | None = None
+        self.seen_seq = 0
         self.disk = Disk()
         self.runner: SessionRunner
         self.turn(lambda: self.start_server(Session("s", START)))
@@ -267,14 +274,15 @@ class ResumeMachine(RuleBasedStateMachine):
     def server_sends(self, count: int) -> None:
         for connection in self.connections:
             for _ in range(count):
-                message = self.taken(connection.opened.outbox) if connection.opened is not None else None
+                opened = connection.opened
+                message = self.taken(opened.outbox.get()) if opened is not None else None
                 if message is None:
                     break
                 connection.to_client(message)
 
-    def taken(self, outbox: Outbox) -> bytes | None:
+    def taken(self, get: Coroutine[Any, Any, bytes | None]) -> bytes | None:
         """Take out what may be sent now; None where there is nothing, or never will be."""
-        taking = self.turn(lambda: self.loop.create_task(outbox.get()))
+        taking = self.turn(lambda: self.loop.create_task(get))
         if taking.done():
             return taking.result()
         self.turn(taking.cancel)
@@ -316,6 +324,7 @@ class ResumeMachine(RuleBasedStateMachine):
             connection.is_cut = True
         self.connections = [Connection()]
         self.connection.is_cut, self.is_ready = True, False
+        self.viewer = None
         old = self.disk
         self.disk = Disk(bytes(old.audio[: old.safe_bytes]), tuple(old.lines[: old.kept_count]))
         record = Transcript()
@@ -364,6 +373,31 @@ class ResumeMachine(RuleBasedStateMachine):
                 case Error():
                     raise AssertionError(f"the client is sent away: {message}")
 
+    # Who watches ---------------------------------------------------------------------------------
+
+    @rule()
+    def viewer_reads(self) -> None:
+        """Somebody who watches gets what there is; one who comes again has seen so much."""
+        if self.viewer is None:
+
+            async def load() -> Sequence[bytes]:
+                return kept_events(self.disk, "s")  # type: ignore[arg-type]
+
+            joining = self.turn(lambda: self.loop.create_task(self.runner.audience.join(self.seen_seq, load)))
+            self.viewer = joining.result()  # nobody is sent away
+        while (chunk := self.taken(self.viewer.get())) is not None:
+            for seq in map(int, re.findall(rb"^id: (\d+)$", chunk, re.MULTILINE)):
+                assert seq == self.seen_seq + 1, "seen twice, or left out"
+                assert seq <= self.disk.kept_count, "seen before it was on disk"
+                self.seen_seq = seq
+
+    @precondition(lambda self: self.viewer is not None)
+    @rule()
+    def viewer_leaves(self) -> None:
+        assert self.viewer is not None
+        self.viewer.leave()
+        self.viewer = None
+
     @precondition(lambda self: self.connection.is_cut)
     @rule()
     def client_comes_back(self) -> None:
@@ -411,6 +445,7 @@ class ResumeMachine(RuleBasedStateMachine):
         if hasattr(self, "disk"):
             assert self.disk.audio == self.spoken[: len(self.disk.audio)]
             assert self.runner.received_bytes == len(self.disk.audio)
+            assert self.runner.audience.last_seq <= self.disk.kept_count, "seen before it was on disk"
             assert self.outgoing.acked_bytes <= self.disk.safe_bytes
             assert self.runner.session.transcript.text.startswith(self.heard.text)
 
@@ -426,7 +461,10 @@ class ResumeMachine(RuleBasedStateMachine):
             assert self.outgoing.unacked_bytes == 0
             record = self.runner.session.transcript
             assert (self.heard.last_seq, self.heard.words) == (record.last_seq, record.words)
+            self.viewer_reads()
+            assert self.seen_seq == record.last_seq
         finally:
+            self.patched.undo()
             self.turn(self.runner.close)
             self.loop.close()
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
 from live_asr.core.errors import ClientError
 from live_asr.core.messages import Resume, Stop
@@ -79,6 +82,35 @@ async def test_sessions_of_a_server_that_ends_are_brought_to_their_end_by_the_ot
         await other.done(first.opened.id)
         stored = other.database.session(first.opened.id)
         assert stored is not None and (stored.state, stored.duration) == ("done", 6.0)
+
+
+async def test_a_session_whose_server_dies_as_it_tells_the_end_is_ended_once_by_the_other(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path / "other", url=url) as other:
+        async with running(tmp_path / "one", url=url) as one:
+            finish = one.database.finish_session
+
+            def die(*args: Any, check: Callable[[Connection], None], **kwargs: Any) -> None:
+                def check_and_die(connection: Connection) -> None:
+                    check(connection)
+                    raise KeyError("the server dies here")
+
+                finish(*args, check=check_and_die, **kwargs)
+
+            monkeypatch.setattr(one.database, "finish_session", die)
+            first = Client(await one.registry.open(START))
+            first.runner.receive_audio(pcm())
+            first.runner.receive(Stop())
+            await first.ended()
+            kept = [json.loads(line)["type"] for line in one.store.messages(first.opened.id)]
+            assert (kept[-1], first.kept[-1]["type"]) == ("stopped", "stopped")
+        await other.done(first.opened.id)
+        second = Client(await other.registry.resume(first.resume()))
+        await second.ended()
+        assert text_of(first, second) == TEXT
+        assert [message["type"] for message in second.kept] == ["final"]
+        assert len(other.database.deliveries()) == 1
 
 
 async def test_a_wrong_token_takes_nothing_over(tmp_path: Path, url: str) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,9 @@ from live_asr.config.settings import StorageSettings
 from live_asr.core.errors import ConfigError, StorageError, Superseded
 from live_asr.storage.database import Database, database_url
 from live_asr.storage.gateways import LEASE, Gateway
+from live_asr.storage.journal import Ending
 from live_asr.storage.postgres_journal import PostgresJournal
+from live_asr.storage.spool import Spool
 from tests.postgres import new_database
 from tests.storage.stored import NEWS, START, finish
 
@@ -154,21 +157,38 @@ async def test_the_end_of_a_session_is_kept_by_its_newest_writer_alone(
     old = next(iter(one.journal._writer.spools))
     new = await other.journal.reopen("a1")
 
-    def end(server: Server, spool: object) -> None:
-        server.database.finish_session(
-            "a1",
-            state="done",
-            ended_at=5.0,
-            delivery=NEWS,
-            check=lambda connection: server.journal.check(connection, spool),  # type: ignore[arg-type]
-        )
+    async def end(server: Server, spool: Spool, ending: Ending | None) -> None:
+        check = await server.journal.conclude(spool, ending)
+        server.database.finish_session("a1", state="done", ended_at=5.0, delivery=NEWS, check=check)
 
-    with pytest.raises(Superseded):
-        end(one, old)
+    for ending in (Ending(b'{"seq":1}', (), keep_audio=False), None):
+        with pytest.raises(Superseded):
+            await end(one, old, ending)
     stored = one.database.session("a1")
     assert stored is not None and stored.state == "open" and one.database.deliveries() == []
-    end(other, new)
+    assert (list(one.journal.messages("a1")), one.journal.kept_audio("a1") is None) == ([], False)
+    await end(other, new, Ending(b'{"seq":1}', (), keep_audio=False))
     assert len(one.database.deliveries()) == 1
+    assert (list(one.journal.messages("a1")), one.journal.kept_audio("a1")) == ([b'{"seq":1}'], None)
+
+
+async def test_a_session_whose_audio_cannot_be_erased_in_time_ends_all_the_same(
+    pair: tuple[Server, Server], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, other = pair
+    await opened(one, "a1")
+    spool = next(iter(one.journal._writer.spools))
+    check = await one.journal.conclude(spool, Ending(b'{"seq":1}', (), keep_audio=False))
+    monkeypatch.setattr("live_asr.storage.tables.TIMEOUT", 1)
+    with other.database.transaction(writes=True) as connection:
+        connection.execute(sqlalchemy.text("LOCK TABLE journal_audio IN SHARE MODE"))
+        finish = partial(one.database.finish_session, "a1", state="done", ended_at=5.0, check=check)
+        await asyncio.to_thread(finish)
+    stored = one.database.session("a1")
+    assert stored is not None and stored.state == "done"
+    assert list(one.journal.messages("a1")) == [b'{"seq":1}']
+    assert one.journal.kept_audio("a1") is not None
+    assert "the audio of session a1 could not be erased" in caplog.text
 
 
 async def test_a_delivery_is_sent_by_one_server_and_by_another_once_that_one_is_gone(

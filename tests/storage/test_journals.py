@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -15,7 +15,7 @@ from live_asr.core.types import Turn, samples
 from live_asr.storage.database import Database, sqlite_url
 from live_asr.storage.file_journal import FileJournal
 from live_asr.storage.files import LIVE_TURNS_FILE
-from live_asr.storage.journal import Journal
+from live_asr.storage.journal import Ending, Journal
 from live_asr.storage.postgres_journal import PostgresJournal
 from live_asr.storage.spool import Spool
 from tests.postgres import new_database
@@ -45,6 +45,14 @@ class Keeping:
         await journal.close()
         database.close()
 
+    @contextmanager
+    def database(self) -> Iterator[Database]:
+        """Where it is told how sessions end."""
+        database = Database(self.url or sqlite_url(self.folder / "live-asr.db"))
+        database.prepare()
+        yield database
+        database.close()
+
 
 @pytest.fixture(params=["files", "postgresql"])
 def keeping(request: pytest.FixtureRequest, tmp_path: Path) -> Keeping:
@@ -59,6 +67,15 @@ def message(seq: int, text: str = "") -> bytes:
 
 async def audio_of(journal: Journal, start: int = 0, end: int = 10**9, session: str = "a1") -> bytes:
     return b"".join([piece async for piece in journal.read_audio(session, start, end)])
+
+
+async def said(journal: Journal) -> Spool:
+    """Open a session in which something was said."""
+    spool = await journal.open("a1", {})
+    spool.append_audio(b"abc")
+    spool.append_message(message(1))
+    await spool.settled()
+    return spool
 
 
 class Told:
@@ -176,6 +193,54 @@ async def test_audio_of_a_session_that_is_over_is_there_where_it_is_wished_for(
             assert journal.erase_audio("a1")
         assert not journal.erase_audio("a1")
         assert list(journal.messages("a1")) == [message(1)]
+
+
+async def test_a_session_s_result_is_kept_once_however_often_its_end_is_told(keeping: Keeping) -> None:
+    turns = (Turn(0, samples(1.0), "S1"),)
+    async with keeping.server() as journal:
+        spool = await said(journal)
+        last = await journal.conclude(spool, Ending(message(2), turns, keep_audio=False))
+        with keeping.database() as database:
+            with pytest.raises(StorageError), database.transaction(writes=True) as connection:
+                last(connection)
+                raise StorageError("It is not told.")
+            both = [message(1), message(2)]
+            found = list(journal.messages("a1")), journal.turns("a1"), journal.kept_audio("a1") is None
+            is_written = keeping.url is None  # files are; who comes next finds the result, and tells it
+            assert found == ((both, turns, True) if is_written else (both[:1], (), False))
+            for _ in range(2):  # as where the answer was lost
+                with database.transaction(writes=True) as connection:
+                    last(connection)
+                assert list(journal.messages("a1")) == both
+        await journal.finish(spool, keep_audio=True)
+        assert (journal.kept_audio("a1"), journal.turns("a1")) == (None, turns)
+
+
+async def test_a_result_that_is_there_already_is_not_kept_again(keeping: Keeping) -> None:
+    async with keeping.server() as journal:
+        spool = await said(journal)
+        with keeping.database() as database, database.transaction(writes=True) as connection:
+            (await journal.conclude(spool, Ending(message(2), (), keep_audio=True)))(connection)
+        spool = await journal.reopen("a1")
+        assert (spool.kept_count, await audio_of(journal)) == (2, b"abc")
+        with keeping.database() as database, database.transaction(writes=True) as connection:
+            (await journal.conclude(spool, Ending(None, (), keep_audio=False)))(connection)
+        assert (list(journal.messages("a1")), journal.kept_audio("a1")) == ([message(1), message(2)], None)
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+async def test_a_session_that_another_has_taken_over_is_not_ended(keeping: Keeping, is_known: bool) -> None:
+    async with keeping.server() as old, keeping.server() as new:
+        spool = await said(old)
+        await new.reopen("a1")
+        if is_known:
+            spool.append_message(message(2, "lost"))
+            await spool.settled()
+        with keeping.database() as database, pytest.raises(Superseded):
+            last = await old.conclude(spool, Ending(message(2), (), keep_audio=False))
+            with database.transaction(writes=True) as connection:
+                last(connection)
+        assert (list(new.messages("a1")), await audio_of(new)) == ([message(1)], b"abc")
 
 
 async def test_a_session_that_is_to_be_erased_is_unknown_at_once_and_its_writer_lets_go(
