@@ -11,8 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, func, literal, or_, select, true
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, func, or_, select, true
 
 from live_asr.storage.gateways import is_gone
 from live_asr.storage.records import OVER
@@ -27,7 +26,7 @@ WAITING, STORED, DOOMED = "waiting", "stored", "doomed"
 """To be put there, or about to be; there; to be erased there."""
 FAR = 86_400.0
 """Seconds: no try is put off by more, so what lies further ahead was put off by a clock that was wrong."""
-AT_ONCE = 10_000
+AT_ONCE = 1000
 """Rows that are written in one transaction."""
 
 
@@ -111,18 +110,13 @@ class ObjectRows:
     def note_all(self) -> None:
         """Have all sessions moved that are over: also those of versions, and settings, without a store."""
         known = exists().where(objects.c.session_id == sessions.c.id, objects.c.kind == RESULT)
-        missing = (
-            select(sessions.c.id, literal(RESULT), literal(WAITING), literal(0.0))
-            .where(sessions.c.state.in_(OVER), ~known)
-            .limit(AT_ONCE)
-        )
-        columns = ["session_id", "kind", "state", "next_at"]
-        while True:
+        missing = select(sessions.c.id).where(sessions.c.state.in_(OVER), ~known).limit(AT_ONCE)
+        found: list[str] | None = None
+        while found is None or len(found) == AT_ONCE:
             with self._database.transaction(writes=True) as connection:
-                insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
-                adding = insert(objects).from_select(columns, missing).on_conflict_do_nothing()
-                if not connection.execute(adding).rowcount:
-                    return
+                found = list(connection.scalars(missing))
+                for session_id in found:
+                    note(connection, session_id, at=0.0)
 
     def claim(self, now: float, *, limit: int) -> list[ObjectRow]:
         """Return results whose session is to be moved, the longest due first; they are this server's then."""
@@ -151,8 +145,12 @@ class ObjectRows:
             )
             if connection.scalar(mine.with_for_update()) is None:
                 return False
-            begun = {"name": name, "media_type": media_type, "store": self._store}
-            begun["gateway"] = self._gateway_id
+            begun = {
+                "name": name,
+                "media_type": media_type,
+                "store": self._store,
+                "gateway": self._gateway_id,
+            }
             whose = {"session_id": session_id, "kind": AUDIO}
             if insert_new(connection, objects, {**whose, **begun, "state": WAITING, "next_at": 0.0}):
                 return True

@@ -1,4 +1,4 @@
-"""Objects in a folder and in S3: what was put there is there, is read in pieces, and goes when it is erased."""
+"""Objects in a folder and in S3: what was put there is there, is read in pieces, and goes when erased."""
 
 from __future__ import annotations
 
