@@ -25,7 +25,6 @@ from live_asr.storage.files import AUDIO_FILE, check_room, format_in, storage_er
 from live_asr.storage.journal import Journal, KeptAudio
 from live_asr.storage.object_rows import (
     AUDIO,
-    DOOMED,
     FAR,
     RESULT,
     STORED,
@@ -90,23 +89,24 @@ class Archive:
         self._clock = clock
         self._moving: str | None = None
         """Whose objects are being put there."""
+        self._at_work = asyncio.Lock()
+        self._has_noted_all = False
         self._ending = threading.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.origin: str | None = None
         """Scheme and host of links; None where there are none."""
 
     async def start(self) -> None:
-        """Note what is to be moved of earlier runs, and begin to work. Raises StorageError."""
+        """Begin to work, also on what was over before there was a store. Raises StorageError."""
         await asyncio.to_thread(self._clear)
-        await self._database.call(self._rows.note_all)
         if self._link_seconds:
             link = await self._objects.link("any", self._link_seconds)
             parts = urlsplit(link or "")
             self.origin = f"{parts.scheme}://{parts.netloc}"
         self._tasks = [
-            asyncio.create_task(self._forever(work, what), name=what)
-            for work, what in (
-                (self.move_all, "sessions that are over cannot be moved"),
+            asyncio.create_task(self._forever(work, complaint), name=work.__name__)
+            for work, complaint in (
+                (self._move_known, "sessions that are over cannot be moved"),
                 (self.erase_all, "what was erased cannot be erased in the object store"),
             )
         ]
@@ -139,10 +139,17 @@ class Archive:
 
     # Moving -------------------------------------------------------------------------------------------
 
+    async def _move_known(self) -> None:
+        if not self._has_noted_all:  # of many sessions it takes a while
+            await self._database.call(self._rows.note_all)
+            self._has_noted_all = True
+        await self.move_all()
+
     async def move_all(self) -> None:
         """Move what is due. Raises StorageError where store or database do not do what they should."""
-        while claimed := await self._database.call(self._rows.claim, self._clock(), limit=1):
-            await self._move(claimed[0])
+        async with self._at_work:
+            while claimed := await self._database.call(self._rows.claim, self._clock(), limit=1):
+                await self._move(claimed[0])
 
     async def _move(self, row: ObjectRow) -> None:
         session_id, next_at = row.session_id, 0.0
@@ -163,7 +170,7 @@ class Archive:
         finally:
             self._moving = None
         await self._database.call(self._rows.let_go, session_id, next_at=next_at)
-        if fault is not None:
+        if fault is not None and await self._database.call(self._database.session, session_id) is not None:
             raise fault
 
     async def _try_moving(self, row: ObjectRow) -> None:
@@ -187,7 +194,7 @@ class Archive:
         kept = await asyncio.to_thread(self._journal.kept_audio, session_id)
         if kept is None:
             if found is not None:  # it was erased after another run had begun
-                await self._database.call(self._rows.doom, session_id, AUDIO)
+                await self._database.call(self._rows.abandon_audio, session_id)
             return False
         place = Path(await asyncio.to_thread(tempfile.mkdtemp, dir=self._journal.folder, prefix=WORK))
         try:
@@ -197,7 +204,7 @@ class Archive:
                 return False
             # Looked at again: who erases it from here on finds what was begun.
             if await asyncio.to_thread(self._journal.kept_audio, session_id) is None:
-                await self._database.call(self._rows.doom, session_id, AUDIO)
+                await self._database.call(self._rows.abandon_audio, session_id)
                 return False
             size = await self._objects.put(key_of(session_id, name), path, media_type)
             return await self._is_finished(session_id, AUDIO, name, size, due_at=0.0)
@@ -248,22 +255,27 @@ class Archive:
         call = self._database.call
         if await call(self._rows.finish, session_id, kind, size_bytes, due_at=due_at):
             return True
-        if await call(self._rows.find, session_id, kind) is None:
+        row = await call(self._rows.find, session_id, kind)
+        if row is None:
             await self._objects.erase(key_of(session_id, name))
+        elif kind == RESULT and row.state == STORED:  # by another server, and what was put now may be older
+            await call(self._rows.renew, session_id)
         return False
 
     # Erasing ------------------------------------------------------------------------------------------
 
     async def erase_all(self) -> None:
         """Erase there what was erased here. Raises StorageError where store or database refuse."""
-        while doomed := await self._database.call(self._rows.doomed, self._clock(), limit=PAGE):
-            others = [row for row in doomed if row.session_id != self._moving]
-            for row in others:
-                await self._erase(row)
-            if len(others) < len(doomed):
-                break
-        for state, number in (await self._database.call(self._rows.count)).items():
-            self._count(state, number)
+        try:
+            while doomed := await self._database.call(self._rows.doomed, self._clock(), limit=PAGE):
+                others = [row for row in doomed if row.session_id != self._moving]
+                for row in others:
+                    await self._erase(row)
+                if len(others) < len(doomed):
+                    break
+        finally:
+            for state, number in (await self._database.call(self._rows.count)).items():
+                self._count(state, number)
 
     async def erase(self, session_id: str) -> bool:
         """Erase there at once what was erased here of a session; return whether nothing is left of it.
@@ -279,8 +291,7 @@ class Archive:
             if error.code != CODE:
                 raise
             log.error("session %s is erased, but not in the object store yet: %s", session_id, error)
-        left = [await self._database.call(self._rows.find, session_id, kind) for kind in (AUDIO, RESULT)]
-        return not any(row is not None and row.state == DOOMED for row in left)
+        return not await self._database.call(self._rows.has_doomed, session_id)
 
     async def _erase(self, row: ObjectRow) -> None:
         if row.name is not None:

@@ -67,12 +67,10 @@ def renew(connection: Connection, session_id: str) -> None:
     connection.execute(changed.values(state=WAITING, next_at=time.time()))
 
 
-def doom(connection: Connection, session_id: str, kind: str | None = None) -> bool:
-    """Have what there is of a session erased there; return whether there is anything. Idempotent."""
+def doom(connection: Connection, session_id: str) -> None:
+    """Have what there is of a session erased there. Idempotent."""
     its = objects.update().where(objects.c.session_id == session_id, objects.c.state != DOOMED)
-    if kind is not None:
-        its = its.where(objects.c.kind == kind)
-    return connection.execute(its.values(state=DOOMED, next_at=0.0)).rowcount > 0
+    connection.execute(its.values(state=DOOMED, next_at=0.0))
 
 
 def other_stores(database: Database, store: str | None) -> dict[str, int]:
@@ -140,10 +138,7 @@ class ObjectRows:
         Return False, and note nothing, where it is not this server's to move any more.
         """
         with self._database.transaction(writes=True) as connection:
-            mine = select(objects.c.session_id).where(
-                _is(session_id, RESULT), objects.c.state == WAITING, self._is_mine
-            )
-            if connection.scalar(mine.with_for_update()) is None:
+            if not self._holds(connection, session_id):
                 return False
             begun = {
                 "name": name,
@@ -156,6 +151,20 @@ class ObjectRows:
                 return True
             again = objects.update().where(_is(session_id, AUDIO), objects.c.state == WAITING, self._is_here)
             return connection.execute(again.values(begun)).rowcount > 0
+
+    def abandon_audio(self, session_id: str) -> None:
+        """Have erased there what was begun of a session's audio, unless another server has that by now."""
+        with self._database.transaction(writes=True) as connection:
+            if self._holds(connection, session_id):
+                begun = objects.update().where(_is(session_id, AUDIO), objects.c.state == WAITING)
+                connection.execute(begun.values(state=DOOMED, next_at=0.0))
+
+    def _holds(self, connection: Connection, session_id: str) -> bool:
+        """Tell whether a session is this server's to move; it is until the transaction ends, then."""
+        mine = select(objects.c.session_id).where(
+            _is(session_id, RESULT), objects.c.state == WAITING, self._is_mine
+        )
+        return connection.scalar(mine.with_for_update()) is not None
 
     def begin_result(self, session_id: str, name: str, media_type: str) -> bool:
         """Note that the result is about to be put there; return False as `begin_audio` does."""
@@ -192,10 +201,15 @@ class ObjectRows:
                 .values(next_at=next_at)
             )
 
-    def doom(self, session_id: str, kind: str | None = None) -> bool:
-        """Have what there is of a session erased there; return whether there is anything."""
+    def doom(self, session_id: str) -> None:
+        """Have what there is of a session erased there."""
         with self._database.transaction(writes=True) as connection:
-            return doom(connection, session_id, kind)
+            doom(connection, session_id)
+
+    def renew(self, session_id: str) -> None:
+        """Have the result put there once more."""
+        with self._database.transaction(writes=True) as connection:
+            renew(connection, session_id)
 
     def doomed(self, now: float, *, limit: int, session_id: str | None = None) -> list[ObjectRow]:
         """Return objects that are to be erased, but for those that a server may still put there.
@@ -207,6 +221,12 @@ class ObjectRows:
             wanted = _all().where(objects.c.session_id == session_id, objects.c.state == DOOMED)
         with self._database.transaction(writes=False) as connection:
             return [_row(row) for row in connection.execute(wanted.where(self._is_free, self._is_here))]
+
+    def has_doomed(self, session_id: str) -> bool:
+        """Tell whether anything of a session is still to be erased, in this store or another."""
+        wanted = select(objects.c.kind).where(objects.c.session_id == session_id, objects.c.state == DOOMED)
+        with self._database.transaction(writes=False) as connection:
+            return connection.execute(wanted).first() is not None
 
     def forget(self, row: ObjectRow) -> None:
         """Forget an object that was erased."""
@@ -228,7 +248,7 @@ class ObjectRows:
 
     def count(self) -> dict[str, int]:
         """Return how many objects there are in each state but `stored`."""
-        wanted = select(objects.c.state, func.count()).where(objects.c.state != STORED)
+        wanted = select(objects.c.state, func.count()).where(objects.c.state.in_((WAITING, DOOMED)))
         with self._database.transaction(writes=False) as connection:
             counted = {row[0]: row[1] for row in connection.execute(wanted.group_by(objects.c.state))}
         return {state: counted.get(state, 0) for state in (WAITING, DOOMED)}

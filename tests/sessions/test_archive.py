@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
@@ -445,6 +446,38 @@ async def test_what_a_server_was_at_that_is_gone_is_moved_by_another_and_the_fir
         assert await other.object("a1/result.json") is not None
         audio = await frozen.audio()
         assert audio is not None and audio.size_bytes == await other.store.size_of("a1/audio.flac")
+
+
+@pytest.mark.parametrize("look", [1, 2])
+async def test_audio_that_another_has_moved_meanwhile_does_not_look_erased(
+    shared: World, monkeypatch: pytest.MonkeyPatch, look: int
+) -> None:
+    async with shared.server() as frozen, shared.server() as other:
+        await frozen.end()
+        kept_audio, looks = frozen.journal.kept_audio, 0
+        began, may_go_on = threading.Event(), threading.Event()
+
+        def slowly(name: str) -> Any:
+            nonlocal looks
+            looks += 1
+            if looks == look:
+                began.set()
+                assert may_go_on.wait(30)
+            return kept_audio(name)
+
+        monkeypatch.setattr(frozen.journal, "kept_audio", slowly)
+        moving = asyncio.create_task(frozen.archive.move_all())
+        assert await asyncio.to_thread(began.wait, 30)
+        assert frozen.database.gateway is not None
+        with frozen.database.transaction(writes=True) as connection:
+            frozen.database.gateway.leave(connection)
+        await other.archive.move_all()
+        may_go_on.set()
+        await moving
+        await other.archive.erase_all()
+        assert samples_of(await other.object("a1/audio.flac")) == PCM
+        assert await other.audio() is not None
+        assert other.rows.count() == {"waiting": 0, "doomed": 0}
 
 
 async def test_a_server_that_comes_back_after_its_session_was_erased_leaves_nothing(shared: World) -> None:
