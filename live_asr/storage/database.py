@@ -470,8 +470,8 @@ class Database:
         What there is of it in an object store is noted to be erased there.
         """
         with self._writing() as connection:
-            object_rows.doom(connection, session_id)
             found = connection.execute(sessions.delete().where(sessions.c.id == session_id)).rowcount > 0
+            object_rows.doom(connection, session_id)
         self.truncate_wal()
         return found
 

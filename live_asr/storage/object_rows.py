@@ -69,8 +69,9 @@ def renew(connection: Connection, session_id: str) -> None:
 
 def doom(connection: Connection, session_id: str) -> None:
     """Have what there is of a session erased there. Idempotent."""
-    its = objects.update().where(objects.c.session_id == session_id, objects.c.state != DOOMED)
-    connection.execute(its.values(state=DOOMED, next_at=0.0))
+    for kind in (RESULT, AUDIO):  # in the order in which all lock them
+        its = objects.update().where(_is(session_id, kind), objects.c.state != DOOMED)
+        connection.execute(its.values(state=DOOMED, next_at=0.0))
 
 
 def other_stores(database: Database, store: str | None) -> dict[str, int]:
@@ -191,15 +192,12 @@ class ObjectRows:
 
     def let_go(self, session_id: str, *, next_at: float) -> None:
         """Let a session go that this server has claimed: it is to be tried again at a time, by any."""
-        its = objects.update().where(objects.c.session_id == session_id, self._is_mine)
         with self._database.transaction(writes=True) as connection:
-            connection.execute(its.values(gateway=None))
-            waiting = objects.c.state == WAITING
-            connection.execute(
-                objects.update()
-                .where(_is(session_id, RESULT), waiting, objects.c.next_at < next_at)
-                .values(next_at=next_at)
-            )
+            later = objects.update().where(_is(session_id, RESULT), objects.c.state == WAITING, self._is_mine)
+            connection.execute(later.where(objects.c.next_at < next_at).values(next_at=next_at))
+            for kind in (RESULT, AUDIO):
+                its = objects.update().where(_is(session_id, kind), self._is_mine)
+                connection.execute(its.values(gateway=None))
 
     def doom(self, session_id: str) -> None:
         """Have what there is of a session erased there."""

@@ -7,7 +7,7 @@ import json
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ class Server:
     store: ObjectStore
     archive: Archive
     now: float = NOW
+    counted: dict[str, int] = field(default_factory=dict)
 
     async def end(
         self, name: str = "a1", sent: bytes = PCM, audio: AudioFormat | None = None, state: str = "done"
@@ -115,7 +116,12 @@ class World:
             await journal.start()
             there = store(self.objects_url)
             server = Server(journal, database, there, None)  # type: ignore[arg-type]
-            server.archive = Archive(there, journal, database, render=server.render, clock=lambda: server.now)
+            server.archive = Archive(
+                *(there, journal, database),
+                render=server.render,
+                count=server.counted.__setitem__,
+                clock=lambda: server.now,
+            )
             try:
                 yield server
             finally:
@@ -308,6 +314,7 @@ async def test_what_is_erased_is_erased_there_also_when_the_store_is_away_at_fir
         assert server.rows.count()["doomed"] == 2
         with pytest.raises(StorageError):
             await server.archive.erase_all()
+        assert server.counted == {"waiting": 0, "doomed": 2}, "which an alert looks at"
     async with world.server() as server:
         server.now += RETRY_AFTER
         await server.archive.erase_all()
@@ -392,7 +399,7 @@ async def test_what_is_in_another_store_is_left_alone_and_said(tmp_path: Path) -
         await server.end("b2")
         await server.archive.move_all()
         server.database.delete_session("a1")
-        await server.archive.erase_all()
+        assert not await server.archive.erase("a1")
         assert server.rows.count()["doomed"] == 2
     world.objects_url = f"file://{tmp_path}/first"
     async with world.server() as server:
