@@ -42,6 +42,8 @@ LOOK_INTERVAL = 5.0
 """Seconds between two looks for something to move, or to erase."""
 RETRY_AFTER = 60.0
 """Seconds until what failed is tried again."""
+CATCH_UP_INTERVAL = 3600.0
+"""Seconds between two looks at all sessions: servers of an older version may be at work, too."""
 PAGE = 100
 """Objects that are erased between two looks."""
 WORK = ".moving-"
@@ -90,14 +92,14 @@ class Archive:
         self._moving: str | None = None
         """Whose objects are being put there."""
         self._at_work = asyncio.Lock()
-        self._has_noted_all = False
+        self._catch_up_at = 0.0
         self._ending = threading.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.origin: str | None = None
         """Scheme and host of links; None where there are none."""
 
     async def start(self) -> None:
-        """Begin to work, also on what was over before there was a store. Raises StorageError."""
+        """Begin to work. Raises StorageError where the store makes no links."""
         await asyncio.to_thread(self._clear)
         if self._link_seconds:
             link = await self._objects.link("any", self._link_seconds)
@@ -140,9 +142,10 @@ class Archive:
     # Moving -------------------------------------------------------------------------------------------
 
     async def _move_known(self) -> None:
-        if not self._has_noted_all:  # of many sessions it takes a while
-            await self._database.call(self._rows.note_all)
-            self._has_noted_all = True
+        now = asyncio.get_running_loop().time()
+        if self._catch_up_at <= now:
+            await self._database.call(self._rows.catch_up)
+            self._catch_up_at = now + CATCH_UP_INTERVAL
         await self.move_all()
 
     async def move_all(self) -> None:

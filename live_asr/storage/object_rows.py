@@ -106,8 +106,14 @@ class ObjectRows:
         self._database = database
         self._store = store
 
-    def note_all(self) -> None:
-        """Have all sessions moved that are over: also those of versions, and settings, without a store."""
+    def catch_up(self) -> None:
+        """Have moved what was over, and erased what was erased, where nobody thought of a store.
+
+        That is without the setting, and by older versions.
+        """
+        gone = objects.update().where(~exists().where(sessions.c.id == objects.c.session_id))
+        with self._database.transaction(writes=True) as connection:
+            connection.execute(gone.where(objects.c.state != DOOMED).values(state=DOOMED, next_at=0.0))
         known = exists().where(objects.c.session_id == sessions.c.id, objects.c.kind == RESULT)
         missing = select(sessions.c.id).where(sessions.c.state.in_(OVER), ~known).limit(AT_ONCE)
         found: list[str] | None = None

@@ -92,8 +92,8 @@ class ObjectStore:
         with self._told():
             said = await self._store.put_async(key, source, attributes=attributes or None)
             found = await self._store.head_async(key)
-        if self._folder is not None:
-            await asyncio.to_thread(self._sync, self._folder / key)
+            if self._folder is not None:
+                await asyncio.to_thread(self._sync, self._folder / key)
         if found["size"] != expected or found["e_tag"] != said["e_tag"]:
             raise self._error(f"has {found['size']} bytes of {key}, which has {expected}")
         return expected
@@ -116,10 +116,14 @@ class ObjectStore:
 
     async def erase(self, key: str) -> None:
         """Erase an object; that it is not there is fine."""
-        with self._told(), suppress(FileNotFoundError):
-            await self._store.delete_async(key)
-        if self._folder is not None:
-            await asyncio.to_thread(self._sync_above, self._folder / key)
+        with self._told():
+            try:
+                await self._store.delete_async(key)
+            except FileNotFoundError as error:
+                if "NoSuchBucket" in str(error):  # which is no proof that it is gone
+                    raise
+            if self._folder is not None:
+                await asyncio.to_thread(self._sync_above, self._folder / key)
 
     async def link(self, key: str, lifetime: float) -> str | None:
         """Return an address under which an object can be read for so many seconds; None where it has none."""

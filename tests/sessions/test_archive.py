@@ -28,7 +28,7 @@ from live_asr.storage.journal import Journal
 from live_asr.storage.object_rows import ObjectRows, doom_audio_before, other_stores
 from live_asr.storage.objects import ObjectStore
 from live_asr.storage.postgres_journal import PostgresJournal
-from live_asr.storage.tables import objects
+from live_asr.storage.tables import objects, sessions
 from tests.postgres import new_database, postgres
 
 PCM = (np.sin(np.arange(48_000) / 20) * 20_000).astype("<i2").tobytes()
@@ -274,11 +274,23 @@ async def test_sessions_that_were_over_before_there_was_a_store_are_moved_from_t
         await server.end("b2")
         server.database.moves_finished = True
         await server.end("c3")
-        server.rows.note_all()
+        server.rows.catch_up()
         await server.archive.move_all()
         for name in ("a1", "b2", "c3"):
             assert not server.kept(name)
             assert await server.object(f"{name}/result.json") is not None
+
+
+async def test_what_a_server_without_a_store_has_erased_is_erased_there(world: World) -> None:
+    async with world.server() as server:
+        await server.end()
+        await server.archive.move_all()
+        with server.database.transaction(writes=True) as connection:  # as a version does that knows of none
+            connection.execute(sessions.delete().where(sessions.c.id == "a1"))
+        server.rows.catch_up()
+        await server.archive.erase_all()
+        assert await server.object("a1/audio.flac") is None
+        assert server.nothing_is_known()
 
 
 async def test_names_and_corrections_are_in_the_result_there(world: World) -> None:
@@ -335,7 +347,7 @@ async def test_audio_that_is_old_goes_and_the_result_stays(world: World) -> None
         await server.archive.erase_all()
         assert await server.object("a1/audio.flac") is None
         assert await server.object("a1/result.json") is not None
-        server.rows.note_all()
+        server.rows.catch_up()
         await server.archive.move_all()
         assert doom_audio_before(server.database, NOW) == 0
 

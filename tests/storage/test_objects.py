@@ -86,6 +86,8 @@ async def test_a_folder_has_no_links(tmp_path: Path) -> None:
 async def test_a_bucket_that_is_not_there_is_named(bucket: str) -> None:
     with pytest.raises(StorageError, match="s3://nowhere/x has no such bucket") as refusal:
         await ObjectStore("s3://nowhere/x").check()
+    with pytest.raises(StorageError, match="s3://nowhere/x has no such bucket"):
+        await ObjectStore("s3://nowhere/x").erase("a1/audio.flac")
     assert (refusal.value.code, "Make the bucket" in refusal.value.hint) == ("objects", True)
 
 
