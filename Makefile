@@ -74,7 +74,7 @@ health:  ## is the server on this machine alive?
 	@$(BIN)/python -c "import urllib.request; urllib.request.urlopen('http://127.0.0.1:$(or $(PORT),8765)/healthz', timeout=3)"
 
 lock: .venv/.release  ## write requirements.lock anew: all that the server needs, for every platform, with hashes
-	@printf 'hatchling\neditables\n' | $(COMPILE) --extra server --extra jobs --extra postgres \
+	@printf 'hatchling\neditables\n' | $(COMPILE) --extra server --extra jobs --extra postgres --extra objects \
 		--output-file requirements.lock pyproject.toml -
 	@printf 'nvidia-cublas-cu12\n' | $(COMPILE) --output-file requirements-cuda.lock -
 

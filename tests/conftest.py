@@ -11,12 +11,14 @@ import wave
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.jobs.aws import BUCKET, Aws, aws
 from live_asr.config.settings import load_settings
 from live_asr.full_pass.diarization import LocalPipeline
 from live_asr.weights.onnx_conversion import converted
@@ -162,3 +164,27 @@ def _address(process: subprocess.Popen[bytes], log: Path, patience: float = 300.
                     return url
         time.sleep(0.05)  # between two looks at another process, not instead of waiting for it
     raise RuntimeError(f"the server did not get ready:\n{log.read_text()}")
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
+    """S3 on loopback."""
+    with aws(tmp_path_factory.mktemp("s3")) as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def bucket(s3_server: Aws, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a place of its own in S3, which this process finds."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{BUCKET}/{uuid4().hex}"
+
+
+@pytest.fixture(params=["file", "s3"])
+def objects_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an object store of each kind."""
+    if request.param == "file":
+        return f"file://{tmp_path}/objects"
+    url: str = request.getfixturevalue("bucket")
+    return url

@@ -49,7 +49,8 @@ def test_the_lock_holds_what_the_server_needs_at_the_versions_that_are_tested() 
     }
     locked = entries(LOCKS[0])
     extras = PROJECT["optional-dependencies"]
-    wanted = [*PROJECT["dependencies"], *extras["server"], *extras["jobs"], *extras["postgres"]]
+    wanted = [*PROJECT["dependencies"], *extras["server"], *extras["jobs"]]
+    wanted += [*extras["postgres"], *extras["objects"]]
     assert {name_of(one) for one in wanted} <= locked.keys()
     assert {name_of(one) for one in extras["cuda"]} <= entries(LOCKS[1]).keys()
     for name, entry in {**locked, **entries(LOCKS[1])}.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import os
 import shutil
@@ -21,6 +22,7 @@ from live_asr.core.errors import LiveAsrError
 from live_asr.core.types import CHUNK_SAMPLES, SAMPLE_RATE_HZ, DecodeRequest
 from live_asr.models.device import cpu_count, look_for_gpu, pick_compute_type, pick_device, why_not_gpu
 from live_asr.models.interfaces import SpeechState
+from live_asr.storage.objects import ObjectStore
 from live_asr.weights.manifest import find_entry, load_manifest
 from live_asr.weights.resolver import ModelResolver
 from live_asr.weights.store import AUTO, Weights, default_model
@@ -63,6 +65,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield device
     yield _folder("data folder", settings.storage.data, "--data or LIVE_ASR_STORAGE__DATA")
     yield _folder("models folder", settings.models.dir, "LIVE_ASR_MODELS__DIR")
+    if settings.storage.objects is not None:
+        yield _objects(settings.storage.objects)
     yield _port(settings)
     recognizer = None
     if device.state != "fail":  # which model it would be hangs on the device
@@ -136,6 +140,15 @@ def _folder(subject: str, folder: Path, variable: str) -> Finding:
     if free_bytes < LITTLE_SPACE_BYTES:
         return Finding("warn", subject, found, f"Free some space, or name another folder with {variable}.")
     return Finding("ok", subject, found)
+
+
+def _objects(url: str) -> Finding:
+    """Put an object there, read it and erase it, as the server does before it listens."""
+    try:
+        asyncio.run(ObjectStore(url).check())
+    except LiveAsrError as error:
+        return Finding("fail", "object store", error.message, error.hint)
+    return Finding("ok", "object store", f"{url} takes, gives and erases")
 
 
 def _port(settings: Settings) -> Finding:

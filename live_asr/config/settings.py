@@ -32,6 +32,7 @@ from live_asr.config.values import (
     OptionalFolder,
     OptionalHours,
     OptionalLanguage,
+    OptionalObjects,
     OptionalPort,
     OptionalSecret,
     OptionalSpeakers,
@@ -245,6 +246,19 @@ class StorageSettings(Section):
         default=None,
         description="URL of a PostgreSQL in which sessions are kept with their audio, and all that "
         "storage.database holds, for several servers together. Unset: files in the data folder.",
+    )
+    objects: OptionalObjects = Field(
+        default=None,
+        description="Where what is finished goes: audio of sessions that are over, where it is kept, as "
+        "FLAC, and their result as JSON. s3://bucket/prefix, with endpoint and credentials by environment "
+        "(AWS_…) or the machine's role, or file:///folder, which all servers reach. Unset: nowhere.",
+    )
+    object_links: int = Field(
+        default=3600,
+        ge=0,
+        le=604_800,
+        description="Seconds for which a link to audio in S3 is good that players are led to. 0: none, audio "
+        "is passed on by the server, for a store that they do not reach.",
     )
     keep_audio: bool = Field(
         default=False, description="Keep a session's audio after its transcript is complete."

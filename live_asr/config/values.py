@@ -22,6 +22,8 @@ RECEIVER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?|[0-9A-Fa
 """A host with a port or without, or a network."""
 ENGINE = re.compile(r"local|ray|(ray://)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):\d{1,5}")
 """Who recognises: this machine, or a Ray cluster."""
+OBJECTS = re.compile(r"s3://[A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9](/[^\s?#]*)?|file:///[^?#]+")
+"""An object store: a bucket, with what all names there begin with, or a folder."""
 SHORTEST_TOKEN = 8
 TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 """What the name of a WebSocket's subprotocol may hold, by which browsers send a token."""
@@ -98,6 +100,14 @@ def _engine(value: str) -> str:
     return value
 
 
+def _objects(value: str | None) -> str | None:
+    if value is not None and not OBJECTS.fullmatch(value):
+        raise ValueError(
+            "it should be a bucket such as s3://bucket/prefix, or a folder such as file:///folder"
+        )
+    return value
+
+
 def _token(value: SecretStr | None) -> SecretStr | None:
     if value is None:
         return None
@@ -136,6 +146,7 @@ OptionalCount = Annotated[int | None, Field(ge=1), BeforeValidator(_none_if_empt
 Receivers = Annotated[tuple[str, ...], AfterValidator(_receivers), BeforeValidator(_split)]
 OptionalPort = Annotated[int | None, Field(ge=0, le=65535), BeforeValidator(_none_if_empty)]
 OptionalSpeakers = Annotated[int | None, Field(ge=1, le=MAX_SPEAKERS), BeforeValidator(_none_if_empty)]
+OptionalObjects = Annotated[str | None, AfterValidator(_objects), BeforeValidator(_none_if_empty)]
 OptionalText = Annotated[str | None, BeforeValidator(_none_if_empty)]
 OptionalLanguage = Annotated[str | None, AfterValidator(_language), BeforeValidator(_none_if_empty)]
 OptionalUrl = Annotated[str | None, AfterValidator(_web_url), BeforeValidator(_none_if_empty)]

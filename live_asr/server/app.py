@@ -25,6 +25,7 @@ from live_asr.cluster.engine import RayEngine
 from live_asr.cluster.pool import pool_of
 from live_asr.config.settings import Settings
 from live_asr.core.errors import EngineError, LiveAsrError, StorageError
+from live_asr.core.export import FORMATS
 from live_asr.delivery.addresses import guard
 from live_asr.delivery.post import GuardedNetwork
 from live_asr.delivery.webhook import WebhookSender, webhook_secret
@@ -56,6 +57,7 @@ from live_asr.server.proxies import TrustedProxies, route_of
 from live_asr.server.rates import BoundedRate, Rate, too_many_requests
 from live_asr.server.state import ServerState
 from live_asr.server.stream import Stream
+from live_asr.sessions.archive import Archive, warn_of_others
 from live_asr.sessions.audience import Viewers
 from live_asr.sessions.capacity import Capacity
 from live_asr.sessions.catalogue import Catalogue
@@ -69,11 +71,13 @@ from live_asr.storage.database import Database
 from live_asr.storage.file_journal import FileJournal
 from live_asr.storage.jobs import JobDatabase
 from live_asr.storage.journal import Journal
+from live_asr.storage.objects import ObjectStore
 
 log = logging.getLogger(__name__)
 
 WATCH_INTERVAL = 5.0
 """Seconds between two looks whether the database is still this server's."""
+MEDIA_SOURCES = "media-src 'self' blob:"
 CONTENT_SECURITY_POLICY = "; ".join(
     [
         "default-src 'none'",
@@ -82,7 +86,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "img-src 'self' data:",
         "font-src 'self'",
         "connect-src 'self' ws: wss:",
-        "media-src 'self' blob:",
+        MEDIA_SOURCES,
         "worker-src 'self'",
         "manifest-src 'self'",
         "base-uri 'none'",
@@ -200,6 +204,7 @@ def build_state(
     )
     erased = partial(_forget, viewers, exports)
     retention = Retention(settings.storage, registry, store, database, erased=erased)
+    archive = open_archive(settings, store, database, catalogue, metrics)
     access, rate = _access(settings, database, metrics, audit)
     return ServerState(
         settings=settings,
@@ -220,6 +225,7 @@ def build_state(
         metrics=metrics,
         client_secrets=ClientSecrets(),
         jobs=_waiting_jobs(settings, models, database, full_pass, sender, metrics),
+        archive=archive,
     )
 
 
@@ -227,10 +233,35 @@ def open_journal(settings: Settings, database: Database) -> Journal:
     """Return what sessions are kept by, not started yet. Raises ConfigError."""
     folder, interval = sessions_folder(settings), settings.storage.fsync_interval
     if settings.storage.journal is None:
-        return FileJournal(folder, interval=interval)
+        return FileJournal(folder, interval=interval, compresses=settings.storage.objects is None)
     from live_asr.storage.postgres_journal import PostgresJournal
 
     return PostgresJournal(database, folder, interval=interval)
+
+
+def open_archive(
+    settings: Settings, journal: Journal, database: Database, catalogue: Catalogue, metrics: Metrics
+) -> Archive | None:
+    """Return what moves sessions that are over, not started yet; None where they stay.
+
+    Raises ConfigError and StorageError as `ObjectStore` does.
+    """
+    if settings.storage.objects is None:
+        return None
+    database.moves_finished = True
+
+    async def render(session_id: str) -> str:
+        record, _ = await catalogue.tagged_record(session_id)
+        return await asyncio.to_thread(FORMATS["json"].render, record)
+
+    return Archive(
+        ObjectStore(settings.storage.objects),
+        journal,
+        database,
+        render=render,
+        link_seconds=settings.storage.object_links,
+        count=lambda state, number: metrics.objects.labels(state).set(number),
+    )
 
 
 def _waiting_jobs(
@@ -308,6 +339,9 @@ async def at_work(
     await state.store.start()
     await state.sender.start()
     await state.registry.recover()
+    await warn_of_others(state.database, state.settings.storage.objects)
+    if state.archive is not None:
+        await state.archive.start()
     state.retention.start()
     await state.jobs.start()
     beside = [
@@ -324,6 +358,8 @@ async def at_work(
     finally:
         await state.access.close()
         await state.retention.close()
+        if state.archive is not None:
+            await state.archive.close()
         await state.jobs.close()
         await state.registry.drain(state.settings.server.drain_timeout)
         await state.engine.close()
@@ -430,7 +466,7 @@ def create_app(
 def _add_guards(app: FastAPI, state: ServerState) -> None:
     """Put before all routes what each request passes: from the last one here to the first."""
     server = state.settings.server
-    app.add_middleware(GuardHeaders)
+    app.add_middleware(GuardHeaders, archive=state.archive)
     app.add_middleware(OperatorsOnly, access=state.access)
     app.add_middleware(BoundedRate, rate=state.rate)
     if server.allowed_origins:
@@ -441,10 +477,11 @@ def _add_guards(app: FastAPI, state: ServerState) -> None:
 
 
 class GuardHeaders:
-    """Add the page's guarding headers to each response."""
+    """Add the page's guarding headers to each response; the page may play audio out of `archive`."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, archive: Archive | None = None) -> None:
         self._app = app
+        self._archive = archive
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
@@ -459,6 +496,10 @@ class GuardHeaders:
                 headers = MutableHeaders(scope=message)
                 if is_viewer:
                     headers["content-security-policy"] = VIEWER_POLICY
+                elif self._archive is not None and self._archive.origin is not None:
+                    headers["content-security-policy"] = CONTENT_SECURITY_POLICY.replace(
+                        MEDIA_SOURCES, f"{MEDIA_SOURCES} {self._archive.origin}"
+                    )
                 for name, value in PAGE_HEADERS.items():
                     headers.setdefault(name, value)
                 headers.setdefault("cache-control", "no-cache")

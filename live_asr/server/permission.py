@@ -151,8 +151,12 @@ async def _has_key(session_id: str, given: str, state: ServerState) -> bool:
 
 
 async def audio_of(session_id: str, state: ServerState) -> Playable | None:
-    """Return the audio that is kept of a session; None where none is."""
-    return await asyncio.to_thread(playable, state.store, session_id)
+    """Return the audio that is kept of a session, here or in the object store; None where none is."""
+    # In this order: it is there before it is erased here.
+    kept = await asyncio.to_thread(playable, state.store, session_id)
+    if kept is None and state.archive is not None:
+        kept = await state.archive.audio(session_id)
+    return kept
 
 
 async def audio_path(stored: StoredSession, state: ServerState) -> str | None:

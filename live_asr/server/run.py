@@ -41,6 +41,7 @@ from live_asr.storage.database import database_url
 from live_asr.storage.files import prepare
 from live_asr.storage.jobs import JobDatabase
 from live_asr.storage.lock import held
+from live_asr.storage.objects import ObjectStore
 from live_asr.weights.resolver import (
     ModelResolver,
     ModelSet,
@@ -69,8 +70,8 @@ def run(settings: Settings, brought: ModelSet) -> None:
     """Serve until SIGINT or SIGTERM; open sessions are brought to their end first.
 
     Raises ConfigError when the address cannot be listened on, StorageError when the data folder cannot
-    be written, another server serves from it, or the database cannot be reached, EngineError when the models
-    cannot be loaded.
+    be written, another server serves from it, or the database or the object store cannot be used, EngineError
+    when the models cannot be loaded.
     """
     with held(settings.storage.data):
         _serve(settings, brought)
@@ -81,6 +82,8 @@ def _serve(given: Settings, brought: ModelSet) -> None:
     logging.config.dictConfig(log_config(settings.server.log_level, settings.server.log_format))
     check_certificate(settings.server)
     prepare(sessions_folder(settings))
+    if settings.storage.objects is not None:
+        asyncio.run(ObjectStore(settings.storage.objects).check())
     database = JobDatabase(database_url(settings.storage))
     database.prepare()
     database.hold(shared=settings.storage.journal is not None)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
-from fastapi.responses import FileResponse, StreamingResponse
+from fastapi.responses import FileResponse, RedirectResponse, StreamingResponse
 
 from live_asr.server.permission import audio_of, may_change, opens_audio, refusal
 from live_asr.server.rest import SessionId, State, unknown_session
 from live_asr.server.schemas import Problem
+from live_asr.sessions.archive import Archive
 from live_asr.sessions.playback import Playable
 from live_asr.storage.database import OVER
 from live_asr.storage.journal import Journal
+
+log = logging.getLogger(__name__)
 
 RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 """One piece of a file; who asks for several gets all of it."""
@@ -30,6 +35,7 @@ router = APIRouter(tags=["sessions"])
     responses={
         200: {"content": {"audio/*": {}}, "description": "All of it, as FLAC, WAV or as it came."},
         206: {"content": {"audio/*": {}}, "description": "The piece that `Range` asks for."},
+        307: {"description": "It is in an object store, at a link that is good for a while."},
         401: {"model": Problem, "description": "The token is missing or wrong."},
         403: {"model": Problem, "description": "The key of the session is missing."},
         404: {"model": Problem, "description": "There is no such session, or no audio of it."},
@@ -58,10 +64,27 @@ async def audio(
     if kept is None:
         raise HTTPException(404, "The audio of this session is not kept.")
     headers = {"Cache-Control": "private, no-store", "X-Robots-Tag": "noindex"}
+    if kept.object_key is not None and state.archive is not None:
+        return await _from_store(kept, kept.object_key, state.archive, request, headers)
     if kept.path is not None and not kept.header:
         return FileResponse(kept.path, media_type=kept.media_type, headers=headers)
     pieces = partial(_pieces, kept, state.store, session_id)
     return _with_header(kept, pieces, request.headers.get("range"), headers)
+
+
+async def _from_store(
+    kept: Playable, key: str, archive: Archive, request: Request, headers: dict[str, str]
+) -> Response:
+    """Lead to a link that is good for a while, or pass on what the object store has."""
+    link = await archive.link(key)
+    if link is not None:
+        return RedirectResponse(link, headers=headers)
+    size_bytes = await archive.objects.size_of(key)
+    if size_bytes is None:
+        log.error("%s is not in the object store any more", key)
+        raise HTTPException(404, "The audio of this session is not where it was put.")
+    there = replace(kept, size_bytes=size_bytes)
+    return _with_header(there, partial(archive.objects.read, key), request.headers.get("range"), headers)
 
 
 def _with_header(

@@ -91,8 +91,13 @@ def body_of(schema: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-@changes.delete("/{session_id}", summary="Erase a session", status_code=204)
-async def erase(session_id: SessionId, state: State) -> None:
+@changes.delete(
+    "/{session_id}",
+    summary="Erase a session",
+    status_code=204,
+    responses={202: {"description": "Erased here, and in the object store once that can be reached."}},
+)
+async def erase(session_id: SessionId, state: State) -> Response:
     """End a session if it goes on, and erase its audio, its text and a webhook that was not delivered."""
     # Not left half done where the client does not wait for it.
     erased = await asyncio.shield(state.registry.erase(session_id))
@@ -100,6 +105,8 @@ async def erase(session_id: SessionId, state: State) -> None:
     state.exports.forget(session_id)
     if not erased:
         raise unknown_session(session_id)
+    is_gone = state.archive is None or await state.archive.erase(session_id)
+    return Response(status_code=204 if is_gone else 202)
 
 
 @changes.delete("/{session_id}/links", summary="Revoke the links for its audience", status_code=204)

@@ -14,6 +14,7 @@ from live_asr.server.client_secrets import ClientSecrets
 from live_asr.server.exports import Exports
 from live_asr.server.links import Links
 from live_asr.server.rates import Rate
+from live_asr.sessions.archive import Archive
 from live_asr.sessions.audience import Viewers
 from live_asr.sessions.catalogue import Catalogue
 from live_asr.sessions.finalizer import FullPassRunner
@@ -46,3 +47,5 @@ class ServerState:
     metrics: Metrics
     client_secrets: ClientSecrets
     jobs: WaitingJobs
+    archive: Archive | None
+    """Where sessions go that are over; None where they stay."""

@@ -138,6 +138,12 @@ class Metrics:
             ["state"],
             registry=self.registry,
         )
+        self.objects = Gauge(
+            "live_asr_objects",
+            "Objects that are to be put into the object store (waiting) or to be erased there (doomed)",
+            ["state"],
+            registry=self.registry,
+        )
         self.webhook_tries = Counter(
             "live_asr_webhook_tries",
             "Tries to deliver a webhook, by the state they left it in",

@@ -36,6 +36,8 @@ class Playable:
     path: Path | None
     """Where what is kept is a file."""
     header: bytes = b""
+    object_key: str | None = None
+    """Where it is in the object store, if it is there."""
 
 
 def playable(journal: Journal, session_id: str) -> Playable | None:

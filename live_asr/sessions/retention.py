@@ -12,6 +12,7 @@ from live_asr.core.errors import StorageError
 from live_asr.sessions.registry import SessionRegistry
 from live_asr.storage.database import Database
 from live_asr.storage.journal import Journal
+from live_asr.storage.object_rows import doom_audio_before
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +89,10 @@ class Retention:
             for session_id in await self._ended(before):
                 if await asyncio.to_thread(self._store.erase_audio, session_id):
                     log.info("the audio of session %s has expired and was erased", session_id)
+            # Last: what is about to be moved is looked for here once more before it is.
+            count = await self._database.call(doom_audio_before, self._database, before)
+            if count:
+                log.info("the audio of %d sessions in the object store has expired", count)
 
     async def _has_jumped(self) -> bool:
         """Tell whether the clock went ahead of the time that has passed, now or in the last day."""

@@ -65,9 +65,7 @@ def compress(folder: Path, pause: Pause) -> bool:
             return False
         size_bytes = source.stat().st_size
         check_room(folder, size_bytes)
-        written = _encode(source, unfinished, audio, pause)
-        if _read_back(unfinished, pause) != written:
-            raise ValueError("what was read back is not what was written")
+        write_flac(source, unfinished, audio, pause)
         if unfinished.stat().st_size >= size_bytes:
             unfinished.unlink()
             return False
@@ -80,14 +78,29 @@ def compress(folder: Path, pause: Pause) -> bool:
     return True
 
 
+def write_flac(source: Path, target: Path, audio: AudioFormat, pause: Pause) -> None:
+    """Write raw audio as FLAC, and see that it can be read back. Blocks.
+
+    Raises GivenUp, ValueError where it cannot be, OSError, and whatever FFmpeg's binding does.
+    """
+    written = _encode(source, target, audio, pause)
+    if _read_back(target, pause) != written:
+        raise ValueError("what was read back is not what was written")
+
+
 def compressible(folder: Path) -> AudioFormat | None:
     """Return what the raw audio of a session is; None where there is none to be compressed. Blocks."""
-    audio = format_of(folder)
-    if audio is None or audio.encoding not in COMPRESSED:
+    audio, source = format_of(folder), folder / AUDIO_FILE
+    if audio is None or not source.exists():
         return None
-    source = folder / AUDIO_FILE
-    has_frames = source.exists() and source.stat().st_size >= SAMPLE_BYTES[audio.encoding] * audio.channels
-    return audio if has_frames else None
+    return audio if fits_flac(audio, source.stat().st_size) else None
+
+
+def fits_flac(audio: AudioFormat, size_bytes: int) -> bool:
+    """Tell whether so much raw audio can be FLAC without loss: a frame of it, at least, as integers."""
+    if audio.encoding not in COMPRESSED:
+        return False
+    return size_bytes >= SAMPLE_BYTES[audio.encoding] * audio.channels
 
 
 def _encode(source: Path, target: Path, audio: AudioFormat, pause: Pause) -> int:

@@ -24,7 +24,7 @@ from live_asr.config.settings import StorageSettings
 from live_asr.core.errors import ConfigError, StorageError
 from live_asr.core.normalize import folded
 from live_asr.core.urls import receiver_of
-from live_asr.storage import gateways, tables
+from live_asr.storage import gateways, object_rows, tables
 from live_asr.storage.gateways import Gateway
 from live_asr.storage.records import (
     DEAD,
@@ -111,6 +111,8 @@ class Database:
         """This server, where several share the database."""
         self.log_holds_erased = False
         """Whether SQLite's log still has text that was erased."""
+        self.moves_finished = False
+        """Whether sessions that are over are to be moved to an object store."""
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="database")
 
     async def call(self, method: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -197,6 +199,11 @@ class Database:
     def can_be_shared(self) -> bool:
         """Whether several servers may use it together."""
         return self._engine.dialect.name == "postgresql"
+
+    @property
+    def gateway(self) -> Gateway | None:
+        """This server, where several share the database."""
+        return self._gateway
 
     def share(self, gateway: Gateway, metadata: MetaData, set_up: Callable[[Connection], None]) -> None:
         """Use the database as one of several servers from now on, and make the tables for that.
@@ -287,6 +294,8 @@ class Database:
                 delivery,
                 text,
             )
+            if self.moves_finished:
+                object_rows.note(connection, session_id, at=ended_at)
 
     def session(self, session_id: str) -> StoredSession | None:
         """Return what is kept of a session; None when there is none."""
@@ -371,6 +380,7 @@ class Database:
         with self._writing() as connection:
             named = sessions.update().where(sessions.c.id == session_id)
             if connection.execute(named.values(names=dict(names))).rowcount:
+                object_rows.renew(connection, session_id)
                 title = connection.scalar(select(texts.c.title).where(texts.c.session_id == session_id))
                 _put_text(connection, session_id, heading=_heading(title, names))
 
@@ -452,12 +462,17 @@ class Database:
                 changed.values(revision=revision, speakers=[dict(speaker) for speaker in speakers])
             )
             _put_text(connection, session_id, text=_storable(text), folded=folded(text))
+            object_rows.renew(connection, session_id)
         return True
 
     def delete_session(self, session_id: str) -> bool:
-        """Erase a session and its delivery, a pending one too; return False when there is none."""
+        """Erase a session and its delivery, a pending one too; return False when there is none.
+
+        What there is of it in an object store is noted to be erased there.
+        """
         with self._writing() as connection:
             found = connection.execute(sessions.delete().where(sessions.c.id == session_id)).rowcount > 0
+            object_rows.doom(connection, session_id)
         self.truncate_wal()
         return found
 

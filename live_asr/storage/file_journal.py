@@ -59,23 +59,28 @@ CONDEMNED = ".erased-"
 
 
 class FileJournal:
-    """All sessions below one folder; see `Journal`."""
+    """All sessions below one folder; see `Journal`.
+
+    Without `compresses` audio that is kept stays as it came: it is somebody else's to do.
+    """
 
     is_shared = False
 
-    def __init__(self, folder: Path, *, interval: float = 0.2) -> None:
+    def __init__(self, folder: Path, *, interval: float = 0.2, compresses: bool = True) -> None:
         self.folder = folder
         """Holds a folder for each session."""
         self._writer = SpoolWriter(self._write_all, interval)
         self._threads = ThreadPoolExecutor(MAX_WRITERS, "spool")
         """Its idle threads end with it."""
+        self._compresses = compresses
         self._compressor = Compressor(folder)
 
     async def start(self) -> None:
         """Make the folder and begin to write. Raises StorageError when the folder cannot be written."""
         await asyncio.to_thread(prepare, self.folder)
         self._writer.start()
-        self._compressor.start()
+        if self._compresses:
+            self._compressor.start()
 
     async def close(self) -> None:
         """Write what waits, and end. Idempotent."""
@@ -161,7 +166,7 @@ class FileJournal:
         if ending is not None:
             await spool.kept(spool.appended_count)
             await asyncio.to_thread(self._write_ending, spool, ending)
-            if ending.keep_audio:  # once the session is said to be done nobody looks at it
+            if ending.keep_audio and self._compresses:  # once it is said to be done nobody looks at it
                 await self._compressor.mark(spool.folder)
         return _nothing
 
@@ -177,7 +182,8 @@ class FileJournal:
 
     async def compress(self, spool: Spool) -> None:
         """Have the audio that is kept of a finished session compressed in time, by this run or the next."""
-        await self._compressor.add(spool.folder)
+        if self._compresses:
+            await self._compressor.add(spool.folder)
 
     async def let_go_of_lost(self) -> None:
         """Do nothing: what others take over is noticed with the next batch."""

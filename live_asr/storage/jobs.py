@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from live_asr.storage import tables
+from live_asr.storage import object_rows, tables
 from live_asr.storage.database import Database, NewDelivery, finish_row, open_row
 from live_asr.storage.tables import jobs, kept_results, sessions
 
@@ -83,6 +83,8 @@ class JobDatabase(Database):
                 end.text,
             )
             connection.execute(jobs.delete().where(jobs.c.id == end.id))
+            if self.moves_finished:
+                object_rows.note(connection, end.id, at=end.ended_at)
         return told
 
     def delete_session(self, session_id: str) -> bool:

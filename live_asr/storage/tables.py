@@ -16,6 +16,7 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     URL,
+    BigInteger,
     Column,
     Connection,
     Double,
@@ -129,6 +130,21 @@ links = Table(  # how often the links for an audience were revoked; of most sess
     metadata,
     Column("session_id", Text, ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True),
     Column("revoked", Integer, nullable=False),
+)
+
+objects = Table(  # what is in the object store, and what is to go there; rows outlive their session
+    "objects",
+    metadata,
+    Column("session_id", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("store", Text),  # its URL; null where no object was begun
+    Column("name", Text),  # of the object, likewise
+    Column("media_type", Text),
+    Column("size_bytes", BigInteger),
+    Column("next_at", Double, nullable=False),  # of the next try, where one is due
+    Column("gateway", Text),  # who is at it; void where that one is gone
+    Index("objects_by_time", "state", "next_at"),
 )
 
 deliveries = Table(

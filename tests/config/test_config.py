@@ -93,6 +93,8 @@ def _another_value(key: str) -> str:
         return "4096"
     if key == "server.token":
         return "long-enough"
+    if key == "storage.objects":
+        return "s3://bucket/prefix"
     if default is None:
         is_number = any(kind in str(field.annotation) for kind in ("int", "float"))
         return "7" if is_number else "https://example.com/x"
@@ -169,6 +171,20 @@ def test_who_recognises_is_this_machine_or_a_cluster_by_its_address(engine: str)
 def test_what_is_no_address_of_a_cluster_is_refused(engine: str) -> None:
     with pytest.raises(ConfigError, match=r"inference\.engine cannot be .*ray://head:10001"):
         load_settings(flags={"inference.engine": engine})
+
+
+@pytest.mark.parametrize("store", ["s3://captions", "s3://my.bucket/talks/2026", "file:///mnt/cap%20tions"])
+def test_an_object_store_is_a_bucket_or_a_folder(store: str) -> None:
+    assert load_settings(flags={"storage.objects": store}).settings.storage.objects == store
+
+
+@pytest.mark.parametrize(
+    "store",
+    ["/mnt/captions", "file://captions", "s3://", "s3://b/x?y", "https://s3.example.com/b", "gs://b/x"],
+)
+def test_what_is_neither_is_refused(store: str) -> None:
+    with pytest.raises(ConfigError, match=r"storage\.objects cannot be .*s3://bucket/prefix"):
+        load_settings(flags={"storage.objects": store})
 
 
 def test_an_unknown_flag_is_refused() -> None:

@@ -246,6 +246,6 @@ def test_a_server_with_files_imports_nothing_of_this() -> None:
     program = """
 import sys
 import live_asr.server.run
-assert not {"psycopg", "live_asr.storage.postgres_journal"} & set(sys.modules)
+assert not {"psycopg", "obstore", "live_asr.storage.postgres_journal"} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", program], check=True)
