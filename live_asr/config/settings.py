@@ -98,9 +98,9 @@ class ServerSettings(Section):
     )
     allowed_hosts: Items = Field(
         default=(),
-        description="Names by which this server may be asked for, besides its own and addresses in numbers, "
+        description="Names by which this server may be asked for, besides its own and numeric addresses, "
         "where it has no token, e.g. captions.example.org; separated by commas in the environment. Any other "
-        "may be a page's that has its name lead here. * allows any.",
+        "name is refused: a page elsewhere could have its own lead here. * allows any.",
     )
     root_path: RootPath = Field(
         default="",
@@ -148,8 +148,8 @@ class ServerSettings(Section):
     )
     token_hours_per_day: OptionalHours = Field(
         default=None,
-        description="Hours of audio in 24 hours of one token, with those made with it; the server's own has "
-        "no bound. Unset: any number.",
+        description="Hours of audio that one token, with those made with it, may send in 24 hours; "
+        "server.token has no bound. Unset: any number.",
     )
     max_connections_per_address: OptionalCount = Field(
         default=None,
@@ -176,7 +176,7 @@ class ServerSettings(Section):
     audit_log: OptionalText = Field(
         default=None,
         description="File for a line of JSON for each session that is opened, read, renamed, exported or "
-        "erased, and each wrong token; - for the output. Never a word of what was said. Unset: none.",
+        "erased, and each wrong token; - for stdout. Never a word of what was said. Unset: none.",
     )
     tls_cert: OptionalFile = Field(
         default=None,
@@ -218,8 +218,8 @@ class ServerSettings(Section):
     drain_timeout: float = Field(
         default=30.0,
         ge=0,
-        description="Seconds that open sessions get to finish when the server is told to stop; with "
-        "jobs.on_stop=finish, a worker's jobs get the same.",
+        description="Seconds that sessions which have been stopped get to complete their live transcript "
+        "when the server is told to stop; with jobs.on_stop=finish, a worker's running jobs get the same.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="The least severity that is logged."
@@ -355,7 +355,7 @@ class InferenceSettings(Section):
     decode_timeout: float = Field(
         default=30.0,
         gt=0,
-        description="Seconds from its begin after which a decode counts as hung and its process is replaced.",
+        description="Seconds after its start at which a decode counts as hung and its process is replaced.",
     )
     engine: EngineAddress = Field(
         default=LOCAL_ENGINE,
@@ -380,12 +380,14 @@ class ClusterSettings(Section):
         "them: a cluster that grows gets a machine for one that waits.",
     )
     worker_cpus: float = Field(
-        default=1.0, gt=0, description="Of Ray's CPUs, that a worker takes; without a GPU also its lanes."
+        default=1.0,
+        gt=0,
+        description="CPUs of Ray that a worker takes; without a GPU, also how many lanes it has.",
     )
     worker_gpus: float = Field(
         default=1.0,
         gt=0,
-        description="Of Ray's GPUs, that a worker takes: a whole one, or less where others share it. "
+        description="GPUs of Ray that a worker takes: a whole one, or less where others share it. "
         "inference.device says whether workers are on GPUs; auto: where the cluster has any.",
     )
     full_passes: int = Field(
@@ -397,7 +399,7 @@ class ClusterSettings(Section):
     full_pass_gpus: float = Field(
         default=0.25,
         gt=0,
-        description="Of Ray's GPUs, that a full pass takes where workers are on GPUs: what "
+        description="GPUs of Ray that a full pass takes where workers are on GPUs: what "
         "cluster.worker_gpus leaves of one, or of others.",
     )
 
@@ -500,7 +502,7 @@ class WebhookSettings(Section):
     client_urls: Literal["auto", "off", "allowlist", "any"] = Field(
         default="auto",
         description="Whether clients may name receivers: off, allowlist (those of webhook.allowed) or any. "
-        "auto: any for who presents a token with the scope webhook, or where allow_private is set; "
+        "auto: any for clients with a token that has the scope webhook, or where allow_private is set; "
         "else off.",
     )
     allowed: Receivers = Field(
@@ -559,9 +561,8 @@ class JobsSettings(Section):
         default=3,
         ge=1,
         le=1000,
-        description="So many times a message is received before its job fails for good; fewer where "
-        "the queue's "
-        "redrive policy says so.",
+        description="How many times a message is received before its job fails for good; fewer where "
+        "the queue's redrive policy says so.",
     )
     on_stop: Literal["release", "finish"] = Field(
         default="release",

@@ -1,4 +1,4 @@
 """Recordings as jobs: from a queue, over HTTP or out of folders; each has one effect, told by webhook.
 
-May import sessions and below. Begin with `doing`, which takes one job from its message to its result.
+May import sessions and below. Begin with `pipeline`, which takes one job from its message to its result.
 """
