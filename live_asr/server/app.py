@@ -35,6 +35,7 @@ from live_asr.jobs.downloads import Bounds, Downloader, resolve
 from live_asr.jobs.http_queue import WaitingJobs
 from live_asr.jobs.metrics import JobMetrics
 from live_asr.jobs.pipeline import Doing
+from live_asr.jobs.uploads import DatabaseUploads, FileUploads
 from live_asr.server import events, jobs, rest
 from live_asr.server import session_audio as audio
 from live_asr.server import session_edits as changing
@@ -91,7 +92,9 @@ CONTENT_SECURITY_POLICY = "; ".join(
     ]
 )
 JOBS_FOLDER = "jobs"
-"""Below the data folder: recordings that came with jobs."""
+"""Below the data folder: recordings that are worked on."""
+UPLOADS = "uploads"
+"""Below that one: those that came with jobs."""
 VIEWER_POLICY = CONTENT_SECURITY_POLICY.replace(
     "script-src 'self'; style-src 'self'",
     "script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'",
@@ -219,7 +222,7 @@ def build_state(
         retention=retention,
         metrics=metrics,
         client_secrets=ClientSecrets(),
-        jobs=_waiting_jobs(settings, models, database, full_pass, sender, metrics),
+        jobs=_waiting_jobs(settings, models, store, database, full_pass, sender, metrics),
     )
 
 
@@ -236,6 +239,7 @@ def open_journal(settings: Settings, database: Database) -> Journal:
 def _waiting_jobs(
     settings: Settings,
     models: Callable[[], str],
+    store: Journal,
     database: JobDatabase,
     full_pass: FullPassRunner,
     sender: WebhookSender,
@@ -248,7 +252,7 @@ def _waiting_jobs(
         settings,
         database,
         Downloader(bounds, network=network),
-        sessions_folder(settings),
+        store,
         models=models,
         wake=sender.wake,
     )
@@ -258,9 +262,9 @@ def _waiting_jobs(
         doing,
         full_pass,
         folder,
+        DatabaseUploads(database) if store.is_shared else FileUploads(folder / UPLOADS, database),
         JobMetrics(metrics.registry),
         check_receiver=sender.check,
-        is_alone=settings.storage.journal is None,
     )
 
 

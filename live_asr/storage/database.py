@@ -198,6 +198,11 @@ class Database:
         """Whether several servers may use it together."""
         return self._engine.dialect.name == "postgresql"
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether several servers use it together, of which this is one; see `share`."""
+        return self._gateway is not None
+
     def share(self, gateway: Gateway, metadata: MetaData, set_up: Callable[[Connection], None]) -> None:
         """Use the database as one of several servers from now on, and make the tables for that.
 

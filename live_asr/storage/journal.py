@@ -6,7 +6,7 @@ a writer of an older epoch brings is refused with Superseded, whatever became of
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +60,15 @@ class Journal(Protocol):
 
     async def reopen(self, session_id: str) -> Spool:
         """Take a session over, to add to what of it is intact; nobody who had it before writes any more."""
+
+    def keep_whole(
+        self, session_id: str, about: dict[str, Any], kept: Sequence[bytes], turns: Iterable[Turn]
+    ) -> Callable[[Connection], None]:
+        """Keep a session that comes about at once, with all its messages and without audio. Blocks.
+
+        Call what is returned in the transaction that says that it is over: a database keeps it there. Files
+        that are there stay as they are.
+        """
 
     async def finish(self, spool: Spool, *, keep_audio: bool) -> None:
         """Write the rest of a session that is over, and erase its audio unless that is kept. Idempotent."""

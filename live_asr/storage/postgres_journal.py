@@ -13,7 +13,7 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -50,7 +50,7 @@ from live_asr.storage.files import (
     turns_as_json,
     turns_from_json,
 )
-from live_asr.storage.gateways import BEAT_INTERVAL, Gateway, is_gone
+from live_asr.storage.gateways import BEAT_INTERVAL, Gateway, guard, is_gone
 from live_asr.storage.journal import BEGINNING_BYTES, KeptAudio, is_session_id
 from live_asr.storage.records import OVER
 from live_asr.storage.spool import Batch, Spool, SpoolWriter
@@ -64,8 +64,6 @@ ROWS_AT_ONCE = 64
 """Pieces of audio that are read at once, some hundred kilobytes."""
 FIRST_WAIT, LONGEST_WAIT = 0.1, 2.0
 """Seconds between two tries to write where the database is away."""
-GUARD_TIMEOUT = "3s"
-"""For so long a server that is frozen may keep others from taking a session over while it ends it."""
 
 metadata = MetaData()
 
@@ -259,7 +257,7 @@ class PostgresJournal:
 
         Else none comes before the transaction ends.
         """
-        connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{GUARD_TIMEOUT}'"))
+        guard(connection)
         held = select(journal.c.epoch).where(_is(spool.session_id)).with_for_update(read=True)
         if connection.scalar(held) != spool.epoch:
             raise superseded()
@@ -314,6 +312,31 @@ class PostgresJournal:
         spool = Spool(session_id, self.folder / session_id, epoch, read, self._writer.hurry)
         self._writer.add(spool)
         return spool
+
+    def keep_whole(
+        self, session_id: str, about: dict[str, Any], kept: Sequence[bytes], turns: Iterable[Turn]
+    ) -> Callable[[Connection], None]:
+        """Return what keeps a session that comes about at once, in the transaction of its end."""
+        row = {
+            "session_id": session_id,
+            "epoch": 1,
+            "about": orjson.dumps(about),
+            "audio_bytes": 0,
+            "message_count": len(kept),
+            "turns": turns_as_json(turns),
+            "condemned": False,
+        }
+        rows = [
+            {"session_id": session_id, "seq": seq, "data": message} for seq, message in enumerate(kept, 1)
+        ]
+
+        def insert(connection: Connection) -> None:
+            for table in (journal, messages):  # of one that is being erased, which nobody can read any more
+                connection.execute(table.delete().where(table.c.session_id == session_id))
+            connection.execute(journal.insert().values(row))
+            connection.execute(messages.insert(), rows)
+
+        return insert
 
     async def finish(self, spool: Spool, *, keep_audio: bool) -> None:
         """Write the rest of a session that is over, and erase its audio unless that is kept. Idempotent."""
@@ -590,8 +613,9 @@ def _parameters(taken: Sequence[tuple[Spool, Batch]]) -> list[Any]:
 
 def _set_up(connection: Connection) -> None:
     """Have audio kept as it comes: it is compressed already, or cannot be by what the database does."""
-    kept = (
-        "SELECT attstorage FROM pg_attribute WHERE attrelid = 'journal_audio'::regclass AND attname = 'data'"
-    )
-    if connection.scalar(text(kept)) != "e":  # others write there, and would have to wait
-        connection.execute(text("ALTER TABLE journal_audio ALTER COLUMN data SET STORAGE EXTERNAL"))
+    for table in ("journal_audio", "job_uploads"):
+        kept = (
+            f"SELECT attstorage FROM pg_attribute WHERE attrelid = '{table}'::regclass AND attname = 'data'"
+        )
+        if connection.scalar(text(kept)) != "e":  # others write there, and would have to wait
+            connection.execute(text(f"ALTER TABLE {table} ALTER COLUMN data SET STORAGE EXTERNAL"))
