@@ -318,6 +318,7 @@ async def at_work(
         asyncio.create_task(come_up(), name="coming up"),
         asyncio.create_task(state.registry.watch_disk(), name="disk"),
         asyncio.create_task(state.registry.take_up_left(), name="sessions of others"),
+        asyncio.create_task(state.registry.note_heard(), name="quotas"),
         asyncio.create_task(make_findable(state.store, state.database), name="search"),
         asyncio.create_task(watch_database(state.database, on_failed), name="database"),
         asyncio.create_task(watch_outbox(state.database, state.metrics.webhooks), name="outbox"),

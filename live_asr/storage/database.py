@@ -44,6 +44,7 @@ __all__ = [
     "DEAD",
     "DELIVERED",
     "DELIVERY_STATES",
+    "OPEN",
     "OVER",
     "PENDING",
     "Database",
@@ -237,13 +238,21 @@ class Database:
     # Sessions ---------------------------------------------------------------------------------------
 
     def add_session(
-        self, session_id: str, start: Mapping[str, Any], *, created_at: float, owner: str | None = None
+        self,
+        session_id: str,
+        start: Mapping[str, Any],
+        *,
+        created_at: float,
+        owner: str | None = None,
+        check: Callable[[Connection], None] = lambda _: None,
     ) -> None:
         """Keep that a session was opened, in state `open`; one that is there stays as it is.
 
-        Its title is that of `start`, if it has one; `owner` is the token that opened it.
+        Its title is that of `start`, if it has one; `owner` is the token that opened it. Where `check`
+        raises, in the same transaction, nothing is kept.
         """
         with self._writing() as connection:
+            check(connection)
             open_row(connection, session_id, start, created_at, owner)
 
     def set_state(self, session_id: str, state: str) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Column,
     Connection,
     DateTime,
+    Double,
     ForeignKey,
     Integer,
     LargeBinary,
@@ -41,6 +42,7 @@ GUARD_TIMEOUT = "3s"
 metadata = MetaData()
 deliveries = common.tables["deliveries"].to_metadata(metadata)
 jobs = common.tables["jobs"].to_metadata(metadata)
+sessions = common.tables["sessions"].to_metadata(metadata)
 
 gateways = Table(
     "gateways",
@@ -70,6 +72,13 @@ job_uploads = Table(  # recordings that came with jobs, in pieces, for whoever d
     Column("number", Integer, primary_key=True),  # from 0 on
     Column("data", LargeBinary, nullable=False),
     Column("kept_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+heard_audio = Table(  # how many seconds of sessions that go on were heard, where tokens have quotas of them
+    "heard_audio",
+    metadata,
+    Column("session_id", Text, ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True),
+    Column("seconds", Double, nullable=False),
 )
 
 
