@@ -61,6 +61,7 @@ from live_asr.sessions.audience import Viewers
 from live_asr.sessions.capacity import Capacity
 from live_asr.sessions.catalogue import Catalogue
 from live_asr.sessions.finalizer import Finalizer, FullPassRunner, reachable_links_of
+from live_asr.sessions.following import Following
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.registry import SessionRegistry
 from live_asr.sessions.reserve import Reserve
@@ -198,8 +199,12 @@ def build_state(
         engine.wants = lambda: registry.wanted_lanes
     exports = Exports()
     catalogue = Catalogue(registry, finalizer, store, database, call=exports.call)
+    following = Following(registry.audience_of, store, database)
     viewers = Viewers(
-        registry.audience_of, store, database, most=settings.server.max_viewers, count=metrics.viewers.set
+        *(registry.audience_of, store, database),
+        most=settings.server.max_viewers,
+        count=metrics.viewers.set,
+        following=following if store.is_shared else None,
     )
     erased = partial(_forget, viewers, exports)
     retention = Retention(settings.storage, registry, store, database, erased=erased)
@@ -219,6 +224,7 @@ def build_state(
         catalogue=catalogue,
         exports=exports,
         viewers=viewers,
+        following=following,
         retention=retention,
         metrics=metrics,
         client_secrets=ClientSecrets(),
@@ -319,6 +325,7 @@ async def at_work(
         asyncio.create_task(state.registry.watch_disk(), name="disk"),
         asyncio.create_task(state.registry.take_up_left(), name="sessions of others"),
         asyncio.create_task(state.registry.note_heard(), name="quotas"),
+        asyncio.create_task(state.following.run(), name="sessions at others"),
         asyncio.create_task(make_findable(state.store, state.database), name="search"),
         asyncio.create_task(watch_database(state.database, on_failed), name="database"),
         asyncio.create_task(watch_outbox(state.database, state.metrics.webhooks), name="outbox"),

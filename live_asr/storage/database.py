@@ -307,6 +307,12 @@ class Database:
             row = connection.execute(_titled().where(sessions.c.id == session_id)).first()
         return None if row is None else _session(row)
 
+    def sessions_by_id(self, session_ids: Collection[str]) -> dict[str, StoredSession]:
+        """Return what is kept of these sessions, as far as there are such ones."""
+        with self._reading() as connection:
+            rows = connection.execute(_titled().where(sessions.c.id.in_(session_ids)))
+            return {row.id: _session(row) for row in rows}
+
     def sessions(
         self,
         *,

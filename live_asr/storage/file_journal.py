@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
@@ -198,6 +198,10 @@ class FileJournal:
 
     def claim(self, limit: int) -> list[str]:
         """Return nothing: there is no other server."""
+        return []
+
+    def later_messages(self, after: Mapping[str, int]) -> list[tuple[str, bytes]]:
+        """Return nothing, likewise."""
         return []
 
     def check(self, connection: Connection, spool: Spool) -> None:

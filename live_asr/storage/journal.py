@@ -6,7 +6,7 @@ a writer of an older epoch brings is refused with Superseded, whatever became of
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,6 +96,12 @@ class Journal(Protocol):
 
     def messages(self, session_id: str) -> Iterator[bytes]:
         """Yield the kept messages of a session, oldest first, as far as they are intact. Blocks."""
+
+    def later_messages(self, after: Mapping[str, int]) -> list[tuple[str, bytes]]:
+        """Return what was kept of sessions behind a `seq` of each, where other servers keep it, too. Blocks.
+
+        The messages of one come in their order; of a session that there is not, none.
+        """
 
     def about(self, session_id: str) -> dict[str, Any]:
         """Return what is remembered of a session. Blocks."""

@@ -13,7 +13,7 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -125,6 +125,12 @@ SELECT session_id FROM mine
 LOOK = """
 SELECT session_id, epoch, audio_bytes, message_count FROM journal_sessions
 WHERE session_id = ANY(%s) AND NOT condemned
+"""
+LATER = """
+SELECT one.session_id, one.data
+FROM unnest(CAST(:ids AS text[]), CAST(:seqs AS integer[])) AS known(session_id, seq)
+JOIN journal_messages AS one ON one.session_id = known.session_id AND one.seq > known.seq
+ORDER BY one.session_id, one.seq
 """
 
 
@@ -431,6 +437,12 @@ class PostgresJournal:
         with self._database.transaction(writes=False) as connection:
             found = list(connection.scalars(wanted))
         yield from map(bytes, found)
+
+    def later_messages(self, after: Mapping[str, int]) -> list[tuple[str, bytes]]:
+        """Return what was kept of sessions behind a `seq` of each. Blocks. Raises StorageError."""
+        given = {"ids": list(after), "seqs": list(after.values())}
+        with self._database.transaction(writes=False) as connection:
+            return [(row[0], bytes(row[1])) for row in connection.execute(text(LATER), given)]
 
     def about(self, session_id: str) -> dict[str, Any]:
         """Return what is remembered of a session. Blocks. Raises KeyError and StorageError."""
