@@ -151,12 +151,15 @@ class WaitingJobs:
             created_at=time.time(),
             owner=client.owner,
         )
-        if not kept and await self._database.call(self._database.waiting_job, job_id) is None:
-            if upload is not None:
-                await self._uploads.forget(upload)
+        if kept:
+            self._wanted.set()
+            return JobStatus(job_id, "queued", job.told, client.owner), True
+        waiting = await self._database.call(self._database.waiting_job, job_id)
+        if upload is not None and (waiting is None or waiting.upload != upload):
+            await self._uploads.forget(upload)
+        if waiting is None:
             raise Unavailable("too_many_jobs", "Too many jobs wait.", "Come back later.", retry_after=60.0)
-        self._wanted.set()
-        return JobStatus(job_id, "queued", job.told, client.owner), kept
+        return JobStatus(job_id, "queued", job.told, client.owner), False
 
     async def status(self, job_id: str) -> JobStatus | None:
         """Return what is known of a job; None where there is none. Raises StorageError."""
@@ -180,6 +183,7 @@ class WaitingJobs:
     async def _work_forever(self) -> None:
         while True:
             self._wanted.clear()
+            patience = LOOK_INTERVAL if self._database.is_shared else RETRY_DELAY
             try:
                 found = await self._next()
                 if found is not None:
@@ -187,10 +191,12 @@ class WaitingJobs:
                     continue
             except StorageError as error:
                 log.error("jobs wait for the disk or the database: %s", error)
+                patience = RETRY_DELAY
             except Exception:  # nobody awaits this task, and the next job may fare better
                 log.exception("a job met a fault of the server")
+                patience = RETRY_DELAY
             try:
-                async with asyncio.timeout(LOOK_INTERVAL if self._database.is_shared else RETRY_DELAY):
+                async with asyncio.timeout(patience):
                     await self._wanted.wait()
             except TimeoutError:
                 continue
@@ -200,11 +206,14 @@ class WaitingJobs:
         now = time.monotonic()
         waiting = await self._database.call(self._database.waiting)
         ready = [one for one in waiting if self._later.get(one[0], 0.0) <= now]
-        if not ready:
-            return None
-        job_id, owner = min(ready, key=lambda one: self._turns.get(one[1], 0.0))
-        self._turns[owner] = now
-        return await self._database.call(self._database.take_job, job_id)
+        while ready:
+            job_id, owner = min(ready, key=lambda one: self._turns.get(one[1], 0.0))
+            taken = await self._database.call(self._database.take_job, job_id)
+            if taken is not None:
+                self._turns[owner] = now
+                return taken
+            ready.remove((job_id, owner))  # another server has it by now
+        return None
 
     async def _run(self, waiting: Waiting) -> None:
         self._running, self._progress = waiting.id, None
