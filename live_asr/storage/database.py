@@ -17,14 +17,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, Engine, MetaData, Row, Select, and_, case, func, or_, select
+from sqlalchemy import Connection, Engine, Row, Select, and_, case, func, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from live_asr.config.settings import StorageSettings
 from live_asr.core.errors import ConfigError, StorageError
 from live_asr.core.normalize import folded
 from live_asr.core.urls import receiver_of
-from live_asr.storage import gateways, tables
+from live_asr.storage import tables
 from live_asr.storage.gateways import Gateway
 from live_asr.storage.records import (
     DEAD,
@@ -124,8 +124,8 @@ class Database:
         return await loop.run_in_executor(self._threads, partial(method, *args, **kwargs))
 
     def prepare(self) -> None:
-        """Make the tables that are missing. Raises StorageError when the database cannot be reached or
-        was made by another version."""
+        """Bring the tables up to date. Raises StorageError when the database cannot be reached or was made by
+        a version that this one cannot follow."""
         with tables.translate_errors(self._engine):
             tables.prepare(self._writer)
 
@@ -204,16 +204,8 @@ class Database:
         """Whether several servers use it together, of which this is one; see `share`."""
         return self._gateway is not None
 
-    def share(self, gateway: Gateway, metadata: MetaData, set_up: Callable[[Connection], None]) -> None:
-        """Use the database as one of several servers from now on, and make the tables for that.
-
-        They are those of `metadata`, too, which `set_up` is called for once they are there.
-        """
-        with self._writing() as connection:
-            tables.lock_tables(connection)
-            for wanted in (gateways.metadata, metadata):
-                wanted.create_all(connection)
-            set_up(connection)
+    def share(self, gateway: Gateway) -> None:
+        """Use the database as one of several servers from now on."""
         self._gateway = gateway
 
     def own_connection(self) -> OwnConnection:

@@ -167,10 +167,10 @@ class PostgresJournal:
         self._closing = False
 
     async def start(self) -> None:
-        """Make the tables that are missing, and begin to write. Raises StorageError."""
+        """Begin to write; the database is prepared. Raises StorageError."""
         await asyncio.to_thread(prepare, self.folder)
         await asyncio.to_thread(self._clear)
-        await self._database.call(self._database.share, self.gateway, metadata, _set_up)
+        self._database.share(self.gateway)
         await self._database.call(self._beat)
         self._writer.start()
         self._beating = asyncio.create_task(self._beat_forever(), name="gateway")
@@ -621,13 +621,3 @@ def _parameters(taken: Sequence[tuple[Spool, Batch]]) -> list[Any]:
         [seq for _, seq, _ in said],
         [message for _, _, message in said],
     ]
-
-
-def _set_up(connection: Connection) -> None:
-    """Have audio kept as it comes: it is compressed already, or cannot be by what the database does."""
-    for table in ("journal_audio", "job_uploads"):
-        kept = (
-            f"SELECT attstorage FROM pg_attribute WHERE attrelid = '{table}'::regclass AND attname = 'data'"
-        )
-        if connection.scalar(text(kept)) != "e":  # others write there, and would have to wait
-            connection.execute(text(f"ALTER TABLE {table} ALTER COLUMN data SET STORAGE EXTERNAL"))
