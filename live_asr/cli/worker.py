@@ -32,6 +32,7 @@ from live_asr.models.device import cpu_count, why_not_gpu
 from live_asr.server.logs import log_config
 from live_asr.sessions.finalizer import reachable_links_of
 from live_asr.storage.database import database_url
+from live_asr.storage.file_journal import FileJournal
 from live_asr.storage.files import prepare
 from live_asr.storage.jobs import JobDatabase
 from live_asr.storage.lock import own_folder
@@ -151,7 +152,7 @@ def doing_of(
         settings,
         database,
         downloader,
-        settings.storage.data / SESSIONS,
+        FileJournal(settings.storage.data / SESSIONS),
         models=lambda: models,
         wake=sender.wake,
         s3=s3,

@@ -135,8 +135,8 @@ class ServerSettings(Section):
     )
     max_sessions_per_client: OptionalCount = Field(
         default=None,
-        description="Of them, those of one address at most, and those of one token. Unset: three quarters; "
-        "for this machine itself, and server.token, all.",
+        description="Of them, those of one address at most, and those of one token: of that, at all servers "
+        "that share a journal. Unset: three quarters; for this machine itself, and server.token, all.",
     )
     max_session_hours: float = Field(
         default=12.0, gt=0, description="Hours of audio in a session; then it ends as if stopped."

@@ -1,24 +1,23 @@
 """Jobs that came over HTTP: kept until they are done, one after the other, whatever ends the server between.
 
 A job is the token's that it came with, as its session will be: `jobId` is a name among that token's jobs.
+Where several servers share their sessions, they share these jobs, too: each is claimed by one of them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import shutil
 import tempfile
 import time
-from collections.abc import Collection, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
 
-from live_asr.core.errors import LiveAsrError, StorageError, Unavailable
+from live_asr.core.errors import LiveAsrError, StorageError, Superseded, Unavailable
 from live_asr.core.messages import Progress
 from live_asr.jobs.downloads import Fetched
 from live_asr.jobs.folder import looked_at
@@ -27,10 +26,11 @@ from live_asr.jobs.metrics import JobMetrics
 from live_asr.jobs.pipeline import Asked, Doing, is_passing
 from live_asr.jobs.results import session_id_of
 from live_asr.jobs.transcription import Pass
+from live_asr.jobs.uploads import Uploads
 from live_asr.sessions.admission import SOMEBODY, Client
 from live_asr.sessions.registry import CheckReceiver
 from live_asr.storage.database import StoredSession
-from live_asr.storage.files import check_room, made, storage_error, sync_folder
+from live_asr.storage.files import made
 from live_asr.storage.jobs import JobDatabase, Waiting
 
 log = logging.getLogger(__name__)
@@ -40,11 +40,11 @@ MAX_RUNS = 3
 """So often a job is begun before it fails for good."""
 RETRY_DELAY = 30.0
 """Seconds until a job that failed is begun again, where nothing else waits."""
+LOOK_INTERVAL = 1.0
+"""Seconds between two looks for jobs that came to other servers, or are left by them."""
 WORK_PREFIX = ".job-"
-UPLOADS = "uploads"
 UPLOAD_URL = "upload:"
 """Stands where a job came with its recording."""
-COPIED_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +67,7 @@ class WaitingJobs:
 
     Owners take turns, and the jobs of each are done in their order.
 
-    `folder` is where recordings that came with their jobs lie. Where the server is not alone (`is_alone`), no
-    jobs are taken: recordings and results lie in its own folder, and the others would not find them.
+    In `folder` lies what is worked on, in `uploads` what came with jobs.
     """
 
     def __init__(
@@ -77,17 +76,17 @@ class WaitingJobs:
         doing: Doing,
         full_pass: Pass,
         folder: Path,
+        uploads: Uploads,
         metrics: JobMetrics,
         check_receiver: CheckReceiver | None = None,
-        is_alone: bool = True,
     ) -> None:
         self._database = database
         self._doing = doing
         self._full_pass = full_pass
         self._folder = folder
+        self._uploads = uploads
         self._metrics = metrics
         self._check_receiver = check_receiver
-        self._is_alone = is_alone
         self._wanted = asyncio.Event()
         self._working: asyncio.Task[None] | None = None
         self._running: str | None = None
@@ -102,10 +101,8 @@ class WaitingJobs:
 
         Raises StorageError.
         """
-        if not self._is_alone:
-            return
-        waiting = await self._database.call(self._database.waiting)
-        await asyncio.to_thread(_clear, self._folder, {job_id for job_id, _ in waiting})
+        await asyncio.to_thread(_clear, self._folder)
+        await self._uploads.clear()
         self._working = asyncio.create_task(self._work_forever(), name="jobs")
 
     async def close(self) -> None:
@@ -125,16 +122,8 @@ class WaitingJobs:
         known of it, and whether it is a new one.
 
         The same `jobId` of the same token is the same job, unless it has failed. Raises NotAJob, ClientError
-        for a receiver that the client may not name, StorageError, and Unavailable where too many wait, or the
-        server takes none.
+        for a receiver that the client may not name, StorageError, and Unavailable where too many wait.
         """
-        if not self._is_alone:
-            raise Unavailable(
-                "no_jobs",
-                "This server takes no jobs: it is one of several that share their sessions.",
-                "Send jobs to a server that has its own, or to a queue that `live-asr worker` reads.",
-                retry_after=3600.0,
-            )
         given = dict(value)
         if recording is not None:
             given["audioUrl"] = f"{UPLOAD_URL}{recording[0]}"
@@ -153,8 +142,7 @@ class WaitingJobs:
             )
         upload = None
         if recording is not None:
-            upload = job_id
-            await asyncio.to_thread(_keep, recording[1], self._folder / UPLOADS / upload)
+            upload = await self._uploads.keep(job_id, recording[1])
         kept = await self._database.call(
             self._database.add_job,
             job_id,
@@ -163,12 +151,15 @@ class WaitingJobs:
             created_at=time.time(),
             owner=client.owner,
         )
-        if not kept and await self._database.call(self._database.waiting_job, job_id) is None:
-            if upload is not None:
-                (self._folder / UPLOADS / upload).unlink(missing_ok=True)
+        if kept:
+            self._wanted.set()
+            return JobStatus(job_id, "queued", job.told, client.owner), True
+        waiting = await self._database.call(self._database.waiting_job, job_id)
+        if upload is not None and (waiting is None or waiting.upload != upload):
+            await self._uploads.forget(upload)
+        if waiting is None:
             raise Unavailable("too_many_jobs", "Too many jobs wait.", "Come back later.", retry_after=60.0)
-        self._wanted.set()
-        return JobStatus(job_id, "queued", job.told, client.owner), kept
+        return JobStatus(job_id, "queued", job.told, client.owner), False
 
     async def status(self, job_id: str) -> JobStatus | None:
         """Return what is known of a job; None where there is none. Raises StorageError."""
@@ -177,6 +168,8 @@ class WaitingJobs:
             told = _job_of(waiting).told
             if job_id == self._running:
                 return JobStatus(job_id, "running", told, waiting.owner, self._progress)
+            if waiting.is_taken:
+                return JobStatus(job_id, "running", told, waiting.owner)
             return JobStatus(job_id, "queued", told, waiting.owner)
         stored = await self._database.call(self._database.session, job_id)
         return None if stored is None else _ended(stored)
@@ -190,6 +183,7 @@ class WaitingJobs:
     async def _work_forever(self) -> None:
         while True:
             self._wanted.clear()
+            patience = LOOK_INTERVAL if self._database.is_shared else RETRY_DELAY
             try:
                 found = await self._next()
                 if found is not None:
@@ -197,31 +191,36 @@ class WaitingJobs:
                     continue
             except StorageError as error:
                 log.error("jobs wait for the disk or the database: %s", error)
+                patience = RETRY_DELAY
             except Exception:  # nobody awaits this task, and the next job may fare better
                 log.exception("a job met a fault of the server")
+                patience = RETRY_DELAY
             try:
-                async with asyncio.timeout(RETRY_DELAY):
+                async with asyncio.timeout(patience):
                     await self._wanted.wait()
             except TimeoutError:
                 continue
 
     async def _next(self) -> Waiting | None:
-        """Return the oldest job of the owner whose turn it is; None where nothing is to be begun now."""
+        """Have the oldest job of the owner whose turn it is; None where nothing is to be begun now."""
         now = time.monotonic()
         waiting = await self._database.call(self._database.waiting)
         ready = [one for one in waiting if self._later.get(one[0], 0.0) <= now]
-        if not ready:
-            return None
-        job_id, owner = min(ready, key=lambda one: self._turns.get(one[1], 0.0))
-        self._turns[owner] = now
-        return await self._database.call(self._database.waiting_job, job_id)
+        while ready:
+            job_id, owner = min(ready, key=lambda one: self._turns.get(one[1], 0.0))
+            taken = await self._database.call(self._database.take_job, job_id)
+            if taken is not None:
+                self._turns[owner] = now
+                return taken
+            ready.remove((job_id, owner))  # another server has it by now
+        return None
 
     async def _run(self, waiting: Waiting) -> None:
         self._running, self._progress = waiting.id, None
         self._metrics.running.inc()
         began = time.monotonic()
         # Counted at once: what takes the server down is not begun without end.
-        await self._database.call(self._database.begin_job, waiting.id, by=1)
+        await self._database.call(self._database.begin_job, waiting.id)
         job = _job_of(waiting)
         asked = Asked(job, waiting.id, waiting.created_at)
         try:
@@ -236,12 +235,15 @@ class WaitingJobs:
                 )
             self._metrics.done(done.audio_seconds, done.work_seconds, is_new=done.is_new)
         except asyncio.CancelledError:
-            await asyncio.shield(self._database.call(self._database.begin_job, waiting.id, by=-1))
+            await asyncio.shield(self._database.call(self._database.give_job_back, waiting.id))
             raise
+        except Superseded as error:
+            log.warning("job %s is left to who does it: %s", job.job_id, error)
+            return
         except StorageError as error:  # no fault of the job, which does not fail by it
             log.error("job %s waits for the disk or the database: %s", job.job_id, error)
             self._later[waiting.id] = time.monotonic() + RETRY_DELAY
-            await self._database.call(self._database.begin_job, waiting.id, by=-1)
+            await self._database.call(self._database.give_job_back, waiting.id)
             return
         except LiveAsrError as error:
             if is_passing(error) and waiting.attempts + 1 < MAX_RUNS:
@@ -257,13 +259,14 @@ class WaitingJobs:
             self._metrics.running.dec()
         self._later.pop(waiting.id, None)
         if waiting.upload is not None:
-            await asyncio.to_thread((self._folder / UPLOADS / waiting.upload).unlink, missing_ok=True)
+            await self._uploads.forget(waiting.upload)
 
     async def _recording(self, waiting: Waiting, job: Job, folder: Path) -> Fetched:
         if waiting.upload is None:
             return await self._doing.bring(job, folder)
         try:
-            found = await asyncio.to_thread(looked_at, self._folder / UPLOADS / waiting.upload)
+            path = await self._uploads.bring(waiting.upload, folder)
+            found = await asyncio.to_thread(looked_at, path)
         except OSError as error:
             raise LiveAsrError(f"The upload is gone: {error.strerror or error}.", code="not_found") from error
         return Fetched(found.path, job.audio_url.removeprefix(UPLOAD_URL), found.size_bytes, found.digest)
@@ -294,27 +297,7 @@ def _ended(stored: StoredSession) -> JobStatus:
     return JobStatus(stored.id, stored.state, told, stored.owner, error=stored.error)
 
 
-def _keep(upload: IO[bytes], target: Path) -> None:
-    """Put an upload where the next run of the server finds it: all of it, or nothing. Raises StorageError."""
-    unfinished = target.with_name(f".{target.name}.{uuid4().hex}")
-    try:
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        check_room(target.parent, upload.seek(0, os.SEEK_END))
-        with unfinished.open("wb") as file:
-            upload.seek(0)
-            shutil.copyfileobj(upload, file, COPIED_BYTES)
-        unfinished.replace(target)
-        sync_folder(target.parent)
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        raise storage_error(error) from error
-
-
-def _clear(folder: Path, waiting: Collection[str]) -> None:
-    """Erase what an earlier run has left of jobs that do not wait any more."""
+def _clear(folder: Path) -> None:
+    """Erase what an earlier run has left of its work."""
     for worked_on in folder.glob(f"{WORK_PREFIX}*"):
         shutil.rmtree(worked_on, ignore_errors=True)
-    for upload in (folder / UPLOADS).glob("*"):
-        if upload.name not in waiting:
-            with suppress(OSError):
-                upload.unlink()

@@ -13,20 +13,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Connection
+
 from live_asr.config.settings import Settings
-from live_asr.core.errors import ClientError, LiveAsrError, MediaError, StorageError, told
+from live_asr.core.errors import ClientError, LiveAsrError, MediaError, StorageError, Superseded, told
 from live_asr.core.messages import Start, to_dict
 from live_asr.core.result import Result
 from live_asr.delivery.payload import notice_of, webhook_body
 from live_asr.jobs.downloads import Downloader, Fetched, Unfetched
 from live_asr.jobs.messages import Job
 from live_asr.jobs.recording_urls import Stored, locate
-from live_asr.jobs.results import Options, Outcome, ending_of, exports_of, start_of, write_session
+from live_asr.jobs.results import Options, Outcome, ending_of, exports_of, keep_session, start_of
 from live_asr.jobs.transcription import OnProgress, Pass, Recognized, Recognizing
 from live_asr.sessions.finalizer import reachable_links_of, speaker_dict
 from live_asr.storage.database import NewDelivery, StoredSession
-from live_asr.storage.file_journal import FileJournal
 from live_asr.storage.jobs import JobDatabase, JobEnd, delivery_id_of
+from live_asr.storage.journal import Journal
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +77,7 @@ class Doing:
         settings: Settings,
         database: JobDatabase,
         downloader: Downloader,
-        sessions: Path,
+        store: Journal,
         *,
         models: Callable[[], str],
         wake: Callable[[], None],
@@ -85,7 +87,7 @@ class Doing:
         self._settings = settings
         self._database = database
         self._downloader = downloader
-        self._sessions = sessions
+        self._store = store
         self._models = models
         self._wake = wake
         self._s3 = s3
@@ -138,8 +140,8 @@ class Doing:
 
         In `folder` lies what is worked on.
 
-        Raises MediaError, EngineError, StorageError and Unfetched; a cancelled call leaves nothing that a
-        later one stumbles over.
+        Raises MediaError, EngineError, StorageError and Unfetched, and Superseded where another server has
+        the job by now; a cancelled call leaves nothing that a later one stumbles over.
         """
         options = self.options_of(asked.job)
         found = await self._recognizing.result_of(recording, options, full_pass, on_progress, folder)
@@ -149,11 +151,11 @@ class Doing:
                 self._database.keep_result, found.key, asked.session_id, kept, created_at=time.time()
             )
         start = start_of(asked.job, options, recording.name)
-        await asyncio.to_thread(write_session, self._sessions, asked.session_id, start, found.outcome)
+        keep = await asyncio.to_thread(keep_session, self._store, asked.session_id, start, found.outcome)
         await self._write_besides(asked, found)
         outcome = found.outcome
         result = replace(outcome.result, final=outcome.final_of(asked.session_id))
-        await self._end(asked, start, began, result=result, audio_format=outcome.audio_format)
+        await self._end(asked, start, began, result=result, audio_format=outcome.audio_format, keep=keep)
         return Done(outcome.result.final.duration, found.seconds, found.is_new, outcome)
 
     async def fail(
@@ -162,7 +164,7 @@ class Doing:
         """Keep that a job failed for good, and have its receiver told.
 
         `tried` is the session that it should have become, where that is another one: what there is of it is
-        erased, since nobody would ever erase it for its age. Raises StorageError.
+        erased, since nobody would ever erase it for its age. Raises StorageError, Superseded likewise.
         """
         await self._erase(tried or asked.session_id)
         start = start_of(asked.job, self.options_of(asked.job), "")
@@ -186,10 +188,10 @@ class Doing:
         )
 
     async def _erase(self, session_id: str) -> None:
-        if await self._database.call(self._database.forget_result, session_id):
-            store = FileJournal(self._sessions)
-            await asyncio.to_thread(store.mark_deleted, session_id)
-            await asyncio.to_thread(store.erase, session_id)
+        is_left = await self._database.call(self._database.forget_result, session_id)
+        if is_left and not self._store.is_shared:  # a database has all of it or nothing
+            await asyncio.to_thread(self._store.mark_deleted, session_id)
+            await asyncio.to_thread(self._store.erase, session_id)
 
     # What is kept, and who is told --------------------------------------------------------------------
 
@@ -202,8 +204,12 @@ class Doing:
         audio_format: str,
         result: Result | None = None,
         fault: Mapping[str, str] | None = None,
+        keep: Callable[[Connection], None] = lambda _: None,
     ) -> None:
-        """Keep how a job ended, with its `result` or its `fault`, and have its receiver told."""
+        """Keep how a job ended, with its `result` or its `fault`, and have its receiver told.
+
+        `keep` keeps the rest of it in the same transaction.
+        """
         final = result.final if result is not None else None
         body = await asyncio.to_thread(
             webhook_body,
@@ -235,7 +241,7 @@ class Doing:
                 speakers=tuple(speaker_dict(speaker) for speaker in final.speakers),
                 text=final.text.strip(),
             )
-        await self._persist(end)
+        await self._persist(end, keep)
 
     def _delivery(self, asked: Asked, body: bytes) -> NewDelivery | None:
         webhook = self._settings.webhook
@@ -247,7 +253,7 @@ class Doing:
             body = notice_of(body, links) or body
         return NewDelivery(url, body, delivery_id_of(asked.session_id))
 
-    async def _persist(self, end: JobEnd) -> None:
+    async def _persist(self, end: JobEnd, keep: Callable[[Connection], None]) -> None:
         """Write to the database, however long it takes until it answers.
 
         The result is worth more than time.
@@ -255,9 +261,12 @@ class Doing:
         backoff = 1.0
         while True:
             try:
-                if await self._database.call(self._database.finish_job, end) and end.delivery is not None:
+                is_told = await self._database.call(self._database.finish_job, end, keep)
+                if is_told and end.delivery is not None:
                     self._wake()
                 return
+            except Superseded:
+                raise
             except StorageError as error:
                 log.error("the end of job %s waits for the database: %s", end.id, error)
             await asyncio.sleep(backoff)

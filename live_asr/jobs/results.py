@@ -6,13 +6,12 @@ A job is a session of its own in the end: with its exports, its place among the 
 from __future__ import annotations
 
 import hashlib
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import orjson
+from sqlalchemy import Connection
 
 from live_asr import __version__
 from live_asr.core.export import Record, to_json, to_vtt
@@ -31,24 +30,11 @@ from live_asr.core.types import Turn, samples, seconds
 from live_asr.full_pass.process import FullPassResult
 from live_asr.jobs.messages import Job
 from live_asr.sessions.finalizer import links_of
-from live_asr.storage.files import (
-    ABOUT_FILE,
-    AUDIO_FILE,
-    CHECKS_FILE,
-    MESSAGES_FILE,
-    TURNS_FILE,
-    append_synced,
-    storage_error,
-    sync_folder,
-    with_checksum,
-    write_turns,
-)
+from live_asr.storage.journal import Journal
 
 ID_CHARACTERS = 32
 KNOWN_FORMATS = ("mp3", "mp4", "m4a", "mov", "wav", "flac", "ogg", "opus", "webm", "mkv", "aac", "avi", "wma")
 """Endings of names that say which of its container's kin a file is."""
-UNFINISHED = ".job-"
-"""Before the id of a session, the name of a folder that is being written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,32 +153,14 @@ def ending_of(name: str) -> str | None:
     return ending if ending in KNOWN_FORMATS else None
 
 
-def write_session(sessions: Path, session_id: str, start: Start, outcome: Outcome) -> None:
-    """Write a session's files, from which its exports are made: all of them, or none. Blocks.
-
-    Those that are there stay. Raises StorageError.
-    """
-    folder, unfinished = sessions / session_id, sessions / f"{UNFINISHED}{session_id}"
-    try:
-        if (folder / ABOUT_FILE).exists():
-            return
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(mode=0o700, parents=True)
-        final = replace(outcome.final_of(session_id), seq=2)
-        messages = [encode(Stopped(1, final.duration, "")), encode(final)]
-        for empty in (AUDIO_FILE, CHECKS_FILE):
-            (unfinished / empty).touch()
-        append_synced(unfinished / MESSAGES_FILE, b"".join(map(with_checksum, messages)))
-        write_turns(unfinished / TURNS_FILE, outcome.result.turns)
-        about = {"session": session_id, "start": to_dict(start)}
-        append_synced(unfinished / ABOUT_FILE, orjson.dumps(about))
-        sync_folder(unfinished)
-        if folder.exists():  # of a run that died between; nobody can have read it
-            shutil.rmtree(folder)
-        unfinished.rename(folder)
-        sync_folder(sessions)
-    except OSError as error:
-        raise storage_error(error) from error
+def keep_session(
+    store: Journal, session_id: str, start: Start, outcome: Outcome
+) -> Callable[[Connection], None]:
+    """Keep a session from which a job's exports are made, as `Journal.keep_whole` does. Blocks."""
+    final = replace(outcome.final_of(session_id), seq=2)
+    messages = [encode(Stopped(1, final.duration, "")), encode(final)]
+    about = {"session": session_id, "start": to_dict(start)}
+    return store.keep_whole(session_id, about, messages, outcome.result.turns)
 
 
 def exports_of(

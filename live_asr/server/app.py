@@ -36,6 +36,7 @@ from live_asr.jobs.downloads import Bounds, Downloader, resolve
 from live_asr.jobs.http_queue import WaitingJobs
 from live_asr.jobs.metrics import JobMetrics
 from live_asr.jobs.pipeline import Doing
+from live_asr.jobs.uploads import DatabaseUploads, FileUploads
 from live_asr.server import events, jobs, rest
 from live_asr.server import session_audio as audio
 from live_asr.server import session_edits as changing
@@ -62,6 +63,7 @@ from live_asr.sessions.audience import Viewers
 from live_asr.sessions.capacity import Capacity
 from live_asr.sessions.catalogue import Catalogue
 from live_asr.sessions.finalizer import Finalizer, FullPassRunner, reachable_links_of
+from live_asr.sessions.following import Following
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.registry import SessionRegistry
 from live_asr.sessions.reserve import Reserve
@@ -95,7 +97,9 @@ CONTENT_SECURITY_POLICY = "; ".join(
     ]
 )
 JOBS_FOLDER = "jobs"
-"""Below the data folder: recordings that came with jobs."""
+"""Below the data folder: recordings that are worked on."""
+UPLOADS = "uploads"
+"""Below that one: those that came with jobs."""
 VIEWER_POLICY = CONTENT_SECURITY_POLICY.replace(
     "script-src 'self'; style-src 'self'",
     "script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'",
@@ -199,8 +203,12 @@ def build_state(
         engine.wants = lambda: registry.wanted_lanes
     exports = Exports()
     catalogue = Catalogue(registry, finalizer, store, database, call=exports.call)
+    following = Following(registry.audience_of, store, database)
     viewers = Viewers(
-        registry.audience_of, store, database, most=settings.server.max_viewers, count=metrics.viewers.set
+        *(registry.audience_of, store, database),
+        most=settings.server.max_viewers,
+        count=metrics.viewers.set,
+        following=following if store.is_shared else None,
     )
     erased = partial(_forget, viewers, exports)
     retention = Retention(settings.storage, registry, store, database, erased=erased)
@@ -221,10 +229,11 @@ def build_state(
         catalogue=catalogue,
         exports=exports,
         viewers=viewers,
+        following=following,
         retention=retention,
         metrics=metrics,
         client_secrets=ClientSecrets(),
-        jobs=_waiting_jobs(settings, models, database, full_pass, sender, metrics),
+        jobs=_waiting_jobs(settings, models, store, database, full_pass, sender, metrics),
         archive=archive,
     )
 
@@ -267,6 +276,7 @@ def open_archive(
 def _waiting_jobs(
     settings: Settings,
     models: Callable[[], str],
+    store: Journal,
     database: JobDatabase,
     full_pass: FullPassRunner,
     sender: WebhookSender,
@@ -279,7 +289,7 @@ def _waiting_jobs(
         settings,
         database,
         Downloader(bounds, network=network),
-        sessions_folder(settings),
+        store,
         models=models,
         wake=sender.wake,
     )
@@ -289,9 +299,9 @@ def _waiting_jobs(
         doing,
         full_pass,
         folder,
+        DatabaseUploads(database) if store.is_shared else FileUploads(folder / UPLOADS, database),
         JobMetrics(metrics.registry),
         check_receiver=sender.check,
-        is_alone=settings.storage.journal is None,
     )
 
 
@@ -348,6 +358,8 @@ async def at_work(
         asyncio.create_task(come_up(), name="coming up"),
         asyncio.create_task(state.registry.watch_disk(), name="disk"),
         asyncio.create_task(state.registry.take_up_left(), name="sessions of others"),
+        asyncio.create_task(state.registry.note_heard(), name="quotas"),
+        asyncio.create_task(state.following.run(), name="sessions at others"),
         asyncio.create_task(make_findable(state.store, state.database), name="search"),
         asyncio.create_task(watch_database(state.database, on_failed), name="database"),
         asyncio.create_task(watch_outbox(state.database, state.metrics.webhooks), name="outbox"),

@@ -35,7 +35,9 @@ class JobInfo(BaseModel):
     job: str = Field(description="Its id, which is that of the session that it becomes.")
     jobId: int | str | None = Field(description="What its client calls it.")  # noqa: N815  the wire's name
     state: str = Field(description="queued, running, done or failed.")
-    progress: FullPassProgress | None = Field(description="null where it does not run.")
+    progress: FullPassProgress | None = Field(
+        description="null where it does not run, or not at this server."
+    )
     error: Fault | None = Field(description="null unless it failed.")
     links: dict[str, str] = Field(description="Its transcript by format, once it is done.")
 

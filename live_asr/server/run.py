@@ -282,6 +282,7 @@ class _Server(uvicorn.Server):
             self._certificate.cancel()
         state = self.config.app.state.server  # type: ignore[union-attr]
         await state.registry.drain(state.settings.server.drain_timeout)
+        state.following.close()
         await super().shutdown(sockets)
 
 

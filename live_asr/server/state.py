@@ -18,6 +18,7 @@ from live_asr.sessions.archive import Archive
 from live_asr.sessions.audience import Viewers
 from live_asr.sessions.catalogue import Catalogue
 from live_asr.sessions.finalizer import FullPassRunner
+from live_asr.sessions.following import Following
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.registry import SessionRegistry
 from live_asr.sessions.retention import Retention
@@ -43,6 +44,7 @@ class ServerState:
     catalogue: Catalogue
     exports: Exports
     viewers: Viewers
+    following: Following
     retention: Retention
     metrics: Metrics
     client_secrets: ClientSecrets

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 import orjson
@@ -31,6 +32,9 @@ from live_asr.core.messages import (
 )
 from live_asr.storage.database import OVER, Database
 from live_asr.storage.journal import Journal
+
+if TYPE_CHECKING:
+    from live_asr.sessions.following import Following
 
 FLUSH_INTERVAL = 0.25
 """Seconds between two writes to the viewers of a session: four a second look fluent."""
@@ -65,8 +69,8 @@ class Audience:
         """`seq` of the first event held, or of the next one where none is."""
         self._flushed_seq = last_seq
         """Viewers may have what is kept up to here."""
-        self._pending: list[tuple[type[ServerMessage], bytes]] = []
-        """What goes out with the next flush, in order."""
+        self._pending: list[tuple[type[ServerMessage] | None, bytes]] = []
+        """What goes out with the next flush, in order; what is kept without its type."""
         self._newest: dict[type[ServerMessage], bytes] = {}
         """What is not kept and holds now."""
         self._standing = b""
@@ -90,15 +94,21 @@ class Audience:
         self._is_over = False
 
     @classmethod
+    def of_kept(cls, events: Sequence[bytes]) -> Audience:
+        """Return that of a session which another server works for: its kept events so far."""
+        audience = cls()
+        audience._events = list(events)
+        audience._flushed_seq = audience.last_seq
+        audience._round = 1
+        return audience
+
+    @classmethod
     def of_past(cls, events: Sequence[bytes], error: LiveAsrError | None, *, is_ended: bool) -> Audience:
         """Return that of a session which nobody works for: its kept events, and why it failed, if it did.
 
         `is_ended` tells whether nothing will ever follow; else who watches has to come again.
         """
-        audience = cls()
-        audience._events = list(events)
-        audience._flushed_seq = audience.last_seq
-        audience._round = 1
+        audience = cls.of_kept(events)
         if error is not None:
             # With an id, so that who has had it is not told again, which they would come back for.
             audience._standing = event_of(encode(error_message(error)), audience.last_seq + 1)
@@ -130,19 +140,25 @@ class Audience:
         if self._is_over or not isinstance(message, KEPT + PASSING):
             return
         if isinstance(message, KEPT):
-            if message.seq != self.last_seq + 1:  # of a record that was taken up elsewhere
-                self._events, self._first_seq = [], message.seq
-            event = event_of(encoded, message.seq)
-            self._events.append(event)
-            self._forget_old()
+            self.keep(message.seq, encoded)
             if isinstance(message, Commit | Stopped):  # the tail before it holds the same words
                 self._newest.pop(Partial, None)
-        else:
-            event = _event_of_passing(message, encoded)
-            self._pending = [one for one in self._pending if one[0] is not type(message)]
-            self._newest[type(message)] = event
+            return
+        event = _event_of_passing(message, encoded)
+        self._pending = [one for one in self._pending if one[0] is not type(message)]
+        self._newest[type(message)] = event
         self._pending.append((type(message), event))
         self._schedule(LAG_INTERVAL if isinstance(message, Lag) else FLUSH_INTERVAL)
+
+    def keep(self, seq: int, encoded: bytes) -> None:
+        """Hand a message that is kept to all viewers, whatever it says."""
+        if seq != self.last_seq + 1:  # of a record that was taken up elsewhere
+            self._events, self._first_seq = [], seq
+        event = event_of(encoded, seq)
+        self._events.append(event)
+        self._forget_old()
+        self._pending.append((None, event))
+        self._schedule(FLUSH_INTERVAL)
 
     def name(self, names: Mapping[str, str]) -> None:
         """Take the names that people gave to the speakers; who watches is told."""
@@ -323,7 +339,11 @@ class Viewer:
 
 
 class Viewers:
-    """Let people watch sessions, live ones and those that are over, as many as the server allows."""
+    """Let people watch sessions, live ones and those that are over, as many as the server allows.
+
+    `following` reads on in those that go on at other servers; without it who watches these comes again and
+    again.
+    """
 
     def __init__(
         self,
@@ -333,8 +353,10 @@ class Viewers:
         *,
         most: int,
         count: Callable[[int], None] = lambda _: None,
+        following: Following | None = None,
     ) -> None:
         self._live = live
+        self._following = following
         self._store = store
         self._database = database
         self._most = most
@@ -397,9 +419,9 @@ class Viewers:
         return await audience.join(after_seq, load)
 
     async def _audience(self, session_id: str) -> Audience:
-        live = self._live(session_id)
-        if live is not None:
-            return live
+        for going_on in (self._live(session_id), self._followed(session_id)):
+            if going_on is not None:
+                return going_on
         now = asyncio.get_running_loop().time()
         self._waiting = {key: value for key, value in self._waiting.items() if value[0] > now}
         if session_id in self._waiting:
@@ -411,6 +433,8 @@ class Viewers:
         if stored is None:
             raise KeyError(session_id)
         events = await asyncio.to_thread(kept_events, self._store, session_id)
+        if self._following is not None and stored.state not in OVER:
+            return self._following.follow(stored, events)
         edition = await self._database.call(self._database.edition, session_id)
         if edition is not None and edition.final is not None and stored.state == "done" and events:
             events[-1] = event_of(edition.final, len(events))  # in place of the `final` that it corrects
@@ -421,6 +445,9 @@ class Viewers:
         else:  # its viewers come again and again; reading it once for all of them is enough
             self._waiting[session_id] = now + WAITING_HELD, audience
         return audience
+
+    def _followed(self, session_id: str) -> Audience | None:
+        return None if self._following is None else self._following.audience_of(session_id)
 
     def name(self, session_id: str, names: Mapping[str, str]) -> None:
         """Tell those who watch a session how its speakers are called from now on."""
@@ -434,13 +461,20 @@ class Viewers:
 
     def _audiences(self, session_id: str) -> list[Audience]:
         _, waiting = self._waiting.get(session_id, (0.0, None))
-        found = (self._live(session_id), self._ended.get(session_id), waiting)
+        found = (
+            self._live(session_id),
+            self._followed(session_id),
+            self._ended.get(session_id),
+            waiting,
+        )
         return [audience for audience in found if audience is not None]
 
     def forget(self, session_id: str) -> None:
         """Hold nothing any more of a session that was erased. Idempotent."""
         self._ended.pop(session_id, None)
         self._waiting.pop(session_id, None)
+        if self._following is not None:
+            self._following.end(session_id)
 
 
 def kept_events(store: Journal, session_id: str) -> list[bytes]:

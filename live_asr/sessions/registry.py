@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Protocol
 
+from sqlalchemy import Connection
+
 from live_asr.audio.isolated_decoder import open_guarded_decoder
 from live_asr.config.settings import COUNTED_SESSIONS, Settings
 from live_asr.core.checkpoint import Checkpoint
@@ -74,6 +76,8 @@ TRY_AGAIN_AFTER = 30.0
 DECODER_AGAIN_AFTER = 5.0
 """Seconds until a session is taken up again whose decoder could not be started."""
 HOUR = 3600.0
+NOTE_INTERVAL = 5.0
+"""Seconds between two times that other servers are told what sessions have cost their tokens so far."""
 CLAIM_INTERVAL = 1.0
 """Seconds between two looks for sessions of servers that are gone, where several share a journal."""
 TAKE_OVER_TIMEOUT = 10.0
@@ -584,12 +588,13 @@ class SessionRegistry:
         limits = self._limits
         quota, owner = self._settings.server.token_hours_per_day, root_of(client.owner)
         if quota is not None and owner is not None:
+            here = self._heard()
             spent = await self._database.call(
-                ownership.spent, self._database, owner, after=time.time() - 24 * HOUR
+                ownership.spent, self._database, owner, after=time.time() - 24 * HOUR, here=here
             )
             spent += sum(
-                runner.session.heard_sample / SAMPLE_RATE_HZ
-                for session_id, runner in (self._live | self._finalizing).items()
+                seconds
+                for session_id, seconds in here.items()
                 if root_of(self._whose.get(session_id, SOMEBODY).owner) == owner
             )
             if spent >= quota * HOUR:
@@ -597,6 +602,40 @@ class SessionRegistry:
             left = quota * HOUR - spent
             limits = replace(limits, seconds=left if limits.seconds is None else min(limits.seconds, left))
         return limits
+
+    def _heard(self) -> dict[str, float]:
+        """Return how many seconds of audio each session has had that is worked for here."""
+        return {
+            session_id: runner.session.heard_sample / SAMPLE_RATE_HZ
+            for session_id, runner in (self._live | self._finalizing).items()
+        }
+
+    def _check_everywhere(self, owner: str | None, connection: Connection) -> None:
+        """Refuse one more session of a token that has as many as it may have, at all servers. Blocks.
+
+        Where the operator has not said how many, each server has a bound of its own alone. Raises
+        Unavailable.
+        """
+        may, owner = self._settings.server.max_sessions_per_client, root_of(owner)
+        if not self._store.is_shared or may is None or owner is None:
+            return
+        if ownership.count_open(connection, owner) >= may:
+            raise server_full(may, "token")
+
+    async def note_heard(self) -> None:
+        """Work until cancelled: tell other servers what the sessions here have cost their tokens so far."""
+        is_wanted = self._store.is_shared and self._settings.server.token_hours_per_day is not None
+        while is_wanted:
+            await asyncio.sleep(NOTE_INTERVAL)
+            owned = {
+                session_id: seconds
+                for session_id, seconds in self._heard().items()
+                if self._whose.get(session_id, SOMEBODY).owner is not None
+            }
+            try:
+                await self._database.call(ownership.note_heard, self._database, owned)
+            except StorageError as error:  # whoever asks meanwhile has a little more
+                log.warning("other servers cannot be told what tokens have used: %s", error)
 
     @property
     def _limits(self) -> Limits:
@@ -635,7 +674,12 @@ class SessionRegistry:
         spool = await self._store.open(session_id, about)
         try:
             await self._database.call(
-                self._database.add_session, session_id, start, created_at=time.time(), owner=owner
+                self._database.add_session,
+                session_id,
+                start,
+                created_at=time.time(),
+                owner=owner,
+                check=partial(self._check_everywhere, owner),
             )
         except BaseException:
             await self._store.finish(spool, keep_audio=True)

@@ -17,14 +17,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, Engine, MetaData, Row, Select, and_, case, func, or_, select
+from sqlalchemy import Connection, Engine, Row, Select, and_, case, func, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from live_asr.config.settings import StorageSettings
 from live_asr.core.errors import ConfigError, StorageError
 from live_asr.core.normalize import folded
 from live_asr.core.urls import receiver_of
-from live_asr.storage import gateways, object_rows, tables
+from live_asr.storage import object_rows, tables
 from live_asr.storage.gateways import Gateway
 from live_asr.storage.records import (
     DEAD,
@@ -44,6 +44,7 @@ __all__ = [
     "DEAD",
     "DELIVERED",
     "DELIVERY_STATES",
+    "OPEN",
     "OVER",
     "PENDING",
     "Database",
@@ -125,8 +126,8 @@ class Database:
         return await loop.run_in_executor(self._threads, partial(method, *args, **kwargs))
 
     def prepare(self) -> None:
-        """Make the tables that are missing. Raises StorageError when the database cannot be reached or
-        was made by another version."""
+        """Bring the tables up to date. Raises StorageError when the database cannot be reached or was made by
+        a version that this one cannot follow."""
         with tables.translate_errors(self._engine):
             tables.prepare(self._writer)
 
@@ -205,16 +206,13 @@ class Database:
         """This server, where several share the database."""
         return self._gateway
 
-    def share(self, gateway: Gateway, metadata: MetaData, set_up: Callable[[Connection], None]) -> None:
-        """Use the database as one of several servers from now on, and make the tables for that.
+    @property
+    def is_shared(self) -> bool:
+        """Whether several servers use it together, of which this is one; see `share`."""
+        return self._gateway is not None
 
-        They are those of `metadata`, too, which `set_up` is called for once they are there.
-        """
-        with self._writing() as connection:
-            tables.lock_tables(connection)
-            for wanted in (gateways.metadata, metadata):
-                wanted.create_all(connection)
-            set_up(connection)
+    def share(self, gateway: Gateway) -> None:
+        """Use the database as one of several servers from now on."""
         self._gateway = gateway
 
     def own_connection(self) -> OwnConnection:
@@ -239,13 +237,21 @@ class Database:
     # Sessions ---------------------------------------------------------------------------------------
 
     def add_session(
-        self, session_id: str, start: Mapping[str, Any], *, created_at: float, owner: str | None = None
+        self,
+        session_id: str,
+        start: Mapping[str, Any],
+        *,
+        created_at: float,
+        owner: str | None = None,
+        check: Callable[[Connection], None] = lambda _: None,
     ) -> None:
         """Keep that a session was opened, in state `open`; one that is there stays as it is.
 
-        Its title is that of `start`, if it has one; `owner` is the token that opened it.
+        Its title is that of `start`, if it has one; `owner` is the token that opened it. Where `check`
+        raises, in the same transaction, nothing is kept.
         """
         with self._writing() as connection:
+            check(connection)
             open_row(connection, session_id, start, created_at, owner)
 
     def set_state(self, session_id: str, state: str) -> None:
@@ -302,6 +308,12 @@ class Database:
         with self._reading() as connection:
             row = connection.execute(_titled().where(sessions.c.id == session_id)).first()
         return None if row is None else _session(row)
+
+    def sessions_by_id(self, session_ids: Collection[str]) -> dict[str, StoredSession]:
+        """Return what is kept of these sessions, as far as there are such ones."""
+        with self._reading() as connection:
+            rows = connection.execute(_titled().where(sessions.c.id.in_(session_ids)))
+            return {row.id: _session(row) for row in rows}
 
     def sessions(
         self,

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
@@ -43,6 +43,7 @@ from live_asr.storage.files import (
     storage_error,
     sync_folder,
     unsealed,
+    with_checksum,
     write_batch,
     write_turns,
 )
@@ -54,6 +55,8 @@ log = logging.getLogger(__name__)
 
 MAX_WRITERS = 8
 """Sessions that are synced side by side: a file system's journal takes hardly longer for all than for one."""
+UNFINISHED = ".job-"
+"""Before the id of a session, the name of a folder that is being written at once."""
 CONDEMNED = ".erased-"
 """Before the id of a session, the name of a folder that is to be erased."""
 
@@ -139,6 +142,32 @@ class FileJournal:
         self._writer.add(spool)
         return spool
 
+    def keep_whole(
+        self, session_id: str, about: dict[str, Any], kept: Sequence[bytes], turns: Iterable[Turn]
+    ) -> Callable[[Connection], None]:
+        """Write the files of a session that comes about at once: all of them, or none. Blocks.
+
+        Those that are there stay. Raises StorageError.
+        """
+        folder, unfinished = self.folder / session_id, self.folder / f"{UNFINISHED}{session_id}"
+        try:
+            if not (folder / ABOUT_FILE).exists():
+                shutil.rmtree(unfinished, ignore_errors=True)
+                unfinished.mkdir(mode=0o700, parents=True)
+                for empty in (AUDIO_FILE, CHECKS_FILE):
+                    (unfinished / empty).touch()
+                append_synced(unfinished / MESSAGES_FILE, b"".join(map(with_checksum, kept)))
+                write_turns(unfinished / TURNS_FILE, turns)
+                append_synced(unfinished / ABOUT_FILE, orjson.dumps(about))
+                sync_folder(unfinished)
+                if folder.exists():  # of a run that died between; nobody can have read it
+                    shutil.rmtree(folder)
+                unfinished.rename(folder)
+                sync_folder(self.folder)
+        except OSError as error:
+            raise storage_error(error) from error
+        return lambda _: None
+
     async def finish(self, spool: Spool, *, keep_audio: bool) -> None:
         """Write the rest of a session that is over, and erase its audio unless that is kept. Idempotent."""
         try:
@@ -190,6 +219,10 @@ class FileJournal:
 
     def claim(self, limit: int) -> list[str]:
         """Return nothing: there is no other server."""
+        return []
+
+    def later_messages(self, after: Mapping[str, int]) -> list[tuple[str, bytes]]:
+        """Return nothing, likewise."""
         return []
 
     async def sync(self, *, urgent: bool = False) -> None:

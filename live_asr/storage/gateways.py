@@ -1,4 +1,4 @@
-"""The servers that share one database: which of them are there, and who sends which delivery.
+"""The servers that share one database: which of them are there, who sends which delivery and does which job.
 
 A server says every second that it is there, by the database's clock, and counts as gone once it has not for
 `LEASE` seconds. What it was at is claimed by others then: with `SKIP LOCKED`, so that they do not wait for
@@ -15,7 +15,10 @@ from sqlalchemy import (
     Column,
     Connection,
     DateTime,
+    Double,
     ForeignKey,
+    Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -33,9 +36,13 @@ LEASE = 3.0
 """Seconds after which a server counts as gone that has not said that it is there."""
 BEAT_INTERVAL = 1.0
 """Seconds between two times that it says so."""
+GUARD_TIMEOUT = "3s"
+"""For so long a server that is frozen may keep others from taking over what it is about to end."""
 
 metadata = MetaData()
 deliveries = common.tables["deliveries"].to_metadata(metadata)
+jobs = common.tables["jobs"].to_metadata(metadata)
+sessions = common.tables["sessions"].to_metadata(metadata)
 
 gateways = Table(
     "gateways",
@@ -50,6 +57,34 @@ delivery_claims = Table(  # who sends a delivery; void where that one is gone
     Column("delivery_id", Text, ForeignKey("deliveries.id", ondelete="CASCADE"), primary_key=True),
     Column("gateway", Text, nullable=False),
 )
+
+job_claims = Table(  # who does a job, likewise
+    "job_claims",
+    metadata,
+    Column("job_id", Text, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("gateway", Text, nullable=False),
+)
+
+job_uploads = Table(  # recordings that came with jobs, in pieces, for whoever does them
+    "job_uploads",
+    metadata,
+    Column("upload", Text, primary_key=True),
+    Column("number", Integer, primary_key=True),  # from 0 on
+    Column("data", LargeBinary, nullable=False),
+    Column("kept_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+)
+
+heard_audio = Table(  # how many seconds of sessions that go on were heard, where tokens have quotas of them
+    "heard_audio",
+    metadata,
+    Column("session_id", Text, ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True),
+    Column("seconds", Double, nullable=False),
+)
+
+
+def guard(connection: Connection) -> None:
+    """Have a transaction end in which this server freezes: it may lock what others wait for."""
+    connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{GUARD_TIMEOUT}'"))
 
 
 def is_gone(gateway: ColumnElement[str] | ColumnElement[str | None]) -> ColumnElement[bool]:
@@ -116,3 +151,31 @@ class Gateway:
             delivery_claims.c.gateway != self.id, ~is_gone(delivery_claims.c.gateway)
         )
         return delivery_id.not_in(theirs)
+
+    def claim_job(self, connection: Connection, job_id: str) -> bool:
+        """Have a job for this server; return False where another one has it. Lock its row before."""
+        is_free = job_claims.c.gateway == self.id
+        if self.may_claim:
+            is_free = or_(is_free, is_gone(job_claims.c.gateway))
+        claim = insert(job_claims).values(job_id=job_id, gateway=self.id)
+        claimed = claim.on_conflict_do_update(
+            index_elements=["job_id"], set_={"gateway": self.id}, where=is_free
+        )
+        return connection.scalar(claimed.returning(job_claims.c.job_id)) is not None
+
+    def give_job_back(self, connection: Connection, job_id: str) -> None:
+        """Let other servers have a job, if this one has it."""
+        its = job_claims.delete().where(job_claims.c.job_id == job_id, job_claims.c.gateway == self.id)
+        connection.execute(its)
+
+    def may_do(self, job_id: ColumnElement[str]) -> ColumnElement[bool]:
+        """Return whether a job is this server's, nobody's, or of one that is gone, as a condition."""
+        theirs = select(job_claims.c.job_id).where(job_claims.c.gateway != self.id)
+        if self.may_claim:
+            theirs = theirs.where(~is_gone(job_claims.c.gateway))
+        return job_id.not_in(theirs)
+
+    def has_job(self, connection: Connection, job_id: str) -> bool:
+        """Tell whether a job is this server's; while its row is locked that stays so."""
+        claimed = select(job_claims.c.gateway).where(job_claims.c.job_id == job_id)
+        return connection.scalar(claimed) == self.id

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Connection, and_, func, literal, select, text
 
+from live_asr.core.errors import Superseded
 from live_asr.storage import object_rows, tables
 from live_asr.storage.database import Database, NewDelivery, finish_row, open_row
+from live_asr.storage.gateways import guard, is_gone, job_claims, job_uploads
 from live_asr.storage.tables import jobs, kept_results, sessions
 
 MAX_WAITING = 10_000
 """Jobs that wait at once; more are refused."""
 MAX_OF_ONE = 1000
 """Of them, those of one token: it leaves room for the others."""
+PIECES_AT_ONCE = 64
+"""So many pieces of a recording are erased at once."""
+LOST_AFTER = "1 hour"
+"""A recording to which nothing was added for so long is no job's any more where none names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +58,27 @@ class Waiting:
     """The id of the token that it came with; None where it was the server's own, or nobody was asked."""
     attempts: int
     created_at: float
+    is_taken: bool
+    """Whether a server has it, of several; what one that is alone does is not said here."""
 
 
 class JobDatabase(Database):
     """The database, with what jobs need. Methods block, as those of `Database`."""
 
-    def finish_job(self, end: JobEnd) -> bool:
+    def finish_job(self, end: JobEnd, keep: Callable[[Connection], None] = lambda _: None) -> bool:
         """Keep how a job ended, as a session, and that somebody is to be told, in one transaction.
 
-        Returns False, and changes nothing, where that job has ended already, here or on another worker that
-        shares the database.
+        `keep` keeps more in it. Returns False, and changes nothing, where that job has ended already, here or
+        elsewhere, by who shares the database. Raises Superseded where another server does it now.
         """
         with self._writing() as connection:
+            if self._gateway is not None:
+                guard(connection)
+                locked = select(jobs.c.id).where(jobs.c.id == end.id).with_for_update()
+                if connection.scalar(locked) is None:
+                    return False
+                if not self._gateway.has_job(connection, end.id):
+                    raise Superseded("Another server has taken this job over.")
             owner = connection.scalar(select(jobs.c.owner).where(jobs.c.id == end.id))
             open_row(connection, end.id, end.start, end.created_at, owner)
             told = finish_row(
@@ -82,6 +97,8 @@ class JobDatabase(Database):
                 end.delivery,
                 end.text,
             )
+            if told:
+                keep(connection)
             connection.execute(jobs.delete().where(jobs.c.id == end.id))
             if self.moves_finished:
                 object_rows.note(connection, end.id, at=end.ended_at)
@@ -147,21 +164,98 @@ class JobDatabase(Database):
 
     def waiting_job(self, job_id: str) -> Waiting | None:
         """Return a job that is not over; None where there is none of that id."""
+        if self._gateway is None:
+            wanted = select(jobs, literal(False).label("is_taken"))
+        else:
+            is_taken = and_(job_claims.c.gateway.is_not(None), ~is_gone(job_claims.c.gateway))
+            wanted = select(jobs, is_taken.label("is_taken")).outerjoin(
+                job_claims, job_claims.c.job_id == jobs.c.id
+            )
         with self._reading() as connection:
-            row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first()
+            row = connection.execute(wanted.where(jobs.c.id == job_id)).first()
         return None if row is None else Waiting(**row._mapping)
 
     def waiting(self) -> list[tuple[str, str | None]]:
-        """Return the jobs that are not over, oldest first: the id of each, and its owner."""
+        """Return the jobs that are not over, oldest first: the id of each, and its owner.
+
+        Of several servers that share them each has those that no other one does.
+        """
         wanted = select(jobs.c.id, jobs.c.owner).order_by(jobs.c.created_at, jobs.c.id)
+        if self._gateway is not None:
+            wanted = wanted.where(self._gateway.may_do(jobs.c.id))
         with self._reading() as connection:
             return [(job_id, owner) for job_id, owner in connection.execute(wanted)]
 
-    def begin_job(self, job_id: str, *, by: int) -> None:
-        """Count one more run of a job, or by -1 take one back that was no fault of its own."""
+    def take_job(self, job_id: str) -> Waiting | None:
+        """Have a job for this server; None where it is over, or another one has it."""
+        if self._gateway is not None:
+            free = select(jobs.c.id).where(jobs.c.id == job_id, self._gateway.may_do(jobs.c.id))
+            with self._writing() as connection:
+                if connection.scalar(free.with_for_update(skip_locked=True)) is None:
+                    return None
+                if not self._gateway.claim_job(connection, job_id):
+                    return None
+        return self.waiting_job(job_id)
+
+    def begin_job(self, job_id: str) -> None:
+        """Count one more run of a job."""
         with self._writing() as connection:
             begun = jobs.update().where(jobs.c.id == job_id)
-            connection.execute(begun.values(attempts=jobs.c.attempts + by))
+            connection.execute(begun.values(attempts=jobs.c.attempts + 1))
+
+    def give_job_back(self, job_id: str) -> None:
+        """Take a run back that was no fault of the job's, and let other servers have it."""
+        with self._writing() as connection:
+            begun = jobs.update().where(jobs.c.id == job_id)
+            connection.execute(begun.values(attempts=jobs.c.attempts - 1))
+            if self._gateway is not None:
+                self._gateway.give_job_back(connection, job_id)
+
+    # Recordings that came with them --------------------------------------------------------------------
+
+    def uploads(self) -> set[str]:
+        """Return the names of the recordings that jobs wait with."""
+        with self._reading() as connection:
+            return set(connection.scalars(select(jobs.c.upload).where(jobs.c.upload.is_not(None))))
+
+    def add_piece(self, upload: str, number: int, data: bytes) -> None:
+        """Keep a piece of a recording for all servers that share the database, as all below."""
+        with self._writing() as connection:
+            connection.execute(job_uploads.insert().values(upload=upload, number=number, data=data))
+
+    def size_of_upload(self, upload: str) -> tuple[int, int]:
+        """Return of how many pieces a recording is, and of how many bytes."""
+        size = func.coalesce(func.sum(func.octet_length(job_uploads.c.data)), 0)
+        wanted = select(func.count(), size).where(job_uploads.c.upload == upload)
+        with self._reading() as connection:
+            count, size_bytes = connection.execute(wanted).one()
+        return count, size_bytes
+
+    def piece(self, upload: str, number: int) -> bytes:
+        """Return a piece of a recording that is there."""
+        its = job_uploads.c.upload == upload, job_uploads.c.number == number
+        with self._reading() as connection:
+            return bytes(connection.execute(select(job_uploads.c.data).where(*its)).scalar_one())
+
+    def forget_pieces(self, upload: str) -> bool:
+        """Erase some pieces of a recording; return whether there were any."""
+        its = job_uploads.c.upload == upload
+        some = select(job_uploads.c.number).where(its).limit(PIECES_AT_ONCE)
+        with self._writing() as connection:
+            gone = connection.execute(job_uploads.delete().where(its, job_uploads.c.number.in_(some)))
+        return gone.rowcount > 0
+
+    def lost_uploads(self) -> list[str]:
+        """Return the recordings that no job names and that nobody adds to any more."""
+        named = select(jobs.c.upload).where(jobs.c.upload.is_not(None))
+        wanted = (
+            select(job_uploads.c.upload)
+            .where(job_uploads.c.upload.not_in(named))
+            .group_by(job_uploads.c.upload)
+            .having(func.max(job_uploads.c.kept_at) < func.now() - text(f"interval '{LOST_AFTER}'"))
+        )
+        with self._reading() as connection:
+            return list(connection.scalars(wanted))
 
 
 def delivery_id_of(job_id: str) -> str:

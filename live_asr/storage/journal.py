@@ -6,7 +6,7 @@ a writer of an older epoch brings is refused with Superseded, whatever became of
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +72,15 @@ class Journal(Protocol):
     async def reopen(self, session_id: str) -> Spool:
         """Take a session over, to add to what of it is intact; nobody who had it before writes any more."""
 
+    def keep_whole(
+        self, session_id: str, about: dict[str, Any], kept: Sequence[bytes], turns: Iterable[Turn]
+    ) -> Callable[[Connection], None]:
+        """Keep a session that comes about at once, with all its messages and without audio. Blocks.
+
+        Call what is returned in the transaction that says that it is over: a database keeps it there. Files
+        that are there stay as they are.
+        """
+
     async def finish(self, spool: Spool, *, keep_audio: bool) -> None:
         """Write the rest of a session that is over, and erase its audio unless that is kept. Idempotent."""
 
@@ -94,6 +103,12 @@ class Journal(Protocol):
 
     def messages(self, session_id: str) -> Iterator[bytes]:
         """Yield the kept messages of a session, oldest first, as far as they are intact. Blocks."""
+
+    def later_messages(self, after: Mapping[str, int]) -> list[tuple[str, bytes]]:
+        """Return what was kept of sessions behind a `seq` of each, where other servers keep it, too. Blocks.
+
+        The messages of one come in their order; of a session that there is not, none.
+        """
 
     def about(self, session_id: str) -> dict[str, Any]:
         """Return what is remembered of a session. Blocks."""

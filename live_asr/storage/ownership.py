@@ -5,12 +5,18 @@ All block, and raise StorageError when the database fails.
 
 from __future__ import annotations
 
-from sqlalchemy import Column, ColumnElement, func, or_, select
+from collections.abc import Collection, Mapping
 
-from live_asr.storage.database import Database
+from sqlalchemy import Column, ColumnElement, Connection, func, or_, select, text
+from sqlalchemy.dialects.postgresql import insert
+
+from live_asr.storage.database import OPEN, OVER, Database
+from live_asr.storage.gateways import guard, heard_audio
 from live_asr.storage.tables import erased, links, owners, sessions
 
 DAY = 86_400.0
+OPENING = 0x11FE
+"""First half of the key of the lock under which sessions of a token are opened; the other half is its own."""
 
 
 def owner_of(database: Database, session_id: str) -> str | None:
@@ -28,26 +34,67 @@ def owner_of(database: Database, session_id: str) -> str | None:
     return owner
 
 
-def spent(database: Database, owner: str, *, after: float) -> float:
-    """Return how many seconds of audio a token had that ended after a time, with those made with it."""
+def spent(database: Database, owner: str, *, after: float, here: Collection[str] = ()) -> float:
+    """Return how many seconds of audio a token had that ended after a time, with those made with it.
 
-    def theirs(column: Column[str]) -> ColumnElement[bool]:
-        return or_(column == owner, column.startswith(f"{owner}.", autoescape=True))
-
+    Where several servers share the database, with what has been noted of sessions that go on, but for those
+    that do so `here`.
+    """
     kept = (
         select(func.sum(sessions.c.duration))
         .join(owners, owners.c.session_id == sessions.c.id)
-        .where(theirs(owners.c.owner), sessions.c.ended_at > after)
+        .where(_theirs(owners.c.owner, owner), sessions.c.ended_at > after)
     )
-    gone = select(func.sum(erased.c.duration)).where(theirs(erased.c.owner), erased.c.ended_at > after)
+    gone = select(func.sum(erased.c.duration)).where(
+        _theirs(erased.c.owner, owner), erased.c.ended_at > after
+    )
+    elsewhere = (
+        select(func.sum(heard_audio.c.seconds))
+        .join(sessions, sessions.c.id == heard_audio.c.session_id)
+        .join(owners, owners.c.session_id == sessions.c.id)
+        .where(_theirs(owners.c.owner, owner), sessions.c.state.not_in(OVER), sessions.c.id.not_in(here))
+    )
+    wanted = (kept, gone, elsewhere) if database.is_shared else (kept, gone)
     with database.transaction(writes=False) as connection:
-        return float(connection.scalar(kept) or 0.0) + float(connection.scalar(gone) or 0.0)
+        return sum(float(connection.scalar(one) or 0.0) for one in wanted)
+
+
+def note_heard(database: Database, heard: Mapping[str, float]) -> None:
+    """Note how many seconds were heard of sessions that go on here, for the other servers."""
+    if not heard:
+        return
+    note = insert(heard_audio)
+    noted = note.on_conflict_do_update(index_elements=["session_id"], set_={"seconds": note.excluded.seconds})
+    rows = [{"session_id": session_id, "seconds": heard[session_id]} for session_id in sorted(heard)]
+    with database.transaction(writes=True) as connection:
+        connection.execute(noted, rows)
+
+
+def count_open(connection: Connection, owner: str) -> int:
+    """Return how many sessions of a token take a place at all servers, with those of tokens made with it.
+
+    Nobody else who counts them opens one before the transaction ends.
+    """
+    guard(connection)
+    lock = text("SELECT pg_advisory_xact_lock(:opening, hashtext(:owner))")
+    connection.execute(lock, {"opening": OPENING, "owner": owner})
+    wanted = (
+        select(func.count())
+        .select_from(sessions)
+        .join(owners, owners.c.session_id == sessions.c.id)
+        .where(_theirs(owners.c.owner, owner), sessions.c.state == OPEN)
+    )
+    return connection.scalar(wanted) or 0
+
+
+def _theirs(column: Column[str], owner: str) -> ColumnElement[bool]:
+    return or_(column == owner, column.startswith(f"{owner}.", autoescape=True))
 
 
 def keep_spent(database: Database, session_id: str, heard: float, *, now: float) -> None:
     """Keep for a day what a session cost its token that is about to be erased.
 
-    `heard` is how many seconds of audio it had so far, where it is not over.
+    `heard` is how many seconds of audio it had so far, where it is not over and goes on here.
     """
     wanted = (
         select(owners.c.owner, sessions.c.duration, sessions.c.ended_at)
@@ -59,6 +106,9 @@ def keep_spent(database: Database, session_id: str, heard: float, *, now: float)
             erased.delete().where(or_(erased.c.session_id == session_id, erased.c.ended_at < now - DAY))
         )
         row = connection.execute(wanted).first()
+        if database.is_shared and not heard:
+            noted = select(heard_audio.c.seconds).where(heard_audio.c.session_id == session_id)
+            heard = connection.scalar(noted) or 0.0
         if row is not None and (row.ended_at or now) >= now - DAY:
             connection.execute(
                 erased.insert().values(

@@ -13,7 +13,7 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -51,7 +51,7 @@ from live_asr.storage.files import (
     turns_as_json,
     turns_from_json,
 )
-from live_asr.storage.gateways import BEAT_INTERVAL, Gateway, is_gone
+from live_asr.storage.gateways import BEAT_INTERVAL, Gateway, guard, is_gone
 from live_asr.storage.journal import BEGINNING_BYTES, Ending, KeptAudio, is_session_id
 from live_asr.storage.records import OVER
 from live_asr.storage.spool import Batch, Spool, SpoolWriter
@@ -65,8 +65,6 @@ ROWS_AT_ONCE = 64
 """Pieces of audio that are read at once, some hundred kilobytes."""
 FIRST_WAIT, LONGEST_WAIT = 0.1, 2.0
 """Seconds between two tries to write where the database is away."""
-GUARD_TIMEOUT = "3s"
-"""For so long a server that is frozen may keep others from taking a session over while it ends it."""
 
 metadata = MetaData()
 
@@ -129,6 +127,12 @@ LOOK = """
 SELECT session_id, epoch, audio_bytes, message_count FROM journal_sessions
 WHERE session_id = ANY(%s) AND NOT condemned
 """
+LATER = """
+SELECT one.session_id, one.data
+FROM unnest(CAST(:ids AS text[]), CAST(:seqs AS integer[])) AS known(session_id, seq)
+JOIN journal_messages AS one ON one.session_id = known.session_id AND one.seq > known.seq
+ORDER BY one.session_id, one.seq
+"""
 
 
 class PostgresJournal:
@@ -164,10 +168,10 @@ class PostgresJournal:
         self._closing = False
 
     async def start(self) -> None:
-        """Make the tables that are missing, and begin to write. Raises StorageError."""
+        """Begin to write; the database is prepared. Raises StorageError."""
         await asyncio.to_thread(prepare, self.folder)
         await asyncio.to_thread(self._clear)
-        await self._database.call(self._database.share, self.gateway, metadata, _set_up)
+        self._database.share(self.gateway)
         await self._database.call(self._beat)
         self._writer.start()
         self._beating = asyncio.create_task(self._beat_forever(), name="gateway")
@@ -260,7 +264,7 @@ class PostgresJournal:
 
         Else none comes before the transaction ends.
         """
-        connection.execute(text(f"SET LOCAL idle_in_transaction_session_timeout = '{GUARD_TIMEOUT}'"))
+        guard(connection)
         held = select(journal.c.epoch).where(_is(spool.session_id)).with_for_update()
         if connection.scalar(held) != spool.epoch:
             raise superseded()
@@ -315,6 +319,31 @@ class PostgresJournal:
         spool = Spool(session_id, self.folder / session_id, epoch, read, self._writer.hurry)
         self._writer.add(spool)
         return spool
+
+    def keep_whole(
+        self, session_id: str, about: dict[str, Any], kept: Sequence[bytes], turns: Iterable[Turn]
+    ) -> Callable[[Connection], None]:
+        """Return what keeps a session that comes about at once, in the transaction of its end."""
+        row = {
+            "session_id": session_id,
+            "epoch": 1,
+            "about": orjson.dumps(about),
+            "audio_bytes": 0,
+            "message_count": len(kept),
+            "turns": turns_as_json(turns),
+            "condemned": False,
+        }
+        rows = [
+            {"session_id": session_id, "seq": seq, "data": message} for seq, message in enumerate(kept, 1)
+        ]
+
+        def insert(connection: Connection) -> None:
+            for table in (journal, messages):  # of one that is being erased, which nobody can read any more
+                connection.execute(table.delete().where(table.c.session_id == session_id))
+            connection.execute(journal.insert().values(row))
+            connection.execute(messages.insert(), rows)
+
+        return insert
 
     async def finish(self, spool: Spool, *, keep_audio: bool) -> None:
         """Write the rest of a session that is over, and erase its audio unless that is kept. Idempotent."""
@@ -433,6 +462,12 @@ class PostgresJournal:
         with self._database.transaction(writes=False) as connection:
             found = list(connection.scalars(wanted))
         yield from map(bytes, found)
+
+    def later_messages(self, after: Mapping[str, int]) -> list[tuple[str, bytes]]:
+        """Return what was kept of sessions behind a `seq` of each. Blocks. Raises StorageError."""
+        given = {"ids": list(after), "seqs": list(after.values())}
+        with self._database.transaction(writes=False) as connection:
+            return [(row[0], bytes(row[1])) for row in connection.execute(text(LATER), given)]
 
     def about(self, session_id: str) -> dict[str, Any]:
         """Return what is remembered of a session. Blocks. Raises KeyError and StorageError."""
@@ -611,12 +646,3 @@ def _parameters(taken: Sequence[tuple[Spool, Batch]]) -> list[Any]:
         [seq for _, seq, _ in said],
         [message for _, _, message in said],
     ]
-
-
-def _set_up(connection: Connection) -> None:
-    """Have audio kept as it comes: it is compressed already, or cannot be by what the database does."""
-    kept = (
-        "SELECT attstorage FROM pg_attribute WHERE attrelid = 'journal_audio'::regclass AND attname = 'data'"
-    )
-    if connection.scalar(text(kept)) != "e":  # others write there, and would have to wait
-        connection.execute(text("ALTER TABLE journal_audio ALTER COLUMN data SET STORAGE EXTERNAL"))

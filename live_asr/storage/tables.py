@@ -41,10 +41,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, SQLAlchemyError
 
 from live_asr.core.errors import ConfigError, StorageError
+from live_asr.storage import migrations
 
 SCHEMA_VERSION = 1
 """Raised with every change that an older version cannot live with; the database says which one it has.
-Tables that are new are made beside the others, and an older version leaves them alone."""
+What an older version can live with is a revision in `migrations`."""
 TIMEOUT = 10
 """Seconds that a statement takes at most, with the wait for another process to finish its own; also those
 after which a server that is not to be reached counts as gone."""
@@ -242,7 +243,7 @@ def _libpq_limits() -> dict[str, int]:
 
 
 def prepare(writing: Engine) -> None:
-    """Make the tables that are missing and see that their version is ours.
+    """See that the tables' version is ours, and bring them up to date.
 
     Raises StorageError when it is not.
     """
@@ -250,20 +251,31 @@ def prepare(writing: Engine) -> None:
         _make_file(writing.url)
     with writing.begin() as connection:
         if writing.dialect.name == "postgresql":
-            lock_tables(connection)
-        metadata.create_all(connection)
-        found = connection.scalar(select(schema.c.version))
-        if found is None:
-            connection.execute(schema.insert().values(version=SCHEMA_VERSION))
-        elif found != SCHEMA_VERSION:
+            _lock_tables(connection)
+        found = None
+        if inspect(connection).has_table(schema.name):
+            found = connection.scalar(select(schema.c.version))
+        if found not in (None, SCHEMA_VERSION):
             raise StorageError(
                 f"The tables of the database have version {found}; this live-asr knows {SCHEMA_VERSION}.",
                 "Run the version of live-asr that made them, or a newer one, or name another database.",
                 code="database",
             )
+        try:
+            migrations.upgrade(connection)
+        except OperationalError as error:
+            if getattr(error.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE:
+                raise
+            raise StorageError(
+                "The tables of the database cannot be brought up to date now: others use them.",
+                "Start the server again in a moment; nothing was changed.",
+                code="database",
+            ) from None
+        if found is None:
+            connection.execute(schema.insert().values(version=SCHEMA_VERSION))
 
 
-def lock_tables(connection: Connection) -> None:
+def _lock_tables(connection: Connection) -> None:
     """Keep other servers from making tables in PostgreSQL until the transaction ends."""
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": PREPARING})
 

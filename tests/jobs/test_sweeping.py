@@ -7,9 +7,10 @@ from pathlib import Path
 from live_asr.core.types import Turn, Word
 from live_asr.full_pass.process import FullPassResult
 from live_asr.jobs.messages import Job
-from live_asr.jobs.results import Options, Outcome, start_of, write_session
+from live_asr.jobs.results import Options, Outcome, keep_session, start_of
 from live_asr.jobs.retention import sweep
 from live_asr.storage.database import NewDelivery, sqlite_url
+from live_asr.storage.file_journal import FileJournal
 from live_asr.storage.jobs import JobDatabase, JobEnd
 
 OPTIONS = Options("en", (), True, None, None, "tiny.en")
@@ -22,7 +23,7 @@ async def test_what_is_older_than_its_age_is_gone_and_the_rest_stays(tmp_path: P
     outcome = Outcome.of(FOUND, 32_000, "mp3")
     for session_id, ended_at in (("old", 1000.0), ("new", 90_000.0)):
         start = start_of(Job(session_id, "s3://b/k"), OPTIONS, "talk.mp3")
-        write_session(sessions, session_id, start, outcome)
+        keep_session(FileJournal(sessions), session_id, start, outcome)
         database.keep_result(f"key of {session_id}", session_id, outcome.to_bytes(), created_at=ended_at)
         database.finish_job(
             JobEnd(

@@ -15,8 +15,10 @@ import httpx
 import pytest
 from talking import TIMEOUT, Caller, Message, call, eventually, finished_record, likeness, plain_words
 
+from benchmarks.resilience.inbox import inbox
 from live_asr.client import Resumed, connect
 from live_asr.core.messages import Ack
+from tests.jobs.conftest import SECRET
 from tests.postgres import new_database, postgres
 from tests.server.resuming import check_record, record, resumed
 from tests.started import MODEL, Server, StartServer
@@ -179,13 +181,42 @@ async def test_a_session_is_taken_from_a_server_that_still_has_it_and_comes_back
     assert likeness(plain_words(final["text"]), SAID) > 0.7
 
 
-async def test_a_server_that_keeps_files_is_refused_on_their_database_and_jobs_are_not_taken(
+def test_a_job_whose_server_is_killed_is_done_by_the_other_one_and_told_once(
+    start_gateway: Callable[..., Server], sample_wav: Path
+) -> None:
+    with inbox(SECRET) as platform:
+        flags = {"LIVE_ASR_WEBHOOK__SECRET": SECRET, "LIVE_ASR_WEBHOOK__ALLOW_PRIVATE": "true"}
+        servers = [start_gateway(**flags) for _ in range(2)]
+        form = {"jobId": "call", "webhookUrl": platform.url}
+        with sample_wav.open("rb") as file:
+            posted = httpx.post(f"{servers[0].url}/v1/jobs", files={"file": file}, data=form)
+        assert posted.status_code == 202, posted.text
+
+        def known_by(server: Server) -> dict[str, Any]:
+            known: dict[str, Any] = httpx.get(f"{server.url}/v1/jobs/call").json()
+            return known
+
+        doers: list[Server] = []
+        while not doers:  # who does it says how far it is
+            doers = [server for server in servers if known_by(server)["progress"] is not None]
+            assert known_by(servers[0])["state"] in ("queued", "running")
+        doers[0].process.kill()
+        doers[0].process.wait()
+        (heir,) = (server for server in servers if server is not doers[0])
+        assert platform.arrived.wait(2 * TIMEOUT), heir.log.read_text()
+        known = known_by(heir)
+        assert (known["state"], known["job"]) == ("done", posted.json()["job"])
+        assert "Sheila" in httpx.get(heir.url + known["links"]["vtt"]).text
+    assert [(told.body["jobId"], told.body["sessionId"]) for told in platform.told] == [
+        ("call", known["job"])
+    ]
+    assert "Sheila" in platform.told[0].body["transcript"]
+
+
+async def test_a_server_that_keeps_files_is_refused_on_their_database(
     start_gateway: Callable[..., Server], database: str, models_dir: Path, tmp_path: Path
 ) -> None:
-    one = start_gateway()
-    async with httpx.AsyncClient(base_url=one.url, timeout=TIMEOUT) as http:
-        refused = await http.post("/v1/jobs", json={"audioUrl": "https://example.com/a.wav"})
-        assert (refused.status_code, refused.json()["code"]) == (503, "no_jobs")
+    start_gateway()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "live_asr.cli", "serve", "--port", "0", "--model", MODEL),
         *("--data", str(tmp_path)),

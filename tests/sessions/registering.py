@@ -51,9 +51,9 @@ class LoadedEngine(ScriptedEngine):
 class Server:
     """One run of a server, on a folder; with the URL of a PostgreSQL, one of several that share that."""
 
-    def __init__(self, folder: Path, window: float, url: str | None = None) -> None:
+    def __init__(self, folder: Path, window: float, url: str | None = None, **flags: Any) -> None:
         settings = Settings(
-            server=ServerSettings(resume_window=window, max_sessions=2),
+            server=ServerSettings(**{"resume_window": window, "max_sessions": 2, **flags}),
             storage=StorageSettings(data=folder),
             webhook=WebhookSettings(url="http://127.0.0.1:9/hook"),
         )
@@ -92,16 +92,22 @@ class Server:
 
 
 @asynccontextmanager
-async def running(folder: Path, window: float = 60.0, url: str | None = None) -> AsyncIterator[Server]:
-    server = Server(folder, window, url)
+async def running(
+    folder: Path, window: float = 60.0, url: str | None = None, **flags: Any
+) -> AsyncIterator[Server]:
+    """Run a server; flags are settings of its section `server`."""
+    server = Server(folder, window, url, **flags)
     await asyncio.to_thread(server.database.prepare)
     await server.store.start()
     await server.registry.recover()
-    others = asyncio.create_task(server.registry.take_up_left())
+    beside = [
+        asyncio.create_task(work) for work in (server.registry.take_up_left(), server.registry.note_heard())
+    ]
     try:
         yield server
     finally:
-        others.cancel()
+        for task in beside:
+            task.cancel()
         await server.registry.drain(TIMEOUT)
         await server.store.close()
         server.database.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,10 +11,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
-from live_asr.core.errors import ClientError
+from live_asr.core.errors import ClientError, Unavailable
 from live_asr.core.messages import Resume, Stop
+from live_asr.sessions import admission
+from live_asr.sessions.resume import OpenSession
 from tests.postgres import new_database, postgres
-from tests.sessions.registering import START, Client, eventually, running, text_of
+from tests.sessions.registering import START, Client, Server, eventually, running, text_of
 from tests.sessions.scripted_engine import SECOND_BYTES, TEXT, pcm
 
 
@@ -121,3 +124,72 @@ async def test_a_wrong_token_takes_nothing_over(tmp_path: Path, url: str) -> Non
             await other.registry.resume(Resume(first.opened.id, "wrong", 0))
         first.runner.receive(Stop())
         assert (await first.until("final"))["text"] == TEXT
+
+
+async def opened(server: Server, owner: str) -> OpenSession | None:
+    """Open a session of a token; None where it has as many as it may have."""
+    try:
+        return await server.registry.open(START, admission.Client(owner))
+    except Unavailable as refused:
+        assert (refused.code, refused.retry_after) == ("server_full", 15.0)
+        return None
+
+
+async def test_a_token_has_as_many_places_as_the_operator_says_at_all_servers_together(
+    tmp_path: Path, url: str
+) -> None:
+    flags = {"max_sessions": 8, "max_sessions_per_client": 3}
+    async with (
+        running(tmp_path / "one", url=url, **flags) as one,
+        running(tmp_path / "other", url=url, **flags) as other,
+    ):
+        first = await opened(one, "ann")
+        assert first is not None
+        assert await opened(other, "ann.made") is not None, "counted with its maker"
+        assert await opened(other, "annabel") is not None, "counted for herself"
+        both = await asyncio.gather(opened(one, "ann"), opened(other, "ann"))
+        assert sum(session is not None for session in both) == 1, "one place was left"
+        for server in (one, other):
+            assert await opened(server, "ann") is None
+        kept = {stored.id for stored in one.database.unfinished()}
+        assert len(kept) == 4 and kept == {*one.registry._live, *other.registry._live}
+        first.runner.receive_audio(pcm())
+        first.runner.receive(Stop())
+        await one.done(first.id)
+        assert await opened(other, "ann") is not None
+        assert await opened(one, "ann") is None
+
+
+async def test_what_a_session_has_cost_its_token_counts_at_all_servers_and_once(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("live_asr.sessions.registry.NOTE_INTERVAL", 0.01)
+    flags = {"token_hours_per_day": 1.0}
+    ann = admission.Client("ann")
+    async with (
+        running(tmp_path / "one", url=url, **flags) as one,
+        running(tmp_path / "other", url=url, **flags) as other,
+    ):
+
+        async def left(server: Server) -> float | None:
+            return (await server.registry.limits_of(ann)).seconds
+
+        async def until(server: Server, seconds: float) -> None:
+            async with asyncio.timeout(30):
+                while await left(server) != seconds:
+                    pass
+
+        first = await one.registry.open(START, ann)
+        first.runner.receive_audio(pcm())
+        await until(one, 3594.0)
+        await until(other, 3594.0)
+        first.runner.receive(Stop())
+        await one.done(first.id)
+        assert await left(one) == await left(other) == 3594.0
+        second = await one.registry.open(START, ann)
+        second.runner.receive_audio(pcm())
+        await until(other, 3588.0)
+        assert await other.registry.erase(second.id), "while it goes on elsewhere"
+        await eventually(lambda: one.registry.runner_of(second.id) is None)
+        assert await left(one) == await left(other) == 3588.0
+        assert (await one.registry.limits_of(admission.Client("bob"))).seconds == 3600.0

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from live_asr.storage.database import Database, sqlite_url
 from tests.postgres import new_database, postgres
+from tests.storage.sharing import Server
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +34,15 @@ def database(url: str) -> Iterator[Database]:
     database.prepare()
     yield database
     database.close()
+
+
+@pytest.fixture
+async def pair(server: str, tmp_path: Path) -> AsyncIterator[tuple[Server, Server]]:
+    """Two servers on one PostgreSQL, at work."""
+    url = new_database(server)
+    one, other = (Server(url, tmp_path / which) for which in ("one", "other"))
+    for each in (one, other):
+        await each.start()
+    yield one, other
+    for each in (one, other):
+        await each.close()

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
@@ -18,51 +17,11 @@ from pydantic import SecretStr
 from live_asr.config.settings import StorageSettings
 from live_asr.core.errors import ConfigError, StorageError, Superseded
 from live_asr.storage.database import Database, database_url
-from live_asr.storage.gateways import LEASE, Gateway
+from live_asr.storage.gateways import LEASE
 from live_asr.storage.journal import Ending
-from live_asr.storage.postgres_journal import PostgresJournal
 from live_asr.storage.spool import Spool
-from tests.postgres import new_database
+from tests.storage.sharing import Server
 from tests.storage.stored import NEWS, START, finish
-
-
-class Server:
-    """One of several."""
-
-    def __init__(self, url: str, folder: Path) -> None:
-        self.now = 0.0
-        self.database = Database(url)
-        self.gateway = Gateway(lambda: self.now)
-        self.journal = PostgresJournal(self.database, folder, interval=0.01, gateway=self.gateway)
-
-    async def start(self) -> None:
-        self.database.prepare()
-        await self.journal.start()
-        self.now = LEASE
-
-    async def die(self) -> None:
-        """Say nothing any more, as a process that was killed, until its lease is over."""
-        assert self.journal._beating is not None
-        self.journal._beating.cancel()
-        await asyncio.gather(self.journal._beating, return_exceptions=True)
-        with self.database.transaction(writes=True) as connection:
-            expired = "UPDATE gateways SET alive_until = now() - interval '1 second' WHERE id = :id"
-            connection.execute(sqlalchemy.text(expired), {"id": self.gateway.id})
-
-    async def close(self) -> None:
-        await self.journal.close()
-        self.database.close()
-
-
-@pytest.fixture
-async def pair(server: str, tmp_path: Path) -> AsyncIterator[tuple[Server, Server]]:
-    url = new_database(server)
-    one, other = (Server(url, tmp_path / which) for which in ("one", "other"))
-    for each in (one, other):
-        await each.start()
-    yield one, other
-    for each in (one, other):
-        await each.close()
 
 
 async def opened(server: Server, session_id: str) -> None:

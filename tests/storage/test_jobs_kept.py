@@ -72,9 +72,9 @@ def test_a_job_waits_until_it_is_over(jobs: JobDatabase) -> None:
     assert jobs.add_job("a1", {"jobId": 1}, upload="a1", created_at=1.0)
     assert not jobs.add_job("a1", {"jobId": 2}, upload=None, created_at=2.0)
     assert jobs.add_job("a0", {"jobId": 3}, upload=None, created_at=3.0)
-    jobs.begin_job("a1", by=1)
-    jobs.begin_job("a1", by=1)
-    jobs.begin_job("a1", by=-1)
+    jobs.begin_job("a1")
+    jobs.begin_job("a1")
+    jobs.give_job_back("a1")
     assert jobs.waiting() == [("a1", None), ("a0", None)]
     first = jobs.waiting_job("a1")
     assert first is not None

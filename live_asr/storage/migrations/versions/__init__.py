@@ -1,0 +1,1 @@
+"""The revisions, a file each; `alembic` finds them here."""
