@@ -282,8 +282,10 @@ async def test_a_voice_that_is_too_short_is_refused(server: Server, speech: byte
         "known_speaker_names[]": "Ann",
         "known_speaker_references[]": f"data:audio/wav;base64,{short}",
     }
+    before = newest_session(server.url)
     answer = await post(server.url, data=form, files={"file": speech})
     assert answer.status_code == 400 and "2 to 10 seconds" in answer.json()["error"]["message"]
+    assert newest_session(server.url).get("session") == before.get("session"), "nothing is kept"
 
 
 @pytest.mark.conforms("OpenAI, files", "wrong audio", sees="400, or an `error` event of a stream")
