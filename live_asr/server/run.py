@@ -33,6 +33,7 @@ from live_asr.models.device import AUTO, cpu_count, pick_compute_type, why_not_g
 from live_asr.server.access import made_token
 from live_asr.server.app import build_state, create_app, sessions_folder
 from live_asr.server.connections import Connections
+from live_asr.server.dialects.tellers import TELLERS
 from live_asr.server.http import PatientHttp
 from live_asr.server.logs import log_config
 from live_asr.server.tracing import start_tracing
@@ -166,7 +167,7 @@ def server_of(settings: Settings, app: FastAPI, told: list[int]) -> _Server:
             ssl_certfile=limits.tls_cert,
             ssl_keyfile=limits.tls_key,
             http=partial(PatientHttp, all_connections=connections),  # type: ignore[arg-type]
-            ws=partial(StreamProtocol, all_connections=connections),  # type: ignore[arg-type]
+            ws=partial(StreamProtocol, all_connections=connections, tellers=TELLERS),  # type: ignore[arg-type]
             ws_max_size=MAX_FRAME_BYTES,
             ws_per_message_deflate=False,
             loop="uvloop" if sys.platform != "win32" else "asyncio",

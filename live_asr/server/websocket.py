@@ -8,6 +8,7 @@ for any other refusal, and it lets go of peers that read nothing instead of wait
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -20,8 +21,9 @@ from live_asr.server.connections import Connections
 from live_asr.sessions.resume import shutting_down
 
 MAX_FRAME_BYTES = 1024 * 1024
-LARGER_FRAMES = {"/v1/realtime": 21 * 1024 * 1024}
-"""Where a protocol allows more: OpenAI's takes 15 MiB of audio in one event, a third longer as base64."""
+LARGER_FRAMES = {"/v1/realtime": 21 * 1024 * 1024, "/asr": 16 * 1024 * 1024}
+"""Where a protocol allows more: OpenAI's takes 15 MiB of audio in one event, a third longer as base64, and
+WhisperLiveKit's server whatever its WebSockets do."""
 QUIET = 0.5
 """Seconds without a byte after which a peer that was refused has said all it had to say."""
 SLICE_BYTES = 1024
@@ -58,8 +60,17 @@ class StreamProtocol(WebSocketsSansIOProtocol):
     _loss: tuple[Exception | None] | tuple[()] = ()
     """Why the connection is gone, while something that came before is not read yet."""
 
-    def __init__(self, *args: Any, all_connections: Connections | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        all_connections: Connections | None = None,
+        tellers: Mapping[str, Callable[[LiveAsrError], bytes]] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self._tellers = tellers or {}
+        """By how a path ends, how its clients are told of errors; those of others are told as our own."""
+        self._tell: Callable[[LiveAsrError], bytes] = _told
         self._unread = bytearray()
         self._all_connections = all_connections or Connections()
         self._counted_as: str | None = ""
@@ -74,6 +85,8 @@ class StreamProtocol(WebSocketsSansIOProtocol):
         path = event.path.partition("?")[0]
         larger = (size for suffix, size in LARGER_FRAMES.items() if path.endswith(suffix))
         self.conn.max_message_size = next(larger, self.config.ws_max_size)
+        foreign = (teller for suffix, teller in self._tellers.items() if path.endswith(suffix))
+        self._tell = next(foreign, _told)
         super().handle_connect(event)
         # Until the application has let the peer in and asks for what it says, nothing of it is read.
         self.read_paused = True
@@ -120,7 +133,7 @@ class StreamProtocol(WebSocketsSansIOProtocol):
         self.queue.put_nowait({"type": "websocket.disconnect", "code": error.close_code, "reason": reason})
         self.close_sent = True
         closing = b"".join(self.conn.data_to_send())
-        text = Frame(Opcode.TEXT, encode(error_message(error))).serialize(mask=False)
+        text = Frame(Opcode.TEXT, self._tell(error)).serialize(mask=False)
         self.transport.write(text + closing)
         self._linger()
 
@@ -245,6 +258,10 @@ class StreamProtocol(WebSocketsSansIOProtocol):
         if self._turn is None:
             self._read_on()
         self.close_timer = self.loop.call_later(self.close_timeout, self.transport.abort)
+
+
+def _told(error: LiveAsrError) -> bytes:
+    return encode(error_message(error))
 
 
 def _is_utf8(fragments: list[bytes]) -> bool:

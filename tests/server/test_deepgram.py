@@ -530,6 +530,37 @@ async def test_of_an_upload_that_breaks_off_what_came_is_written_down(server: Se
 
 
 @pytest.mark.conforms("Deepgram, recordings", "bad parameters", sees="400", judge="deepgram-sdk (Python)")
+async def test_a_url_that_cannot_be_one_is_refused_as_such(server: Server) -> None:
+    headers = {"content-type": "application/json"}
+    async with httpx.AsyncClient(base_url=server.url) as http:
+        for body in ('{"url": "https://example.com/\\ud800"}', "[]", '{"url": 7}', "{"):
+            answer = await http.post("/v1/listen", content=body, headers=headers)
+            assert (answer.status_code, answer.json()["err_code"]) == (400, "Bad Request"), body
+
+
+async def test_a_page_from_elsewhere_has_nothing_written_down(server: Server) -> None:
+    page = {"Origin": "https://elsewhere.example"}
+    async with httpx.AsyncClient(base_url=server.url, headers=page) as http:
+        answer = await http.post("/v1/listen", content=b"RIFF")
+    assert (answer.status_code, answer.json()["err_code"]) == (403, "FORBIDDEN")
+
+
+async def test_a_recording_has_the_bound_of_every_upload(start_server: StartServer) -> None:
+    server = start_server(LIVE_ASR_SERVER__MAX_UPLOAD_BYTES="65536")
+    with pytest.raises(ApiError) as refused:
+        await transcribed(server, bytes(70_000), encoding="linear16", sample_rate=16000)
+    assert (refused.value.status_code, refused.value.body["err_code"]) == (413, "PAYLOAD_TOO_LARGE")
+
+
+async def test_a_frame_that_is_too_large_is_told_as_there(server: Server) -> None:
+    async with connect(server.url.replace("http", "ws", 1) + "/v1/listen", proxy=None) as socket:
+        await socket.send(bytes(2 * 1024 * 1024))
+        async with asyncio.timeout(TIMEOUT):
+            error = json.loads(await socket.recv())
+            await socket.wait_closed()
+    assert (error["type"], error["variant"], socket.close_code) == ("Error", "frame_too_large", 1009)
+
+
 async def test_what_a_recording_cannot_have_is_refused(server: Server) -> None:
     with pytest.raises(ApiError) as refused:
         await transcribed(server, b"RIFF", redact="pci")

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from starlette.datastructures import FormData
+from starlette.datastructures import FormData, UploadFile
 
 from live_asr.audio.ffmpeg import is_container
 from live_asr.core.errors import ClientError
-from live_asr.core.messages import Commit, Label, Partial, Stopped, UtteranceMessage, WireWord
+from live_asr.core.messages import MAX_VOCABULARY, Commit, Label, Partial, Stopped, UtteranceMessage, WireWord
+from live_asr.server.dialects.deepgram.parameters import read_keyterms, read_query
 from live_asr.server.dialects.lines import Line, Lines
-from live_asr.server.dialects.openai_parameters import KNOWN, MAX_ENTRY, Asked, entries_of, read
+from live_asr.server.dialects.openai_errors import BadParameter, fault_of, status_of
+from live_asr.server.dialects.openai_parameters import (
+    KNOWN,
+    MAX_ENTRY,
+    MAX_PROMPT,
+    MAX_WARNINGS,
+    Asked,
+    entries_of,
+    read,
+)
 from live_asr.server.dialects.openai_speakers import SpeakerNames, letters
+from live_asr.sessions.admission import quota_reached
 
 
 def word(text: str, start: float, speaker: str | None = None) -> WireWord:
@@ -129,6 +141,18 @@ def test_entries_of_a_prompt_fit_a_vocabulary(prompt: str) -> None:
     assert set(kept) <= set(prompt)
 
 
+@pytest.mark.parametrize(
+    ("prompt", "entries"),
+    [
+        ("Diane, Sheila;\nNew Jersey...", ["Diane", "Sheila", "New Jersey"]),
+        ("at 3.5,\nnode.js\n, and", ["at 3.5", "node.js", "and"]),
+        ("." * MAX_PROMPT + "a", ["." * MAX_ENTRY]),
+    ],
+)
+def test_a_prompt_is_cut_between_its_phrases(prompt: str, entries: list[str]) -> None:
+    assert list(entries_of(prompt)) == entries
+
+
 def test_objects_and_lists_are_read_in_each_spelling() -> None:
     form = FormData(
         [
@@ -153,6 +177,78 @@ def test_a_reference_that_is_no_base64_is_refused(data: str) -> None:
     form.append(("known_speaker_references", f"data:audio/wav;base64,{data}"))
     with pytest.raises(ClientError, match="base64"):
         read(FormData(form), "tiny.en")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("language[code]", "en"),
+        ("temperature[x]", "0"),
+        ("prompt", UploadFile(BytesIO(b"Diane"))),
+        ("file", "speech"),
+    ],
+)
+def test_a_parameter_that_is_spelt_as_something_else_is_refused_by_its_name(key: str, value: Any) -> None:
+    with pytest.raises(BadParameter) as refused:
+        read(FormData([("model", "tiny.en"), (key, value)]), "tiny.en")
+    assert refused.value.param == key.partition("[")[0]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "count"),
+    [
+        (", ".join(f"name {number}" for number in range(MAX_VOCABULARY + 1)), MAX_VOCABULARY),
+        ("Diane, " + "." * MAX_PROMPT + " Sheila", 2),
+    ],
+)
+def test_what_of_a_prompt_is_too_much_is_told(prompt: str, count: int) -> None:
+    asked = read(FormData([("model", "tiny.en"), ("prompt", prompt)]), "tiny.en")
+    assert len(asked.start.vocabulary) <= count
+    assert [warning.partition(":")[0] for warning in asked.warnings] == ["prompt, keywords"]
+
+
+def test_what_has_no_effect_is_named_and_what_has_one_is_not() -> None:
+    form = [("model", "whisper-1"), ("known_speaker_references[]", "data:,"), ("language", "en")]
+    form.append(("languages[]", "de"))
+    asked = read(FormData(form), "small", task="translate")
+    assert [warning.partition(":")[0] for warning in asked.warnings] == [
+        *("languages", "known_speaker_references")
+    ]
+    assert asked.start.language == "en"
+    unknown = [(f"unknown_{number}", "x") for number in range(3 * MAX_WARNINGS)]
+    assert len(read(FormData([*form, *unknown]), "small").warnings) == MAX_WARNINGS
+
+
+def test_a_keyword_that_is_too_long_is_refused_by_the_name_that_the_client_knows() -> None:
+    with pytest.raises(BadParameter) as refused:
+        read(FormData([("model", "tiny.en"), ("keywords[]", "x" * 101)]), "tiny.en")
+    assert refused.value.param == "keywords" and "vocabulary" not in str(refused.value)
+    with pytest.raises(ClientError, match="`keyterm") as refused_there:
+        read_query([("keyterm", "x" * 101)], is_live=True)
+    assert "vocabulary" not in str(refused_there.value)
+
+
+def test_a_token_whose_day_is_used_up_is_told_so_as_openai_does() -> None:
+    error = quota_reached(2)
+    assert (status_of(error), fault_of(error)["code"]) == (429, "insufficient_quota")
+
+
+def test_of_deepgrams_parameters_what_does_not_count_is_told() -> None:
+    asked = read_query(
+        [
+            *(("keywords", "Diane:2"), ("keywords", "Sheila:3"), ("keywords", "noise:-5")),
+            *(("language", "en"), ("language_hint", "de"), ("utterances", "true")),
+            *(("tag", "t"), ("extra", "k:v")),
+        ],
+        is_live=True,
+    )
+    assert asked.start.vocabulary == ("Diane", "Sheila"), "a negative weight is not to be expected"
+    assert [warning.split("`")[1] for warning in asked.warnings] == [
+        *("language_hint", "keywords", "keywords", "paragraphs")
+    ]
+    assert asked.told == {"tags": ("t",), "extra": {"k": "v"}, "warnings": asked.warnings}
+    with pytest.raises(ClientError, match="thresholds"):
+        read_keyterms({"type": "Configure", "keyterms": ["a"], "thresholds": {"eot_threshold": 0.5}})
 
 
 def test_a_refusal_repeats_no_more_than_the_beginning_of_what_was_sent() -> None:

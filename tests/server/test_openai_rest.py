@@ -282,8 +282,10 @@ async def test_a_voice_that_is_too_short_is_refused(server: Server, speech: byte
         "known_speaker_names[]": "Ann",
         "known_speaker_references[]": f"data:audio/wav;base64,{short}",
     }
+    before = newest_session(server.url)
     answer = await post(server.url, data=form, files={"file": speech})
     assert answer.status_code == 400 and "2 to 10 seconds" in answer.json()["error"]["message"]
+    assert newest_session(server.url).get("session") == before.get("session"), "nothing is kept"
 
 
 @pytest.mark.conforms("OpenAI, files", "wrong audio", sees="400, or an `error` event of a stream")
@@ -303,8 +305,20 @@ async def test_what_is_no_form_or_has_no_file_is_refused(server: Server) -> None
     assert (no_form.status_code, no_form.json()["error"]["code"]) == (415, "not_a_form")
     no_file = await post(server.url, files={"model": (None, "whisper-1")})
     assert (no_file.status_code, no_file.json()["error"]["code"]) == (400, "no_file")
+    assert no_file.json()["error"]["param"] == "file"
     broken = await post(server.url, content=b"--x", headers={"content-type": "multipart/form-data"})
     assert (broken.status_code, broken.json()["error"]["code"]) == (400, "bad_form")
+
+
+async def test_fields_are_text_and_bounded_in_all(server: Server) -> None:
+    part = "--x\r\nContent-Disposition: form-data; name=%s\r\n\r\n%s\r\n"
+    form = part % ("model", "whisper-1") + part % ("response_format", "\\ud800") + "--x--\r\n"
+    kind = {"content-type": "multipart/form-data; boundary=x; charset=unicode_escape"}
+    spelt = await post(server.url, content=form, headers=kind)
+    assert (spelt.status_code, spelt.json()["error"]["code"]) == (400, "bad_form")
+    fields = {f"known_speaker_references[{number}]": "A" * 3_000_000 for number in range(3)}
+    large = await post(server.url, data={"model": "whisper-1", **fields}, files={"file": b"RIFF"})
+    assert (large.status_code, large.json()["error"]["code"]) == (413, "too_large")
 
 
 async def test_an_english_model_translates_nothing_and_says_so(server: Server, speech: bytes) -> None:

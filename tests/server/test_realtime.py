@@ -182,6 +182,35 @@ async def test_what_is_said_wrongly_is_answered_by_an_error_and_ends_nothing(ser
         assert "`noise_reduction`" in updated["session"]["warnings"][0]
 
 
+async def test_what_no_answer_could_repeat_and_audio_of_no_length_end_nothing(server: Server) -> None:
+    url = server.url.replace("http", "ws", 1) + "/v1/realtime?intent=transcription"
+    async with connect(url, proxy=None) as socket:
+        assert await said(socket) == "session.created"
+        for frame in (
+            '{"type": "nothing", "event_id": "\\ud800"}',
+            '{"type": "session.update", "session": {"input_audio_transcription": {"model": "\\ud800"}}}',
+            '{"type": "input_audio_buffer.commit", "bytes": 5}',
+        ):
+            await socket.send('{"type": "input_audio_buffer.append", "audio": ""}')
+            await socket.send(frame)
+            assert await said(socket) == "error"
+        await socket.send('{"type": "session.update", "session": {"type": "transcription"}}')
+        assert await said(socket) == "session.updated"
+    async with httpx.AsyncClient(base_url=server.url) as http:
+        for body, said_of_it in (
+            ('{"session": {"audio": "\\ud800"}}', "surrogate"),
+            ("[]", "object"),
+            ("{", "JSON"),
+        ):
+            answer = await http.post("/v1/realtime/client_secrets", content=body)
+            assert answer.status_code == 400 and said_of_it in answer.json()["error"]["message"]
+        page = {"Origin": "https://elsewhere.example"}
+        assert (await http.post("/v1/realtime/client_secrets", headers=page)).status_code == 403
+        wrong = {"expires_after": {"anchor": "never", "seconds": 60}}
+        answer = await http.post("/v1/realtime/client_secrets", json=wrong)
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, "expires_after.anchor")
+
+
 async def test_telephone_audio_is_taken_in_the_words_of_the_beta(server: Server, speech: bytes) -> None:
     samples = np.frombuffer(speech, "<i2").astype(np.float32)
     telephone = soxr.resample(samples, 24_000, 8000)
@@ -219,6 +248,9 @@ async def test_an_event_may_hold_as_much_audio_as_the_api_takes(server: Server) 
         assert await said(socket) == "input_audio_buffer.committed"
         await socket.send("x" * (22 * 1024 * 1024))
         async with asyncio.timeout(TIMEOUT):
+            while (event := json.loads(await socket.recv()))["type"] != "error":
+                pass
+            assert event["error"]["code"] == "frame_too_large" and event["error"]["message"]
             await socket.wait_closed()
         assert socket.close_code == 1009
 

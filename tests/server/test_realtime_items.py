@@ -182,6 +182,39 @@ def test_defaults_are_those_of_the_api_and_leave_the_servers_policy_alone() -> N
     assert (start.end_silence, start.vad_threshold, start.diarize) == (None, None, False)
 
 
+def test_the_apis_defaults_count_for_who_names_them() -> None:
+    start = of_input(
+        turn_detection={"type": "server_vad", "threshold": 0.5, "silence_duration_ms": 500}
+    ).start()
+    assert (start.end_silence, start.vad_threshold) == (0.5, 0.5)
+
+
+def test_what_is_not_known_is_named_wherever_it_stands() -> None:
+    settings = update(
+        instructions="Be brief.",
+        audio={
+            "output": {"voice": "alloy"},
+            "input": {
+                "turn_detecton": None,
+                "transcription": {"model": "x", "languag": "en", "language": "en", "languages": ["de"]},
+                "turn_detection": {"type": "server_vad", "silence_ms": 300, "create_response": False},
+            },
+        },
+    )
+    assert [warning.split("`")[1] for warning in settings.warnings] == [
+        *("instructions", "audio.output", "audio.input.turn_detecton"),
+        *("transcription.languag", "turn_detection.silence_ms", "languages"),
+    ]
+    assert SessionSettings().changed(settings.changed({}).shown("sess_1")).warnings == ()
+    assert SessionSettings().changed(settings.changed({}).shown_as_beta("sess_1")).warnings == ()
+    assert len(update(**{f"unknown_{number}": 1 for number in range(1000)}).warnings) == 10
+
+
+def test_a_prompt_too_long_to_be_words_to_expect_is_not_gone_through() -> None:
+    settings = of_input(transcription={"prompt": "word, " * 50_000})
+    assert settings.start().vocabulary == () and "`prompt`" in settings.warnings[0]
+
+
 def test_what_cannot_be_had_is_shown_as_off_with_a_warning() -> None:
     settings = of_input(
         noise_reduction={"type": "near_field"},
@@ -234,6 +267,19 @@ def test_what_cannot_be_had_is_shown_as_off_with_a_warning() -> None:
             "session.audio.input.transcription.keywords",
         ),
         ({"include": ["everything"]}, "session.include"),
+        ({"audio": 7}, "session.audio"),
+        (
+            {"audio": {"input": {"noise_reduction": {"type": "loud"}}}},
+            "session.audio.input.noise_reduction.type",
+        ),
+        (
+            {"audio": {"input": {"transcription": {"delay": "none"}}}},
+            "session.audio.input.transcription.delay",
+        ),
+        (
+            {"audio": {"input": {"turn_detection": {"prefix_padding_ms": "long"}}}},
+            "session.audio.input.turn_detection.prefix_padding_ms",
+        ),
     ],
 )
 def test_what_is_wrong_is_refused_with_its_place(session: dict[str, Any], param: str) -> None:

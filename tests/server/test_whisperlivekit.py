@@ -315,6 +315,17 @@ async def test_what_cannot_be_had_is_told_as_there(server: Server, query: str, n
 
 
 @pytest.mark.conforms("WhisperLiveKit", "wrong audio", sees="`status` is `error`, close 1003")
+async def test_frames_may_be_as_large_as_there_and_a_larger_one_is_told(server: Server) -> None:
+    async with calling(server.url, "diarize=false") as socket:
+        await socket.send(bytes(2 * 1024 * 1024))
+        await socket.send(b"")
+        assert (await hear(socket))[-1] == {"type": "ready_to_stop"}
+    async with calling(server.url) as socket:
+        await socket.send(bytes(17 * 1024 * 1024))
+        error = (await hear(socket))[-1]
+    assert error["type"] == "error" and "larger" in error["error"] and socket.close_code == 1009
+
+
 async def test_a_text_frame_and_what_is_no_audio_are_told(server: Server) -> None:
     told, code = await refused(server.url, "", '{"type": "start"}')
     assert (told["type"], code) == ("error", 1003) and "binary" in told["error"]

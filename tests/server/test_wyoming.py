@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -138,18 +139,73 @@ async def test_what_was_heard_before_a_cut_is_brought_to_its_end(server: Server,
 
 
 @pytest.mark.parametrize(
-    "line", [b"no json\n", b"[]\n", b'{"type":"audio-chunk","payload_length":99999999}\n', b"x" * 100_000]
+    "line",
+    [
+        b"no json\n",
+        b"[]\n",
+        b'{"type":"audio-chunk","payload_length":-1}\n',
+        b'{"type":"ping","data":{"text":"\\ud800"}}\n',
+        b"x" * 100_000,
+    ],
 )
 async def test_what_is_no_event_closes_the_connection_and_nothing_else(server: Server, line: bytes) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.wyoming_port)
     writer.write(line)
     async with asyncio.timeout(TIMEOUT):
-        with suppress(ConnectionResetError):
-            assert await reader.read() == b""
+        with suppress(ConnectionResetError):  # where more was sent than is read before the close
+            told = (await reader.read()).partition(b"\n")
+            assert json.loads(told[0])["type"] == "error"
+            assert json.loads(told[2])["code"] == "bad_message"
     writer.close()
     async with connected(server) as client:
         await client.write_event(Describe().event())
         await until(client, "info")
+
+
+async def test_an_event_that_is_too_large_is_told_and_the_connection_stays(
+    server: Server, speech: bytes
+) -> None:
+    async with connected(server) as client:
+        await client.write_event(AudioChunk(audio=bytes(3 * 1024 * 1024), **FORMAT).event())
+        (error,) = await until(client, "error")
+        assert error.data["code"] == "too_large"
+        await client.write_event(Event("ping", {"text": {"not": "text"}}))
+        (pong,) = await until(client, "pong")
+        assert not pong.data
+        await send(client, speech[:SECOND_BYTES])
+        await until(client, "transcript-stop")
+
+
+async def test_audio_that_goes_on_in_another_format_is_told(server: Server, speech: bytes) -> None:
+    before = newest_session(server.url)
+    async with connected(server) as client:
+        await client.write_event(AudioStart(**FORMAT).event())
+        await client.write_event(AudioChunk(audio=speech[:3200], rate=48_000, width=2, channels=1).event())
+        await client.write_event(AudioStop().event())
+        (error,) = await until(client, "error")
+        assert "16000 Hz" in error.data["text"]
+    await is_written(server.url, before)
+
+
+async def test_a_chunk_that_comes_in_two_parts_loses_nothing_while_it_is_decided_who_speaks(
+    server: Server, speech: bytes
+) -> None:
+    before = newest_session(server.url)
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.wyoming_port)
+    header = b'{"type":"audio-chunk","data":{"rate":16000},"payload_length":%d}\n'
+    writer.write(header % SECOND_BYTES + speech[:SECOND_BYTES])
+    writer.write(header % SECOND_BYTES + speech[SECOND_BYTES : SECOND_BYTES + 100])
+    await eventually(
+        lambda: newest_session(server.url).get("session") != before.get("session")
+    )  # it is decided
+    writer.write(speech[SECOND_BYTES + 100 : 2 * SECOND_BYTES])
+    writer.write(b'{"type":"audio-stop"}\n')
+    async with asyncio.timeout(TIMEOUT):
+        while b"transcript-stop" not in (line := await reader.readline()):
+            assert line, "the connection stays"
+    writer.close()
+    await is_written(server.url, before)
+    assert newest_session(server.url)["duration"] == 2.0
 
 
 @pytest.mark.conforms(

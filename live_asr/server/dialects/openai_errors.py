@@ -18,6 +18,7 @@ STATUS = {
     "language_unsupported": 422,
     "task_unsupported": 422,
     "server_full": 429,
+    "quota_reached": 429,
     "too_many_tries": 429,
     "too_many_requests": 429,
 }
@@ -25,6 +26,7 @@ STATUS = {
 CODES = {
     "unauthorized": "invalid_api_key",
     "server_full": "rate_limit_exceeded",
+    "quota_reached": "insufficient_quota",
     "too_many_tries": "rate_limit_exceeded",
     "too_many_requests": "rate_limit_exceeded",
 }
@@ -54,7 +56,8 @@ def fault_of(error: LiveAsrError) -> dict[str, object]:
     """Return an error as the API describes it."""
     status = status_of(error)
     kind = TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
-    param = getattr(error, "param", None)  # named by what was raised for a parameter
+    # Named by what was raised for a parameter.
+    param = getattr(error, "param", "file" if error.code == "no_file" else None)
     code = CODES.get(error.code, error.code)
     return {"message": str(told(error)), "type": kind, "param": param, "code": code}
 

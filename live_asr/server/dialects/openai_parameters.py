@@ -6,6 +6,7 @@ import base64
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, islice
 
 import orjson
 from starlette.datastructures import FormData
@@ -28,6 +29,12 @@ STREAMED = ("json", "text", "diarized_json")
 MAX_KNOWN_SPEAKERS = 4
 MAX_ENTRY = 100
 """Characters of one entry of a vocabulary."""
+BETWEEN_PHRASES = re.compile(r"(?<![,;:.!?。，、])[,;:.!?。，、]+(?:\s+|$)|[\n\r]+")
+"""Tried where marks begin, and not at each of them: a prompt of nothing else would take minutes."""
+MAX_PROMPT = 2 * MAX_VOCABULARY * MAX_ENTRY
+"""Characters of a prompt that are gone through, on the event loop."""
+MAX_WARNINGS = 20
+"""So many fit a header that proxies let pass."""
 KNOWN = {
     *("file", "model", "language", "languages", "prompt", "keywords", "response_format", "temperature"),
     *("timestamp_granularities", "include", "chunking_strategy", "known_speaker_names"),
@@ -76,8 +83,12 @@ def read(form: FormData, model: str, *, task: str = "transcribe") -> Asked:
     if logprobs and response_format != "json":
         raise BadParameter("include", "`response_format` must be json for logprobs.")
     known = tuple(known_speakers(given)) if diarize else ()
+    warnings = list(_warnings(given, task=task, diarize=diarize))
+    expected, is_whole = _expected(given)
+    if not is_whole:
+        warnings.append(f"prompt, keywords: the first {len(expected)} words and phrases are expected")
     return Asked(
-        start=_start(given, task=task, diarize=diarize, full_pass=diarize and not stream),
+        start=_start(given, expected, task=task, diarize=diarize, full_pass=diarize and not stream),
         response_format=response_format,
         stream=stream,
         with_words="word" in granularities,
@@ -85,7 +96,7 @@ def read(form: FormData, model: str, *, task: str = "transcribe") -> Asked:
         with_logprobs=bool(logprobs),
         diarize=diarize,
         known_speakers=known,
-        warnings=tuple(_warnings(given, task=task, diarize=diarize)),
+        warnings=tuple(warnings[:MAX_WARNINGS]),
     )
 
 
@@ -97,9 +108,14 @@ class Given:
         self._inner: dict[str, dict[str, str]] = {}
         for key, value in form.multi_items():
             name, _, inner = key.partition("[")
+            is_part = bool(inner.rstrip("]")) and not inner.rstrip("]").isdecimal()
+            if name in KNOWN and isinstance(value, str) is (name == "file"):
+                raise BadParameter(name, f"`{name}` must be a {'file' if name == 'file' else 'text'}.")
+            if name in KNOWN and is_part and name != "chunking_strategy":
+                raise BadParameter(name, f"`{name}` has no parts.")
             if not isinstance(value, str):
                 self._lists.setdefault(name, [])
-            elif inner.rstrip("]") and not inner.rstrip("]").isdecimal():
+            elif is_part:
                 self._inner.setdefault(name, {})[inner.rstrip("]")] = value
             else:
                 self._lists.setdefault(name, []).append(value)
@@ -157,9 +173,15 @@ class Given:
         return value
 
 
-def _start(given: Given, *, task: str, diarize: bool, full_pass: bool) -> Start:
-    prompt = given.one("prompt")
-    vocabulary = [*given.many("keywords"), *(entries_of(prompt) if prompt else ())]
+def _expected(given: Given) -> tuple[list[str], bool]:
+    """Return the words and phrases to expect, as many as there may be, and whether these are all."""
+    prompt = given.one("prompt") or ""
+    entries = dict.fromkeys(chain(given.many("keywords"), entries_of(prompt[:MAX_PROMPT])))
+    is_whole = len(prompt) <= MAX_PROMPT and len(entries) <= MAX_VOCABULARY
+    return list(islice(entries, MAX_VOCABULARY)), is_whole
+
+
+def _start(given: Given, expected: list[str], *, task: str, diarize: bool, full_pass: bool) -> Start:
     try:
         start = client_from_dict(
             {
@@ -168,7 +190,7 @@ def _start(given: Given, *, task: str, diarize: bool, full_pass: bool) -> Start:
                 "language": given.one("language"),
                 "languages": given.many("languages"),
                 "task": task,
-                "vocabulary": vocabulary[:MAX_VOCABULARY],
+                "vocabulary": expected,
                 "diarize": diarize,
                 "interim": False,
                 "pace": "fast",
@@ -176,15 +198,17 @@ def _start(given: Given, *, task: str, diarize: bool, full_pass: bool) -> Start:
             }
         )
     except ClientError as error:
-        named = re.match(r"`(\w+)", error.message)
-        raise BadParameter(named.group(1) if named else "file", str(error)) from None
+        # A prompt is cut into what fits; what does not was given as keywords.
+        message = str(error).replace("`vocabulary", "`keywords")
+        named = re.match(r"`(\w+)", message)
+        raise BadParameter(named.group(1) if named else "file", message) from None
     assert isinstance(start, Start), "its type says so"
     return start
 
 
 def entries_of(prompt: str) -> Iterator[str]:
     """Cut a prompt into what a vocabulary holds: its phrases, none longer than an entry may be."""
-    for phrase in re.split(r"[,;:\n\r.!?。，、]+(?:\s+|$)|[\n\r]+", prompt):
+    for phrase in BETWEEN_PHRASES.split(prompt):
         entry = ""
         for word in phrase.split():
             word = word[:MAX_ENTRY]
@@ -224,9 +248,12 @@ def _warnings(given: Given, *, task: str, diarize: bool) -> Iterator[str]:
         yield "temperature: decoding is always by beam search"
     if _has_vad_parameters(given):
         yield "chunking_strategy: pauses are found with the server's own settings"
-    if not diarize and given.many("known_speaker_names"):
-        yield "known_speaker_names: speakers are told apart in diarized_json alone"
-    unused = {"language", "stream", "timestamp_granularities"} if task == "translate" else set()
+    if given.one("language") and given.many("languages"):
+        yield "languages: language says which one it is"
+    for name in ("known_speaker_names", "known_speaker_references"):
+        if not diarize and given.many(name):
+            yield f"{name}: speakers are told apart in diarized_json alone"
+    unused = {"stream"} if task == "translate" else set()
     for name in sorted(given.names - (KNOWN - unused)):
         yield f"{ascii(name[:40])[1:-1]}: not known here"
 

@@ -112,8 +112,10 @@ async def _answered(request: Request, state: ServerState, task: str) -> Response
             loaded = models_of(state)
             asked = read(form, loaded.recognizer.name, task=task)
             file = file_of(form)
-            names = await _speaker_names(state, asked, loaded)
+            _check_voices(asked, loaded)
             session = await stack.enter_async_context(transcribed(state, file, asked.start, client))
+            # Behind the session's place: each sample has a process of its own decode it.
+            names = await _speaker_names(state, asked, loaded)
             if asked.stream:
                 beat = Heartbeat(_events(session, asked, names), state.settings.server.keepalive)
                 await beat.begin(EARLY)
@@ -132,16 +134,20 @@ async def _answered(request: Request, state: ServerState, task: str) -> Response
     return response
 
 
-async def _speaker_names(state: ServerState, asked: Asked, loaded: Loaded) -> SpeakerNames:
-    """Return who names the speakers, with the voices of those who are known. Raises ClientError."""
-    if not asked.diarize:
-        return SpeakerNames()
-    if loaded.equal_error_distance is None:
+def _check_voices(asked: Asked, loaded: Loaded) -> None:
+    """Raise ClientError where speakers are to be told apart and cannot be."""
+    if asked.diarize and loaded.equal_error_distance is None:
         raise BadParameter(
             "response_format",
             "This server tells no speakers apart: it has no model of voices.",
             code="diarization_unavailable",
         )
+
+
+async def _speaker_names(state: ServerState, asked: Asked, loaded: Loaded) -> SpeakerNames:
+    """Return who names the speakers, with the voices of those who are known. Raises ClientError."""
+    if loaded.equal_error_distance is None:
+        return SpeakerNames()
     known = [(name, await voice_of(state, name, file)) for name, file in asked.known_speakers]
     return SpeakerNames(known, loaded.equal_error_distance)
 

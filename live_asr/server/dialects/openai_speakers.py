@@ -8,7 +8,7 @@ import numpy as np
 
 from live_asr.audio.isolated_decoder import open_guarded_decoder
 from live_asr.core.audio import Samples
-from live_asr.core.errors import LiveAsrError
+from live_asr.core.errors import ClientError, DecoderDied, MediaError
 from live_asr.core.messages import AudioFormat
 from live_asr.core.types import samples
 from live_asr.inference.scheduler import FILE_BUDGET
@@ -82,10 +82,13 @@ def letters(number: int) -> str:
 
 
 async def voice_of(state: ServerState, name: str, file: bytes) -> FloatArray:
-    """Return the embedding of the voice in a file. Raises ClientError for no audio, or too much or little."""
+    """Return the embedding of the voice in a file.
+
+    Raises ClientError for no audio, or too much or little, and what a server's decoder or engine fails with.
+    """
     try:
         audio = await _decoded(state, file)
-    except LiveAsrError as error:
+    except (ClientError, DecoderDied, MediaError) as error:
         raise BadParameter("known_speaker_references", f"The reference of {name[:80]!a}: {error}") from None
     if not samples(SHORTEST - TOLERANCE) <= audio.size <= samples(MAX + TOLERANCE):
         raise BadParameter(

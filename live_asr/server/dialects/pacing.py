@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from live_asr.core.audio import bytes_per_second
 from live_asr.core.messages import AudioFormat
@@ -25,6 +25,45 @@ MAX_AHEAD = 7200.0
 Item = TypeVar("Item")
 
 
+class Receiver(Generic[Item]):
+    """Receive what a client sends, and lose nothing where a wait for it ends before it is there.
+
+    A receiving that is cancelled would: of what it has taken from the connection, the next one knows nothing.
+    """
+
+    def __init__(self, receive: Callable[[], Awaitable[Item]]) -> None:
+        self._receive = receive
+        self._begun: asyncio.Future[Item] | None = None
+        """The receiving that goes on, or is done and not taken."""
+
+    async def __call__(self) -> Item:
+        """Return the next item. Raises as `receive` does."""
+        await self._wait(None)
+        return self._take()
+
+    async def until(self, deadline: float | None) -> Item | None:
+        """Return the next item, or None where it is not there in time: then the next call gives it."""
+        left = None if deadline is None else max(0.0, deadline - asyncio.get_running_loop().time())
+        return self._take() if await self._wait(left) else None
+
+    def close(self) -> None:
+        """Receive no more. Idempotent."""
+        begun, self._begun = self._begun, None
+        if begun is not None and not begun.cancel():
+            begun.exception()  # it is known, then, that nobody takes it
+
+    async def _wait(self, seconds: float | None) -> bool:
+        if self._begun is None:
+            self._begun = asyncio.ensure_future(self._receive())
+        done, _ = await asyncio.wait({self._begun}, timeout=seconds)
+        return bool(done)
+
+    def _take(self) -> Item:
+        begun, self._begun = self._begun, None
+        assert begun is not None, "it was waited for"
+        return begun.result()
+
+
 def rate_of(audio: AudioFormat) -> int:
     """Return how many bytes a second of audio takes, for a container about."""
     if audio.encoding == "container":
@@ -38,29 +77,26 @@ def most_ahead_bytes(audio: AudioFormat) -> int:
 
 
 async def first_items(
-    receive: Callable[[], Awaitable[Item]],
+    receive: Receiver[Item],
     seconds_of: Callable[[Item], float],
     is_last: Callable[[Item], bool],
     *begun: Item,
 ) -> tuple[list[Item], bool]:
     """Take what a client sends until it is decided, or over; return it, and whether it is a file.
 
-    `seconds_of` tells how much audio there is in what `receive` returns, which may be cancelled; `begun` came
-    before. Raises as `receive` does.
+    `seconds_of` tells how much audio there is in what is received; `begun` came before. Raises as `receive`
+    does.
     """
     loop = asyncio.get_running_loop()
     items = list(begun)
     heard = sum(map(seconds_of, items))
     deadline = loop.time() + DECIDING if heard else None
     while heard < FILE_SECONDS and not (items and is_last(items[-1])):
-        try:
-            async with asyncio.timeout_at(deadline) as patience:
-                items.append(await receive())
-        except TimeoutError:
-            if not patience.expired():
-                raise
+        item = await receive.until(deadline)
+        if item is None:
             break
-        heard += seconds_of(items[-1])
+        items.append(item)
+        heard += seconds_of(item)
         if heard and deadline is None:
             deadline = loop.time() + DECIDING
     return items, heard >= FILE_SECONDS

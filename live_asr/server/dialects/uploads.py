@@ -18,7 +18,7 @@ FORM = "Send `multipart/form-data` with a `file`."
 MAX_FILES = 8
 MAX_FIELDS = 400
 FIELD_BYTES = 8 * 1024 * 1024
-"""The largest field, and what a form may hold beside its file: four samples of voices, for instance."""
+"""What a form may hold beside its file, in memory: four samples of voices, for instance."""
 IN_MEMORY_BYTES = 1024 * 1024
 """A file up to this size needs no disk."""
 CHECK_BYTES = 32 * 1024 * 1024
@@ -46,6 +46,8 @@ async def read_form(request: Request, folder: Path, most_bytes: int) -> FormData
         return await parser.parse_whole()
     except MultiPartException as error:
         raise ClientError("bad_form", error.message, FORM) from None
+    except UnicodeError:  # some charsets spell what is no character, and others raise this themselves
+        raise ClientError("bad_form", "A field cannot be read as text.", f"{FORM} Use UTF-8.") from None
     except OSError as error:
         raise storage_error(error) from error
 
@@ -98,18 +100,34 @@ class _Parser(MultiPartParser):
             headers, stream, max_files=MAX_FILES, max_fields=MAX_FIELDS, max_part_size=FIELD_BYTES
         )
         self._folder = folder
+        self._in_fields = 0
+        """Bytes of all fields so far."""
 
     async def parse_whole(self) -> FormData:
         """Return the form; files that are not in it, since it breaks off or is none, are closed."""
         kept: set[object] = set()
         try:
             form = await self.parse()
+            for item in form.multi_items():
+                for text in item:
+                    if isinstance(text, str):
+                        text.encode()
             kept = {file.file for _, file in form.multi_items() if isinstance(file, UploadFile)}
             return form
         finally:
             for file in self._files_to_close_on_error:
                 if file not in kept:
                     file.close()
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        """Take up a piece of a part. Raises ClientError `too_large` where fields hold more than they may."""
+        if self._current_part.file is None:
+            self._in_fields += end - start
+            if self._in_fields > FIELD_BYTES:
+                raise ClientError(
+                    "too_large", f"The fields of a form may have {FIELD_BYTES} bytes in all.", FORM
+                )
+        super().on_part_data(data, start, end)
 
     def on_headers_finished(self) -> None:
         """Begin a part."""

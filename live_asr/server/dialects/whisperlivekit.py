@@ -354,7 +354,11 @@ def _choice(query: Mapping[str, str], name: str, *allowed: str) -> str:
 
 def _is_container(wanted: Mapping[str, Any], frames: list[bytes]) -> bool:
     kind = wanted["audio"]
-    return kind == "container" or (kind == "auto" and is_container(b"".join(frames[:HEAD_BYTES])))
+    return kind == "container" or (kind == "auto" and is_container(_head(frames)))
+
+
+def _head(frames: list[bytes]) -> bytes:
+    return b"".join(frame[:HEAD_BYTES] for frame in frames[:HEAD_BYTES])
 
 
 def _file_bytes(wanted: Mapping[str, Any], frames: list[bytes]) -> int:

@@ -18,10 +18,19 @@ import orjson
 
 from live_asr import __version__
 from live_asr.core.errors import ClientError, ConfigError, LiveAsrError, told
-from live_asr.core.fields import describe, parse_json
-from live_asr.core.messages import Commit, Start, Stop, Stopped, UtteranceMessage, client_from_dict
+from live_asr.core.fields import describe
+from live_asr.core.messages import (
+    AudioFormat,
+    Commit,
+    Start,
+    Stop,
+    Stopped,
+    UtteranceMessage,
+    client_from_dict,
+)
+from live_asr.server.dialects.json_objects import read_object
 from live_asr.server.dialects.link import Link, linked
-from live_asr.server.dialects.pacing import first_items, most_ahead_bytes, rate_of
+from live_asr.server.dialects.pacing import Receiver, first_items, most_ahead_bytes, rate_of
 from live_asr.server.dialects.task_groups import together
 from live_asr.server.sockets import SEND_TIMEOUT
 from live_asr.server.state import ServerState
@@ -33,6 +42,9 @@ log = logging.getLogger(__name__)
 MAX_LINE_BYTES = 64 * 1024
 LARGEST_PART_BYTES = 1024 * 1024
 """Of further JSON, and of audio, in one event."""
+LARGEST_SKIPPED_BYTES = 1024**3
+"""Of a part that is too large so much is passed over, to come to the next event."""
+PIECE_BYTES = 64 * 1024
 MAX_CONNECTIONS = 64
 QUIET_TIMEOUT = 300.0
 """Seconds without an event after which a connection is closed."""
@@ -106,28 +118,36 @@ class Conversation:
         """What `transcribe` asked for."""
         self._is_refused = False
         """Whether audio is passed over, to the end of what was refused."""
+        self._patience = QUIET_TIMEOUT
+        self._receive = Receiver(self._event)
 
     async def run(self) -> None:
         """Serve the connection. Never raises but when it is cancelled."""
         try:
             while True:
-                event = await self._event(QUIET_TIMEOUT)
                 try:
-                    await self._answer(event)
+                    await self._answer(await self._receive())
                 except LiveAsrError as error:
                     self._state.metrics.refused.labels(error.code).inc()
                     self._is_refused = True
                     await self._say("error", {"text": str(told(error)), "code": error.code})
-        except (TimeoutError, ConnectionError, EOFError, ValueError, asyncio.LimitOverrunError) as error:
+        except (ValueError, asyncio.LimitOverrunError) as error:
+            log.debug("a client of Wyoming sent what is no event: %s", error)
+            with contextlib.suppress(TimeoutError, ConnectionError):
+                text = f"What came is no event, and the connection ends with it: {error}"
+                await self._say("error", {"text": text, "code": "bad_message"})
+        except (TimeoutError, ConnectionError, EOFError) as error:
             log.debug("a client of Wyoming went away: %s", error)
         except Exception:
             log.exception("a client of Wyoming could not be served")
+        finally:
+            self._receive.close()
 
     # Events -----------------------------------------------------------------------------------------
 
-    async def _event(self, patience: float) -> Event:
+    async def _event(self) -> Event:
         """Return the next event. Raises as `read_event` does, and TimeoutError."""
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(self._patience):
             return await read_event(self._reader)
 
     async def _say(self, kind: str, data: Mapping[str, Any] | None = None) -> None:
@@ -144,16 +164,17 @@ class Conversation:
             case "describe":
                 await self._say("info", self._info())
             case "ping":
-                await self._say("pong", {"text": event.data["text"]} if event.data.get("text") else None)
+                text = event.data.get("text")
+                await self._say("pong", {"text": text} if isinstance(text, str) else None)
             case "transcribe":
                 self._wanted, self._is_refused = event.data, False
             case "audio-stop":
                 self._is_refused = False
             case "audio-start":
                 self._is_refused = False
-                await self._transcribe(event)
+                await self._transcribe_patiently(event)
             case "audio-chunk" if not self._is_refused:
-                await self._transcribe(event)
+                await self._transcribe_patiently(event)
 
     def _info(self) -> dict[str, Any]:
         """Say what is here. Raises Unavailable while there are no models yet."""
@@ -181,13 +202,20 @@ class Conversation:
 
     # One transcript ---------------------------------------------------------------------------------
 
+    async def _transcribe_patiently(self, first: Event) -> None:
+        self._patience = AUDIO_TIMEOUT
+        try:
+            await self._transcribe(first)
+        finally:
+            self._patience = QUIET_TIMEOUT
+
     async def _transcribe(self, first: Event) -> None:
         """Have what is said from here to `audio-stop` transcribed. Raises LiveAsrError."""
         wanted, self._wanted = self._wanted, {}
         start = start_of(wanted, first.data)
         rate = rate_of(start.audio)
         events, is_file = await first_items(
-            lambda: self._event(AUDIO_TIMEOUT),
+            self._receive,
             lambda event: len(event.audio) / rate,
             lambda event: event.type == "audio-stop",
             first,
@@ -200,21 +228,28 @@ class Conversation:
             most_ahead_bytes=most_ahead_bytes(start.audio),
         )
         async with opening as link:
-            await together([self._tell(link), self._send_all(link, events)])
+            await together([self._tell(link), self._send_all(link, events, start.audio)])
 
-    async def _send_all(self, link: Link, events: list[Event]) -> None:
+    async def _send_all(self, link: Link, events: list[Event], audio: AudioFormat) -> None:
         """Hand on audio up to `audio-stop`."""
         for event in events:
             if event.type == "audio-stop":
                 break
-            await self._take(link, event)
+            await self._take(link, event, audio)
         else:
-            while (event := await self._event(AUDIO_TIMEOUT)).type != "audio-stop":
-                await self._take(link, event)
+            while (event := await self._receive()).type != "audio-stop":
+                await self._take(link, event, audio)
         link.control(Stop())
 
-    async def _take(self, link: Link, event: Event) -> None:
+    async def _take(self, link: Link, event: Event, audio: AudioFormat) -> None:
         if event.type == "audio-chunk":
+            if not _is_as_begun(event.data, audio):
+                raise ClientError(
+                    "bad_message",
+                    f"The audio began with {audio.sample_rate} Hz and {audio.channels} channel(s), and goes "
+                    "on with another format.",
+                    "Begin again with `audio-start`.",
+                )
             await link.send(event.audio)
         elif event.type in ("ping", "describe"):
             await self._answer(event)
@@ -242,25 +277,45 @@ class Conversation:
 
 
 async def read_event(reader: asyncio.StreamReader) -> Event:
-    """Read an event. Raises EOFError at the end, ValueError or asyncio.LimitOverrunError for what is none."""
+    """Read an event.
+
+    Raises EOFError at the end, ValueError or asyncio.LimitOverrunError for what is none, and ClientError for
+    one that is too large, of which nothing is left to be read.
+    """
     header = _object(await reader.readuntil())
-    more = await _part(reader, header.get("data_length"))
+    lengths = [_length(header.get(name)) for name in ("data_length", "payload_length")]
+    if max(lengths) > LARGEST_PART_BYTES:
+        await _skip(reader, sum(lengths))
+        raise ClientError(
+            "too_large",
+            f"A part of an event may have {LARGEST_PART_BYTES} bytes, not {max(lengths)}.",
+            "Send audio in smaller chunks.",
+        )
+    more, audio = [await reader.readexactly(length) for length in lengths]
     data = {**_object_or_none(header.get("data")), **(_object(more) if more else {})}
-    return Event(str(header.get("type")), data, await _part(reader, header.get("payload_length")))
+    return Event(str(header.get("type")), data, audio)
 
 
-async def _part(reader: asyncio.StreamReader, length: object) -> bytes:
-    if length is None:
-        return b""
-    if isinstance(length, bool) or not isinstance(length, int) or not 0 <= length <= LARGEST_PART_BYTES:
+def _length(value: object) -> int:
+    """Read the length of a part. Raises ValueError for what is none."""
+    length = 0 if value is None else value
+    if isinstance(length, bool) or not isinstance(length, int) or not 0 <= length <= LARGEST_SKIPPED_BYTES:
         raise ValueError(f"a part of {describe(length)} bytes")
-    return await reader.readexactly(length)
+    return length
+
+
+async def _skip(reader: asyncio.StreamReader, count: int) -> None:
+    while count:
+        piece = await reader.read(min(count, PIECE_BYTES))
+        if not piece:
+            raise EOFError
+        count -= len(piece)
 
 
 def start_of(wanted: Mapping[str, Any], audio: Mapping[str, Any]) -> Start:
     """Return the session to open. Raises ClientError for what it cannot be."""
     if audio.get("width", WIDTH) != WIDTH:
-        raise ClientError("bad_message", f"Samples must have {WIDTH} bytes, not {audio['width']}.")
+        raise ClientError("bad_message", f"Samples must have {WIDTH} bytes, not {describe(audio['width'])}.")
     named = [wanted.get("transcript_names") or [], wanted.get("transcript_terms") or []]
     if not all(isinstance(terms, list) for terms in named):
         raise ClientError("bad_message", "`transcript_names` and `transcript_terms` are arrays of strings.")
@@ -279,13 +334,18 @@ def start_of(wanted: Mapping[str, Any], audio: Mapping[str, Any]) -> Start:
     return start
 
 
+def _is_as_begun(data: Mapping[str, Any], audio: AudioFormat) -> bool:
+    """Tell whether a chunk's audio is what the transcript began with, as far as it says."""
+    begun = {"rate": audio.sample_rate, "width": WIDTH, "channels": audio.channels}
+    return all(data.get(name) in (None, value) for name, value in begun.items())
+
+
 def _object(text: bytes) -> Mapping[str, Any]:
     """Read a JSON object. Raises ValueError for what is none."""
-    with contextlib.suppress(ClientError):
-        value = parse_json(text)
-        if isinstance(value, Mapping):
-            return value
-    raise ValueError("what came is no event")
+    try:
+        return read_object(text, "event")
+    except ClientError as error:
+        raise ValueError(error.message) from None
 
 
 def _object_or_none(value: object) -> Mapping[str, Any]:

@@ -38,10 +38,7 @@ def answer_to(heard: Heard, asked: Asked, request: Request) -> JsonObject:
     """Return what was heard as Deepgram answers it."""
     metadata = request.metadata(heard.final.duration, asked.channels)
     metadata |= {"models": [request.model_id], "model_info": {request.model_id: request.model_info}}
-    metadata["sessions"] = [heard.session]
-    for name, value in (("tags", asked.tags), ("extra", asked.extra), ("warnings", asked.warnings)):
-        if value:
-            metadata[name] = value
+    metadata |= {"sessions": [heard.session], **asked.told}
     said = [heard.segments_of(index, asked) for index in range(asked.channels)]
     language = heard.final.language
     results: JsonObject = {"channels": [_channel(segments, language, asked) for segments in said]}

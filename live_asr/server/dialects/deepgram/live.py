@@ -18,15 +18,15 @@ from fastapi import WebSocket
 from starlette.websockets import WebSocketState
 
 from live_asr.core.errors import ClientError, LiveAsrError
-from live_asr.core.fields import parse_json
 from live_asr.core.messages import Finalize, Keepalive, Stop, Stopped, Update, Updated, client_from_dict
 from live_asr.server.access import api_key
 from live_asr.server.dialects.deepgram.callbacks import with_callback
 from live_asr.server.dialects.deepgram.parameters import Asked, read_keyterms, read_query
 from live_asr.server.dialects.deepgram.refusals import close_of, refusal, told, warning_headers
 from live_asr.server.dialects.deepgram.results import Channel, Request
+from live_asr.server.dialects.json_objects import read_object
 from live_asr.server.dialects.link import Link, linked
-from live_asr.server.dialects.pacing import first_items, most_ahead_bytes, rate_of
+from live_asr.server.dialects.pacing import Receiver, first_items, most_ahead_bytes, rate_of
 from live_asr.server.dialects.serving import served
 from live_asr.server.dialects.task_groups import together
 from live_asr.server.sockets import GONE, close, receive, send
@@ -52,6 +52,7 @@ class Conversation:
         self._channels: list[Channel] = []
         self._is_closing = False
         """Whether the client has said that no audio follows."""
+        self._receive = Receiver(self._frame)
         self._moved = 0.0
         """When either side last said something."""
 
@@ -61,7 +62,10 @@ class Conversation:
             asked, request = await self._admitted()
             self._request = request
             await self._accept(asked, request)
-            await self._serve(asked, request)
+            try:
+                await self._serve(asked, request)
+            finally:
+                self._receive.close()
 
     # Before the first audio --------------------------------------------------------------------------
 
@@ -95,11 +99,11 @@ class Conversation:
             if isinstance(frame, bytes):
                 return frame or CLOSE_STREAM  # as Deepgram takes it
             try:
-                message = parse_json(frame)
+                message = read_object(frame)
             except ClientError as error:
                 await self._say(_schema_error(error.message, frame))
                 continue
-            if isinstance(message, Mapping) and message.get("type") in CONTROLS:
+            if message.get("type") in CONTROLS:
                 return message
             await self._say(_schema_error(f"`type` must be one of {', '.join(CONTROLS)}.", frame))
 
@@ -127,7 +131,7 @@ class Conversation:
     async def _hear_and_tell(self, asked: Asked, request: Request) -> None:
         rate = rate_of(asked.start.audio)
         frames, is_file = await first_items(
-            self._frame,
+            self._receive,
             lambda frame: len(frame) / rate if isinstance(frame, bytes) else 0.0,
             lambda frame: not isinstance(frame, bytes) and frame["type"] == "CloseStream",
         )
@@ -142,7 +146,7 @@ class Conversation:
         for frame in frames:
             await self._take(link, frame, request)
         while True:
-            await self._take(link, await self._frame(), request)
+            await self._take(link, await self._receive(), request)
 
     async def _take(self, link: Link, frame: Frame, request: Request) -> None:
         if self._is_closing:
@@ -168,7 +172,7 @@ class Conversation:
         except ClientError as error:
             code = "CONFIGURE_INTERNAL_ERROR"
             refused = {"type": "ConfigureFailure", "request_id": request.id, "code": code}
-            await self._say({**refused, "description": error.message})
+            await self._say({**refused, "description": error.message.replace("`vocabulary", "`keyterms")})
             return
         assert isinstance(update, Update), "its type says so"
         link.control(update)
@@ -185,8 +189,7 @@ class Conversation:
                 await self._say({**configured, "keyterms": list(message.vocabulary)})
             if isinstance(message, Stopped):
                 metadata = request.metadata(message.duration, asked.channels)
-                told_of = {"warnings": list(asked.warnings)} if asked.warnings else {}
-                await self._say({"type": "Metadata", **metadata, **told_of, "session": link.id})
+                await self._say({"type": "Metadata", **metadata, **asked.told, "session": link.id})
                 await close(self._socket, 1000)
                 return
         raise link.failure or LiveAsrError("The session ended before its time.")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from live_asr.core.errors import ClientError
+from live_asr.core.fields import shown
 from live_asr.core.messages import Start, client_from_dict
 
 RAW = {"linear16": "pcm_s16le", "mulaw": "mulaw", "alaw": "alaw"}
@@ -29,6 +30,7 @@ NOTHING = ("version", "mip_opt_out", "tier")
 MIN_SILENCE_MS, MAX_SILENCE_MS = 200, 5000
 MIN_UTTERANCE_END_MS = 1000
 MAX_CHANNELS = 2
+MAX_DIGITS = 12
 OFF = ("false", "0", "")
 
 
@@ -55,6 +57,12 @@ class Asked:
     callback: str | None = None
     """Where the result is to be sent."""
     warnings: tuple[str, ...] = ()
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What of the request is told with its metadata."""
+        told = {"tags": self.tags, "extra": self.extra, "warnings": self.warnings}
+        return {name: value for name, value in told.items() if value}
 
 
 class Query:
@@ -86,9 +94,10 @@ class Query:
         value = self.one(name)
         if value is None:
             return None
-        if not value.isascii() or not value.isdigit() or not low <= int(value[:12]) <= high:
+        number = whole(value)
+        if number is None or not low <= number <= high:
             bad(f"`{name}` must be a whole number from {low} to {high}, not {value[:40]!r}.")
-        return int(value)
+        return number
 
     def refuse_and_warn(self) -> None:
         """Look at what nothing was taken of. Raises ClientError for what must not be left out."""
@@ -99,6 +108,13 @@ class Query:
                 bad(f"`{name}` is not supported by this server.")
             known = "is not supported here and has no effect" if name in WARNED else "is not known here"
             self.warnings.append(f"`{name[:60]}` {known}.")
+
+
+def whole(value: str) -> int | None:
+    """Return a whole number as it is written; None for what is none, or has more digits than any that is
+    asked for."""
+    is_one = value.isascii() and value.isdigit() and len(value) <= MAX_DIGITS
+    return int(value) if is_one else None
 
 
 def bad(message: str) -> NoReturn:
@@ -118,8 +134,12 @@ def read_query(items: Iterable[tuple[str, str]], *, is_live: bool) -> Asked:
     wants_languages = language == "multi" or bool(detected)
     if language is None or wants_languages:
         start["languages"] = [*(value for value in detected if value.lower() != "true"), *hints]
+        if detected and language not in (None, "multi"):
+            query.warnings.append("`language` has no effect with `detect_language`.")
     else:
         start["language"] = language
+        if hints:
+            query.warnings.append("`language_hint` has no effect with `language`.")
     start["vocabulary"] = _vocabulary(query)
     diarize = query.flag("diarize")
     model = query.one("diarize_model")
@@ -146,11 +166,13 @@ def read_query(items: Iterable[tuple[str, str]], *, is_live: bool) -> Asked:
     if callback is not None:
         start["webhook"] = {"url": callback}  # read below as any webhook's
     paragraphs, utterances = query.flag("paragraphs"), query.flag("utterances")
+    if is_live and callback is None and (paragraphs or utterances):
+        query.warnings.append("`paragraphs` and `utterances` are of recordings, and have no effect here.")
     query.refuse_and_warn()
     try:
         read = client_from_dict(start)
     except ClientError as error:
-        bad(error.message.replace("webhook.url", "callback"))
+        bad(error.message.replace("webhook.url", "callback").replace("`vocabulary", "`keyterm"))
     assert isinstance(read, Start), "its type says so"
     return Asked(
         start=read,
@@ -167,7 +189,7 @@ def read_query(items: Iterable[tuple[str, str]], *, is_live: bool) -> Asked:
         tags=tags,
         extra={name: value for name, _, value in (given.partition(":") for given in extra)} or None,
         callback=None if read.webhook is None else read.webhook.url,
-        warnings=tuple(query.warnings),
+        warnings=tuple(dict.fromkeys(query.warnings)),
     )
 
 
@@ -195,6 +217,11 @@ def _vocabulary(query: Query) -> Sequence[str]:
     for value in query.all("keywords"):
         term, _, boost = value.rpartition(":")
         is_boosted = bool(term) and boost.lstrip("-").replace(".", "", 1).isdigit()
+        if is_boosted and boost.startswith("-"):
+            query.warnings.append(
+                "`keywords`: words are expected; those with a negative weight are left out."
+            )
+            continue
         terms.append(term if is_boosted else value)
         if is_boosted:
             query.warnings.append("`keywords`: words are expected; how much cannot be set.")
@@ -202,9 +229,9 @@ def _vocabulary(query: Query) -> Sequence[str]:
 
 
 def _end_silence(query: Query, value: str) -> float:
-    if not value.isascii() or not value.isdigit():
+    wanted_ms = whole(value)
+    if wanted_ms is None:
         bad(f"`endpointing` must be milliseconds or false, not {value[:40]!r}.")
-    wanted_ms = int(value[:9])
     taken_ms = min(max(wanted_ms, MIN_SILENCE_MS), MAX_SILENCE_MS)
     if taken_ms != wanted_ms:
         query.warnings.append(f"`endpointing`: {taken_ms} ms is the nearest that can be had.")
@@ -213,8 +240,11 @@ def _end_silence(query: Query, value: str) -> float:
 
 def read_keyterms(message: Mapping[str, Any]) -> list[str]:
     """Return the keyterms of a `Configure`. Raises ClientError for what else it wants."""
-    if message.get("features"):
-        bad("`features` cannot be changed here.")
+    other = next(
+        (name for name, value in message.items() if name not in ("type", "keyterms") and value), None
+    )
+    if other is not None:
+        bad(f"`{shown(other)}` cannot be changed here.")
     terms = message.get("keyterms")
     if not isinstance(terms, list):
         bad("`keyterms` must be an array of strings.")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from uuid import uuid4
 
@@ -20,7 +20,6 @@ from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
 from live_asr.core.errors import ClientError, LiveAsrError, MediaError
-from live_asr.core.fields import parse_json
 from live_asr.core.messages import Final, Stop
 from live_asr.delivery.post import ForbiddenTarget
 from live_asr.server.access import api_key
@@ -29,6 +28,7 @@ from live_asr.server.dialects.deepgram.callbacks import with_callback
 from live_asr.server.dialects.deepgram.parameters import Asked, bad, read_query
 from live_asr.server.dialects.deepgram.refusals import refusal, warning_headers
 from live_asr.server.dialects.deepgram.results import Request
+from live_asr.server.dialects.json_objects import read_object
 from live_asr.server.dialects.link import Link, linked
 from live_asr.server.dialects.task_groups import together
 from live_asr.server.state import ServerState
@@ -36,7 +36,6 @@ from live_asr.sessions.admission import Client
 
 log = logging.getLogger(__name__)
 
-MAX_UPLOAD_BYTES = 4 * 1024**3
 LARGEST_URL_BYTES = 16 * 1024
 """Of a body that names a URL."""
 
@@ -45,6 +44,7 @@ async def answer(http: HttpRequest, state: ServerState) -> Response:
     """Transcribe what is sent, or what the URL that is sent leads to."""
     number = str(uuid4())
     try:
+        state.access.check_origin(http)
         client = (await state.access.admit(http, api_key(http), "caption")).client
         asked = read_query(http.query_params.multi_items(), is_live=False)
         request = Request(state.registry.admit(asked.start, client).recognizer.name, number)
@@ -72,17 +72,17 @@ async def answer(http: HttpRequest, state: ServerState) -> Response:
 @contextlib.asynccontextmanager
 async def _body(http: HttpRequest, state: ServerState) -> AsyncIterator[AsyncIterator[bytes]]:
     """Give the audio of a request, in pieces."""
+    most_bytes = state.settings.server.max_upload_bytes
     if http.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
-        yield _bounded(http.stream(), MAX_UPLOAD_BYTES)
+        yield _bounded(http.stream(), most_bytes)
         return
     given = b"".join([piece async for piece in _bounded(http.stream(), LARGEST_URL_BYTES)])
-    asked = parse_json(given)
-    url = asked.get("url") if isinstance(asked, Mapping) else None
+    url = read_object(given, "body").get("url")
     if not isinstance(url, str):
         bad('Send the audio itself, or {"url": "https://…"} as application/json.')
     try:
         async with state.sender.fetched(url) as pieces:
-            yield _bounded(pieces, MAX_UPLOAD_BYTES)
+            yield _bounded(pieces, most_bytes)
     except ForbiddenTarget as error:
         raise ClientError("remote_content", str(error), "Send the file itself.") from None
 
@@ -112,7 +112,8 @@ async def _take(
 ) -> None:
     """Take a recording whose result goes elsewhere: it is written down once it is here."""
     start = replace(asked.start, pace="fast")
-    async with linked(state, start, client, most_ahead_bytes=MAX_UPLOAD_BYTES) as link:
+    most_bytes = state.settings.server.max_upload_bytes
+    async with linked(state, start, client, most_ahead_bytes=most_bytes) as link:
         await _send_all(pieces, link, request)
 
 

@@ -19,12 +19,12 @@ from fastapi import WebSocket
 from starlette.websockets import WebSocketState
 
 from live_asr.core.errors import ClientError, LiveAsrError
-from live_asr.core.fields import parse_json
 from live_asr.core.messages import Finalize
 from live_asr.server.access import address_of, api_key
+from live_asr.server.dialects.json_objects import read_object
 from live_asr.server.dialects.link import Link, linked
 from live_asr.server.dialects.openai_errors import fault_of, response_of
-from live_asr.server.dialects.pacing import first_items, most_ahead_bytes, rate_of
+from live_asr.server.dialects.pacing import Receiver, first_items, most_ahead_bytes, rate_of
 from live_asr.server.dialects.realtime.items import Event, Items
 from live_asr.server.dialects.realtime.settings import BadRequest, SessionSettings
 from live_asr.server.dialects.serving import served
@@ -40,6 +40,8 @@ MIN_COMMIT = 0.1
 """Seconds of audio that a commit must hold."""
 INLINE_CHARACTERS = 64 * 1024
 """An event up to this size is read on the event loop; a second of audio is no larger."""
+LARGEST_CHARACTERS = 256 * 1024
+"""Of an event that brings no audio: settings are gone through on the event loop."""
 
 
 class Conversation:
@@ -55,6 +57,7 @@ class Conversation:
         self._is_beta = BETA_PROTOCOL in offered or "openai-beta" in socket.headers
         self._link: Link | None = None
         self._items = Items(self._settings, is_beta=self._is_beta)
+        self._receive = Receiver(self._event)
         self._heard = 0.0
         """Seconds of audio that were appended."""
         self._committed = 0.0
@@ -67,7 +70,10 @@ class Conversation:
             offered = self._socket.scope.get("subprotocols", [])
             await self._socket.accept(subprotocol=SUBPROTOCOL if SUBPROTOCOL in offered else None)
             await self._say(self._session("created"))
-            await self._serve()
+            try:
+                await self._serve()
+            finally:
+                self._receive.close()
 
     async def _admit(self) -> None:
         """Let in who may, where there is room. Raises LiveAsrError."""
@@ -95,12 +101,12 @@ class Conversation:
     async def _serve(self) -> None:
         """Answer events until the client is gone."""
         event = await self._event()
-        while event["type"] != "input_audio_buffer.append":
+        while not event.get("bytes"):
             await self._answer(event)
             event = await self._event()
         rate = rate_of(self._settings.audio)
         events, is_file = await first_items(
-            self._event, lambda event: len(event.get("bytes", b"")) / rate, lambda _: False, event
+            self._receive, lambda event: len(event.get("bytes", b"")) / rate, lambda _: False, event
         )
         start = replace(self._settings.start(), pace="fast" if is_file else "realtime")
         self._items = Items(self._settings, is_beta=self._is_beta)
@@ -112,7 +118,7 @@ class Conversation:
         for event in events:
             await self._answer(event)
         while True:
-            await self._answer(await self._event())
+            await self._answer(await self._receive())
 
     async def _event(self) -> Event:
         """Return the next event, its audio decoded as `bytes`. What is none is answered and passed over."""
@@ -151,6 +157,8 @@ class Conversation:
             await self._complain(error, event.get("event_id"))
 
     async def _append(self, audio: bytes) -> None:
+        if not audio:
+            return
         assert self._link is not None, "it is opened for the first audio"
         self._heard += len(audio) / rate_of(self._settings.audio)
         await self._link.send(audio)
@@ -230,10 +238,10 @@ class Conversation:
 
 def read_event(frame: str) -> Event:
     """Read an event. Raises ClientError for what is none."""
-    event = parse_json(frame)
-    if not isinstance(event, Mapping) or not isinstance(event.get("type"), str):
+    read = dict(read_object(frame, "event"))
+    read.pop("bytes", None)  # ours
+    if not isinstance(read.get("type"), str):
         raise BadRequest("An event is a JSON object with a `type`.", "type")
-    read = dict(event)
     if read["type"] == "input_audio_buffer.append":
         audio = read.pop("audio", None)
         try:
@@ -242,4 +250,8 @@ def read_event(frame: str) -> Event:
             read["bytes"] = None
         if read["bytes"] is None:
             raise BadRequest("`audio` must be base64.", "audio")
+    elif len(frame) > LARGEST_CHARACTERS:
+        raise BadRequest(
+            f"An event without audio may have {LARGEST_CHARACTERS} characters.", code="too_large"
+        )
     return read

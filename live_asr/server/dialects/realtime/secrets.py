@@ -10,23 +10,28 @@ from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 
 from live_asr.core.errors import ClientError, LiveAsrError
-from live_asr.core.fields import describe, parse_json
 from live_asr.server.access import api_key
+from live_asr.server.dialects.json_objects import read_object
 from live_asr.server.dialects.openai_errors import response_of
 from live_asr.server.dialects.realtime.settings import BadRequest, SessionSettings
 from live_asr.server.state import ServerState
 
 PREFIX = "ek_"
 MIN_SECONDS, DEFAULT_SECONDS, MAX_SECONDS = 10, 600, 7200
+ANCHOR = "created_at"
+"""From when on it is counted."""
 LARGEST_BODY_BYTES = 256 * 1024
 
 
 async def answer(request: Request, state: ServerState, *, is_beta: bool = False) -> Response:
     """Make a key, for whoever may open sessions."""
     try:
+        state.access.check_origin(request)
         grant = await state.access.admit(request, api_key(request), "caption")
         given = await _body(request)
-        session = given if is_beta else given.get("session") or {}
+        session = given
+        if not is_beta:
+            session = {} if given.get("session") is None else given["session"]
         settings = SessionSettings().changed(session)
         key, expires_at = state.client_secrets.make(
             PREFIX, session, _seconds(given.get("expires_after")), grant.token
@@ -47,18 +52,15 @@ async def _body(request: Request) -> Mapping[str, Any]:
         body += piece
         if len(body) > LARGEST_BODY_BYTES:
             raise ClientError("too_large", f"The body is larger than {LARGEST_BODY_BYTES} bytes.")
-    if not body:
-        return {}
-    given = parse_json(body)
-    if not isinstance(given, Mapping):
-        raise BadRequest(f"The body must be a JSON object, not {describe(given)}.")
-    return given
+    return read_object(body, "body") if body else {}
 
 
 def _seconds(given: object) -> float:
     """Read `expires_after`."""
     if given is None:
         return DEFAULT_SECONDS
+    if isinstance(given, Mapping) and given.get("anchor", ANCHOR) != ANCHOR:
+        raise BadRequest(f"`expires_after.anchor` must be {ANCHOR}.", "expires_after.anchor")
     seconds = given.get("seconds", DEFAULT_SECONDS) if isinstance(given, Mapping) else None
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise BadRequest("`expires_after.seconds` must be a number.", "expires_after.seconds")

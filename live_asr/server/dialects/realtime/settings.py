@@ -5,13 +5,13 @@ What cannot be had is shown as off, with a sentence in `warnings`: the answer to
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 from live_asr.core.errors import ClientError
-from live_asr.core.fields import describe
-from live_asr.core.messages import AudioFormat, Start, Update, client_from_dict
+from live_asr.core.fields import describe, shown
+from live_asr.core.messages import MAX_VOCABULARY, AudioFormat, Start, Update, client_from_dict
 
 FORMATS = {
     "audio/pcm": AudioFormat("pcm_s16le", 24_000),
@@ -27,6 +27,22 @@ MIN_SILENCE_MS, MAX_SILENCE_MS = 200, 5000
 MIN_THRESHOLD, MAX_THRESHOLD = 0.1, 0.9
 MAX_TERM = 100
 MAX_WORDS_IN_TERM = 5
+MAX_PROMPT = MAX_VOCABULARY * (MAX_TERM + 2)
+"""Characters of a prompt that may be a list of words to expect."""
+MAX_UNKNOWN = 10
+"""So many unknown fields are named."""
+DELAYS = ("minimal", "low", "medium", "high", "xhigh")
+NOISES = ("near_field", "far_field")
+SESSION = {
+    *("type", "audio", "include", "input_audio_format", "input_audio_transcription"),
+    *("input_audio_noise_reduction", "turn_detection"),
+    *("id", "object", "modalities", "client_secret", "expires_at", "warnings"),  # as they are shown
+}
+INPUT = {"format", "transcription", "noise_reduction", "turn_detection"}
+TURNS = {
+    *("type", "threshold", "prefix_padding_ms", "silence_duration_ms", "idle_timeout_ms", "eagerness"),
+    *("create_response", "interrupt_response"),  # of conversations
+}
 TRANSCRIPTION = ("model", "language", "languages", "prompt", "keywords", "delay")
 SERVER_VAD: Mapping[str, Any] = {
     "type": "server_vad",
@@ -66,8 +82,9 @@ class SessionSettings:
         if session.get("type", "transcription") != "transcription":
             bad(f"{param}.type", "'transcription': this server holds no conversations", session["type"])
         given = {**_of_beta(session, param), **_of_ga(session, param)}
-        settings, warnings = self, []
+        settings, warnings = self, list(_unknown(session, given))
         if given.get("noise_reduction") is not None:
+            _check_noise(given["noise_reduction"], f"{param}.audio.input.noise_reduction")
             warnings.append("`noise_reduction` is not supported: the audio is heard as it comes.")
         if "format" in given:
             settings = replace(settings, format=_format(given["format"], f"{param}.audio.input.format"))
@@ -102,13 +119,15 @@ class SessionSettings:
             "final_pass": False,
             **self._spoken(),
         }
-        if self.turn_detection is not None and self.turn_detection != SERVER_VAD:
+        # Who says nothing has the server's own policy; who names the API's defaults has them.
+        if self.turn_detection is not None and self.turn_detection is not SERVER_VAD:
             fields["end_silence"] = self.turn_detection["silence_duration_ms"] / 1000
             fields["vad_threshold"] = self.turn_detection["threshold"]
         try:
             start = client_from_dict(fields)
         except ClientError as error:
-            raise BadRequest(error.message, "session.audio.input.transcription") from None
+            message = error.message.replace("`vocabulary", "`keywords")
+            raise BadRequest(message, "session.audio.input.transcription") from None
         assert isinstance(start, Start), "its type says so"
         return replace(start, audio=self.audio)
 
@@ -123,10 +142,9 @@ class SessionSettings:
         """Return language and words to expect, as fields of `start`."""
         said = self.transcription
         terms = [*(said.get("keywords") or ()), *(_terms(said.get("prompt")) or ())]
-        languages = said.get("languages") or ()
         return {
             "language": said.get("language"),
-            "languages": [] if said.get("language") else list(languages),
+            "languages": list(said.get("languages") or ()),
             "vocabulary": list(dict.fromkeys(terms)),
         }
 
@@ -177,12 +195,41 @@ def _of_ga(session: Mapping[str, Any], param: str) -> dict[str, Any]:
     audio = session.get("audio")
     if audio is None:
         return {}
-    given = audio.get("input") if isinstance(audio, Mapping) else None
+    if not isinstance(audio, Mapping):
+        bad(f"{param}.audio", "an object", audio)
+    given = audio.get("input")
     if given is None:
         return {}
     if not isinstance(given, Mapping):
         bad(f"{param}.audio.input", "an object", given)
     return dict(given)
+
+
+def _unknown(session: Mapping[str, Any], given: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a sentence for each field that is not known, wherever it stands in a session."""
+    places: list[tuple[str, object, Collection[str]]] = [
+        ("", session, SESSION),
+        ("audio.", session.get("audio"), ("input",)),
+        ("audio.input.", given, INPUT),
+        ("transcription.", given.get("transcription"), TRANSCRIPTION),
+        ("turn_detection.", given.get("turn_detection"), TURNS),
+    ]
+    names = [
+        f"{place}{shown(name)}"
+        for place, holder, known in places
+        if isinstance(holder, Mapping)
+        for name in holder
+        if name not in known
+    ]
+    for name in names[:MAX_UNKNOWN]:
+        yield f"`{name}` is not known here."
+
+
+def _check_noise(given: object, param: str) -> None:
+    """Refuse what is no kind of noise reduction."""
+    kind = given.get("type") if isinstance(given, Mapping) else given
+    if kind is not None and kind not in NOISES:
+        bad(f"{param}.type", f"one of {', '.join(NOISES)}, or null", kind)
 
 
 def _of_beta(session: Mapping[str, Any], param: str) -> dict[str, Any]:
@@ -226,7 +273,12 @@ def _transcription(given: object, param: str, warnings: list[str]) -> dict[str, 
         is_array = isinstance(values, Sequence) and not isinstance(values, str)
         if not is_array or not all(isinstance(value, str) for value in values):
             bad(f"{param}.{name}", "an array of strings", read[name])
-    if read.pop("delay", None) is not None:
+    if read.get("language") and read.pop("languages", None):
+        warnings.append("`languages` has no effect with `language`.")
+    delay = read.pop("delay", None)
+    if delay is not None:
+        if delay not in DELAYS:
+            bad(f"{param}.delay", f"one of {', '.join(DELAYS)}", delay)
         warnings.append("`delay` is not supported: words come once they are sure.")
     if "prompt" in read and _terms(read["prompt"]) is None:
         del read["prompt"]
@@ -238,6 +290,8 @@ def _terms(prompt: str | None) -> list[str] | None:
     """Return the terms of a prompt that is a list of words to expect; None where it is something else."""
     if not prompt:
         return []
+    if len(prompt) > MAX_PROMPT:
+        return None
     terms = [term.strip(" .\n") for term in prompt.removeprefix("Keywords:").split(",")]
     is_list = all(0 < len(term) <= MAX_TERM and len(term.split()) <= MAX_WORDS_IN_TERM for term in terms)
     return terms if is_list else None
@@ -271,9 +325,10 @@ def _turn_detection(given: object, param: str, warnings: list[str]) -> dict[str,
         param,
         warnings,
     )
-    if given.get("prefix_padding_ms") not in (None, PREFIX_MS):
+    padding = _number(given, "prefix_padding_ms", PREFIX_MS, (0, 60_000), (0, 60_000), param, warnings)
+    if padding != PREFIX_MS:
         warnings.append(f"`prefix_padding_ms` cannot be set: it is {PREFIX_MS}.")
-    if given.get("idle_timeout_ms") is not None:
+    if _number(given, "idle_timeout_ms", 0, (0, 3_600_000), (0, 3_600_000), param, warnings):
         warnings.append("`idle_timeout_ms` is not supported: silence ends nothing.")
     return turns
 
