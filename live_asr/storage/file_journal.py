@@ -195,8 +195,8 @@ class FileJournal:
         if ending is not None:
             await spool.kept(spool.appended_count)
             await asyncio.to_thread(self._write_ending, spool, ending)
-            if ending.keep_audio and self._compresses:  # once it is said to be done nobody looks at it
-                await self._compressor.mark(spool.folder)
+            if ending.keep_audio:
+                await self.mark_for_compression(spool)
         return _nothing
 
     def _write_ending(self, spool: Spool, ending: Ending) -> None:
@@ -208,6 +208,14 @@ class FileJournal:
                 raise fault if isinstance(fault, Superseded) else storage_error(fault)
         if not ending.keep_audio:
             self._erase_audio_of(spool)
+
+    async def mark_for_compression(self, spool: Spool) -> None:
+        """Have the next run compress the audio of a finished session, unless `compress` comes before that.
+
+        Call it before the session is said to be done: nobody looks at it from then on.
+        """
+        if self._compresses:
+            await self._compressor.mark(spool.folder)
 
     async def compress(self, spool: Spool) -> None:
         """Have the audio that is kept of a finished session compressed in time, by this run or the next."""
