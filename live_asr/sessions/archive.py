@@ -42,6 +42,8 @@ LOOK_INTERVAL = 5.0
 """Seconds between two looks for something to move, or to erase."""
 RETRY_AFTER = 60.0
 """Seconds until what failed is tried again."""
+PATIENCE = 10.0
+"""Seconds that who erases a session waits for the store."""
 CATCH_UP_INTERVAL = 3600.0
 """Seconds between two looks at all sessions: servers of an older version may be at work, too."""
 PAGE = 100
@@ -287,9 +289,12 @@ class Archive:
         """
         doomed = await self._database.call(self._rows.doomed, 0.0, limit=PAGE, session_id=session_id)
         try:
-            for row in doomed:
-                if row.session_id != self._moving:
-                    await self._erase(row)
+            async with asyncio.timeout(PATIENCE):
+                for row in doomed:
+                    if row.session_id != self._moving:
+                        await self._erase(row)
+        except TimeoutError:
+            log.error("session %s is erased, but not in the object store yet: it hangs", session_id)
         except StorageError as error:
             if error.code != CODE:
                 raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from io import BytesIO
@@ -118,14 +119,24 @@ async def test_without_links_audio_in_s3_is_passed_on(tmp_path: Path, bucket: st
         assert "media-src 'self' blob:;" in whole.headers["content-security-policy"]
 
 
+@pytest.mark.parametrize("hangs", [False, True])
 async def test_a_session_is_erased_though_the_store_is_away_and_its_objects_once_that_is_back(
-    tmp_path: Path, bucket: str, s3_server: Aws, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, bucket: str, s3_server: Aws, monkeypatch: pytest.MonkeyPatch, hangs: bool
+) -> None:
+    monkeypatch.setattr("live_asr.sessions.archive.PATIENCE", 0.3 if hangs else 60.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, and says nothing
+        address = f"127.0.0.1:{silent.getsockname()[1]}" if hangs else "127.0.0.1:9"
+        await erase_while_away(tmp_path, bucket, s3_server, monkeypatch, f"http://{address}")
+
+
+async def erase_while_away(
+    tmp_path: Path, bucket: str, s3_server: Aws, monkeypatch: pytest.MonkeyPatch, endpoint: str
 ) -> None:
     async with moved(tmp_path, storage__objects=bucket) as (served, headers):
         state = served.state
         assert state.archive is not None
         there = state.archive.objects
-        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
         monkeypatch.setattr(state.archive, "_objects", ObjectStore(bucket))
         erased = await served.http.delete("/v1/sessions/a1", headers=headers)
         assert erased.status_code == 202
@@ -133,6 +144,7 @@ async def test_a_session_is_erased_though_the_store_is_away_and_its_objects_once
         rows = ObjectRows(state.database, bucket)
         assert rows.count()["doomed"] == 2
         monkeypatch.setattr(state.archive, "_objects", there)
+        monkeypatch.setattr("live_asr.sessions.archive.PATIENCE", 60.0)
         assert await state.archive.erase("a1")
         prefix = bucket.rpartition("/")[2]
         assert "Contents" not in s3_server.s3.list_objects_v2(Bucket="recordings", Prefix=prefix)
