@@ -109,4 +109,4 @@ class Following:
         one.names, one.title = stored.names, stored.title
         if stored.state in OVER:
             fault = stored.error
-            self.end(session_id, fault and LiveAsrError(fault["message"], code=fault["code"]))
+            self.end(session_id, LiveAsrError(fault["message"], code=fault["code"]) if fault else None)

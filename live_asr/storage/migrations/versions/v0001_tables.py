@@ -1,5 +1,7 @@
 """The tables that there were before revisions: made where they are missing, as each version added some."""
 
+from typing import Any
+
 from alembic import op
 from sqlalchemy import JSON, Column, Double, ForeignKey, Integer, LargeBinary, Text
 
@@ -103,7 +105,7 @@ def upgrade() -> None:
         op.create_index(name, table, columns, if_not_exists=True)
 
 
-def _make(name: str, *columns: Column[object]) -> None:
+def _make(name: str, *columns: Column[Any]) -> None:
     op.create_table(name, *columns, if_not_exists=True)
 
 

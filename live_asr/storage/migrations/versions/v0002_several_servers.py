@@ -3,6 +3,8 @@
 Some of it was there before revisions, made by the first server that was given a journal.
 """
 
+from typing import Any
+
 from alembic import op
 from sqlalchemy import (
     BigInteger,
@@ -76,7 +78,7 @@ def upgrade() -> None:
             op.execute(f"ALTER TABLE {table} ALTER COLUMN data SET STORAGE EXTERNAL")
 
 
-def _make(name: str, *columns: Column[object]) -> None:
+def _make(name: str, *columns: Column[Any]) -> None:
     op.create_table(name, *columns, if_not_exists=True)
 
 
