@@ -109,5 +109,4 @@ class Following:
         one.names, one.title = stored.names, stored.title
         if stored.state in OVER:
             fault = stored.error
-            error = LiveAsrError(fault["message"], code=fault["code"]) if fault else None
-            self.end(session_id, error)
+            self.end(session_id, LiveAsrError(fault["message"], code=fault["code"]) if fault else None)

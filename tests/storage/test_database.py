@@ -329,7 +329,8 @@ def test_an_end_that_the_database_refuses_leaves_no_half_behind(database: Databa
     database.add_session("b2", START, created_at=1.0)
     engine = sqlalchemy.create_engine(url)
     with engine.begin() as connection:
-        connection.exec_driver_sql("DROP TABLE deliveries")
+        others = " CASCADE" if engine.dialect.name == "postgresql" else ""
+        connection.exec_driver_sql(f"DROP TABLE deliveries{others}")
     engine.dispose()
     with pytest.raises(StorageError):
         database.finish_session("b2", state="done", ended_at=2.0, delivery=NEWS)
