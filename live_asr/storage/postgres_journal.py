@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import orjson
@@ -165,6 +166,8 @@ class PostgresJournal:
         self._connection: OwnConnection | None = None
         """Of the thread alone."""
         self._beating: asyncio.Task[None] | None = None
+        self._saying = Lock()
+        """Held while it is said that this server is there, or ends: the first never comes after the other."""
         self._closing = False
 
     async def start(self) -> None:
@@ -212,11 +215,11 @@ class PostgresJournal:
                 log.exception("this server cannot say that it is there")
 
     def _beat(self) -> None:
-        with self._database.transaction(writes=True) as connection:
+        with self._saying, self._database.transaction(writes=True) as connection:
             self.gateway.beat(connection)
 
     def _leave(self) -> None:
-        with self._database.transaction(writes=True) as connection:
+        with self._saying, self._database.transaction(writes=True) as connection:
             self.gateway.leave(connection)
 
     async def let_go_of_lost(self) -> None:
