@@ -261,7 +261,7 @@ def test_languages_are_hinted_at_or_detected() -> None:
         ({**RAW, "interim_results": "true", "utterance_end_ms": "500"}, "utterance_end_ms"),
         ({**RAW, "endpointing": "soon"}, "endpointing"),
         ({**RAW, "punctuate": "maybe"}, "punctuate"),
-        ({**RAW, "keyterm": "x" * 101}, "vocabulary"),
+        ({**RAW, "keyterm": "x" * 101}, "keyterm"),
     ],
 )
 def test_what_cannot_be_had_is_refused_by_name(query: dict[str, str], named: str) -> None:
