@@ -126,6 +126,7 @@ def test_a_database_of_a_version_without_texts_gets_their_tables(database: Datab
     with engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE texts")
         connection.exec_driver_sql("DROP TABLE editions")
+        connection.exec_driver_sql("DROP TABLE objects")
         connection.exec_driver_sql("DROP TABLE alembic_version")
     engine.dispose()
     database.prepare()
