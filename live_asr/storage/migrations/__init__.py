@@ -44,8 +44,10 @@ def upgrade(connection: Connection) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     config.set_main_option("path_separator", "newline")
     config.attributes["connection"] = connection
+    was_there = inspect(connection).has_table("live_asr_schema")
     command.upgrade(config, "head")
-    log.info("the tables of the database were brought from revision %s to %s", found, REVISIONS[-1])
+    if was_there:
+        log.info("the tables of the database were brought up to date, to revision %s", REVISIONS[-1])
 
 
 def current(connection: Connection) -> str | None:
