@@ -6,6 +6,7 @@ import ast
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -121,3 +122,11 @@ def test_a_module_holds_definitions_and_constants_only(file: Path) -> None:
         assert is_text or is_guard or is_command or isinstance(node, allowed), (
             f"line {node.lineno}: {ast.unparse(node)}"
         )
+
+
+def test_no_two_test_modules_have_one_name() -> None:
+    """Of two pytest would collect the one that comes first, and only say of the other that it cannot."""
+    names = Counter(
+        file.name for file in Path(__file__).parent.rglob("test_*.py") if ".cache" not in file.parts
+    )
+    assert [name for name, count in names.items() if count > 1] == []
