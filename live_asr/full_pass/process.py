@@ -8,7 +8,6 @@ ask again.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from pathlib import Path
 from live_asr.core.errors import EngineError
 from live_asr.core.types import Turn, Utterance, Word
 from live_asr.full_pass.diarization import LocalPipeline, PretrainedPipeline
-from live_asr.inference.ipc import Failed, pack, receive, spawn
+from live_asr.inference.ipc import Failed, end, pack, receive, spawn
 
 MAX_SILENCE = 1800.0
 """Seconds without a word of progress after which the process counts as hung. It may be starved for long:
@@ -256,12 +255,10 @@ class FullPass:
             raise EngineError("The process of the full pass hangs.") from None
 
     async def _end(self) -> None:
-        """Kill the process, if there is one: at the end of a job there is nothing that it could lose."""
+        """End the process, if there is one: at the end of a job there is nothing that it could lose."""
         process, writer = self._process, self._writer
         self._process = self._reader = self._writer = None
         if writer is not None:
             writer.close()
         if process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await asyncio.shield(process.wait())
+            await asyncio.shield(end(process))

@@ -27,6 +27,9 @@ from live_asr.inference.costs import Simulated
 from live_asr.models.interfaces import FloatArray, SpeechState
 
 HEADER = struct.Struct("!I")
+END_PATIENCE = 2.0
+"""Seconds that a process has to end by itself once its socket is closed."""
+
 HEARTBEAT_INTERVAL = 1.0
 """Seconds between two signs of life of the inference process."""
 NOBODY = -1
@@ -331,3 +334,14 @@ async def spawn(
                 process.kill()
             await process.wait()
         raise
+
+
+async def end(process: asyncio.subprocess.Process) -> None:
+    """Wait for a process whose socket was closed, which ends it, and kill it where it stays."""
+    try:
+        async with asyncio.timeout(END_PATIENCE):
+            await process.wait()
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()

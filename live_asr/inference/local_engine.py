@@ -40,6 +40,7 @@ from live_asr.inference.ipc import (
     Recognize,
     Recognized,
     Segment,
+    end,
     pack,
     receive,
     spawn,
@@ -485,10 +486,7 @@ class LocalEngine:
             if watch is not None:
                 watch.cancel()
             writer.close()
-            if self._process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    self._process.kill()
-            await self._process.wait()
+            await end(self._process)
 
     def _take_back(self) -> None:
         """Have another process asked for what the one that died has not answered."""
