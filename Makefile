@@ -12,7 +12,7 @@ LOCKS := requirements.lock $(if $(findstring cuda,$(EXTRAS)),requirements-cuda.l
 COMPILE := $(BIN)/uv pip compile --quiet --constraint constraints.txt --generate-hashes --universal \
 	--python-version 3.11 --no-annotate --custom-compile-command 'make lock'
 
-.PHONY: serve install weights test check fix bench health lock sbom chromium proxies clean help
+.PHONY: serve install weights test coverage check fix bench health lock sbom chromium proxies clean help
 
 help:  ## what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -58,6 +58,12 @@ weights: install  ## bring the default models, so that the first start needs no 
 test: .venv/.tools chromium proxies  ## all tests, with real models, real sockets and a real browser (ARGS= for pytest, -n0 for one at a time)
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
+coverage: .venv/.tools chromium proxies  ## all tests again, half as slow, for the share of lines and branches that ran
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+
 check: .venv/.tools  ## lint, types, direction of imports: seconds
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -89,4 +95,4 @@ proxies:
 	@sh tests/server/fetch-proxies.sh
 
 clean:  ## remove what make made
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis test-results
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage test-results
