@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from playwright.sync_api import WebSocketRoute
-from visiting import Visit
+from visiting import WORKING, Visit
 
 Turn = tuple[str, float, str]
 """A speaker, the second at which the turn begins, and its text."""
@@ -117,7 +118,10 @@ class ScriptedServer:
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
         """Wait until what the page has sent fulfils this."""
+        deadline = time.monotonic() + WORKING / 1000
         while not condition():
+            shown = self._visit.page.inner_text("body") if time.monotonic() > deadline else None
+            assert shown is None, f"the page has not sent it; it shows:\n{shown}"
             self._visit.page.wait_for_timeout(10)  # the only way to let Playwright hand over what has come
 
     def open(self) -> None:

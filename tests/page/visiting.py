@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, TimeoutError, expect
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SCREENSHOTS = ROOT / "test-results" / "screenshots"
-WORKING = 180_000
+WORKING = 120_000
 """Milliseconds that the page may take for anything that needs the models, on a machine with other work."""
 
 FAINT_TEXTS = """() => {
