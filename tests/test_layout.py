@@ -27,10 +27,11 @@ MODULES = [module_of(file) for file in FILES]
 
 
 def loaded_by(*modules: str) -> set[str]:
-    """Return which top-level packages a fresh process has loaded once it has imported these modules."""
+    """Return which top-level packages a fresh process loads when it imports these modules."""
     code = (
-        f"import json, sys; import {', '.join(modules)}; "
-        "print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
+        "import json, sys; before = set(sys.modules); "  # what measures coverage may be there already
+        f"import {', '.join(modules)}; "
+        "print(json.dumps(sorted({name.split('.')[0] for name in set(sys.modules) - before})))"
     )
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return set(json.loads(process.stdout.splitlines()[-1]))
