@@ -336,10 +336,10 @@ async def spawn(
         raise
 
 
-async def end(process: asyncio.subprocess.Process) -> None:
-    """Wait for a process whose socket was closed, which ends it, and kill it where it stays."""
+async def end(process: asyncio.subprocess.Process, patience: float = END_PATIENCE) -> None:
+    """Wait some seconds for a process whose socket was closed, which ends it, and kill it where it stays."""
     try:
-        async with asyncio.timeout(END_PATIENCE):
+        async with asyncio.timeout(patience):
             await process.wait()
     except TimeoutError:
         with contextlib.suppress(ProcessLookupError):

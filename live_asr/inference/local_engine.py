@@ -22,6 +22,7 @@ from live_asr.core.types import SAMPLE_RATE_HZ, DecodeRequest
 from live_asr.inference.costs import LearnedCosts
 from live_asr.inference.engine import Newest, StaleWork
 from live_asr.inference.ipc import (
+    END_PATIENCE,
     NOBODY,
     Alive,
     Batch,
@@ -486,7 +487,8 @@ class LocalEngine:
             if watch is not None:
                 watch.cancel()
             writer.close()
-            await end(self._process)
+            # While it loads it reads nothing.
+            await end(self._process, END_PATIENCE if watch is not None else 0.0)
 
     def _take_back(self) -> None:
         """Have another process asked for what the one that died has not answered."""

@@ -79,7 +79,10 @@ def main(descriptor: int) -> None:
     except Exception as error:  # whatever a model's library raises is the reason why it cannot be loaded
         connection.sendall(pack(LoadFailed(reason_of(error))))
         os._exit(FAULTED)  # a device's libraries may fail once more, or hang, when they are unloaded
-    connection.sendall(pack(loaded))
+    try:
+        connection.sendall(pack(loaded))
+    except OSError:
+        return  # the server is gone
     Worker(connection, models, load.workers).serve()
 
 

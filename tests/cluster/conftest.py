@@ -18,7 +18,7 @@ from tests.ray_cluster import Cluster, ray_cluster
 
 @pytest.fixture(scope="session")
 def cluster(models_dir: Path) -> Iterator[Cluster]:
-    """One node with places for the workers of all tests: those of a test that is over stay for two minutes."""
+    """One node with places for all tests' workers: those of a test that is over stay for two minutes."""
     if find_spec("ray") is None:
         pytest.skip("ray is not installed: there is none for this Python")
     with ray_cluster(24, LIVE_ASR_MODELS__DIR=str(models_dir)) as cluster:
