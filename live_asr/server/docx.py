@@ -15,7 +15,6 @@ from docx.text.paragraph import Paragraph
 from live_asr.core.export import Record, paragraphs
 from live_asr.core.types import SAMPLE_RATE_HZ
 
-MEDIA_TYPE = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 """Characters that XML has no place for."""
 AFTER_BIDI = ("w:adjustRightInd", "w:snapToGrid", "w:spacing", "w:ind", "w:jc", "w:rPr")

@@ -13,9 +13,8 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from live_asr.core.errors import StorageError, Unavailable
-from live_asr.core.export import FORMATS
+from live_asr.core.export import FORMATS, Record
 from live_asr.server.access import Grant, address_of, token_in
-from live_asr.server.docx import MEDIA_TYPE, to_docx
 from live_asr.server.exports import Sent
 from live_asr.server.origins import is_same_host
 from live_asr.server.permission import admitted, audio_path, check_read, may_change, watch_link
@@ -36,6 +35,7 @@ from live_asr.storage.journal import is_session_id
 
 log = logging.getLogger(__name__)
 
+DOCX_TYPE = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 GONE = 499
 """Status for the log: the client has gone."""
 DATABASE_TIMEOUT = 2.0
@@ -278,7 +278,7 @@ async def transcript(
                 503, str(error), headers={"Retry-After": f"{error.retry_after:.0f}"}
             ) from None
         headers.setdefault("ETag", f'"{tag}"')
-        media_type = MEDIA_TYPE if extension == DOCUMENT else FORMATS[extension].media_type
+        media_type = DOCX_TYPE if extension == DOCUMENT else FORMATS[extension].media_type
         return Sent(body, place.pop_all(), media_type=media_type, headers=headers)
 
 
@@ -297,11 +297,18 @@ async def _rendered(
         if extension != DOCUMENT:
             return (await state.exports.call(FORMATS[extension].render, record)).encode()
         stored = (await state.catalogue.status(session_id)).stored
-        render = partial(to_docx, title=stored.title, created_at=stored.created_at)
+        render = partial(_to_docx, title=stored.title, created_at=stored.created_at)
         return await state.exports.call(render, record)
 
     body = await state.exports.made((session_id, extension, settled) if settled else None, make)
     return body, tag
+
+
+def _to_docx(record: Record, *, title: str | None, created_at: float) -> bytes:
+    """Render a record, with a library that most servers never need: 19 MB of memory."""
+    from live_asr.server.docx import to_docx
+
+    return to_docx(record, title=title, created_at=created_at)
 
 
 def _tags_in(if_none_match: str) -> list[str]:
