@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from threading import Timer
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 
 MAX_PIECE_BYTES = 64 * 1024 * 1024
 """The largest answer that is taken: a piece has a few seconds."""
+IS_PLACE_SHARED = sys.platform == "win32"
+"""Whether a process that is given a file moves its owner's place; see `decoder_worker.Standing`."""
 DURATION_TIMEOUT = 30.0
 """Seconds after which a file that does not tell how long it is has said nothing."""
 
@@ -31,6 +34,7 @@ def file_samples(file: IO[bytes]) -> Generator[tuple[Samples, str], None, None]:
     Raises MediaError for what is no audio, DecoderDied where the process dies, DecoderError where there can
     be none.
     """
+    file.seek(0)
     with _reading(FILE, file) as pipe:
         while True:
             try:
@@ -51,8 +55,11 @@ def file_samples(file: IO[bytes]) -> Generator[tuple[Samples, str], None, None]:
 def duration_of(file: IO[bytes]) -> float | None:
     """Return how many seconds a file says that it lasts; None where it does not, or nobody can tell.
 
-    Blocks, and goes back to the file's beginning.
+    Blocks. `file` has a descriptor. Its place stays where it is, and somebody else may read it meanwhile,
+    unless IS_PLACE_SHARED: then it is at the beginning afterwards.
     """
+    if IS_PLACE_SHARED:
+        file.seek(0)
     try:
         with _reading(DURATION, file, DURATION_TIMEOUT) as pipe:
             duration = answer_of(pipe)[0].get("duration")
@@ -60,7 +67,8 @@ def duration_of(file: IO[bytes]) -> float | None:
         log.info("how long a file is cannot be told: %s", error)
         return None
     finally:
-        file.seek(0)
+        if IS_PLACE_SHARED:
+            file.seek(0)
     if not isinstance(duration, int | float) or not math.isfinite(duration) or duration < 0:
         return None
     return float(duration)
@@ -69,7 +77,6 @@ def duration_of(file: IO[bytes]) -> float | None:
 @contextmanager
 def _reading(does: str, file: IO[bytes], patience: float | None = None) -> Iterator[IO[bytes]]:
     """Have a process read a file, and end it at the end, or after so many seconds."""
-    file.seek(0)
     process = start_worker(does, stdin=file)
     assert process.stdout is not None
     timer = None if patience is None else Timer(patience, process.kill)

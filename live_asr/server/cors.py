@@ -29,7 +29,11 @@ class AllowedOrigins(CORSMiddleware):
                 "Last-Event-ID",
                 "Range",
             ),
-            expose_headers=("ETag", "Retry-After", "Content-Range", "X-Request-Id"),
+            expose_headers=(
+                *("ETag", "Retry-After", "Content-Range", "X-Request-Id"),
+                *("X-Live-ASR-Warning", "live-asr-warning", "dg-request-id", "dg-error"),  # of the dialects
+                *("Deprecation", "Link"),
+            ),
             max_age=600,
         )
         self._allowed = tuple(allowed)

@@ -771,7 +771,8 @@ async def test_a_call_streamed_in_odd_chunks_comes_back_as_words(server, sample_
 
 async def test_a_wav_file_sent_fast_comes_back_as_the_same_words(server, sample_wav: Path) -> None:
     transcript = Transcript()
-    async for message in transcribe_file(sample_wav, server.url, pace="fast", language="en"):
+    said = transcribe_file(sample_wav, server.url, pace="fast", language="en", final_pass=False)
+    async for message in said:
         transcript.apply(message)
     assert transcript.is_stopped
     assert len(transcript.words) > 50
@@ -780,7 +781,7 @@ async def test_a_wav_file_sent_fast_comes_back_as_the_same_words(server, sample_
 
 async def test_finalize_commits_what_was_said_and_the_session_goes_on(server, sample_pcm: bytes) -> None:
     sample_pcm, half = sample_pcm[6 * 32_000 : 18 * 32_000], 6 * 32_000  # the first words come at 6.7 s
-    async with connect(server.url, language="en", pace="fast") as session:
+    async with connect(server.url, language="en", pace="fast", final_pass=False) as session:
         await session.send(sample_pcm[:half])
         finalized = await session.finalize()
         heard = session.transcript.text
@@ -794,7 +795,9 @@ async def test_finalize_commits_what_was_said_and_the_session_goes_on(server, sa
 
 async def test_settings_are_changed_in_order_with_the_audio(server, sample_pcm: bytes) -> None:
     said = sample_pcm[14 * 32_000 : 20 * 32_000]
-    async with connect(server.url, language="english", languages=["en-GB"], pace="fast") as session:
+    async with connect(
+        server.url, language="english", languages=["en-GB"], pace="fast", final_pass=False
+    ) as session:
         await session.send(said[:64_000])
         updated = await session.update(vocabulary=["Shyla"], interim=False)
         assert (updated.time, updated.language, updated.languages) == (2.0, "en", ("en",))
@@ -813,7 +816,7 @@ async def test_settings_are_changed_in_order_with_the_audio(server, sample_pcm: 
 
 async def test_a_talk_is_paused_and_goes_on(server, sample_pcm: bytes) -> None:
     said = sample_pcm[14 * 32_000 : 20 * 32_000]
-    async with connect(server.url, language="en", pace="fast") as session:
+    async with connect(server.url, language="en", pace="fast", final_pass=False) as session:
         await session.send(said[:96_000])
         await session.pause()
         heard = session.transcript.text

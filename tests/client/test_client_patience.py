@@ -161,7 +161,10 @@ async def test_who_is_cut_off_before_any_audio_goes_on_in_another_session(
     server: Server, sample_pcm: bytes
 ) -> None:
     said = sample_pcm[6 * 32_000 : 14 * 32_000]
-    async with proxy(server.url) as between, connect(between.url, language="en", pace="fast") as session:
+    async with (
+        proxy(server.url) as between,
+        connect(between.url, language="en", pace="fast", final_pass=False) as session,
+    ):
         first = session.ready.session
         await between.cut("reset")
         assert isinstance(await anext(session), Reconnecting)

@@ -8,6 +8,7 @@ import os
 import pty
 import signal
 import sys
+import wave
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -677,10 +678,14 @@ async def test_a_server_that_cannot_start_is_an_error_with_its_last_words(talk: 
 
 
 async def test_ctrl_c_ends_the_server_of_its_own_too(
-    sample_wav: Path, models_dir: Path, tmp_path: Path
+    sample_pcm: bytes, models_dir: Path, tmp_path: Path
 ) -> None:
     environment = {"LIVE_ASR_MODELS__DIR": str(models_dir), "TMPDIR": str(tmp_path)}
-    arguments = (sample_wav, "--output", tmp_path / "out", "--model", "tiny.en", "--pace", "realtime")
+    talk = tmp_path / "sample.wav"
+    with wave.open(str(talk), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        file.writeframes(sample_pcm[14 * 32_000 :])  # at once somebody speaks
+    arguments = (talk, "--output", tmp_path / "out", "--model", "tiny.en", "--pace", "realtime")
     async with replaying(*arguments, environment=environment) as process:
         assert process.stdout is not None
         await asyncio.wait_for(process.stdout.readline(), 120)

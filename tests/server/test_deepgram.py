@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from deepgram import AsyncDeepgramClient
 from deepgram.core.api_error import ApiError
+from deepgram.core.request_options import RequestOptions
 from deepgram.environment import DeepgramClientEnvironment
 from standardwebhooks import Webhook
 from talking import call, eventually, is_written, newest_session
@@ -74,7 +75,10 @@ async def client_of(server: Server, key: str = "any") -> AsyncIterator[AsyncDeep
 async def transcribed(server: Server, recording: bytes, key: str = "any", **query: Any) -> Message:
     """Return what is answered to a recording."""
     async with client_of(server, key) as client:
-        response = await client.listen.v1.media.transcribe_file(request=recording, **query)
+        once: RequestOptions = {"max_retries": 0}  # it would wait out each 429's Retry-After
+        response = await client.listen.v1.media.transcribe_file(
+            request=recording, request_options=once, **query
+        )
     return dict(response.model_dump())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -70,6 +71,24 @@ async def test_a_client_that_says_nothing_is_told_and_then_let_go(served: Served
     async with asyncio.timeout(60):
         while await state() != "done":
             pass  # it ends as if stopped, with what was heard
+
+
+@pytest.mark.parametrize("said", [b"", b'{"type":"input_audio_buffer.append","audio":"AAAA"}'])
+async def test_a_realtime_client_that_says_nothing_is_told_and_let_go_with_audio_and_without(
+    served: Served, said: bytes
+) -> None:
+    heard = []
+    url = served.stream.replace("/v1/stream", "/v1/realtime?intent=transcription")
+    async with asyncio.timeout(60), connect_socket(url, proxy=None) as socket:
+        with suppress(ConnectionClosed):
+            if said:
+                await socket.send(said, text=True)
+            while True:
+                heard.append(json.loads(await socket.recv()))
+    assert socket.close_code == 1008
+    error = heard[-1]["error"]
+    assert (heard[-1]["type"], error["type"], error["code"]) == ("error", "invalid_request_error", "idle")
+    assert f"for {QUIET:g} seconds" in error["message"]
 
 
 async def test_keepalive_holds_a_session_and_so_does_our_own_client(served: Served) -> None:

@@ -21,6 +21,8 @@ from live_asr.server.run import check_certificate
 SESSION = "a" * 24
 TOKEN = "the-server-s-own"
 RIGHT = {"Authorization": f"Bearer {TOKEN}"}
+WARNINGS = {"x-live-asr-warning", "live-asr-warning", "dg-request-id", "dg-error"}
+"""Headers in which dialects tell what has no effect, and whose answer it is."""
 
 # Audit -----------------------------------------------------------------------------------------------
 
@@ -105,6 +107,8 @@ async def test_pages_of_allowed_origins_read_answers_and_no_others(tmp_path: Pat
                 answer = await server.http.get("/v1/sessions", headers=headers)
                 told = answer.headers.get("access-control-allow-origin")
                 assert told == (origin if allowed else None)
+                shown = answer.headers.get("access-control-expose-headers", "").lower().split(", ")
+                assert (not allowed) or {*WARNINGS, "retry-after", "x-request-id"} <= {*shown}
             assert "access-control-allow-credentials" not in answer.headers
 
 

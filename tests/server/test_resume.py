@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
 
 import pytest
 from talking import Caller, Message, call, eventually, finished_record
@@ -19,9 +18,17 @@ SPEECH = slice(14 * SECOND_BYTES, 24 * SECOND_BYTES)
 
 
 @pytest.fixture(scope="module")
-async def between(waiting: Server) -> AsyncIterator[Proxy]:
-    async with proxy(waiting.url) as one:
-        yield one
+def uncut(waiting: Server, sample_pcm: bytes) -> Caller:
+    """What is said of the speech where nothing is cut."""
+
+    async def run() -> Caller:
+        async with call(waiting.stream) as caller:
+            await caller.start()
+            await caller.speak(sample_pcm[SPEECH])
+            await caller.finished()
+        return caller
+
+    return asyncio.run(run())
 
 
 async def cut_and_leave(between: Proxy, how: Cut, caller: Caller, speaking: asyncio.Task[None]) -> None:
@@ -34,13 +41,9 @@ async def cut_and_leave(between: Proxy, how: Cut, caller: Caller, speaking: asyn
 
 @pytest.mark.parametrize("how", CUTS)
 async def test_a_session_whose_connection_is_cut_goes_on_over_another_one_as_if_nothing_had_been(
-    waiting: Server, sample_pcm: bytes, how: Cut
+    waiting: Server, sample_pcm: bytes, uncut: Caller, how: Cut
 ) -> None:
     speech = sample_pcm[SPEECH]
-    async with call(waiting.stream) as uncut:
-        await uncut.start()
-        await uncut.speak(speech)
-        await uncut.finished()
     async with proxy(waiting.url) as between:
         async with call(between.stream) as first:
             ready = await first.start()

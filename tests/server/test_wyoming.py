@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import httpx
@@ -18,6 +18,7 @@ from wyoming.event import Event
 from wyoming.info import Describe, Info
 from wyoming.ping import Ping
 
+from live_asr.server.dialects.wyoming import MAX_CONNECTIONS
 from tests.started import Server, StartServer
 
 SECOND_BYTES = 32_000
@@ -160,6 +161,31 @@ async def test_what_is_no_event_closes_the_connection_and_nothing_else(server: S
     async with connected(server) as client:
         await client.write_event(Describe().event())
         await until(client, "info")
+
+
+async def test_who_is_one_too_many_is_told_so_and_has_a_place_once_another_one_leaves(server: Server) -> None:
+    async with AsyncExitStack() as stack:
+        others = [await stack.enter_async_context(connected(server)) for _ in range(MAX_CONNECTIONS)]
+        for client in others:  # each is served by then
+            await client.write_event(Ping().event())
+            await until(client, "pong")
+        async with connected(server) as one_too_many:
+            await one_too_many.write_event(Describe().event())
+            (error,) = await until(one_too_many, "error")
+            assert error.data["code"] == "too_many_connections"
+            assert "64 connections" in error.data["text"]
+            assert await one_too_many.read_event() is None
+        await others[0].disconnect()
+
+        async def is_served() -> bool:
+            async with connected(server) as client:
+                await client.write_event(Describe().event())
+                event = await client.read_event()
+                return event is not None and event.type == "info"
+
+        async with asyncio.timeout(TIMEOUT):
+            while not await is_served():
+                pass
 
 
 async def test_an_event_that_is_too_large_is_told_and_the_connection_stays(

@@ -14,7 +14,7 @@ import orjson
 from fastapi import APIRouter, Query, Request, Response
 from starlette.requests import ClientDisconnect
 
-from live_asr.audio.isolated_files import duration_of
+from live_asr.audio.isolated_files import IS_PLACE_SHARED, duration_of
 from live_asr.core.errors import LiveAsrError, StorageError, Unavailable, told
 from live_asr.core.messages import AudioFormat, Commit, Lag, Start
 from live_asr.core.passages import passages
@@ -63,7 +63,7 @@ async def stream(
             known = await _kept(state, document_id, client) if use_cache else None
             if known is not None:
                 return Response(event("done", known), media_type=EventStream.media_type)
-            total = await asyncio.to_thread(duration_of, file.file)
+            total = await _measured(file.file, stack)
             session = await stack.enter_async_context(transcribed(state, file, _start(final_pass), client))
             events = _events(state, session, document_id, total)
             beat = Heartbeat(events, state.settings.server.keepalive)
@@ -163,8 +163,25 @@ def _start(final_pass: bool) -> Start:
     return Start(audio=AudioFormat("container"), interim=False, pace="fast", final_pass=final_pass)
 
 
+async def _measured(file: IO[bytes], stack: AsyncExitStack) -> asyncio.Task[float | None]:
+    """Begin to ask how long a file is; `stack` keeps it open until that is known.
+
+    The session hears it meanwhile: each has a process start, which on a busy machine takes a second. Raises
+    StorageError.
+    """
+    try:
+        await asyncio.to_thread(file.fileno)  # on the disk from now on, where two may read it
+    except OSError as error:
+        raise storage_error(error) from error
+    total = asyncio.create_task(asyncio.to_thread(duration_of, file))
+    stack.push_async_callback(asyncio.wait, {total})
+    if IS_PLACE_SHARED:
+        await asyncio.wait({total})
+    return total
+
+
 async def _events(
-    state: ServerState, session: FileSession, document_id: uuid.UUID, total: float | None
+    state: ServerState, session: FileSession, document_id: uuid.UUID, total: asyncio.Task[float | None]
 ) -> AsyncIterator[bytes]:
     """Give the events of a file: the document again and again, then `done`, or `error` instead."""
     now = asyncio.get_running_loop().time
@@ -177,7 +194,7 @@ async def _events(
             elif isinstance(message, Commit) and now() >= due:
                 until = message.words[-1].end if message.words else 0.0
                 segments = transcript.live_segments()
-                document = document_of(document_id, segments, until, total or received)
+                document = document_of(document_id, segments, until, await total or received)
                 yield event("transcription", document)
                 due = now() + MIN_INTERVAL + INTERVAL_PER_PARAGRAPH * len(document["paragraphs"])
         yield event("done", await _settled(state, session, document_id, transcript))

@@ -50,6 +50,8 @@ QUIET_TIMEOUT = 300.0
 """Seconds without an event after which a connection is closed."""
 AUDIO_TIMEOUT = 30.0
 """The same while audio is awaited; what came is then brought to its end."""
+LINGERING = 1.0
+"""Seconds for which one that is refused is read."""
 WIDTH = 2
 """Bytes of a sample."""
 PROJECT = "https://github.com/openai/whisper"
@@ -76,16 +78,22 @@ async def serving_wyoming(
     if state.access.asks:
         log.warning("Wyoming has no token: whoever reaches port %d may have speech transcribed", port)
     serving: set[asyncio.Task[None]] = set()
+    refusing: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        serving.add(task)
+        conversation = Conversation(reader, writer, state)
+        is_full = len(serving) >= MAX_CONNECTIONS
+        group = refusing if is_full else serving  # so that who is refused keeps nobody out
+        group.add(task)
         try:
-            if len(serving) <= MAX_CONNECTIONS:
-                await Conversation(reader, writer, state).run()
+            if not is_full:
+                await conversation.run()
+            elif len(refusing) <= MAX_CONNECTIONS:
+                await conversation.refuse()
         finally:
-            serving.discard(task)
+            group.discard(task)
             writer.close()
 
     try:
@@ -100,9 +108,10 @@ async def serving_wyoming(
         yield
     finally:
         server.close()
-        for task in serving:
+        tasks = (*serving, *refusing)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*serving, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class Conversation:
@@ -142,6 +151,17 @@ class Conversation:
             log.exception("a client of Wyoming could not be served")
         finally:
             self._receive.close()
+
+    async def refuse(self) -> None:
+        """Say that there are too many connections. Never raises but when it is cancelled."""
+        self._state.metrics.refused.labels("too_many_connections").inc()
+        text = f"{MAX_CONNECTIONS} connections are open, and there may be no more. Try again in a minute."
+        with contextlib.suppress(TimeoutError, ConnectionError):
+            await self._say("error", {"text": text, "code": "too_many_connections"})
+            # What came is read, and what comes for a moment: unread, it would take the answer with it.
+            async with asyncio.timeout(LINGERING):
+                while await self._reader.read(PIECE_BYTES):
+                    pass
 
     # Events -----------------------------------------------------------------------------------------
 

@@ -100,10 +100,8 @@ class Conversation:
 
     async def _serve(self) -> None:
         """Answer events until the client is gone."""
-        event = await self._event()
-        while not event.get("bytes"):
+        while not (event := await self._patiently()).get("bytes"):
             await self._answer(event)
-            event = await self._event()
         rate = rate_of(self._settings.audio)
         events, is_file = await first_items(
             self._receive, lambda event: len(event.get("bytes", b"")) / rate, lambda _: False, event
@@ -113,6 +111,20 @@ class Conversation:
         opening = linked(self._state, start, self._client, most_ahead_bytes=most_ahead_bytes(start.audio))
         async with opening as self._link:
             await together([self._tell(self._link)], self._answer_all(events))
+
+    async def _patiently(self) -> Event:
+        """Return the next event before there is audio. Raises ClientError where none comes for too long, as a
+        session with audio does."""
+        patience = self._state.settings.server.idle_timeout or None
+        try:
+            async with asyncio.timeout(patience) as limit:
+                return await self._event()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise ClientError(
+                "idle", f"No event came for {patience:g} seconds.", "Connect again once there is audio."
+            ) from None
 
     async def _answer_all(self, events: Iterable[Event]) -> None:
         for event in events:
