@@ -305,7 +305,7 @@ async def _rendered(
 
 
 def _to_docx(record: Record, *, title: str | None, created_at: float) -> bytes:
-    """Render a record, with a library that most servers never need: 19 MB of memory."""
+    """Render a record, with a library that most servers never need: 7 MB of memory."""
     from live_asr.server.docx import to_docx
 
     return to_docx(record, title=title, created_at=created_at)
