@@ -23,7 +23,7 @@ from benchmarks.base.speech import MissingSpeechError
 from benchmarks.fuzz import suite as fuzzing
 from benchmarks.gpu import suite as gpu
 from benchmarks.jobs import suite as jobs
-from benchmarks.load import dialects, page, viewers, whisperlivekit
+from benchmarks.load import cluster, dialects, page, viewers, whisperlivekit
 from benchmarks.load import suite as load
 from benchmarks.resilience import hostile, resilience, troubles, webhooks
 from benchmarks.speakers import diarization, passing, speaker_rows
@@ -57,6 +57,7 @@ SUITES = {
     "words": Suite(words.run, models="base,tiny.en", clips=words_material.RECORDINGS),
     "webhooks": Suite(webhooks.run),
     "gpu": Suite(gpu.run, clips=gpu.CLIPS),
+    "cluster": Suite(cluster.run, clips=cluster.CLIPS),
     "load": Suite(load.run, clips=load.CLIPS),
     "jobs": Suite(jobs.run, models="base", clips=CONVERSATIONS),
     "resilience": Suite(resilience.run),
@@ -88,7 +89,8 @@ def parser() -> argparse.ArgumentParser:
         type=float,
         default=None,
         help="table, words: of each clip (90); hour, silence (3600), resilience (cuts 600, fast 120), "
-        "viewers (300), troubles (600): of the session; load (90): of a wave, all else in proportion",
+        "viewers (300), troubles (600), cluster (60): of the session; load (90): of a wave, all else in "
+        "proportion",
     )
     result.add_argument("--repeats", type=int, default=1, help="of each measurement; medians count")
     result.add_argument("--language", default=None, help="asked of the server; it detects it otherwise")
@@ -104,13 +106,16 @@ def parser() -> argparse.ArgumentParser:
         help="words, pass, resilience, beside, jobs, gpu, load, dialects: comma-separated; all by default",
     )
     result.add_argument(
-        "--kills", type=int, default=None, help="webhooks (30), resilience (100), jobs (40): how many"
+        "--kills",
+        type=int,
+        default=None,
+        help="webhooks (30), resilience (100), jobs, cluster (40): how many",
     )
     result.add_argument(
         "--seed",
         type=int,
         default=None,
-        help="webhooks, resilience, troubles, fuzz, jobs: of all chance; drawn where not given",
+        help="webhooks, resilience, troubles, fuzz, jobs, cluster: of all chance; drawn where not given",
     )
     result.add_argument("--models-dir", type=Path, default=None, help="where the weights are")
     result.add_argument("--name", default=None, help="of the files in benchmarks/results")

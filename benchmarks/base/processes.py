@@ -162,18 +162,7 @@ class BenchServer:
 
     def get(self, path: str, *, body: str | None = None) -> tuple[int, str]:
         """GET a path, or POST some JSON to it, with the token; status 0 where nobody answers."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
-        if body is not None:
-            headers["Content-Type"] = "application/json"
-        try:
-            connection.request("GET" if body is None else "POST", path, body, headers)
-            response = connection.getresponse()
-            return response.status, response.read().decode()
-        except (OSError, http.client.HTTPException):
-            return 0, ""
-        finally:
-            connection.close()
+        return answered(self.port, path, token=self._token, body=body)
 
     def metrics(self) -> dict[str, float]:
         """Return /metrics, each sample under its name with labels; nothing where it is not served."""
@@ -328,6 +317,22 @@ def parse_metrics(body: str) -> dict[str, float]:
             with contextlib.suppress(ValueError):
                 found[name] = float(value)
     return found
+
+
+def answered(port: int, path: str, *, token: str | None = None, body: str | None = None) -> tuple[int, str]:
+    """GET a path of a server on this machine, or POST some JSON to it; status 0 where nobody answers."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    if body is not None:
+        headers["Content-Type"] = "application/json"
+    try:
+        connection.request("GET" if body is None else "POST", path, body, headers)
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+    except (OSError, http.client.HTTPException):
+        return 0, ""
+    finally:
+        connection.close()
 
 
 def free_port() -> int:

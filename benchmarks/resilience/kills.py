@@ -14,7 +14,7 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -222,7 +222,7 @@ class Trial:
         waiting = [life for life in self.runs.lives if life.heard.session]
         while waiting and time.monotonic() - began < patience:
             for life in tuple(waiting):
-                await asyncio.to_thread(self._ask, life)
+                await asyncio.to_thread(ask, self.server.get, life)
                 if life.state in OVER and (life.webhook == "delivered" or not deliveries):
                     waiting.remove(life)
             await asyncio.sleep(0.2)
@@ -237,23 +237,24 @@ class Trial:
         self.talking = []
         self.runs.settled_after = time.monotonic() - began
 
-    def _ask(self, life: Life) -> None:
-        """Take note of what the server says of a session."""
-        path = f"/v1/sessions/{life.heard.session}"
-        status, body = self.server.get(path)
-        if status != 200:
-            life.state = f"HTTP {status}"
-            return
-        told = json.loads(body)
-        life.state, life.labels = told["state"], told["labels"]
-        life.webhook = (told["webhook"] or {}).get("state", "none")
-        life.kept_bytes = 2 * round((told["duration"] or 0.0) * RATE_HZ)
-        if life.state == "done" and not life.segments:
-            record = json.loads(self.server.get(f"{path}/transcript.json")[1])
-            life.segments = [
-                (segment["text"], segment["speaker"], segment["start"], segment["end"])
-                for segment in record["segments"]
-            ]
+
+def ask(get: Callable[[str], tuple[int, str]], life: Life) -> None:
+    """Take note of what a server says of a session; `get` answers a path with status and body."""
+    path = f"/v1/sessions/{life.heard.session}"
+    status, body = get(path)
+    if status != 200:
+        life.state = f"HTTP {status}"
+        return
+    told = json.loads(body)
+    life.state, life.labels = told["state"], told["labels"]
+    life.webhook = (told["webhook"] or {}).get("state", "none")
+    life.kept_bytes = 2 * round((told["duration"] or 0.0) * RATE_HZ)
+    if life.state == "done" and not life.segments:
+        record = json.loads(get(f"{path}/transcript.json")[1])
+        life.segments = [
+            (segment["text"], segment["speaker"], segment["start"], segment["end"])
+            for segment in record["segments"]
+        ]
 
 
 async def _within(longest: float, event: asyncio.Event) -> None:
@@ -332,7 +333,7 @@ def table_of(model: str, runs: KillRuns) -> Table:
         limit("sessions stuck", sum(life.state not in OVER for life in opened), 0, digits=0),
         limit("sessions failed", sum(life.state == "failed" for life in opened), 0, digits=0),
         limit("webhook effects that are not exactly one", effects, 0, digits=0),
-        limit("webhooks forged, changed or still open", _faults(verdict), 0, digits=0),
+        limit("webhooks forged, changed or still open", faults(verdict), 0, digits=0),
         limit("final transcripts unlike the unkilled session's", len(unequal), 0, digits=0),
         limit(
             "final transcripts without the full pass",
@@ -346,7 +347,7 @@ def table_of(model: str, runs: KillRuns) -> Table:
         limit("failures", len(runs.failures), 0, digits=0),
         *_facts(runs, deaths, whole),
         fact("of them with other speakers or times", str(len(others))),
-        fact("words shown live unlike the unkilled session's, each", _spread(live)),
+        fact("words shown live unlike the unkilled session's, each", spread(live)),
     ]
     notes = [f"seed {runs.seed}", *(f"**failed**: {why}" for why in runs.failures)]
     notes += [f"**outlived its server**: {line}" for line in runs.left_behind]
@@ -360,7 +361,8 @@ def table_of(model: str, runs: KillRuns) -> Table:
     return Table(f"{model}: {len(deaths)} kills", rows, notes)
 
 
-def _faults(verdict: Any) -> int:
+def faults(verdict: Any) -> int:
+    """Count what must not be of deliveries, whatever their session."""
     return verdict.forged + len(verdict.changed) + len(verdict.open)
 
 
@@ -382,7 +384,8 @@ def _retried(requests: Sequence[Request]) -> int:
     return sum(count > 1 for count in Counter(request.webhook_id for request in requests).values())
 
 
-def _spread(values: Sequence[int]) -> str:
+def spread(values: Sequence[int]) -> str:
+    """Say how often there is each value."""
     return ", ".join(f"{count} by {value}" for value, count in sorted(Counter(values).items())) or "none"
 
 

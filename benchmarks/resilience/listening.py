@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from benchmarks.base.speech import RATE_HZ, Clip
 from live_asr.client import LiveSession, Reconnecting, Resumed, SessionError, connect
 from live_asr.core.errors import LiveAsrError
-from live_asr.core.messages import Commit, Final, Label, Notice, Stopped, UtteranceMessage
+from live_asr.core.messages import Commit, Final, Label, Notice, Partial, Stopped, UtteranceMessage
 
 FRAME = 0.1
 """Seconds of audio in a frame."""
@@ -53,6 +53,10 @@ class Talk:
         """The live transcript is complete."""
         self.over = asyncio.Event()
         """`final` came, or the session ended otherwise."""
+        self.captioned_at: list[float] = []
+        """When words came, committed or not; times are those of `time.monotonic`."""
+        self.lost_at: list[float] = []
+        """When connections were lost."""
 
     async def speak(
         self,
@@ -103,16 +107,18 @@ class Talk:
 
     async def _listen(self, session: LiveSession) -> None:
         """Read a session to its end."""
-        heard, lost_at = self.heard, 0.0
+        heard = self.heard
         heard.sessions.append(session.ready.session)
         try:
             async for message in session:
                 match message:
+                    case Partial() | Commit():
+                        self.captioned_at.append(time.monotonic())
                     case Reconnecting():
-                        lost_at = time.monotonic()
+                        self.lost_at.append(time.monotonic())
                     case Resumed():
                         heard.resumed += 1
-                        heard.away.append(round(time.monotonic() - lost_at, 2))
+                        heard.away.append(round(time.monotonic() - self.lost_at[-1], 2))
                         heard.sessions.append(session.ready.session)
                     case Notice():
                         heard.notices.append(message.code)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from live_asr.cli.webhooks import ConfigFlag, DataFlag
+from live_asr.cluster.node import NOT_STARTED
 from live_asr.cluster.own_postgres import OwnPostgres
 from live_asr.core.errors import ConfigError, EngineError
 from live_asr.core.urls import is_reached_by_others
@@ -83,16 +85,9 @@ def up(
     stop: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: stop.append(number))
-    # One place more than there are workers, for a full pass.
-    command = [sys.executable, "-m", "live_asr.cluster.node", str(workers + 1)]
-    node = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env=environment,
-        start_new_session=True,
-    )
+    # The port stays, as gateways know it. One place more than there are workers, for a full pass.
+    of_node = environment | {"RAY_GCS_SERVER_PORT": str(_free_port())}
+    node = _node(workers + 1, of_node)
     running: list[subprocess.Popen[bytes]] = []
     try:
         if postgres is not None:
@@ -115,8 +110,7 @@ def up(
 
         running += [start(index) for index in range(gateways)]
         while not stop:
-            if node.poll() is not None:
-                raise EngineError("The Ray cluster ended.", "Its log is above; start it again.")
+            node = _kept_up(node, workers + 1, of_node)
             if postgres is not None and postgres.has_ended:
                 print("live-asr: PostgreSQL was killed; it is started again", flush=True)
                 postgres.start()
@@ -133,6 +127,38 @@ def up(
         _end(running, node)
         if postgres is not None:
             postgres.end()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])
+
+
+def _node(places: int, environment: dict[str, str]) -> subprocess.Popen[str]:
+    """Start the cluster's only node."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "live_asr.cluster.node", str(places)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    )
+
+
+def _kept_up(node: subprocess.Popen[str], places: int, environment: dict[str, str]) -> subprocess.Popen[str]:
+    """Return the node, or another one where it was killed. Raises EngineError where it cannot start again."""
+    status = node.poll()
+    if status is None:
+        return node
+    if status == NOT_STARTED:
+        raise EngineError("The Ray cluster did not start again.", "Its log is above.")
+    print("live-asr: the Ray node was killed; it is started again", flush=True)
+    for pipe in (node.stdin, node.stdout):  # which ends what may be left of it
+        assert pipe is not None
+        pipe.close()
+    return _node(places, environment)
 
 
 def _share_secrets(folder: Path, own: Path) -> None:

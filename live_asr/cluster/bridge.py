@@ -54,6 +54,9 @@ SILENT_AFTER = 3.0
 of others, too: whoever answers first is right, as both say the same."""
 LOST_AFTER = 30.0
 """Seconds without a sign of the cluster after which this process ends, so that another one joins it anew."""
+ANOTHER_CLUSTER = "WrongClusterID"
+"""What Ray calls it where the cluster at the address is not the one that was joined: its head was started
+again, and knew nothing of the one before."""
 AGAIN_AFTER = 0.5
 """Seconds after which a worker is asked again that could not be reached."""
 MAX_DEATHS = 3
@@ -153,6 +156,8 @@ class Bridge:
         self._finding: asyncio.Task[None] | None = None
         self._seen_at = time.monotonic()
         """When the cluster last gave a sign of life."""
+        self._is_replaced = False
+        """Whether there is another cluster at its address."""
         self._complained_at = time.monotonic()
 
     async def run(self, reader: asyncio.StreamReader) -> None:
@@ -339,6 +344,9 @@ class Bridge:
             if time.monotonic() - self._seen_at > LOST_AFTER:
                 log.error("the Ray cluster has not answered for %.0f s; joining it anew", LOST_AFTER)
                 return
+            if self._is_replaced:
+                log.error("there is another Ray cluster at the same address; joining it")
+                return
             await asyncio.sleep(max(0.05, HEARTBEAT_INTERVAL - (time.monotonic() - began)))
 
     async def _find_workers(self) -> None:
@@ -348,6 +356,7 @@ class Bridge:
             found = await asyncio.to_thread(self._found, wanted - set(self._workers))
         except Exception as error:  # the cluster's head is away: workers may go on without it
             log.warning("the Ray cluster cannot be asked for workers: %s", _first_line(error))
+            self._is_replaced = ANOTHER_CLUSTER in str(error)
         else:
             self._seen_at = time.monotonic()
             for slot, handle in found.items():

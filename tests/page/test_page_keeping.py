@@ -31,6 +31,14 @@ KEPT = """async () => {
     return kept;
 }"""
 """How much the browser keeps, by store."""
+PAUSE_KEPT = """async () => {
+    const request = indexedDB.open("live-asr");
+    await new Promise((resolve) => (request.onsuccess = resolve));
+    const reading = request.result.transaction("talks").objectStore("talks").getAll();
+    await new Promise((resolve) => (reading.onsuccess = resolve));
+    request.result.close();
+    return reading.result.some(({ paused }) => paused);
+}"""
 NOTHING_KEPT = f"async () => Object.values(await ({KEPT})()).every((count) => count === 0)"
 
 
@@ -177,21 +185,29 @@ def test_sound_that_the_server_may_not_have_is_sent_first_by_the_page_that_goes_
     expect(opened.page.locator("#transcript")).to_contain_text("said after")
 
 
+@pytest.mark.parametrize("is_answered", [True, False], ids=["answered", "not answered"])
 def test_a_talk_that_was_paused_stays_paused_on_the_page_that_goes_on(
-    talking_browser: Browser, server: Server, visit: OpenPage
+    talking_browser: Browser, server: Server, visit: OpenPage, is_answered: bool
 ) -> None:
     opened, scripted = talked(talking_browser, server, visit)
     opened.page.get_by_role("button", name="Pause").click()
     scripted.wait_until(lambda: bool(scripted.all("pause")))
     scripted.say(type="ack", bytes=scripted.heard_bytes)
     sent_bytes = scripted.heard_bytes
-    paused = {"type": "paused", "seq": 2, "time": sent_bytes / A_SECOND_BYTES, "paused": True}
-    scripted.say(**paused)
+    answer = {"type": "paused", "seq": 2, "time": sent_bytes / A_SECOND_BYTES, "paused": True}
+    if is_answered:
+        scripted.say(**answer)
+    # A page that has not kept the answer asks for it again, and sends nothing before it comes.
+    last_seq = 2 if is_answered else 1
+    opened.wait_for(f"async () => (await ({KEPT})()).messages === {last_seq}")
+    opened.wait_for(PAUSE_KEPT)
     opened.page.reload()
     start = taken_up(opened, scripted)
+    assert start["resume"]["last_seq"] == last_seq
     scripted.greet(sent_bytes, last_seq=2)
-    if start["resume"]["last_seq"] < 2:  # it went away before it had kept that
-        scripted.say(**paused)
+    if not is_answered:
+        scripted.say(**answer)
+    scripted.say(type="ack", bytes=sent_bytes)  # due: without it the page looks for another line
     expect(opened.page.locator("#phase")).to_have_text("Paused")
     # A second of the audio clock, in which ten pieces of sound would have been sent.
     opened.page.evaluate("() => { window.clock = new AudioContext(); }")

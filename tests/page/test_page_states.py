@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, WebSocket, expect
 from visiting import LaunchBrowser, OpenPage, Visit, unlabelled
 
 from tests.started import Server, StartServer
 
 pytest_plugins = ["browsers"]
+
+WAITED_SECONDS = 600
+"""The page's own: more than a server asks for, as those go by while the microphone is opened."""
 
 
 def expect_words(opened: Visit, title: str, detail: str) -> None:
@@ -113,19 +116,40 @@ def test_a_language_that_the_model_lacks_is_refused_with_advice(
     opened.photograph("failed")
 
 
+def wait_out(opened: Visit, sockets: list[WebSocket]) -> None:
+    """Let the page's clock run, faster than others, until the page opens another socket.
+
+    Second by second: `fast_forward` lets an interval pass only once, and the page counts down by one.
+    """
+    known = len(sockets)
+    for _ in range(WAITED_SECONDS):
+        if len(sockets) > known:
+            return
+        opened.page.clock.run_for(1_000)
+    raise AssertionError("the page has not asked again")
+
+
 def test_a_full_server_is_asked_again_until_there_is_room(
     silent_browser: Browser, start_server: StartServer, visit: OpenPage
 ) -> None:
     server = start_server(LIVE_ASR_SERVER__MAX_SESSIONS="1")
-    first, second = visit(silent_browser, server.url), visit(silent_browser, server.url)
+    first, second = visit(silent_browser, server.url), visit(silent_browser, "about:blank")
+    second.page.clock.install()
+    second.page.goto(server.url)
+    sockets: list[WebSocket] = []
+    second.page.on("websocket", lambda socket: sockets.append(socket))
     first.start()
     second.page.get_by_role("button", name="Start").click()
     second.expect_phase("full")
     expect_words(second, "Server full", r"Trying again in \d+ s")
     second.photograph("full")
+    wait_out(second, sockets)
+    expect_words(second, "Server full", r"Trying again in \d{2,} s")  # anew
     first.stop()
     first.expect_phase("done")
+    wait_out(second, sockets)
     second.expect_phase("live")
+    assert len(sockets) == 3
 
 
 def test_waiting_for_a_full_server_can_be_given_up(

@@ -283,6 +283,31 @@ def test_a_pause_that_the_server_may_have_missed_is_said_again_and_one_that_it_h
     assert scripted.all("pause") == [{"type": "pause", "paused": False}]
 
 
+def test_a_server_that_had_nothing_to_say_in_a_pause_is_not_taken_for_gone_when_it_ends(
+    silent_browser: Browser, server: Server, visit: OpenPage
+) -> None:
+    opened = visit(silent_browser, "about:blank")
+    page = opened.page
+    page.clock.install()
+    scripted = ScriptedServer(opened)
+    page.goto(server.url)
+    scripted.open()
+    page.get_by_role("button", name="Pause").click()
+    scripted.wait_until(lambda: bool(scripted.all("pause")))
+    sent_bytes = scripted.heard_bytes
+    scripted.say(type="ack", bytes=sent_bytes)
+    scripted.say(type="paused", seq=1, time=1.0, paused=True)
+    page.clock.run_for(20_000)  # longer than a server may be silent that was sent sound
+    page.get_by_role("button", name="Resume").click()
+    scripted.wait_until(lambda: scripted.heard_bytes > sent_bytes)
+    page.clock.run_for(3_000)  # the page looks meanwhile whether the server is there
+    scripted.say(type="ack", bytes=scripted.heard_bytes)
+    heard_bytes = scripted.heard_bytes
+    scripted.wait_until(lambda: scripted.heard_bytes > heard_bytes)
+    expect(page.locator("#phase")).to_have_text("Live")
+    assert len(scripted.starts) == 1
+
+
 def test_a_talk_is_paused_from_the_question_whether_to_stop_it_and_stopped_from_the_pause(
     silent_browser: Browser, server: Server, visit: OpenPage
 ) -> None:

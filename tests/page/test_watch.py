@@ -18,6 +18,8 @@ from tests.started import Server, StartServer
 pytest_plugins = ["browsers"]
 
 PHONE = {"width": 390, "height": 844}
+GUARDED = {"LIVE_ASR_SERVER__TOKEN": "open-sesame", "LIVE_ASR_SERVER__DRAIN_TIMEOUT": "1"}
+"""A server that asks for a token. Nobody waits for the last words of a talk that a test breaks off."""
 
 
 @pytest.fixture
@@ -184,7 +186,7 @@ def test_a_session_that_waits_to_be_taken_up_is_asked_for_ever_more_rarely(
 def test_a_presenter_shares_a_link_that_lets_others_watch_and_nothing_else(
     browser: Browser, talking_browser: Browser, start_server: StartServer, visit: OpenPage
 ) -> None:
-    server = start_server(LIVE_ASR_SERVER__TOKEN="open-sesame")
+    server = start_server(**GUARDED)
     opened = visit(talking_browser, f"{server.url}/#token=open-sesame")
     opened.start()
     opened.page.get_by_role("button", name="Share").click()
@@ -204,7 +206,7 @@ def test_a_presenter_shares_a_link_that_lets_others_watch_and_nothing_else(
 def test_a_presenter_cuts_off_the_link_and_gets_another(
     browser: Browser, talking_browser: Browser, start_server: StartServer, visit: OpenPage
 ) -> None:
-    server = start_server(LIVE_ASR_SERVER__TOKEN="open-sesame")
+    server = start_server(**GUARDED)
     opened = visit(talking_browser, f"{server.url}/#token=open-sesame")
     opened.start()
     opened.page.get_by_role("button", name="Share").click()

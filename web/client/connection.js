@@ -243,6 +243,8 @@ export class Connection {
     const isDueSoon = isOpening || (isWaiting && this.#start.pace !== "fast");
     const isDue = isDueSoon || isWaiting || this.#stopSent || this.#hasEnded;
     if (!isOpening && !this.#hasEnded) this.#stay(this.#socket);
+    // Silence counts from when something was waited for: in a pause the server may rightly say nothing.
+    if (!isDue) this.#heardAt = performance.now();
     const silence_ms = performance.now() - this.#heardAt;
     if (isDue && silence_ms > (isDueSoon ? SILENCE_MS : LONG_SILENCE_MS)) this.#lost(1006);
   }
