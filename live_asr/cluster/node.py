@@ -54,12 +54,18 @@ def run(cpus: int, folder: str) -> int:
     asked.start()
     while asked.is_alive():
         asked.join(LOOK_INTERVAL)
-        # Its status is left for Ray.
-        if os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+        if _has_lost_one():
             print("a process of the Ray node has ended", flush=True)
             os._exit(BROKEN)  # what is left ends with its parent, and in good order would wait for the one
     ray.shutdown()
     return 0
+
+
+def _has_lost_one() -> bool:
+    """Tell whether a process that Ray has started here ended; how it did is left for Ray to ask."""
+    if not hasattr(os, "waitid"):  # macOS before Python 3.13: Ray notices it in its own time
+        return False
+    return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def main(cpus: str, *once: str) -> int:
