@@ -45,6 +45,7 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
+@pytest.mark.timeout(900)  # Ray is started twice, and a busy machine takes its time to end what was killed
 @pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed: there is none for this Python")
 async def test_a_server_goes_on_with_the_node_that_is_started_for_one_whose_head_was_killed(
     monkeypatch: pytest.MonkeyPatch,
