@@ -58,7 +58,7 @@ weights: install  ## bring the default models, so that the first start needs no 
 test: .venv/.tools chromium proxies  ## all tests, with real models, real sockets and a real browser (ARGS= for pytest, -n0 for one at a time)
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
-coverage: .venv/.tools chromium proxies  ## all tests again, half as slow, for the share of lines and branches that ran
+coverage: .venv/.tools chromium proxies  ## all tests, which take half as long again, for the share of lines and branches that ran
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 	@$(BIN)/coverage combine --quiet

@@ -45,7 +45,7 @@ def loaded_by(*modules: str) -> set[str]:
 @pytest.mark.parametrize(
     "module", ["live_asr.server.run", "live_asr.server.app", "live_asr.cli", "live_asr.client"]
 )
-def test_the_process_that_owns_the_sockets_loads_no_model_library(module: str) -> None:
+def test_the_process_that_owns_the_sockets_loads_no_library_that_it_may_never_need(module: str) -> None:
     assert not loaded_by(module) & (HEAVY | RARE)
 
 
