@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 NETWORKS = {"live_asr.models.campplus", "live_asr.models.ge2e", "live_asr.full_pass.pyannote_parts"}
 """Written in torch, and imported only where it is computed with."""
 HEAVY = {"torch", "pyannote", "faster_whisper", "ctranslate2", "onnxruntime", "kaldi_native_fbank", "ray"}
-RARE = {"alembic", "boto3", "docx", "lxml", "obstore", "psycopg"}
+RARE = {"alembic", "av", "boto3", "docx", "langcodes", "lxml", "obstore", "psycopg"}
 """Needed by some servers, or once in a while: megabytes of each that others go without."""
 
 
@@ -56,8 +56,8 @@ def test_no_module_loads_a_model_library_before_a_model_is_built() -> None:
 def test_the_policy_needs_nothing_but_the_standard_library_and_numpy() -> None:
     core = [module for module in MODULES if module.startswith("live_asr.core")]
     ours = loaded_by(*core) - set(sys.stdlib_module_names) - {"live_asr", "numpy", "__main__"}
-    # orjson: the one way in which messages are written and read. langcodes: what a language's tag means.
-    assert {name for name in ours if not name.startswith("_")} <= {"orjson", "langcodes"}
+    # orjson: the one way in which messages are written and read.
+    assert {name for name in ours if not name.startswith("_")} <= {"orjson"}
 
 
 EFFECTS = """

@@ -8,7 +8,8 @@ from collections import deque
 from enum import Enum
 from pathlib import Path
 
-from live_asr.audio.ffmpeg import HINT, MediaReader, joined
+from live_asr.audio.ffmpeg import MediaReader, joined
+from live_asr.audio.formats import HINT
 from live_asr.core.audio import Samples
 from live_asr.core.errors import LiveAsrError, MediaError
 from live_asr.core.messages import Notice
@@ -30,7 +31,7 @@ class Work(Enum):
 
 
 class ContainerDecoder:
-    """Decode one pushed stream of media; see `decoding.AudioDecoder` for the methods.
+    """Decode one pushed stream of media; see `decoder.AudioDecoder` for the methods.
 
     `feed` wakes the thread and returns when it wants bytes again, so what comes back depends on the bytes
     alone and a client can be no faster than its audio is decoded. Methods are called from one event loop,

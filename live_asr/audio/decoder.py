@@ -7,7 +7,6 @@ from collections import deque
 from pathlib import Path
 from typing import Protocol
 
-from live_asr.audio.container import ContainerDecoder
 from live_asr.audio.resampler import Apart, Together
 from live_asr.core.audio import PcmDecoder, Samples
 from live_asr.core.declaration import Declaration
@@ -67,6 +66,9 @@ def open_decoder(
     without one, where the system keeps temporary files.
     """
     if audio.encoding == "container":
+        # Not at the top: a server has this done in another process, and never loads FFmpeg itself for it.
+        from live_asr.audio.container import ContainerDecoder
+
         return ContainerDecoder(spool_directory, audio.channel, channels)
     return PcmStreamDecoder(audio, channels)
 

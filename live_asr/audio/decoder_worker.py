@@ -126,7 +126,8 @@ def answer_samples(file: IO[bytes], answers: BinaryIO) -> None:
     """Decode a file, and answer its samples piece by piece, the last one with `done`."""
     from av.error import FFmpegError
 
-    from live_asr.audio.ffmpeg import HINT, MediaReader, joined
+    from live_asr.audio.ffmpeg import MediaReader, joined
+    from live_asr.audio.formats import HINT
     from live_asr.storage.files import storage_error
 
     reader = MediaReader.of_file(file)

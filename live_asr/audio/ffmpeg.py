@@ -20,6 +20,7 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from av.container import InputContainer
 
+from live_asr.audio.formats import BOXES, HEAD_BYTES, HINT, MAGIC, id3_bytes, refuse_strangers
 from live_asr.audio.resampler import Apart, Together
 from live_asr.core.audio import Samples, floats
 from live_asr.core.downmix import mono_weights
@@ -45,8 +46,6 @@ CODECS = (
 )
 """FFmpeg's decoders that are let run: what recordings hold. None for pictures, or of old games and modems."""
 
-HEAD_BYTES = 16
-"""So much tells the formats apart that are told by their first bytes."""
 PROBED_BYTES = 256 * 1024
 """So much is looked at before bytes of no known format are refused."""
 LARGEST_TAG_BYTES = 16 * 1024 * 1024
@@ -61,32 +60,6 @@ MAX_ODD_FRAMES = 8
 """So many frames of an impossible form may come before the first good one."""
 MAX_ERRORS_IN_A_ROW = 64
 """A demuxer that keeps failing without moving on is given up."""
-
-BOXES = (b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"uuid", b"sidx", b"pdin")
-"""The boxes that an MP4 or QuickTime file begins with."""
-
-MAGIC = ((b"\x1a\x45\xdf\xa3", "matroska"), (b"OggS", "ogg"), (b"fLaC", "flac"))
-"""Formats told from their first bytes, which saves waiting for the 2 KiB that a probe wants."""
-
-STRANGERS = (
-    (b"\x89PNG", "a PNG image"),
-    (b"\xff\xd8\xff", "a JPEG image"),
-    (b"GIF8", "a GIF image"),
-    (b"%PDF", "a PDF document"),
-    (b"PK\x03\x04", "a ZIP archive"),
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"<!doctype", "an HTML page"),
-    (b"<html", "an HTML page"),
-    (b"<?xml", "an XML document"),
-    (b"#extm3u", "a playlist"),
-    (b"{", "JSON"),
-)
-"""What people send by mistake, by first bytes in lower case or as they are."""
-
-HINT = (
-    "Send a file or recording with an audio track (WebM, Ogg, MP3, MP4/M4A, WAV, FLAC), from its first byte "
-    "on; for raw samples set `audio.encoding` to pcm_s16le, pcm_f32le, mulaw or alaw."
-)
 
 
 class ByteSource(Protocol):
@@ -344,28 +317,6 @@ class Mixer:
         return self._line.finish()
 
 
-def refuse_strangers(head: bytes) -> None:
-    """Raise MediaError where the first bytes are those of something well known that holds no sound."""
-    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
-    for magic, name in STRANGERS:
-        if start.startswith(magic) or start.lower().startswith(magic):
-            raise MediaError(f"The bytes are {name}, not audio.", HINT)
-
-
-def is_container(head: bytes) -> bool:
-    """Tell whether a stream's first bytes, at least 12, are a container's or another known file's.
-
-    Raw samples that look so are less likely than one in a thousand million streams. MP3 without a tag, and
-    what else begins with a few bits only, is not told from them.
-    """
-    return (
-        (head[:4] in (b"RIFF", b"RF64", b"FORM") and head[8:12] in (b"WAVE", b"AIFF", b"AIFC"))
-        or head.startswith((b"ID3", b"caff"))
-        or head[4:8] in BOXES
-        or any(head.startswith(magic) for magic, _ in (*MAGIC, *STRANGERS) if len(magic) >= 4)
-    )
-
-
 def duration_of(file: IO[bytes]) -> float | None:
     """Return how many seconds a file says that it lasts; None where it does not, or is no media.
 
@@ -463,11 +414,6 @@ def open_container(source: Any, head: bytes) -> InputContainer:
         fault = "The bytes are in no format that holds audio, or end before their audio begins."
         raise MediaError(fault, HINT) from error
     return container
-
-
-def id3_bytes(head: bytes) -> int:
-    """Return the length of the ID3v2 tag that `head`, at least 10 bytes, begins with."""
-    return 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=False))
 
 
 def joined(pieces: list[Samples]) -> Samples:

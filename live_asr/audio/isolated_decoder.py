@@ -18,7 +18,7 @@ import orjson
 
 from live_asr.audio.decoder import AudioDecoder, open_decoder
 from live_asr.audio.decoder_worker import FEED, FINISH, LENGTH, STREAM
-from live_asr.audio.ffmpeg import HINT
+from live_asr.audio.formats import HINT
 from live_asr.core.audio import Samples
 from live_asr.core.errors import DecoderDied, DecoderError, DiskFull, LiveAsrError, MediaError, StorageError
 from live_asr.core.messages import AudioFormat, Notice
@@ -46,7 +46,7 @@ def open_guarded_decoder(
 
 
 class GuardedDecoder:
-    """Decode one pushed stream of media in another process; see `decoding.AudioDecoder` for the methods.
+    """Decode one pushed stream of media in another process; see `decoder.AudioDecoder` for the methods.
 
     A thread of its own talks to the process, one question at a time; a call that is cancelled loses nothing,
     the next one returns what it left.

@@ -7,12 +7,10 @@ write names: all of these are taken. What variety of a language is spoken makes 
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-
-import langcodes
-from langcodes.data_dicts import MACROLANGUAGES
 
 from live_asr.core.errors import ClientError
 
@@ -153,13 +151,15 @@ def code_of(written: str) -> str | None:
         return text
     if text in _BY_NAME:
         return _BY_NAME[text]
+    import langcodes  # not at the top: most processes never need its 3 MB of tables
+
     try:
         code = langcodes.Language.get(text).language or ""
     except ValueError:
         return None
-    for meant in (code, str(MACROLANGUAGES.get(code, ""))):
-        if meant in NAMES or meant in _BY_CODE:
-            return _BY_CODE.get(meant, meant)
+    for meant in (code, _wider(code)):
+        if meant in NAMES or meant in _by_code():
+            return _by_code().get(meant, meant)
     return None
 
 
@@ -175,11 +175,12 @@ def as_spelt(written: str) -> str:
 
 def nearest_language(written: str, known: Iterable[str]) -> str | None:
     """Return the code out of `known` of the language that was most likely meant, or None."""
+    import langcodes
+
     known = [code for code in known if code in NAMES]
     text = written.strip().lower().replace("_", "-")
     code = code_of(text)
-    wider = MACROLANGUAGES.get(code or "")  # older models have Cantonese under Chinese
-    for meant in (code, wider):
+    for meant in (code, _wider(code or "")):  # older models have Cantonese under Chinese
         if meant in known:
             return meant
     if code is not None or langcodes.tag_is_valid(text):
@@ -219,9 +220,22 @@ def check_known(asked: Iterable[str | None], model: str, known: Sequence[str]) -
 
 
 _BY_NAME = {name.lower(): code for code, name in NAMES.items()} | OTHER_NAMES
-_BY_CODE = {
-    str(langcodes.Language.get(code).language): code
-    for code in NAMES
-    if langcodes.Language.get(code).language not in NAMES
-}
-"""Codes that are another one today: `jv` for `jw`, `fil` for `tl`."""
+
+
+def _wider(code: str) -> str:
+    """Return the code of the group of languages that one belongs to; empty where there is none."""
+    from langcodes.data_dicts import MACROLANGUAGES
+
+    return str(MACROLANGUAGES.get(code, ""))
+
+
+@functools.cache
+def _by_code() -> dict[str, str]:
+    """Return Whisper's codes by what they are today, where that is another: `jv` for `jw`, `fil` for `tl`."""
+    import langcodes
+
+    today = {code: str(langcodes.Language.get(code).language) for code in NAMES}
+    return {other: code for code, other in today.items() if other not in NAMES}
+
+
+_BY_NAME = {name.lower(): code for code, name in NAMES.items()} | OTHER_NAMES

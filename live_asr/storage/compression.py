@@ -15,9 +15,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import av
 import numpy as np
-from av.audio.frame import AudioFrame
 from numpy.typing import NDArray
 
 from live_asr.core.audio import SAMPLE_BYTES, alaw_table, mulaw_table
@@ -105,6 +103,9 @@ def fits_flac(audio: AudioFormat, size_bytes: int) -> bool:
 
 def _encode(source: Path, target: Path, audio: AudioFormat, pause: Pause) -> int:
     """Write raw audio as FLAC, at the client's rate and channels; return the CRC-32 of its samples."""
+    import av  # not at the top: FFmpeg's libraries take 16 MB of who has nothing to write
+    from av.audio.frame import AudioFrame
+
     crc = position_frames = 0
     layout = "mono" if audio.channels == 1 else "stereo"
     with av.open(str(target), "w", format="flac") as container:
@@ -135,6 +136,8 @@ def _samples_of(source: Path, audio: AudioFormat) -> Iterator[NDArray[np.int16]]
 
 def _read_back(path: Path, pause: Pause) -> int:
     """Return the CRC-32 of the samples of a FLAC file."""
+    import av
+
     crc = 0
     began = time.monotonic()
     with av.open(str(path), format="flac") as container:

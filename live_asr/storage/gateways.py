@@ -27,9 +27,9 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.sql import ColumnElement
 
+from live_asr.storage.tables import insert_shared
 from live_asr.storage.tables import metadata as common
 
 LEASE = 3.0
@@ -118,7 +118,7 @@ class Gateway:
         if connection.execute(renewed.values(alive_until=until)).rowcount:
             return
         self._since = self._clock()
-        begun = insert(gateways).values(id=self.id, alive_until=until)
+        begun = insert_shared(gateways).values(id=self.id, alive_until=until)
         connection.execute(
             begun.on_conflict_do_update(
                 index_elements=["id"], set_={"alive_until": begun.excluded.alive_until}
@@ -136,7 +136,7 @@ class Gateway:
         """Have these deliveries for this server, but for those that another one has; return which."""
         if not wanted:
             return set()
-        claim = insert(delivery_claims).values(
+        claim = insert_shared(delivery_claims).values(
             [{"delivery_id": delivery_id, "gateway": self.id} for delivery_id in sorted(wanted)]
         )
         is_free = or_(delivery_claims.c.gateway == self.id, is_gone(delivery_claims.c.gateway))
@@ -157,7 +157,7 @@ class Gateway:
         is_free = job_claims.c.gateway == self.id
         if self.may_claim:
             is_free = or_(is_free, is_gone(job_claims.c.gateway))
-        claim = insert(job_claims).values(job_id=job_id, gateway=self.id)
+        claim = insert_shared(job_claims).values(job_id=job_id, gateway=self.id)
         claimed = claim.on_conflict_do_update(
             index_elements=["job_id"], set_={"gateway": self.id}, where=is_free
         )

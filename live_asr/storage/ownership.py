@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from sqlalchemy import Column, ColumnElement, Connection, func, or_, select, text
-from sqlalchemy.dialects.postgresql import insert
 
 from live_asr.storage.database import OPEN, OVER, Database
 from live_asr.storage.gateways import guard, heard_audio
-from live_asr.storage.tables import erased, links, owners, sessions
+from live_asr.storage.tables import erased, insert_shared, links, owners, sessions
 
 DAY = 86_400.0
 OPENING = 0x11FE
@@ -63,7 +62,7 @@ def note_heard(database: Database, heard: Mapping[str, float]) -> None:
     """Note how many seconds were heard of sessions that go on here, for the other servers."""
     if not heard:
         return
-    note = insert(heard_audio)
+    note = insert_shared(heard_audio)
     noted = note.on_conflict_do_update(index_elements=["session_id"], set_={"seconds": note.excluded.seconds})
     rows = [{"session_id": session_id, "seconds": heard[session_id]} for session_id in sorted(heard)]
     with database.transaction(writes=True) as connection:

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     JSON,
@@ -37,11 +37,14 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, SQLAlchemyError
 
 from live_asr.core.errors import ConfigError, StorageError
 from live_asr.storage import migrations
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
 
 SCHEMA_VERSION = 1
 """Raised with every change that an older version cannot live with; the database says which one it has.
@@ -261,6 +264,9 @@ def prepare(writing: Engine) -> None:
                 "Run the version of live-asr that made them, or a newer one, or name another database.",
                 code="database",
             )
+        if writing.dialect.name == "sqlite" and not inspect(connection).get_table_names():
+            metadata.create_all(connection)
+            migrations.stamp(connection)
         try:
             migrations.upgrade(connection)
         except OperationalError as error:
@@ -403,9 +409,16 @@ def position_of(engine: Engine, column: Column[str], part: str) -> Function[int]
 
 def insert_new(connection: Connection, table: Table, values: dict[str, Any]) -> bool:
     """Add a row; return False where one with its key is there, which stays as it is."""
-    insert = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
+    insert = sqlite.insert if connection.dialect.name == "sqlite" else insert_shared
     adding = insert(table).values(**values).on_conflict_do_nothing().returning(*table.primary_key)
     return connection.execute(adding).first() is not None
+
+
+def insert_shared(table: Table) -> postgresql.Insert:
+    """Return an insert as PostgreSQL has it, with `on_conflict_do_update`."""
+    from sqlalchemy.dialects import postgresql  # not at the top: with SQLite nobody needs its 3 MB
+
+    return postgresql.insert(table)
 
 
 def truncate_wal(engine: Engine) -> bool:

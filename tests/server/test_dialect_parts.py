@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.datastructures import FormData, UploadFile
 
-from live_asr.audio.ffmpeg import is_container
+from live_asr.audio.formats import is_container
 from live_asr.core.errors import ClientError
 from live_asr.core.messages import MAX_VOCABULARY, Commit, Label, Partial, Stopped, UtteranceMessage, WireWord
 from live_asr.server.dialects.deepgram.parameters import read_keyterms, read_query

@@ -193,16 +193,20 @@ def test_the_revisions_are_those_that_are_named() -> None:
     assert [script.revision for script in scripts.walk_revisions()][::-1] == list(migrations.REVISIONS)
 
 
-def test_a_server_that_finds_its_tables_up_to_date_imports_no_alembic(tmp_path: Path) -> None:
-    program = f"""
+def test_a_server_with_sqlite_imports_alembic_where_there_are_older_tables_alone(tmp_path: Path) -> None:
+    url = sqlite_url(tmp_path / "old.db")
+    make_as_before(url)
+
+    def imports_alembic(url: str) -> bool:
+        program = f"""
 import sys
 from live_asr.storage.database import Database
-database = Database({sqlite_url(tmp_path / "live-asr.db")!r})
+database = Database({url!r})
 database.prepare()
 print("alembic" in sys.modules)
 """
-    said = [
-        subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
-        for _ in range(2)
-    ]
-    assert said == ["True\n", "False\n"]
+        done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+        return done.stdout == "True\n"
+
+    assert [imports_alembic(url) for _ in range(2)] == [True, False]
+    assert not imports_alembic(sqlite_url(tmp_path / "new.db"))

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 from fastapi import APIRouter, WebSocket
 
-from live_asr.audio.ffmpeg import is_container
+from live_asr.audio.formats import is_container
 from live_asr.core.errors import ClientError, LiveAsrError, told
 from live_asr.core.messages import Error, Lag, Notice, ServerMessage, Start, Stop, Stopped, client_from_dict
 from live_asr.server.access import api_key
