@@ -34,6 +34,8 @@ from live_asr.storage.tables import metadata as common
 
 LEASE = 3.0
 """Seconds after which a server counts as gone that has not said that it is there."""
+LEASE_AFTER_OUTAGE = 10.0
+"""The same where this server could not say so either: the others may still be on their way back."""
 BEAT_INTERVAL = 1.0
 """Seconds between two times that it says so."""
 GUARD_TIMEOUT = "3s"
@@ -101,15 +103,17 @@ class Gateway:
         self._clock = clock
         self._since: float | None = None
         """Since when it has been there without a gap; None where it is not."""
+        self._patience = LEASE
+        """Seconds after which it may claim what others were at."""
 
     @property
     def may_claim(self) -> bool:
         """Whether it may go on with what others were at.
 
         It has to be there for as long as they have to be silent. Where the database was away they all are
-        silent, and nobody is gone.
+        silent, and nobody is gone: some come back later than others.
         """
-        return self._since is not None and self._clock() - self._since >= LEASE
+        return self._since is not None and self._clock() - self._since >= self._patience
 
     def beat(self, connection: Connection) -> None:
         """Say that it is there."""
@@ -117,6 +121,7 @@ class Gateway:
         renewed = gateways.update().where(gateways.c.id == self.id, gateways.c.alive_until > func.now())
         if connection.execute(renewed.values(alive_until=until)).rowcount:
             return
+        self._patience = LEASE if self._since is None else LEASE_AFTER_OUTAGE
         self._since = self._clock()
         begun = insert_shared(gateways).values(id=self.id, alive_until=until)
         connection.execute(

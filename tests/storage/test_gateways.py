@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from live_asr.config.settings import StorageSettings
 from live_asr.core.errors import ConfigError, StorageError, Superseded
 from live_asr.storage.database import Database, database_url
-from live_asr.storage.gateways import LEASE
+from live_asr.storage.gateways import LEASE_AFTER_OUTAGE
 from live_asr.storage.journal import Ending
 from live_asr.storage.spool import Spool
 from tests.storage.sharing import Server
@@ -64,7 +64,7 @@ async def test_who_was_not_there_itself_takes_nothing_before_it_has_been_for_a_w
     await other.die()
     other.journal._beat()
     assert other.journal.claim(8) == []
-    other.now += LEASE - 0.1
+    other.now += LEASE_AFTER_OUTAGE - 0.1
     assert other.journal.claim(8) == []
     one.journal._beat()
     other.now += 0.1
