@@ -54,7 +54,7 @@ class Listened:
     commit_latencies: list[float]
     """Seconds from a word's end to the update that has it in a line, by the single pass's words."""
     first_latencies: list[float]
-    """The same to the first update that has it anywhere."""
+    """The same to the first update that has it anywhere, in a line or in a buffer."""
     wer: float
     """Percent."""
     wire_bytes: int
@@ -217,7 +217,7 @@ async def _hear(socket: ClientConnection, log: SessionLog, committed: Committed)
         if new:
             words = [{"text": f" {word}"} for word in new.split()]
             log.arrivals.append(Arrival(now, len(frame), {"type": "commit", "text": new, "words": words}))
-        tail = told.get("buffer_transcription") or ""
+        tail = " ".join(told.get(name) or "" for name in ("buffer_diarization", "buffer_transcription"))
         log.arrivals.append(Arrival(now, len(frame), {"type": "partial", "text": tail}))
     return wire, False
 
@@ -229,6 +229,9 @@ def _table(model: str, found: dict[str, list[Listened]]) -> Table:
 
     def pooled(listened: list[Listened], of: str, share: float) -> float:
         return percentile([late for one in listened for late in getattr(one, of)], share)
+
+    def mean_wer(listened: list[Listened]) -> float:
+        return statistics.mean(one.wer for one in listened if one.wer == one.wer)
 
     rows = [
         row("sessions without their end", "", 0, lambda all_: sum(not one.is_complete for one in all_)),
@@ -242,7 +245,7 @@ def _table(model: str, found: dict[str, list[Listened]]) -> Table:
         row("commit latency, p95", " s", 2, lambda all_: pooled(all_, "commit_latencies", 95)),
         row("first appearance, p50", " s", 2, lambda all_: pooled(all_, "first_latencies", 50)),
         row("first appearance, p95", " s", 2, lambda all_: pooled(all_, "first_latencies", 95)),
-        row("WER, mean of the clips", " %", 1, lambda all_: statistics.mean(one.wer for one in all_)),
+        row("WER, mean of the clips with a transcript", " %", 1, mean_wer),
         row("updates that changed committed text", "", 0, lambda all_: sum(one.rewritten for one in all_)),
         row(
             "bytes to the client, all clips", " kB", 0, lambda all_: sum(one.wire_bytes for one in all_) / 1e3
