@@ -27,6 +27,7 @@ EXAMPLE = {
     "timestamp": "2026-01-22T10:30:00Z",
 }
 """As a platform sends it."""
+MAX_BYTES, MAX_HOURS = 2_000_000, 0.5
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,9 @@ def shared(
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     cloud.put("calls/a call.wav", recording)
+    cloud.put("page.html", b"<html>Not found</html>")
+    cloud.put("bomb.zip", b"PK\x03\x04" + bytes(1000))
+    cloud.put("large.wav", bytes(MAX_BYTES + 1))
     with inbox(SECRET) as platform, workers(cloud, models_dir, folder) as start:
         worker = start(
             queue,
@@ -75,7 +79,9 @@ def shared(
             LIVE_ASR_JOBS__DLQ_URL=dlq,
             LIVE_ASR_JOBS__METRICS_PORT=str(port),
             LIVE_ASR_JOBS__EMF="true",
-            LIVE_ASR_JOBS__MAX_BYTES=str(2_000_000),
+            LIVE_ASR_JOBS__LANES="2",
+            LIVE_ASR_JOBS__MAX_BYTES=str(MAX_BYTES),
+            LIVE_ASR_JOBS__MAX_HOURS=str(MAX_HOURS),
             LIVE_ASR_JOBS__RESULT_PREFIX=f"s3://{BUCKET}/results/",
             LIVE_ASR_SERVER__LOG_FORMAT="json",
         )
@@ -195,24 +201,22 @@ def test_the_store_s_own_news_are_jobs_and_so_are_those_in_an_envelope(shared: S
     shared.is_empty()
 
 
-@pytest.mark.parametrize(
-    ("url", "code"),
-    [
-        (f"s3://{BUCKET}/calls/none.wav", "not_found"),
-        (f"s3://{BUCKET}/page.html", "not_audio"),
-        (f"s3://{BUCKET}/bomb.zip", "not_audio"),
-        (f"s3://{BUCKET}/large.wav", "too_large"),
-        ("https://127.0.0.1/talk.mp3", "forbidden_target"),
-        ("https://169.254.169.254/latest/meta-data/", "forbidden_target"),
-        ("http://example.com/talk.mp3", "forbidden_target"),
-        ("file:///etc/passwd", "forbidden_target"),
-        ("gopher://example.com/1", "bad_url"),
-    ],
+HOSTILE = (
+    (f"s3://{BUCKET}/calls/none.wav", "not_found"),
+    (f"s3://{BUCKET}/page.html", "not_audio"),
+    (f"s3://{BUCKET}/bomb.zip", "not_audio"),
+    (f"s3://{BUCKET}/large.wav", "too_large"),
+    ("https://127.0.0.1/talk.mp3", "forbidden_target"),
+    ("https://169.254.169.254/latest/meta-data/", "forbidden_target"),
+    ("http://example.com/talk.mp3", "forbidden_target"),
+    ("file:///etc/passwd", "forbidden_target"),
+    ("gopher://example.com/1", "bad_url"),
 )
+"""Where a recording is said to be, and what its job is answered."""
+
+
+@pytest.mark.parametrize(("url", "code"), HOSTILE)
 def test_what_cannot_be_done_is_told_and_put_aside_at_once(shared: Shared, url: str, code: str) -> None:
-    shared.cloud.put("page.html", b"<html>Not found</html>")
-    shared.cloud.put("bomb.zip", b"PK\x03\x04" + bytes(1000))
-    shared.cloud.put("large.wav", bytes(2_000_001))
     job_id = send(shared, audioUrl=url, presentationId="p-7")
     body = shared.told(job_id).body
     assert (body["status"], body["error"]["code"], body["presentationId"]) == ("failed", code, "p-7")
@@ -246,6 +250,40 @@ def test_a_message_that_is_no_job_goes_aside_at_once_with_the_reason(
     assert dead["Body"] == body[: len(dead["Body"])] and len(dead["Body"]) >= min(len(body), 50_000)
     assert dead["MessageAttributes"]["ErrorCode"]["StringValue"] == code
     shared.is_empty()
+
+
+def silence(target: Path, seconds: int) -> bytes:
+    """Return silence as FLAC: some 12 kB a minute."""
+    second = np.zeros((1, 16_000), np.int16)
+    with av.open(str(target), "w") as writing:
+        stream = writing.add_stream("flac", rate=16_000, layout="mono", format="s16")
+        for _ in range(seconds):
+            frame = av.AudioFrame.from_ndarray(second, format="s16", layout="mono")
+            frame.sample_rate = 16_000
+            writing.mux(stream.encode(frame))
+        writing.mux(stream.encode(None))
+    return target.read_bytes()
+
+
+def test_hostile_jobs_cost_the_real_ones_among_them_nothing(shared: Shared, tmp_path: Path) -> None:
+    alone = shared.told(send(shared, maxSpeakers=3)).body
+    bomb = silence(tmp_path / "silence.flac", round(3600 * MAX_HOURS) + 60)
+    assert len(bomb) < MAX_BYTES, "what is large is large when it is decoded"
+    shared.cloud.put("silence.flac", bomb)
+    hostile = [*HOSTILE, (f"s3://{BUCKET}/silence.flac", "too_long")]
+    real, wanted = [], {}
+    for number, (url, code) in enumerate(hostile):
+        wanted[send(shared, audioUrl=url)] = code
+        shared.cloud.send(shared.queue, "[" * 100_000)
+        if number % 4 == 0:
+            real.append(send(shared, maxSpeakers=4 + number))  # with other options nothing kept answers it
+    for job_id in real:
+        body = shared.told(job_id).body
+        assert (body["status"], body["segments"]) == ("success", alone["segments"])
+    assert {job_id: shared.told(job_id).body["error"]["code"] for job_id in wanted} == wanted
+    shared.is_empty()
+    aside = 2 * len(hostile)
+    assert len(shared.cloud.take(shared.dlq, aside)) == aside
 
 
 def test_metrics_are_lines_of_cloudwatch_and_the_log_is_json_beside_them(shared: Shared) -> None:
