@@ -7,10 +7,13 @@ a rolling window needs neither, so its parts (features, tokenizer, model) are dr
 from __future__ import annotations
 
 import math
+import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache, partial
+from importlib.util import find_spec, module_from_spec
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +85,10 @@ class WhisperRecognizer:
         prefix_at_once: bool = True,
     ) -> None:
         import tokenizers
-        from faster_whisper.feature_extractor import FeatureExtractor
-        from faster_whisper.tokenizer import _LANGUAGE_CODES, Tokenizer
+
+        with _without_the_rest("faster_whisper"):
+            from faster_whisper.feature_extractor import FeatureExtractor
+            from faster_whisper.tokenizer import _LANGUAGE_CODES, Tokenizer
 
         self._model = WhisperModel(
             folder,
@@ -430,6 +435,25 @@ class WhisperRecognizer:
         floor = 1e-6
         mean_log = float(np.mean(np.log(np.maximum(probabilities, floor)))) if len(probabilities) else 0.0
         return tuple(merge_marks(words)), mean_log
+
+
+@contextmanager
+def _without_the_rest(package: str) -> Iterator[None]:
+    """Import modules of a package without what the package itself imports, unless that is there already.
+
+    faster-whisper's imports FFmpeg's binding and the hub's client: 20 MB that no process of ours needs.
+    """
+    if package in sys.modules:
+        yield
+        return
+    spec = find_spec(package)
+    if spec is None:
+        raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+    sys.modules[package] = module_from_spec(spec)  # has a path, and was not run
+    try:
+        yield
+    finally:
+        del sys.modules[package]  # who asks for all of it gets it
 
 
 def _speech_follows(request: DecodeRequest) -> bool:

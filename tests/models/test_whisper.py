@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -79,6 +81,20 @@ def test_what_is_said_is_written(model: str, call: Call, request: pytest.Fixture
     written = text(call.recognize(recognizer, 12.4, 22.0, language="en").words)
     for said in ("Diane", "New Jersey", "Sheila", "Texas", "from Chicago"):
         assert said in written, written
+
+
+def test_a_model_brings_nothing_along_that_reads_files_or_fetches_models(recognizer_dir: Path) -> None:
+    program = f"""
+import sys
+from pathlib import Path
+from live_asr.models.whisper import WhisperRecognizer
+WhisperRecognizer(Path({str(recognizer_dir)!r}), name="tiny.en", workers=1)
+print(sorted({{"av", "huggingface_hub"}} & set(sys.modules)))
+from faster_whisper import WhisperModel  # all of it is there for who asks
+print(WhisperModel.__module__)
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert done.stdout == "[]\nfaster_whisper.transcribe\n"
 
 
 def test_the_words_are_in_order_inside_the_window_and_about_where_they_are_said(
