@@ -119,7 +119,9 @@ def against_the_engine(
             found["asr"] = {count: [asdict(client) for client in clients] for count, clients in sent.items()}
         if "http" in parts:
             options.say(f"{model}: over HTTP, and by the native protocol")
-            posted, first = asyncio.run(post(url.replace("ws", "http", 1), clip))
+            http = url.replace("ws", "http", 1)
+            posted, first = asyncio.run(post(http, clip))
+            streamed, first_delta = asyncio.run(stream(http, clip))
             log = asyncio.run(Recorder(server.url, clip, pace="fast", language=options.language).run())
             commit = log.first("commit")
             native = commit.time - log.started if commit is not None else float("nan")
@@ -128,8 +130,23 @@ def against_the_engine(
                 limit(
                     "over HTTP: first event behind the native first commit", first - native, MAX_BEHIND, "s"
                 ),
+                limit(
+                    "OpenAI's, streamed: time over the engine's own", streamed / own.seconds, 1 / MIN_SPEED
+                ),
+                limit(
+                    "OpenAI's, streamed: first delta behind the native first commit",
+                    first_delta - native,
+                    MAX_BEHIND,
+                    "s",
+                ),
             ]
-            found["http"] = {"seconds": posted, "first": first, "native_first": native}
+            found["http"] = {
+                "seconds": posted,
+                "first": first,
+                "openai_seconds": streamed,
+                "openai_first": first_delta,
+                "native_first": native,
+            }
     return rows
 
 
@@ -277,6 +294,27 @@ async def post(url: str, clip: Clip) -> tuple[float, float]:
                 last = line
                 first = time.perf_counter() - began if first != first else first
     if last != "event: done":
+        return float("nan"), first
+    return time.perf_counter() - began, first
+
+
+async def stream(url: str, clip: Clip) -> tuple[float, float]:
+    """Have a clip transcribed as OpenAI streams it; return the seconds to the end and to the first delta."""
+    began, first, last = time.perf_counter(), float("nan"), ""
+    async with (
+        httpx.AsyncClient(trust_env=False, timeout=TIMEOUT) as http,
+        http.stream(
+            "POST",
+            f"{url}/v1/audio/transcriptions",
+            files={"file": ("talk.wav", wav_of(clip), "audio/wav")},
+            data={"model": "whisper-1", "stream": "true"},
+        ) as answer,
+    ):
+        async for line in answer.aiter_lines():
+            if line.startswith("data: "):
+                last = line
+                first = time.perf_counter() - began if first != first else first
+    if last != "data: [DONE]":
         return float("nan"), first
     return time.perf_counter() - began, first
 
