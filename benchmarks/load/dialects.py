@@ -121,7 +121,7 @@ def against_the_engine(
             options.say(f"{model}: over HTTP, and by the native protocol")
             http = url.replace("ws", "http", 1)
             posted, first = asyncio.run(post(http, clip))
-            streamed, first_delta = asyncio.run(stream(http, clip))
+            openai, first_delta = asyncio.run(post_to_openai(http, clip))
             log = asyncio.run(Recorder(server.url, clip, pace="fast", language=options.language).run())
             commit = log.first("commit")
             native = commit.time - log.started if commit is not None else float("nan")
@@ -130,9 +130,7 @@ def against_the_engine(
                 limit(
                     "over HTTP: first event behind the native first commit", first - native, MAX_BEHIND, "s"
                 ),
-                limit(
-                    "OpenAI's, streamed: time over the engine's own", streamed / own.seconds, 1 / MIN_SPEED
-                ),
+                limit("OpenAI's, streamed: time over the engine's own", openai / own.seconds, 1 / MIN_SPEED),
                 limit(
                     "OpenAI's, streamed: first delta behind the native first commit",
                     first_delta - native,
@@ -143,7 +141,7 @@ def against_the_engine(
             found["http"] = {
                 "seconds": posted,
                 "first": first,
-                "openai_seconds": streamed,
+                "openai_seconds": openai,
                 "openai_first": first_delta,
                 "native_first": native,
             }
@@ -284,39 +282,32 @@ async def hear(socket: ClientConnection) -> tuple[bool, str]:
 
 async def post(url: str, clip: Clip) -> tuple[float, float]:
     """Send a clip as AymurAI does; return the seconds to the end and to the first event."""
-    began, first, last = time.perf_counter(), float("nan"), ""
-    async with (
-        httpx.AsyncClient(trust_env=False, timeout=TIMEOUT) as http,
-        http.stream("POST", f"{url}/asr/transcribe/stream", files={"file": wav_of(clip)}) as answer,
-    ):
-        async for line in answer.aiter_lines():
-            if line.startswith("event: "):
-                last = line
-                first = time.perf_counter() - began if first != first else first
-    if last != "event: done":
-        return float("nan"), first
-    return time.perf_counter() - began, first
+    return await streamed(f"{url}/asr/transcribe/stream", "event: ", "done", files={"file": wav_of(clip)})
 
 
-async def stream(url: str, clip: Clip) -> tuple[float, float]:
+async def post_to_openai(url: str, clip: Clip) -> tuple[float, float]:
     """Have a clip transcribed as OpenAI streams it; return the seconds to the end and to the first delta."""
+    file, fields = ("talk.wav", wav_of(clip), "audio/wav"), {"model": "whisper-1", "stream": "true"}
+    return await streamed(
+        f"{url}/v1/audio/transcriptions", "data: ", "[DONE]", files={"file": file}, data=fields
+    )
+
+
+async def streamed(url: str, kind: str, end: str, **body: Any) -> tuple[float, float]:
+    """Post to what answers with events; return the seconds to the one that is its end, and to the first.
+
+    Counted are lines of a `kind`. Without an `end` the first number is nan.
+    """
     began, first, last = time.perf_counter(), float("nan"), ""
     async with (
         httpx.AsyncClient(trust_env=False, timeout=TIMEOUT) as http,
-        http.stream(
-            "POST",
-            f"{url}/v1/audio/transcriptions",
-            files={"file": ("talk.wav", wav_of(clip), "audio/wav")},
-            data={"model": "whisper-1", "stream": "true"},
-        ) as answer,
+        http.stream("POST", url, **body) as answer,
     ):
         async for line in answer.aiter_lines():
-            if line.startswith("data: "):
+            if line.startswith(kind):
                 last = line
                 first = time.perf_counter() - began if first != first else first
-    if last != "data: [DONE]":
-        return float("nan"), first
-    return time.perf_counter() - began, first
+    return (time.perf_counter() - began if last == kind + end else float("nan")), first
 
 
 def wav_of(clip: Clip) -> bytes:
