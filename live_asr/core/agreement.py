@@ -58,6 +58,16 @@ class LocalAgreement:
         return tuple(words[:agreed])
 
     @property
+    def hypotheses(self) -> tuple[tuple[Word, ...], ...]:
+        """The last hypotheses, oldest first, beyond what was committed of them."""
+        return tuple(self._earlier)
+
+    def resume(self, hypotheses: Sequence[tuple[Word, ...]]) -> None:
+        """Be where another one was."""
+        self._earlier = list(hypotheses)
+        self.tail = self._earlier[-1] if self._earlier else ()
+
+    @property
     def in_doubt(self) -> bool:
         """Whether the tail holds a word that the recogniser doubts."""
         return any(word.probability < self._doubt for word in self.tail)

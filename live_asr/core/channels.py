@@ -92,7 +92,12 @@ class Channels:
     def restore(self, memories: Sequence[Memory]) -> None:
         """Begin where an earlier run ended, with what it knew of each channel."""
         for channel, (captioner, memory) in enumerate(zip(self._captioners, memories, strict=True)):
-            self._wants_from[channel] = captioner.restore(memory.safe_sample, memory.words, memory.language)
+            if memory.course is not None:
+                self._wants_from[channel] = captioner.resume(memory.course, memory.words)
+            else:
+                self._wants_from[channel] = captioner.restore(
+                    memory.safe_sample, memory.words, memory.language
+                )
 
     # What arrives ------------------------------------------------------------------------------------
 
@@ -206,7 +211,8 @@ class Channels:
         if waiting:  # nobody was told of them: they are to be heard again
             safe_sample = min(safe_sample, waiting[0].start_sample)
             words = tuple(word for word in words if word.end_sample <= safe_sample)
-        return Memory(safe_sample, captioner.sure_language, words)
+        course = captioner.course() if self.count == 1 else None
+        return Memory(safe_sample, captioner.sure_language, words, course)
 
     @property
     def received_sample(self) -> int:

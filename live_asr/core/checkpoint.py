@@ -6,8 +6,8 @@ last committed word, with an empty prefix and voices that have to be learnt anew
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,61 @@ class Models:
 
 
 @dataclass(frozen=True, slots=True)
+class Course:
+    """Where the captions of a channel had come to, to the chunk: a captioner that is given this, the words of
+    the `Memory` that it belongs to and the audio goes on as if nothing had been."""
+
+    consumed_sample: int
+    """One past the last sample considered."""
+    step: tuple[Any, ...] | None
+    """The decode that was waited for: its end, the language it asked for, whether it was the utterance's last
+    one, and whether it took the full window; None where none was."""
+    utterance: tuple[Any, ...]
+    """What `StreamingPolicy` knows of the utterance, and of what it has shown."""
+    segmenter: tuple[Any, ...]
+    window: tuple[Any, ...]
+    vote: tuple[Any, ...]
+    hypotheses: tuple[tuple[Word, ...], ...]
+    """The last ones, beyond what was committed of them."""
+    begun: tuple[Word, ...]
+    """The utterance's first word, once it is committed."""
+    held: tuple[Word, ...] | None
+    """The words of an utterance that waits for the next one to tell its language."""
+
+    def to_list(self) -> list[Any]:
+        """Return it as JSON has it."""
+        *plain, hypotheses, begun, held = (getattr(self, field.name) for field in fields(self))
+        listed = [_listed(words) for words in hypotheses]
+        return [*plain, listed, _listed(begun), None if held is None else _listed(held)]
+
+    @classmethod
+    def from_list(cls, value: Sequence[Any]) -> Course:
+        """Read it back. Raises TypeError and ValueError where that is not possible."""
+        consumed_sample, step, utterance, segmenter, window, vote, hypotheses, begun, held = value
+        return cls(
+            int(consumed_sample),
+            None if step is None else tuple(step),
+            tuple(utterance),
+            tuple(segmenter),
+            tuple(window),
+            tuple(vote),
+            tuple(map(_words, hypotheses)),
+            _words(begun),
+            None if held is None else _words(held),
+        )
+
+
+def _listed(words: Iterable[Word]) -> list[list[Any]]:
+    return [[w.text, w.start_sample, w.end_sample, w.probability, w.tokens] for w in words]
+
+
+def _words(value: Iterable[Sequence[Any]]) -> tuple[Word, ...]:
+    return tuple(
+        Word(text, start, end, probability, tuple(tokens)) for text, start, end, probability, tokens in value
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """What is known of one channel beyond the record."""
 
@@ -35,34 +90,29 @@ class Memory:
     """The language spoken, once it is sure."""
     words: tuple[Word, ...] = ()
     """The last committed words, with their tokens: what the decoder is told before it goes on."""
+    course: Course | None = None
+    """Where the captions were, for whom the record has every message that was written before this."""
 
     def beside(self, end_sample: int, *, is_ahead: bool) -> Memory:
         """Return what of it holds beside a record whose words end there, or that it is ahead of."""
         if is_ahead:
-            return replace(self, safe_sample=end_sample, words=())
+            return replace(self, safe_sample=end_sample, words=(), course=None)
         words = self.words
         # A record has its times as the wire tells them, these words to the sample.
         if not words or seconds(words[-1].end_sample) != seconds(end_sample):
             words = ()
-        return replace(self, safe_sample=max(self.safe_sample, end_sample), words=words)
+        course = self.course if words == self.words else None
+        return replace(self, safe_sample=max(self.safe_sample, end_sample), words=words, course=course)
 
     def to_list(self) -> list[Any]:
         """Return it as JSON has it."""
-        words = [[w.text, w.start_sample, w.end_sample, w.probability, w.tokens] for w in self.words]
-        return [self.safe_sample, self.language, words]
+        return [self.safe_sample, self.language, _listed(self.words)]
 
     @classmethod
     def from_list(cls, value: Sequence[Any]) -> Memory:
         """Read it back. Raises TypeError and ValueError where that is not possible."""
         safe_sample, language, words = value
-        return cls(
-            int(safe_sample),
-            language,
-            tuple(
-                Word(text, start, end, probability, tuple(tokens))
-                for text, start, end, probability, tokens in words
-            ),
-        )
+        return cls(int(safe_sample), language, _words(words))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +135,13 @@ class Checkpoint:
     """Whose tokens and whose voices these are."""
     others: tuple[Memory, ...] = ()
     """Of several channels that are heard by themselves, all but the first."""
+    course: Course | None = None
+    """Where the captions were, of one channel; of several only where they may go on is known."""
 
     @property
     def first(self) -> Memory:
         """What is known of the first channel, or of the only one."""
-        return Memory(self.safe_sample, self.language, self.words)
+        return Memory(self.safe_sample, self.language, self.words, self.course)
 
     @property
     def memories(self) -> tuple[Memory, ...]:
@@ -105,6 +157,7 @@ class Checkpoint:
             "started_at": self.started_at,
             "models": [self.models.recognizer, self.models.speaker_encoder],
             **({"others": [memory.to_list() for memory in self.others]} if self.others else {}),
+            **({"course": self.course.to_list()} if self.course else {}),
         }
 
     @classmethod
@@ -122,6 +175,7 @@ class Checkpoint:
                 started_at=started_at if isinstance(started_at := value.get("started_at"), str) else None,
                 models=Models(recognizer, speaker_encoder),
                 others=tuple(map(Memory.from_list, value.get("others", ()))),
+                course=Course.from_list(course) if (course := value.get("course")) else None,
             )
         except (KeyError, TypeError, ValueError):
             return cls()
@@ -135,7 +189,7 @@ class Checkpoint:
         held = self.made_by(models)
         if models.recognizer != self.models.recognizer:
             others = tuple(replace(memory, words=(), language=None) for memory in held.others)
-            held = replace(held, words=(), language=None, others=others)  # which it may not know
+            held = replace(held, words=(), language=None, others=others, course=None)  # which it may not know
         if models.speaker_encoder != self.models.speaker_encoder:
             held = replace(held, voices=())
         return held
@@ -151,6 +205,8 @@ class Checkpoint:
         if channels > 1:
             ends = [transcript.words_end_sample_of(live_label(number + 1)) for number in range(channels)]
         is_ahead = self.last_seq > transcript.last_seq
+        if self.last_seq != transcript.last_seq or channels > 1:
+            known = tuple(replace(memory, course=None) for memory in known)
         first, *others = [
             memory.beside(max(end, 0), is_ahead=is_ahead) for memory, end in zip(known, ends, strict=False)
         ]
@@ -160,6 +216,7 @@ class Checkpoint:
             language=first.language,
             words=first.words,
             others=tuple(others),
+            course=first.course,
         )
 
 

@@ -7,6 +7,7 @@ much each is believed in.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from live_asr.core.types import samples
 
@@ -77,6 +78,24 @@ class LanguageVote:
         """Take what was found before, where none is given and this is one to choose."""
         if self.language is None and (not self.choice or language in self.choice):
             self.language = language
+
+    def state(self) -> tuple[Any, ...]:
+        """Return all that it knows beside what is given, for `resume`."""
+        return (
+            self.language,
+            self.is_doubtful,
+            self._sums,
+            self._highest,
+            self._latest,
+            self._other,
+            self._looked_at_samples,
+        )
+
+    def resume(self, state: Sequence[Any]) -> None:
+        """Be where another one was of which the same is given."""
+        self.language, self.is_doubtful, sums, self._highest, latest, *others = state
+        self._other, self._looked_at_samples = others
+        self._sums, self._latest = dict(sums), tuple((code, belief) for code, belief in latest)
 
     def wants_beliefs(self, speech_samples: int, *, final: bool) -> bool:
         """Tell whether the utterance's language is to be judged now that so much of it was heard."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from live_asr.core.types import CHUNK_SAMPLES, samples
 
@@ -56,6 +58,21 @@ class Segmenter:
     def restore(self, now_sample: int, earliest_sample: int) -> None:
         """Begin at the chunk that starts at `now_sample`; no utterance starts before `earliest_sample`."""
         self._now_sample, self._earliest_sample = now_sample, earliest_sample
+
+    def state(self) -> tuple[int, int, int, bool, int]:
+        """Return all that it knows, for `resume`."""
+        return (
+            self._now_sample,
+            self._onset_chunks,
+            self._earliest_sample,
+            self.in_speech,
+            self.speech_end_sample,
+        )
+
+    def resume(self, state: Sequence[Any]) -> None:
+        """Be where another one was."""
+        now, onset, earliest, self.in_speech, self.speech_end_sample = state
+        self._now_sample, self._onset_chunks, self._earliest_sample = now, onset, earliest
 
     @property
     def safe_sample(self) -> int:

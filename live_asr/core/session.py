@@ -198,8 +198,9 @@ class Session:
     ) -> Session:
         """Return a session of which this much is known: what it said, and what was written beside it.
 
-        It goes on where that ends, and wants its audio from the beginning. The utterance that was open is
-        closed: what follows is another one. One that has said `stopped` is finalizing.
+        It goes on where that ends, as if nothing had been where both were written together, and wants its
+        audio from the beginning. Else the utterance that was open is closed: what follows is another one. One
+        that has said `stopped` is finalizing.
         """
         session = cls(
             session_id,
@@ -222,7 +223,8 @@ class Session:
             session._labels.restore(word for word in transcript.words if word.start_sample >= recent)
         session._utterance, spoken = transcript.open_utterance
         session._spoken = list(spoken)
-        session._tell_utterance(session._captions.language_of(spoken[-1].speaker if spoken else None))
+        if checkpoint.course is None:
+            session._tell_utterance(session._captions.language_of(spoken[-1].speaker if spoken else None))
         return session
 
     def checkpoint(self) -> Checkpoint:
@@ -236,6 +238,7 @@ class Session:
             others=tuple(others),
             voices=voices_of(self._tracker.voices) if self._tracker is not None else (),
             started_at=self.started_at,
+            course=first.course,
         )
 
     # What arrives ----------------------------------------------------------------------------------

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from live_asr.core.agreement import LocalAgreement
 from live_asr.core.audio import AudioBuffer
+from live_asr.core.checkpoint import Course
 from live_asr.core.guards import (
     copied,
     drop_after_speech,
@@ -139,10 +140,16 @@ class _Step:
     full_window: bool = False
     is_full: bool = False
     """There was more to say than the decoder had room for."""
+    asked: str | None = None
+    """The language that it was to be decoded in whatever the session's is."""
 
 
+DETECTOR_MEMORY_SAMPLES = samples(120.0)
+"""What a detector has heard longer ago changes no judgement: after a minute one of 10,000 is another one."""
 CUT_OFF_SAMPLES = samples(0.1)
 """Where the sound stops so soon after speech, the speech has not ended."""
+UNHEARD_SAMPLES = samples(2.0)
+"""So much speech behind the forced words is not left without any of its own."""
 MAX_REFUSALS = 2
 """A hypothesis that drops half of what was shown is refused so many times in a row."""
 
@@ -190,6 +197,8 @@ class StreamingPolicy:
         """What is to be in force from each mark of an `update` on; None for what stays as it is."""
         self._step: _Step | None = None
         self._step_issued = False
+        self._resumed_step: tuple[Any, ...] | None = None
+        """The one that another captioner waited for, until this one has heard as much."""
         self._ending = False
         self._end_event = SpeechEnded(0)
         self._understood_sample = 0
@@ -219,6 +228,66 @@ class StreamingPolicy:
         self._buffer = AudioBuffer(min(self._window.kept_from_sample, chunk_sample))
         return self._buffer.start_sample
 
+    def course(self) -> Course:
+        """Return where it is, for `resume`: all that depends on what was heard, but for the words it carries.
+
+        What it was asked for and has not come to (`mark`, `update`) is not in it.
+        """
+        step = self._step
+        return Course(
+            consumed_sample=self._consumed_sample,
+            step=None
+            if step is None
+            else (step.request.end_sample, step.asked, step.request.final, step.full_window),
+            utterance=(
+                self._utterance_start_sample,
+                self._utterance_index,
+                self._understood_sample,
+                self._ending,
+                self._end_event.end_sample,
+                self._refusals,
+                self._pause_samples,
+                self._shown_tail,
+                self._words_language,
+                self._language_heard,
+            ),
+            segmenter=self._segmenter.state(),
+            window=self._window.state(),
+            vote=self._vote.state(),
+            hypotheses=self._agreement.hypotheses,
+            begun=tuple(self._utterance_words[:1]),
+            held=self._held,
+        )
+
+    def resume(self, course: Course, words: Sequence[Word]) -> int:
+        """Go on where another captioner of this session was; return the first sample to be handed in.
+
+        `words` are those it carried. It says and wants from here on what the other one would have: speech is
+        judged once more from `DETECTOR_MEMORY_SAMPLES` before, so that the detector knows as much.
+        """
+        self._window.resume(course.window, words)
+        self._segmenter.resume(course.segmenter)
+        self._vote.resume(course.vote)
+        self._agreement.resume(course.hypotheses)
+        self._held = course.held
+        self._utterance_start_sample, self._utterance_index, *others = course.utterance
+        self._understood_sample, self._ending, end_sample, *others = others
+        self._refusals, self._pause_samples, self._shown_tail, *others = others
+        self._words_language, self._language_heard = others
+        self._end_event = SpeechEnded(end_sample)
+        if course.begun:  # of the words between it and those that are carried, nothing is asked any more
+            first = course.begun[0]
+            later = [word for word in words if word.start_sample > first.start_sample]
+            self._utterance_words = [first, *later]
+        self._consumed_sample = course.consumed_sample
+        self._resumed_step = course.step
+        start_sample = min(self._window.kept_from_sample, self._consumed_sample - DETECTOR_MEMORY_SAMPLES)
+        start_sample = max(0, start_sample) // CHUNK_SAMPLES * CHUNK_SAMPLES
+        self._judged_sample = start_sample
+        self._speech = SpeechTrack(start_sample)
+        self._buffer = AudioBuffer(start_sample)
+        return start_sample
+
     # What arrives ----------------------------------------------------------------------------------
 
     def receive_audio(self, audio: FloatArray) -> None:
@@ -227,9 +296,11 @@ class StreamingPolicy:
 
     def receive_probabilities(self, probabilities: Iterable[float]) -> None:
         """Take the answer to `unjudged()`: the probability of speech of each chunk, in order."""
-        before = len(self._probabilities)
-        self._probabilities.extend(float(p) for p in probabilities)
-        self._judged_sample += (len(self._probabilities) - before) * CHUNK_SAMPLES
+        judged = [float(probability) for probability in probabilities]
+        known = max(0, self._consumed_sample - self._judged_sample) // CHUNK_SAMPLES
+        self._judged_sample += len(judged) * CHUNK_SAMPLES
+        self._speech.extend(judged[:known])  # as another captioner has heard already
+        self._probabilities.extend(judged[known:])
         self._advance()
 
     def receive_hypothesis(self, hypothesis: Hypothesis) -> None:
@@ -403,12 +474,20 @@ class StreamingPolicy:
     @property
     def backlog_samples(self) -> int:
         """Audio that has been received and not yet consumed."""
-        return self._buffer.end_sample - self._consumed_sample
+        return self._buffer.end_sample - min(self._consumed_sample, self._judged_sample)
 
     # The policy ------------------------------------------------------------------------------------
 
     def _advance(self) -> None:
         """Consume chunks until a decode is wanted, or there are none left."""
+        if self._judged_sample < self._consumed_sample:  # it was resumed, and has not come to where it is yet
+            if self.has_unjudged or not self._marks:
+                self._discard()
+                return
+            self._do_without_audio()
+        if self._resumed_step is not None:
+            (end_sample, language, final, full_window), self._resumed_step = self._resumed_step, None
+            self._want_step(end_sample, language=language, final=final, full_window=full_window)
         while self._step is None:
             if self._marks and self._consumed_sample + CHUNK_SAMPLES > self._marks[0][1]:
                 self._pass_mark()
@@ -416,11 +495,23 @@ class StreamingPolicy:
                 self._consume(self._probabilities.popleft())
             else:
                 break
+        self._discard()
+
+    def _discard(self) -> None:
+        """Forget audio that nobody asks for again."""
         keep = self._window.kept_from_sample
         if not (self._segmenter.in_speech or self._ending):
             keep = max(keep, self._consumed_sample - self.options.memory_samples)
         self._buffer.discard_before(min(keep, self._judged_sample, self._consumed_sample))
         self._speech.discard_before(self._buffer.start_sample)
+
+    def _do_without_audio(self) -> None:
+        """End the utterance, if one is open, with what another captioner made of audio that is not there."""
+        self._resumed_step = None
+        if self._segmenter.in_speech:
+            self._ending, self._end_event = True, self._segmenter.end()
+        if self._ending:
+            self._finish(self._agreement.tail)
 
     @property
     def _is_at_horizon(self) -> bool:
@@ -541,7 +632,7 @@ class StreamingPolicy:
             task=self._task,
             vocabulary=self._vocabulary,
         )
-        self._step = _Step(request, self._segmenter.speech_end_sample, full_window)
+        self._step = _Step(request, self._segmenter.speech_end_sample, full_window, asked=language)
         self._step_issued = False
 
     def _answered(self) -> _Step:
@@ -635,6 +726,11 @@ class StreamingPolicy:
             self._agreement = self._new_agreement()
             self._want_step(step.request.end_sample, final=True, full_window=step.full_window)
             return
+        if self._hears_nothing(words, step):
+            self._window.cut(self._window.committed_end_sample)
+            self._agreement = self._new_agreement()
+            self._want_step(step.request.end_sample, final=step.request.final)
+            return
         if step.request.final:
             self._finish(words)
             return
@@ -649,6 +745,16 @@ class StreamingPolicy:
         self._commit(self._agreement.receive(words, agreed_until, sure_until=sure_until), end_sample)
         self._unstick(end_sample)
         self._show(self._agreement.tail)
+
+    def _hears_nothing(self, words: tuple[Word, ...], step: _Step) -> bool:
+        """Tell whether speech goes on behind the forced words and the decoder takes them for its end.
+
+        Where what is forced is wrong, or was put behind what it says, nothing seems to follow, however much
+        is said. Heard without them, it does.
+        """
+        end_sample, committed = step.request.end_sample, self._window.committed_end_sample
+        spoken = self._speech.samples_within(committed, end_sample) if self._window.told else 0
+        return not words and spoken >= UNHEARD_SAMPLES
 
     def _retry_or_skip(self, step: _Step) -> None:
         """A hypothesis was of no use: skip the step, or do a last decode again in the full window."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from live_asr.core.types import DecodeRequest, Word, samples
 
@@ -95,6 +96,25 @@ class RollingWindow:
         self.start_sample = words[0].start_sample - self._options.lead_samples if words else sample
         self.start_sample = max(0, self.start_sample)
         self._forget_before()
+
+    def state(self) -> tuple[Any, ...]:
+        """Return all that it knows beside the words that it carries, for `resume`."""
+        return (
+            len(self._before),
+            self._horizon_sample,
+            self.start_sample,
+            self.next_step_sample,
+            self.heard_sample,
+            self.committed_end_sample,
+            self._waiting_for_speech,
+            self._is_dense,
+        )
+
+    def resume(self, state: Sequence[Any], carried: Sequence[Word]) -> None:
+        """Be where another one was."""
+        before_count, self._horizon_sample, self.start_sample, self.next_step_sample, *others = state
+        self.heard_sample, self.committed_end_sample, self._waiting_for_speech, self._is_dense = others
+        self._before, self._committed = deque(carried[:before_count]), deque(carried[before_count:])
 
     def open(self, start_sample: int) -> None:
         """Begin an utterance whose audio starts at `start_sample`, carrying what lies close before it."""

@@ -60,7 +60,7 @@ from live_asr.sessions.latency import WordLatency
 from live_asr.sessions.limits import NO_LIMITS, Limits, RealTime, too_long
 from live_asr.sessions.metrics import Metrics
 from live_asr.sessions.shedding import Cadence
-from live_asr.sessions.silence import BACK_WITHIN, Silence
+from live_asr.sessions.silence import Silence
 from live_asr.sessions.ticks import Ticks
 from live_asr.storage.spool import Spool
 
@@ -300,8 +300,7 @@ class SessionRunner:
         Where `outbox` is given and the client has another one by now, nothing happens.
         """
         if not self.is_over and not self._client.is_other(outbox):
-            if self._live and self._may_send:
-                self._silence.wait(BACK_WITHIN)
+            self._silence.close()  # when it is back, its speech goes on as if nothing had been
             self._client.lose()
 
     @property
@@ -550,8 +549,6 @@ class SessionRunner:
             self._go_without_decoder(error)
             return
         self._intake.take_notices()  # the run that heard it first has told of them
-        if self._live and self._may_send:
-            self._silence.wait(BACK_WITHIN)
 
     def _give_up_on(self, error: MediaError) -> None:
         """End the session as if stopped, or as failed where nothing was heard: what follows is no audio."""

@@ -9,9 +9,6 @@ SILENT_AFTER = 3.0
 """Seconds without audio after which a live client counts as silent. Frames come several times a second, and
 networks stall for less as a rule: it cuts speech that goes on later in two, a word perhaps. Who reads along
 does not wait for the last words for longer."""
-BACK_WITHIN = 10.0
-"""The same after a restart of the server, and where the connection is lost: clients come back within seconds
-as a rule, and then their speech goes on as if nothing had been."""
 
 
 class Silence:
@@ -22,15 +19,12 @@ class Silence:
         self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
-    def wait(self, patience: float = SILENT_AFTER) -> None:
-        """Wait for so many seconds from now on, whatever was waited for before."""
+    def wait(self) -> None:
+        """Wait for `SILENT_AFTER` from now on."""
         loop = asyncio.get_running_loop()
-        self._deadline = loop.time() + patience
-        if self._timer is not None:
-            if self._timer.when() <= self._deadline:
-                return  # it finds the new deadline: no timer is made for each frame
-            self._timer.cancel()
-        self._timer = loop.call_at(self._deadline, self._look)
+        self._deadline = loop.time() + SILENT_AFTER
+        if self._timer is None:  # a running one finds the new deadline: none is made for each frame
+            self._timer = loop.call_at(self._deadline, self._look)
 
     def _look(self) -> None:
         loop = asyncio.get_running_loop()
@@ -41,7 +35,7 @@ class Silence:
         self._on_silent()
 
     def close(self) -> None:
-        """Wait no longer. Idempotent."""
+        """Wait no longer, until `wait` is called. Idempotent."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

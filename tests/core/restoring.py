@@ -19,7 +19,8 @@ from live_asr.core.session import Session
 from live_asr.core.speaker_clusters import SpeakerOptions
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import DecodeRequest, Turn, Word, samples
-from live_asr.models.scripted import ScriptedRecognizer, audio_of, numbered, spoken
+from live_asr.models.interfaces import Recognizer, SpeechDetector
+from live_asr.models.scripted import EnergyDetector, ScriptedRecognizer, audio_of, numbered, spoken
 
 MONOLOGUE = numbered(
     [
@@ -50,15 +51,26 @@ STEP = samples(0.25)
 class Life:
     """One session's sequence of servers: what they leave on disk, and go on from."""
 
-    def __init__(self, script: tuple[Word, ...], audio: FloatArray, *, keeps_state: bool = True) -> None:
-        self._recognizer = ScriptedRecognizer(script)
+    def __init__(
+        self,
+        script: tuple[Word, ...],
+        audio: FloatArray,
+        *,
+        keeps_state: bool = True,
+        start: Start | None = None,
+        recognizer: Recognizer | None = None,
+        detector: SpeechDetector | None = None,
+    ) -> None:
+        self._recognizer = recognizer or ScriptedRecognizer(script)
+        self._detector = detector or EnergyDetector()
+        self._start = start or Start(pace="fast", language="en")
         self._audio = audio
         self._keeps_state = keeps_state
         self._speakers = SpeakerOptions() if audio is TALK_AUDIO else None
         self.lines: list[bytes] = []
         self._state: dict[str, Any] = {}
-        self.session = Session("test", Start(pace="fast", language="en"), speakers=self._speakers)
-        self._driver = Driver(self.session, self._recognizer)
+        self.session = Session("test", self._start, speakers=self._speakers)
+        self._driver = Driver(self.session, self._recognizer, self._detector)
         self._given = 0
 
     def hear_until(self, sample: int) -> None:
@@ -82,12 +94,12 @@ class Life:
             transcript.apply(decode_server(line))
         self.session = Session.restored(
             "test",
-            Start(pace="fast", language="en"),
+            self._start,
             transcript,
             Checkpoint.from_dict(self._state if self._keeps_state else {}),
             speakers=self._speakers,
         )
-        self._driver = Driver(self.session, self._recognizer)
+        self._driver = Driver(self.session, self._recognizer, self._detector)
         self._given = 0
         self._write()
 

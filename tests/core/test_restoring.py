@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from driving import Driver
+from driving import Driver, FloatArray
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,6 +27,8 @@ from live_asr.core.session import Session, SessionState
 from live_asr.core.transcript import Transcript
 from live_asr.core.types import Word, samples, seconds
 from live_asr.models.scripted import ScriptedRecognizer
+from live_asr.models.silero import SileroDetector
+from live_asr.models.whisper import WhisperRecognizer
 from tests.core.restoring import MONOLOGUE, MONOLOGUE_AUDIO, TALK, TALK_AUDIO, Life
 
 
@@ -43,6 +46,39 @@ def test_a_session_says_what_it_would_have_said_whenever_its_servers_die(
     assert isinstance(stopped, Stopped)
     assert stopped.text.split() == [word.text.strip() for word in MONOLOGUE]
     assert [m.seq for m in messages] == list(range(1, len(messages) + 1))  # type: ignore[union-attr]
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.integers(1, samples(17.0)), min_size=1, max_size=4).map(sorted), st.booleans())
+def test_what_its_messages_were_written_with_makes_it_go_on_as_if_nothing_had_been(
+    deaths: list[int], is_given: bool
+) -> None:
+    start = Start(pace="fast", language="en" if is_given else None, diarize=False)
+    recognizer = ScriptedRecognizer(MONOLOGUE, language="en")
+    life, undisturbed = (
+        Life(MONOLOGUE, MONOLOGUE_AUDIO, start=start, recognizer=recognizer) for _ in range(2)
+    )
+    for sample in deaths:
+        life.hear_until(sample)
+        life.die()
+    assert life.end() == undisturbed.end()
+
+
+def test_so_it_does_with_the_real_models(
+    sample_audio: FloatArray, recognizer_dir: Path, detector_file: Path
+) -> None:
+    models = {
+        "recognizer": WhisperRecognizer(recognizer_dir, name="tiny.en", workers=1),
+        "detector": SileroDetector(detector_file),
+    }
+    start = Start(pace="fast", language="en", diarize=False)
+    audio = sample_audio[samples(6.0) : samples(24.0)]
+    life, undisturbed = (Life((), audio, start=start, **models) for _ in range(2))  # type: ignore[arg-type]
+    for death in (2.2, 5.0, 9.3, 12.6, 15.9):
+        life.hear_until(samples(death))
+        life.die()
+    assert life.end() == undisturbed.end()
+    assert "New Jersey" in undisturbed.session.transcript.text
 
 
 def test_settings_that_changed_hold_for_the_next_server() -> None:

@@ -590,6 +590,28 @@ def test_an_echo_of_words_that_only_the_last_decode_was_told_is_not_committed_ei
     assert text_of(subject.events()) == written(script)
 
 
+class Deaf:
+    """A recogniser for whom all is said once certain words were forced on it."""
+
+    def __init__(self, script: Sequence[Word], last: Word) -> None:
+        self._other = ScriptedRecognizer(script)
+        self._last = last
+        self.info = self._other.info
+
+    def recognize(self, request: DecodeRequest, audio: FloatArray) -> Hypothesis:
+        heard = self._other.recognize(request, audio)
+        if request.prefix[-1:] != self._last.tokens:
+            return heard
+        return replace(heard, words=(Word(" .", request.end_sample - 100, request.end_sample, 0.9, (13,)),))
+
+
+@pytest.mark.parametrize("is_long", [True, False])
+def test_speech_behind_words_that_the_decoder_takes_for_the_end_is_heard_without_them(is_long: bool) -> None:
+    script = numbered([*talk(4.0), *talk(4.0 if is_long else 2.6, start=5.3)])
+    audio = audio_of(script, samples(11.0))
+    assert text_of(heard(captioner(), Deaf(script, script[9]), audio)) == written(script)
+
+
 def test_words_that_start_after_the_speech_are_not_committed() -> None:
     script = talk(1.6, start=0.0)
 
