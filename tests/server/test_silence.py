@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 
 import pytest
 from talking import Caller, Message, call, likeness, plain_words
-from watching import watch
 
 from tests.server.resuming import WAITS, check_record, record, resumed
 from tests.started import Server, StartServer
@@ -70,23 +69,7 @@ async def test_what_was_said_is_committed_and_speech_goes_on_later(
     check_words(record(caller), uncut)
 
 
-async def test_it_is_committed_though_the_connection_is_lost(
-    waiting: Server, speech: bytes, uncut: list[str]
-) -> None:
-    async with silent(waiting, speech) as (first, ready):
-        await first.until("partial")
-        first.socket.transport.abort()
-    async with watch(waiting.url, ready["session"]) as audience:
-        said = await audience.until_type("utterance")
-        assert said["text"].endswith("originally")
-    async with resumed(waiting.stream, ready, first.heard) as (second, again):
-        assert again["received_bytes"] == CUT_BYTES
-        await second.send(speech[CUT_BYTES:])
-        await second.finished()
-    check_words(record(first, second), uncut)
-
-
-async def test_speech_goes_on_as_if_nothing_had_been_where_the_client_is_back_soon(
+async def test_speech_goes_on_as_if_nothing_had_been_where_the_connection_was_lost(
     waiting: Server, speech: bytes, uncut: list[str]
 ) -> None:
     async with silent(waiting, speech) as (first, ready):
@@ -104,21 +87,43 @@ async def test_speech_goes_on_as_if_nothing_had_been_where_the_client_is_back_so
     assert not any(m["text"].endswith("originally") for m in kept if m["type"] == "utterance")
 
 
-@pytest.mark.parametrize("after", ["ack", "utterance"])
-async def test_it_is_committed_once_though_the_server_is_killed(
-    start_server: StartServer, speech: bytes, uncut: list[str], after: str
+async def test_so_it_does_where_the_server_was_killed(
+    start_server: StartServer, speech: bytes, uncut: list[str]
 ) -> None:
     server = start_server(**WAITS)
-    async with silent(server, speech) as (first, ready):
+    later = 2 * CUT_BYTES
+    async with call(server.stream) as first:
+        ready = await first.start()
+        await first.send(speech[:later])
+        await first.until("commit")
         await first.when(lambda: first.in_flight_bytes == 0)
-        await first.until(after)
         server.process.kill()
         await first.closed()
     server.process.wait()
     heir = start_server("--data", str(server.data), **WAITS)
-    async with watch(heir.url, ready["session"]) as audience:
-        said = await audience.until_type("utterance")
+    async with silent(heir, speech) as (other, _):  # its silence is the clock
+        await other.until("utterance")
+    async with resumed(heir.stream, ready, first.heard) as (second, again):
+        assert again["received_bytes"] == later
+        await second.send(speech[later:])
+        await second.finished()
+    kept = record(first, second)
+    check_record(kept)
+    assert plain_words("".join(m["text"] for m in kept if m["type"] == "commit")) == uncut
+
+
+async def test_what_was_committed_in_a_silence_is_said_once_though_the_server_is_killed(
+    start_server: StartServer, speech: bytes, uncut: list[str]
+) -> None:
+    server = start_server(**WAITS)
+    async with silent(server, speech) as (first, ready):
+        await first.when(lambda: first.in_flight_bytes == 0)
+        said = await first.until("utterance")
         assert said["text"].endswith("originally")
+        server.process.kill()
+        await first.closed()
+    server.process.wait()
+    heir = start_server("--data", str(server.data), **WAITS)
     async with resumed(heir.stream, ready, first.heard) as (second, again):
         assert again["received_bytes"] == CUT_BYTES
         await second.send(speech[CUT_BYTES:])
