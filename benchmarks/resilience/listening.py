@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from benchmarks.base.speech import RATE_HZ, Clip
@@ -13,6 +14,15 @@ from live_asr.core.messages import Commit, Final, Label, Notice, Partial, Stoppe
 
 FRAME = 0.1
 """Seconds of audio in a frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Nothing is sent for a while."""
+
+    at: int
+    """The byte before which."""
+    seconds: float
 
 
 @dataclass(slots=True)
@@ -67,6 +77,7 @@ class Talk:
         interval: float = FRAME,
         final_pass: bool = False,
         number: int | None = None,
+        pauses: Sequence[Pause] = (),
     ) -> None:
         """Play a clip, a frame each `interval` seconds, and listen to the end; `number` becomes metadata.
 
@@ -81,19 +92,20 @@ class Talk:
             ) as session:
                 self.heard.session = session.session
                 self.opened.set()
-                await self._play(session, clip.audio.tobytes(), interval)
+                await self._play(session, clip.audio.tobytes(), interval, pauses)
         except LiveAsrError as error:
             self.heard.failure = self.heard.failure or f"{error.code}: {error}"
         finally:
             self._set_all()
 
-    async def _play(self, session: LiveSession, pcm: bytes, interval: float) -> None:
+    async def _play(self, session: LiveSession, pcm: bytes, interval: float, pauses: Sequence[Pause]) -> None:
         listening = asyncio.create_task(self._listen(session))
         size, now = round(RATE_HZ * FRAME) * 2, asyncio.get_running_loop().time
         began = now()
         try:
             for number, first in enumerate(range(0, len(pcm), size)):
-                await asyncio.sleep(max(0.0, began + (number + 1) * interval - now()))
+                paused = sum(pause.seconds for pause in pauses if pause.at <= first)
+                await asyncio.sleep(max(0.0, began + paused + (number + 1) * interval - now()))
                 await session.send(pcm[first : first + size])
             self.stopping.set()
             await session.stop()

@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,9 @@ from benchmarks.base.report import Row, Table, fact, limit
 from benchmarks.base.speech import RATE_HZ, Clip, MissingSpeechError, Samples, decode, looped
 from benchmarks.resilience.cuts import text_rows
 from benchmarks.resilience.cutting import Proxy, proxy
-from benchmarks.resilience.listening import Heard, Talk
+from benchmarks.resilience.listening import Heard, Pause, Talk
 from benchmarks.table.rows import BUSY_CORES
+from live_asr.sessions.silence import SILENT_AFTER
 
 SECONDS = 600.0
 KINDS: dict[str, tuple[int, float]] = {
@@ -371,13 +373,32 @@ def made_rows(course: Course, count: int) -> list[Row]:
     ]
 
 
-def untroubled(server: BenchServer, audio: Sequence[bytes]) -> Heard:
-    """Play the audio of sessions in real time, over the Python client; return what was heard of all."""
+def pauses_of(given: Given, first: int, last: int) -> list[Pause]:
+    """Return where the browser gave nothing for as long as ends what is said, between two bytes of it."""
+    pauses = []
+    at = len(given.pieces[0])
+    for (before, now), piece in zip(pairwise(given.heard_at), given.pieces[1:], strict=True):
+        absent = now - before - len(piece) / (2 * RATE_HZ)
+        if absent >= SILENT_AFTER and first < at < last:
+            pauses.append(Pause(at - first, absent))
+        at += len(piece)
+    return pauses
+
+
+def untroubled(server: BenchServer, course: Course) -> Heard:
+    """Play the audio of sessions in real time, over the Python client; return what was heard of all.
+
+    Where the browser gave nothing, as without a microphone, nothing is sent for as long: what was said
+    before is committed by that, whoever sends it.
+    """
     whole = Heard()
-    for each in audio:
+    first = 0
+    for each in course.audio:
         one = Talk()
         clip = Clip("given", np.frombuffer(each, np.int16), None)
-        asyncio.run(one.speak(f"http://127.0.0.1:{server.port}", clip))
+        pauses = pauses_of(course.given, first, first + len(each))
+        first += len(each)
+        asyncio.run(one.speak(f"http://127.0.0.1:{server.port}", clip, pauses=pauses))
         whole.live_text += f" {one.heard.live_text}"
         whole.notices += one.heard.notices
     return whole
@@ -419,7 +440,7 @@ def run(options: Options, arguments: argparse.Namespace) -> tuple[list[Table], d
             busy = usage.others_cores
             heard_of(server, course)
             options.say(f"{model}: the same audio untroubled")
-            whole = untroubled(server, course.audio)
+            whole = untroubled(server, course)
         torn = Heard(live_text=course.shown)
         passages = missing_passages(torn.live_text, whole.live_text)
         rows = [
