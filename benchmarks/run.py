@@ -23,7 +23,7 @@ from benchmarks.base.speech import MissingSpeechError
 from benchmarks.fuzz import suite as fuzzing
 from benchmarks.gpu import suite as gpu
 from benchmarks.jobs import suite as jobs
-from benchmarks.load import cluster, dialects, page, viewers, whisperlivekit
+from benchmarks.load import cluster, dialects, journal, page, viewers, whisperlivekit
 from benchmarks.load import suite as load
 from benchmarks.resilience import hostile, resilience, troubles, webhooks
 from benchmarks.speakers import diarization, passing, speaker_rows
@@ -59,6 +59,7 @@ SUITES = {
     "gpu": Suite(gpu.run, clips=gpu.CLIPS),
     "cluster": Suite(cluster.run, clips=cluster.CLIPS),
     "load": Suite(load.run, clips=load.CLIPS),
+    "journal": Suite(journal.run, clips=journal.CLIPS),
     "jobs": Suite(jobs.run, models="base", clips=CONVERSATIONS),
     "resilience": Suite(resilience.run),
     "viewers": Suite(viewers.run),
@@ -90,7 +91,7 @@ def parser() -> argparse.ArgumentParser:
         default=None,
         help="table, words: of each clip (90); hour, silence (3600), resilience (cuts 600, fast 120), "
         "viewers (300), troubles (600), cluster (60): of the session; load (90): of a wave, all else in "
-        "proportion",
+        "proportion; journal: of a wave (90), of its part hour (3600)",
     )
     result.add_argument("--repeats", type=int, default=1, help="of each measurement; medians count")
     result.add_argument("--language", default=None, help="asked of the server; it detects it otherwise")
@@ -103,7 +104,8 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument(
         "--parts",
         default=None,
-        help="words, pass, resilience, beside, jobs, gpu, load, dialects: comma-separated; all by default",
+        help="words, pass, resilience, beside, jobs, gpu, load, journal, dialects: comma-separated; all by "
+        "default",
     )
     result.add_argument(
         "--kills",
