@@ -4,7 +4,7 @@ Recognition is simulated, so that what is measured is the server and where it ke
 one of our own, beside the server on this machine, with its defaults: acknowledgements wait for its disk.
 
 - `latency`: many sessions at once, by files and by PostgreSQL in turn.
-- `hour`: sessions of two minutes, one wave after another, whose audio goes to a folder as an object store when
+- `hour`: sessions of two minutes, wave after wave, whose audio goes to a folder as an object store when
   they are done; how large the tables are meanwhile.
 """
 
