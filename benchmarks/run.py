@@ -23,7 +23,7 @@ from benchmarks.base.speech import MissingSpeechError
 from benchmarks.fuzz import suite as fuzzing
 from benchmarks.gpu import suite as gpu
 from benchmarks.jobs import suite as jobs
-from benchmarks.load import cluster, dialects, journal, page, viewers, whisperlivekit
+from benchmarks.load import cluster, dialects, engines, journal, page, viewers, whisperlivekit
 from benchmarks.load import suite as load
 from benchmarks.resilience import hostile, resilience, troubles, webhooks
 from benchmarks.speakers import diarization, passing, speaker_rows
@@ -59,6 +59,7 @@ SUITES = {
     "gpu": Suite(gpu.run, clips=gpu.CLIPS),
     "cluster": Suite(cluster.run, clips=cluster.CLIPS),
     "load": Suite(load.run, clips=load.CLIPS),
+    "engines": Suite(engines.run, clips=engines.CLIPS),
     "journal": Suite(journal.run, clips=journal.CLIPS),
     "jobs": Suite(jobs.run, models="base", clips=CONVERSATIONS),
     "resilience": Suite(resilience.run),

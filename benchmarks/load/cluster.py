@@ -147,7 +147,7 @@ class OwnCluster:
         return self
 
     def __exit__(self, *_: object) -> None:
-        started = self._processes()
+        started = self.processes()
         with contextlib.suppress(psutil.NoSuchProcess):
             self._up.send_signal(signal.SIGTERM)
         with contextlib.suppress(psutil.TimeoutExpired, subprocess.TimeoutExpired):
@@ -180,14 +180,15 @@ class OwnCluster:
     def find(self, victim: str) -> list[tuple[str, psutil.Process]]:
         """Return what there is now of a kind that may die, each with what it is."""
         found = []
-        for process in self._processes():
+        for process in self.processes():
             with contextlib.suppress(psutil.Error):
                 what = _kind(process.cmdline())
                 if what and what[0] == victim:
                     found.append((what[1], process))
         return found
 
-    def _processes(self) -> list[psutil.Process]:
+    def processes(self) -> list[psutil.Process]:
+        """Return all that it consists of now."""
         try:
             return [self._up, *self._up.children(recursive=True)]
         except psutil.NoSuchProcess:
