@@ -50,8 +50,8 @@ COMMIT_MORE_MS = 50.0
 GROWTH = 1.1
 """The largest size of the last third over the one of the second."""
 THIRDS = 3
-EMPTIED = ("journal_audio", "journal_messages")
-"""Tables out of which goes what is finished."""
+EMPTIED = ("journal_audio",)
+"""Tables out of which goes what is finished; messages stay until a session is erased."""
 SIZES = """SELECT relname, pg_total_relation_size(relid), n_live_tup, n_dead_tup FROM pg_stat_user_tables
 WHERE relname LIKE 'journal%' OR relname IN ('sessions', 'objects', 'texts')"""
 WAL = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint"
