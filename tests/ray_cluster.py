@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,3 +56,33 @@ def ray_cluster(cpus: int = 2, **environment: str) -> Iterator[Cluster]:
         node.stdin.close()
         node.wait(120)
         node.stdout.close()
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def listens(port: int) -> bool:
+    """Tell whether somebody does."""
+    with socket.socket() as caller:
+        return caller.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextmanager
+def door(address: str, environment: Mapping[str, str], port: int) -> Iterator[str]:
+    """Let those in who do not belong to a cluster, as `ray start --head` does; yield its address."""
+    command = [sys.executable, "-m", "ray.util.client.server", "--mode=proxy", "--host=127.0.0.1"]
+    server = subprocess.Popen(
+        [*command, f"--port={port}", f"--address={address}"], env={**os.environ, **environment}
+    )
+    try:
+        while not listens(port):
+            assert server.poll() is None, "it has ended"
+            time.sleep(0.1)  # between two looks at another process
+        yield f"ray://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(60)

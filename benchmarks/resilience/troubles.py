@@ -121,8 +121,10 @@ BESIDE_THE_PAGE = """(() => {
 and a sound that only a gesture wakes."""
 IS_LIVE = """() => document.body.dataset.phase === "live"
     && document.getElementById("phase").textContent === "Live" """
-COMMITTED = """() => [...document.querySelectorAll("#transcript .committed")]
-    .map((words) => words.textContent).join(" ")"""
+COMMITTED = """() => [...new Set([...document.querySelectorAll("#transcript .committed")]
+    .map((words) => words.parentElement))]
+    .map((paragraph) => [...paragraph.querySelectorAll(".committed")]
+        .map((words) => words.textContent).join("")).join(" ")"""
 
 
 @dataclass(slots=True)

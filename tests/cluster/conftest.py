@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from tests.ray_cluster import Cluster, ray_cluster
+from tests.ray_cluster import Cluster, door, free_port, ray_cluster
 
 
 @pytest.fixture(scope="session")
@@ -28,25 +23,8 @@ def cluster(models_dir: Path) -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def client_address(cluster: Cluster) -> Iterator[str]:
     """The cluster's address for those who do not belong to it: what `ray start --head` serves by itself."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "ray.util.client.server", "--mode=proxy", "--host=127.0.0.1"]
-    server = subprocess.Popen(
-        [*command, f"--port={port}", f"--address={cluster.address}"],
-        env={**os.environ, **cluster.environment},
-    )
-    while not listens(port):
-        assert server.poll() is None, "it has ended"
-        time.sleep(0.1)  # between two looks at another process
-    yield f"ray://127.0.0.1:{port}"
-    server.terminate()
-    server.wait(60)
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as caller:
-        return caller.connect_ex(("127.0.0.1", port)) == 0
+    with door(cluster.address, cluster.environment, free_port()) as address:
+        yield address
 
 
 @pytest.fixture

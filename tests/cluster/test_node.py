@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import secrets
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager, nullcontext
 from importlib.util import find_spec
 
 import numpy as np
@@ -23,6 +22,7 @@ from live_asr.inference.costs import Simulated
 from live_asr.inference.ipc import Pool, Recognized
 from live_asr.inference.scheduler import STEP_BUDGET
 from live_asr.inference.simulated import simulated_load
+from tests.ray_cluster import door, free_port
 
 PATIENCE = 300
 """Seconds that a node gets to end: processes of it that are alone take their time on a busy machine."""
@@ -39,16 +39,11 @@ def node(environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen[str], s
         yield process, next(line.split()[1] for line in process.stdout if line.startswith("address "))
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("", 0))
-        return int(free.getsockname()[1])
-
-
 @pytest.mark.timeout(900)  # Ray is started twice, and a busy machine takes its time to end what was killed
 @pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed: there is none for this Python")
+@pytest.mark.parametrize("is_outside", [False, True])
 async def test_a_server_goes_on_with_the_node_that_is_started_for_one_whose_head_was_killed(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, is_outside: bool
 ) -> None:
     token = {
         "RAY_AUTH_MODE": "token",
@@ -59,21 +54,27 @@ async def test_a_server_goes_on_with_the_node_that_is_started_for_one_whose_head
         monkeypatch.setenv(name, value)
     environment = {**os.environ, "RAY_GCS_SERVER_PORT": str(free_port())}
     simulated = Simulated(most_batch=1)
-    with node(environment) as (first, address):
-        pool = Pool(address, "test", (), "cpu", 1, 1, 1.0, 0.0, 300.0, 30.0, simulated)
-        engine = RayEngine(simulated_load(simulated, lanes=1), pool)
-        try:
+    port = free_port()
+    async with AsyncExitStack() as stack:
+        with (
+            node(environment) as (first, address),
+            door(address, token, port) if is_outside else nullcontext(address) as reached,
+        ):
+            pool = Pool(reached, "test", (), "cpu", 1, 1, 1.0, 0.0, 300.0, 30.0, simulated)
+            engine = RayEngine(simulated_load(simulated, lanes=1), pool)
+            stack.push_async_callback(engine.close)
             await engine.start()
             assert await asked(engine)
             of_first = psutil.Process(first.pid).children(recursive=True)
             next(process for process in of_first if process.name() == "gcs_server").kill()
             assert first.wait(PATIENCE) == BROKEN
             assert not psutil.wait_procs(of_first, PATIENCE)[1]
-            with node(environment) as (_, again):
-                assert again == address
-                assert await asked(engine)
-        finally:
-            await engine.close()
+        with (
+            node(environment) as (_, again),
+            door(again, token, port) if is_outside else nullcontext(again),
+        ):
+            assert again == address
+            assert await asked(engine)
 
 
 async def asked(engine: RayEngine) -> Recognized:
