@@ -25,6 +25,12 @@ class Models:
     speaker_encoder: str | None = None
 
 
+STEP = (0, None, False, False)
+"""A decode that nobody waits for."""
+LENGTHS = (len(STEP), 10, 5, 8, 7)
+"""Of `Course`'s step, utterance, segmenter, window and vote."""
+
+
 @dataclass(frozen=True, slots=True)
 class Course:
     """Where the captions of a channel had come to, to the chunk: a captioner that is given this, the words of
@@ -57,6 +63,8 @@ class Course:
     def from_list(cls, value: Sequence[Any]) -> Course:
         """Read it back. Raises TypeError and ValueError where that is not possible."""
         consumed_sample, step, utterance, segmenter, window, vote, hypotheses, begun, held = value
+        if tuple(map(len, (step or STEP, utterance, segmenter, window, vote))) != LENGTHS:
+            raise ValueError("another version's captioner knew other things")
         return cls(
             int(consumed_sample),
             None if step is None else tuple(step),
@@ -68,6 +76,14 @@ class Course:
             _words(begun),
             None if held is None else _words(held),
         )
+
+
+def _course(value: Sequence[Any] | None) -> Course | None:
+    """Read one, None where there is none or it is another version's: the rest is good without it."""
+    try:
+        return Course.from_list(value) if value is not None else None
+    except (TypeError, ValueError):
+        return None
 
 
 def _listed(words: Iterable[Word]) -> list[list[Any]]:
@@ -175,7 +191,7 @@ class Checkpoint:
                 started_at=started_at if isinstance(started_at := value.get("started_at"), str) else None,
                 models=Models(recognizer, speaker_encoder),
                 others=tuple(map(Memory.from_list, value.get("others", ()))),
-                course=Course.from_list(course) if (course := value.get("course")) else None,
+                course=_course(value.get("course")),
             )
         except (KeyError, TypeError, ValueError):
             return cls()

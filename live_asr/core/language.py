@@ -84,7 +84,7 @@ class LanguageVote:
         return (
             self.language,
             self.is_doubtful,
-            self._sums,
+            dict(self._sums),
             self._highest,
             self._latest,
             self._other,

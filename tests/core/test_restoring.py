@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -175,6 +176,17 @@ def test_a_session_that_had_stopped_is_finalizing_and_takes_nothing_more() -> No
 )
 def test_what_cannot_be_read_beside_the_messages_is_done_without(state: dict[str, Any]) -> None:
     assert Checkpoint.from_dict(state) == Checkpoint()
+
+
+@pytest.mark.parametrize("course", [{}, [], [1] * 9, 7])
+def test_without_where_the_captioner_was_it_goes_on_from_its_last_words(course: Any) -> None:
+    life = Life(MONOLOGUE, MONOLOGUE_AUDIO)
+    life.hear_until(samples(8.0))
+    state = life.session.checkpoint().to_dict()
+    whole = Checkpoint.from_dict(json.loads(json.dumps(state)))
+    other = Checkpoint.from_dict(json.loads(json.dumps(state | {"course": course})))
+    assert whole.course is not None
+    assert other.words and other == replace(whole, course=None)
 
 
 def test_a_snapshot_of_a_record_that_was_cut_holds_only_its_voices() -> None:
