@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -108,6 +108,13 @@ def looped(clip: Clip, seconds: float) -> Clip:
     """Repeat a clip until it lasts `seconds`; its truth is dropped, since only cost is measured on it."""
     needed = round(seconds * RATE_HZ)
     return Clip(f"{clip.name} looped", np.resize(clip.audio, needed), None)
+
+
+def lasting(clip: Clip, seconds: float) -> Clip:
+    """Return a clip that is repeated or cut so that it lasts `seconds`; it has no truth."""
+    if seconds > clip.duration:
+        return looped(clip, seconds)
+    return replace(clip, audio=clip.audio[: round(seconds * RATE_HZ)], truth=None)
 
 
 def decode(path: Path) -> Samples:

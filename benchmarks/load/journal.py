@@ -18,7 +18,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -29,10 +29,10 @@ from benchmarks.base.measure import percentile
 from benchmarks.base.options import Options, parts_of
 from benchmarks.base.processes import BenchServer
 from benchmarks.base.report import Row, Table, fact, limit
-from benchmarks.base.speech import RATE_HZ, Clip, looped
+from benchmarks.base.speech import RATE_HZ, lasting
 from benchmarks.base.streaming import SessionLog
-from benchmarks.load.clients import Seat, Wave, in_turn, play_wave
-from benchmarks.load.suite import MANY, OVERLAY, noted
+from benchmarks.load.clients import Seat, Wave, play_wave
+from benchmarks.load.suite import MANY, OVERLAY, noted, simulated_seats
 from live_asr.cluster.own_postgres import OwnPostgres
 
 PARTS = ("latency", "hour")
@@ -131,19 +131,8 @@ def asked(database: OwnPostgres, statement: str) -> list[tuple[Any, ...]]:
 
 
 def seats_of(options: Options, seconds: float) -> list[Seat]:
-    """Return the clients of one wave; one in ten pings."""
-    clips = [said(options, name, seconds) for name in options.clips]
-    start = {"diarize": False, "language": "en"}
-    seats = in_turn(clips, SESSIONS, pings=False)
-    return [replace(seat, pings=place % 10 == 0, start=start) for place, seat in enumerate(seats)]
-
-
-def said(options: Options, name: str, seconds: float) -> Clip:
-    """Return a clip that is repeated or cut to a length; it has no truth."""
-    clip = options.clip(name)
-    if seconds > clip.duration:
-        return replace(looped(clip, seconds), truth=None)
-    return replace(clip, audio=clip.audio[: round(seconds * RATE_HZ)], truth=None)
+    """Return the clients of one wave."""
+    return simulated_seats([lasting(options.clip(name), seconds) for name in options.clips], SESSIONS)
 
 
 def acknowledged_after(log: SessionLog) -> list[float]:

@@ -28,7 +28,7 @@ from benchmarks.base.options import Options, parts_of
 from benchmarks.base.processes import INFERENCE, BenchServer, knows_admission
 from benchmarks.base.reference import Reference
 from benchmarks.base.report import Row, Table, fact, limit
-from benchmarks.base.speech import Clip, looped
+from benchmarks.base.speech import Clip, lasting
 from benchmarks.load.clients import (
     MAX_TRIES,
     SPREAD_SECONDS,
@@ -138,10 +138,7 @@ class Bench:
 
     def cut(self, seconds: float, number: int) -> Clip:
         """Return a clip in turn, repeated or cut so that it has a length; it has no truth."""
-        clip = self.clips[number % len(self.clips)]
-        if seconds > clip.duration:
-            return looped(clip, seconds)
-        return replace(clip, audio=clip.audio[: round(seconds * 16_000)], truth=None)
+        return lasting(self.clips[number % len(self.clips)], seconds)
 
 
 def run(options: Options, arguments: argparse.Namespace) -> tuple[list[Table], dict[str, Any]]:
@@ -471,14 +468,17 @@ def simulated_part(bench: Bench) -> Table:
     return simulated_table(costs)
 
 
+def simulated_seats(clips: Sequence[Clip], count: int) -> list[Seat]:
+    """Return clients for a device that is simulated; one in ten pings."""
+    named = [replace(clip, name=f"said {number}") for number, clip in enumerate(clips)]  # as no reference is
+    start = {"diarize": False, "language": "en"}
+    seats = in_turn(named, count, pings=False)
+    return [replace(seat, pings=place % 10 == 0, start=start) for place, seat in enumerate(seats)]
+
+
 def cost_of(bench: Bench, server: BenchServer, count: int, seconds: float) -> Cost:
     """Play so many sessions for so long; one in ten pings."""
-    clips = [replace(bench.cut(seconds, number), name=f"said {number}") for number in range(len(bench.clips))]
-    start = {"diarize": False, "language": "en"}
-    seats = [
-        replace(seat, pings=place % 10 == 0, start=start)
-        for place, seat in enumerate(in_turn(clips, count, pings=False))
-    ]
+    seats = simulated_seats([bench.cut(seconds, number) for number in range(len(bench.clips))], count)
     own = next(server.processes())
     inference = server.child(INFERENCE)
     assert inference is not None, "the server is ready"
