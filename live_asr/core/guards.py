@@ -259,10 +259,6 @@ def is_unplaced(words: Sequence[Word]) -> bool:
     return len(words) >= UNPLACED_WORDS and squeezed >= UNPLACED_SHARE * len(words)
 
 
-GUESS = 0.2
-"""What is less certain is no word but the nearest that there is to a laugh or a cough."""
-
-
 def is_noise(hypothesis: Hypothesis, speech_samples: int, *, final: bool) -> bool:
     """Tell whether the words are more likely invented out of noise than heard.
 
@@ -279,8 +275,7 @@ def is_noise(hypothesis: Hypothesis, speech_samples: int, *, final: bool) -> boo
     mean = sum(word.probability for word in hypothesis.words) / len(hypothesis.words)
     if final and hypothesis.insisted and mean < 0.4:
         return True
-    sure = certainty(hypothesis.words)
-    if (sure < GUESS and not hypothesis.capped) or (silent > 0.4 and sure < 0.4):
+    if silent > 0.4 and certainty(hypothesis.words) < 0.4:
         return True
     if speech_samples >= samples(1.0):
         return False

@@ -304,11 +304,6 @@ def test_words_in_which_the_model_itself_does_not_believe_are_noise() -> None:
     assert is_noise(said(0.7, -1.1), samples(5.0), final=False)
 
 
-@pytest.mark.parametrize(("probability", "noise"), [(0.1, True), (0.3, False)])
-def test_what_is_no_more_than_a_guess_is_a_laugh_rather_than_a_word(probability: float, noise: bool) -> None:
-    assert is_noise(said(0.2, -2.3, probability, "hahaha"), samples(1.5), final=True) is noise
-
-
 @pytest.mark.parametrize(("no_speech", "log_probability"), [(0.7, -0.9), (0.5, -1.5), (0.0, -0.1)])
 def test_long_speech_is_noise_only_if_both_numbers_say_so(no_speech: float, log_probability: float) -> None:
     assert not is_noise(said(no_speech, log_probability), samples(5.0), final=False)
