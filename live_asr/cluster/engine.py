@@ -92,6 +92,11 @@ class RayEngine:
         return self._beside.waiting_count + self._pool.waiting_count
 
     @property
+    def changed_at(self) -> float:
+        """When the pool, or the process here, last lost or gained somebody; see `Engine.changed_at`."""
+        return max(self._beside.changed_at, self._pool.changed_at)
+
+    @property
     def bridge_process_id(self) -> int | None:
         """Id of the process that has the pool compute."""
         return self._pool.process_id

@@ -48,6 +48,11 @@ class Engine(Protocol):
         """How many questions wait for their answers."""
         ...
 
+    @property
+    def changed_at(self) -> float:
+        """When a process or worker last died or came back, by `time.monotonic`; 0 where none has."""
+        ...
+
     async def start(self) -> Loaded:
         """Load the models. Raises EngineError where that cannot be done."""
         ...

@@ -201,6 +201,8 @@ class LocalEngine:
         self._is_loaded = asyncio.Event()
         self.is_up = False
         """Whether a process is ready for work at this moment."""
+        self.changed_at = 0.0
+        """When a process, or a worker of the pool, last died or came back, by `time.monotonic`; 0: never."""
 
     @property
     def process_id(self) -> int | None:
@@ -463,6 +465,8 @@ class LocalEngine:
                 raise EngineError(f"The models could not be loaded: {first.reason}")
             if not isinstance(first, Loaded):
                 raise EngineError("The inference process ended while it loaded the models.")
+            if self.loaded is not None:
+                self.changed_at = time.monotonic()
             self.loaded, self._writer, self.is_up = first, writer, True
             self._is_loaded.set()
             if self._first is not None and not self._first.done():
@@ -482,6 +486,8 @@ class LocalEngine:
                 else:
                     self._receive(number, answer, seconds)
         finally:
+            if self.is_up:
+                self.changed_at = time.monotonic()
             self.is_up, self._writer = False, None
             self._take_back()
             if watch is not None:
@@ -518,6 +524,8 @@ class LocalEngine:
     def _receive(self, number: int, answer: Any, seconds: float) -> None:
         self._heard_at = time.monotonic()
         if isinstance(answer, Loaded):
+            if self.loaded is None or self.loaded.lanes != answer.lanes:
+                self.changed_at = self._heard_at
             self.loaded, self._queue.most = answer, answer.most_batch
             self._dispatch()
         job = self._sent.get(number)

@@ -55,6 +55,11 @@ class PooledEngine:
         """How many questions wait for their answers."""
         return sum(engine.waiting_count for engine in self._engines)
 
+    @property
+    def changed_at(self) -> float:
+        """When a process last died or came back; see `Engine.changed_at`."""
+        return max(engine.changed_at for engine in self._engines)
+
     def waits(self, name: str) -> list[float]:
         """Return for how many seconds each piece of work has waited; see `LocalEngine.waits`."""
         return [seconds for engine in self._engines for seconds in engine.waits(name)]

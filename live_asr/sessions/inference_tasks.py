@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
@@ -210,7 +211,7 @@ class RecognitionTask:
         if not self._live:
             return
         shedding = self._shedding
-        shedding.note(waited, took)
+        shedding.note(waited, took, since_change=time.monotonic() - self._engine.changed_at)
         step = shedding.step_samples
         self._session.set_step(step, overloaded=shedding.is_overloaded, relief=shedding.relief)
         self._speakers.give_way = shedding.speakers_give_way

@@ -72,8 +72,8 @@ FILE_BACKLOG_SAMPLES = samples(20.0)
 """The same for a file, whose acknowledgements tell of what was worked off: they are what paces it."""
 ACK_INTERVAL = 1.0
 """Seconds after which more is acknowledged of live audio that came too fast."""
-ACK_PAUSE = 0.4
-"""Seconds between two of a live session that hears by the tick: the disk tells of it five times a second."""
+ACK_PAUSE = 0.15
+"""Seconds between two of a live session that hears by the tick: no more than one for each flush to disk."""
 LAG_INTERVAL = 1.0
 """Seconds between two `lag` messages while audio arrives, or is caught up with."""
 

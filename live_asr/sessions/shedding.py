@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -56,6 +57,12 @@ WAITS = {Shed.SPEAKERS: 0.15, Shed.FIRST_WORDS: 0.22, Shed.LOOK_BACK: 0.3, Shed.
 reason: whoever has the machine alone waits for nobody, and has everything decoded as it should be."""
 
 
+EXCUSED = 10.0
+"""Seconds after the recogniser changed in which answers say nothing of how loaded it is: while a process or
+a worker was away, windows waited for it, and what waited is caught up with first. Sessions that would do
+without this and that meanwhile would commit other words."""
+
+
 @dataclass(slots=True)
 class Shedding:
     """How late the answers to one session are, and what is left out for that."""
@@ -66,8 +73,14 @@ class Shedding:
     waited: float = 0.0
     """Those of them in which other work was done."""
 
-    def note(self, waited: float, took: float) -> None:
-        """Take note of an answer that was waited for, and worked on, for so many seconds."""
+    def note(self, waited: float, took: float, *, since_change: float = math.inf) -> None:
+        """Take note of an answer that was waited for, and worked on, for so many seconds.
+
+        `since_change` is how many seconds ago the recogniser was another one: a process or a worker died, or
+        came back.
+        """
+        if since_change < EXCUSED:
+            return
         self.latency += WEIGHT * (waited + took - self.latency)
         self.waited += WEIGHT * (waited - self.waited)
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -136,10 +137,12 @@ async def test_a_worker_that_is_killed_in_the_middle_of_its_work_loses_no_window
         expected = await read(engine, 4)
         reading = asyncio.create_task(read(engine, 4))
         await asyncio.sleep(0)
+        killed_at = time.monotonic()
         os.kill(state_of(engine).up[0].process_id, signal.SIGKILL)
         assert await reading == expected
         await until(lambda: len(state_of(engine).up) == 2)
         assert state_of(engine).deaths == 1
+        assert engine.changed_at > killed_at, "what waits for its lane is no load"
         assert await read(engine, 4) == expected
 
 

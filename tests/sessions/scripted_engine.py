@@ -28,6 +28,7 @@ class ScriptedEngine:
         self.recognize_faults: Iterator[EngineError] = iter(())
         self.waited = 0.0
         """Seconds for which each decode says that it waited."""
+        self.changed_at = 0.0
         self.may_work = asyncio.Event()
         self.may_work.set()
 

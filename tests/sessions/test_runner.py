@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -633,6 +634,18 @@ async def test_of_live_audio_that_comes_too_fast_more_and_more_is_acknowledged(t
         assert acked[0] >= BURST * SECOND_BYTES
         assert acked[0] < acked[1] < acked[2] < desk.runner.received_bytes
         desk.runner.receive(Stop())
+
+
+async def test_a_recogniser_that_was_away_is_spared_nothing(tmp_path: Path) -> None:
+    async with bench(tmp_path, Start(pace="realtime")) as desk:
+        desk.engine.waited, desk.engine.changed_at = 9.0, time.monotonic()
+        desk.runner.receive_audio(pcm())
+        desk.runner.receive(Stop())
+        await desk.until("final")
+        metric = desk.runner._metrics.shed
+        assert [metric.labels(shed.name.lower())._value.get() for shed in list(Shed)[1:]] == [0] * 5
+    assert "notice" not in desk.types
+    assert desk.text == TEXT
 
 
 async def test_what_a_loaded_recogniser_is_spared_is_told_once_and_counted(tmp_path: Path) -> None:

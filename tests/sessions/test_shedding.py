@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from live_asr.core.relief import NO_RELIEF, Relief
 from live_asr.core.types import samples
-from live_asr.sessions.shedding import Cadence, Shed, Shedding
+from live_asr.sessions.shedding import EXCUSED, Cadence, Shed, Shedding
 
 
 def after(waited: float, took: float, count: int = 50) -> Shedding:
@@ -51,6 +51,16 @@ def test_one_late_answer_is_no_load() -> None:
     shedding = after(0.0, 0.1)
     shedding.note(0.5, 0.1)
     assert shedding.level is Shed.NOTHING
+
+
+def test_what_an_outage_made_late_is_no_load() -> None:
+    shedding = after(0.0, 0.1)
+    for since_change in (0.0, 3.0, EXCUSED - 0.1):
+        shedding.note(6.0, 0.4, since_change=since_change)
+    assert shedding.level is Shed.NOTHING and not shedding.is_overloaded
+    for _ in range(20):
+        shedding.note(6.0, 0.4, since_change=EXCUSED)
+    assert shedding.level is Shed.AGREEMENT
 
 
 def test_each_step_goes_with_those_before_it() -> None:
