@@ -117,15 +117,23 @@ def gap_after(instant: float, captions: Sequence[float]) -> float | None:
 class OwnCluster:
     """`live-asr cluster up` with a data folder of its own, from `with` to the end of its block."""
 
-    def __init__(self, model: str, options: Options, settings: Mapping[str, str]) -> None:
-        # The second gateway takes the next port.
-        self.ports = [free_port()]
-        self.ports.append(self.ports[0] + 1)
+    def __init__(
+        self,
+        model: str,
+        options: Options,
+        settings: Mapping[str, str],
+        *,
+        gateways: int = GATEWAYS,
+        workers: int = WORKERS,
+    ) -> None:
+        first = free_port()
+        self.ports = [first + number for number in range(gateways)]
+        """Each gateway takes the next one."""
         self._folder = tempfile.TemporaryDirectory(prefix="live-asr-bench-", ignore_cleanup_errors=True)
         Path(self._folder.name).chmod(0o755)  # PostgreSQL does not run as root
         self._output = Path(self._folder.name) / "output.txt"
         self._command = [
-            *(*COMMAND, "cluster", "up", "--gateways", str(GATEWAYS), "--workers", str(WORKERS)),
+            *(*COMMAND, "cluster", "up", "--gateways", str(gateways), "--workers", str(workers)),
             *("--port", str(self.ports[0]), "--model", model, "--data", f"{self._folder.name}/data"),
         ]
         self._environment = {"LIVE_ASR_SERVER__ADMISSION": "count", **server_environment(), **settings}

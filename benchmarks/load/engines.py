@@ -1,7 +1,7 @@
-"""The suite `engines`: one session recognised by the server's own process and by workers in Ray, in turn.
+"""The suite `engines`: one session recognised by the server's own process and by a worker in Ray, in turn.
 
-`live-asr cluster up` runs two gateways, two workers, Ray and PostgreSQL on this machine; a server with its
-own process stands beside. Gateways keep sessions in PostgreSQL, so that server does, too, in one of its own:
+`live-asr cluster up` runs one gateway, one worker, Ray and PostgreSQL on this machine; a server with its own
+process stands beside. The gateway keeps sessions in PostgreSQL, so that server does, too, in one of its own:
 what is left of the difference is Ray's.
 """
 
@@ -107,7 +107,7 @@ def compare(model: str, options: Options, clips: list[Clip], rounds: int) -> dic
             models_dir=options.models_dir,
             settings={"LIVE_ASR_STORAGE__JOURNAL": database.url},
         ) as server,
-        OwnCluster(model, options, {}) as cluster,
+        OwnCluster(model, options, {}, gateways=1, workers=1) as cluster,
     ):
         gateway = f"ws://127.0.0.1:{cluster.ports[0]}/v1/stream"
         both: list[tuple[str, str, Look]] = [
