@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from live_asr.core.agreement import LocalAgreement
 from live_asr.core.audio import AudioBuffer
 from live_asr.core.checkpoint import Course
+from live_asr.core.expectation import AT_ONCE, resembling
 from live_asr.core.guards import (
     copied,
     drop_after_speech,
@@ -105,7 +106,7 @@ class LanguageChanged:
 
 @dataclass(frozen=True, slots=True)
 class VocabularyShortened:
-    """Of the words to expect, `used` found room, `count` there are."""
+    """Of `count` words to expect, at most `used` are expected at a time."""
 
     used: int
     count: int
@@ -306,7 +307,9 @@ class StreamingPolicy:
     def receive_hypothesis(self, hypothesis: Hypothesis) -> None:
         """Take the answer to `decode()`. Raises RuntimeError when none was asked for."""
         step = self._answered()
-        self._count_vocabulary(hypothesis, step.request.vocabulary)
+        room = hypothesis.vocabulary_count
+        if room is not None and step.request.vocabulary == self._vocabulary and room < len(self._vocabulary):
+            self._tell_of_room(room)
         self._judge_language(hypothesis, step)
         if self._is_foreign(hypothesis, step):
             if self._words_language not in (None, self._vote.likely):
@@ -630,7 +633,7 @@ class StreamingPolicy:
             languages=self._vote.choice,
             judged_from_sample=judged_from_sample,
             task=self._task,
-            vocabulary=self._vocabulary,
+            vocabulary=self._expected(),
         )
         self._step = _Step(request, self._segmenter.speech_end_sample, full_window, asked=language)
         self._step_issued = False
@@ -641,12 +644,18 @@ class StreamingPolicy:
         step, self._step = self._step, None
         return step
 
-    def _count_vocabulary(self, hypothesis: Hypothesis, vocabulary: tuple[str, ...]) -> None:
-        """Tell once of words to expect that found no room."""
-        used = hypothesis.vocabulary_count
-        if used is not None and used < len(vocabulary) and vocabulary != self._shortened:
-            self._shortened = vocabulary
-            self._events.append(VocabularyShortened(used, len(vocabulary)))
+    def _expected(self) -> tuple[str, ...]:
+        """Return the words to expect in a window: of a long list those that look like what was heard last."""
+        if len(self._vocabulary) <= AT_ONCE:
+            return self._vocabulary
+        self._tell_of_room(AT_ONCE)
+        return resembling(self._vocabulary, [word.text for word in self._agreement.tail])
+
+    def _tell_of_room(self, used: int) -> None:
+        """Tell once that so many words to expect are all that there is room for."""
+        if self._shortened != self._vocabulary:
+            self._shortened = self._vocabulary
+            self._events.append(VocabularyShortened(used, len(self._vocabulary)))
 
     def _judge_language(self, hypothesis: Hypothesis, step: _Step) -> None:
         """Count what a hypothesis tells of the language, where it is of words that somebody said."""

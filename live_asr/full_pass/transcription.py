@@ -12,12 +12,12 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from difflib import SequenceMatcher
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from live_asr.core.expectation import resembling
 from live_asr.core.guards import (
     certainty,
     copied,
@@ -29,7 +29,6 @@ from live_asr.core.guards import (
     without_marks,
     without_stammer,
 )
-from live_asr.core.normalize import normalized
 from live_asr.core.reconciliation import (
     holes,
     with_expected_words,
@@ -67,10 +66,6 @@ MIN_CERTAINTY = 0.5
 """A window whose words are less probable on average is invented: babble is below 0.5, speech above 0.6."""
 MIN_ALONE = 0.6
 """The same for what is decoded alone, which has no context to go by."""
-RESEMBLING = 0.6
-"""How much an entry of the vocabulary must look like something that was read to be asked for, 0 to 1."""
-MAX_ENTRIES = 40
-"""So many entries are asked for at once, those that look most like what was read."""
 SEGMENTER = SegmenterOptions(end_silence_samples=samples(0.3), post_roll_samples=samples(0.2))
 
 Pcm = NDArray[np.int16]
@@ -273,7 +268,7 @@ class _Reader:
                 if not reading.is_poor:
                     break
         words = self._with_holes_filled(reading)
-        entries = self._entries(words)
+        entries = resembling(self.vocabulary, [word.text for word in words])
         if entries:
             asked = replace(self._request(span, reading.language), vocabulary=entries)
             biased = self._read([asked], [span])[0]
@@ -325,16 +320,6 @@ class _Reader:
                 words = sorted([*words, *found], key=lambda word: word.start_sample)
         return tuple(words)
 
-    def _entries(self, words: Sequence[Word]) -> tuple[str, ...]:
-        """Return the entries of the vocabulary that look like something that was read, the likest first."""
-        read = [normalized(word.text) for word in words]
-        likeness = {entry: _likeness(entry, read) for entry in self.vocabulary}
-        found = sorted(
-            (entry for entry, alike in likeness.items() if alike >= RESEMBLING),
-            key=lambda entry: -likeness[entry],
-        )
-        return tuple(found[:MAX_ENTRIES])
-
     def _read(self, requests: list[DecodeRequest], spans: Sequence[Span]) -> list[_Reading]:
         hypotheses = self.recognizer.recognize_batch(requests, [_audio(self.pcm, span) for span in spans])
         return [
@@ -385,19 +370,6 @@ class _Reader:
 
     def _part(self, start: int, end: int) -> Span:
         return Span(start, end, self.speech.samples_within(start, end))
-
-
-def _likeness(entry: str, read: Sequence[str]) -> float:
-    """Return how much an entry looks like as many words on end as it has, or one more or less, 0 to 1."""
-    wanted, count = "".join(map(normalized, entry.split())), len(entry.split())
-    best = 0.0
-    matcher = SequenceMatcher(b=wanted, autojunk=False)
-    for length in range(max(1, count - 1), count + 2):
-        for first in range(len(read) - length + 1):
-            matcher.set_seq1("".join(read[first : first + length]))
-            if matcher.real_quick_ratio() > best and matcher.quick_ratio() > best:
-                best = max(best, matcher.ratio())
-    return best
 
 
 def _by_span(

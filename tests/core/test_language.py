@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from driving import Driver, committed, text_of, utterances
 
+from live_asr.core.expectation import AT_ONCE
 from live_asr.core.language import LanguageVote
 from live_asr.core.streaming_policy import (
     Event,
@@ -222,6 +223,16 @@ def test_it_is_told_once_that_words_to_expect_found_no_room() -> None:
         Narrow(("en", said(ENGLISH, 0.5))), StreamingPolicy(language="en", vocabulary=list("abc"))
     )
     assert not any(isinstance(event, VocabularyShortened) for event in events)
+
+
+def test_of_a_long_list_only_what_looks_like_something_heard_is_expected() -> None:
+    names = [f"Tegucigalpa{number:03}" for number in range(60)]
+    policy = StreamingPolicy(language="en", vocabulary=[*names, "Foxes"])
+    events, requests = heard(Polyglot(("en", said(ENGLISH, 0.5))), policy)
+    assert "fox" in ENGLISH.split()
+    assert {request.vocabulary for request in requests} == {(), ("Foxes",)}
+    told = [event for event in events if isinstance(event, VocabularyShortened)]
+    assert told == [VocabularyShortened(AT_ONCE, 61)]
 
 
 # Scripts in which a second takes many tokens ---------------------------------------------------------------
