@@ -15,8 +15,13 @@ import numpy as np
 import pytest
 from docx import Document
 from scripted_pass import ScriptedPass, found, turn
-from serving import Served, serving
+from serving import MODEL, NOBODY, Served, serving, settings_of
 from talking import TIMEOUT, Caller, call
+
+from live_asr.server.run import load_of
+from live_asr.weights.onnx_conversion import converted
+from live_asr.weights.resolver import ModelSet, Voices
+from live_asr.weights.store import resolve
 
 SECOND_BYTES = 32_000
 SPEECH = slice(14 * SECOND_BYTES, 18 * SECOND_BYTES)
@@ -397,3 +402,35 @@ async def test_files_call_the_speakers_by_the_numbers_that_they_had_live(
             "Speaker 1: misses Thornton\n\nSpeaker 2: was there\n"
         )
         assert "Speaker 2: was there" in await text_of(served, session, "srt")
+
+
+async def test_who_was_speaker_1_live_is_speaker_1_in_the_end(
+    tmp_path: Path, models_dir: Path, encoder_file: Path, sample_pcm: bytes
+) -> None:
+    recognizer, detector, segmentation = (
+        resolve(name, models_dir=models_dir) for name in (MODEL, "silero-vad", "segmentation-3.0")
+    )
+    voices = Voices("segmentation-3.0 + campplus", converted(segmentation), encoder_file)
+    load = load_of(settings_of(tmp_path), ModelSet(recognizer, detector, voices, recognizer, NOBODY, ()))
+    # The pass hears somebody before the one whom the captions knew as the first.
+    turns = (turn(0.0, 0.2, "SPEAKER_00"), turn(0.2, 4.0, "SPEAKER_01"))
+    last_heard = ScriptedPass(found("misses Thornton was there", turns))
+    async with serving(tmp_path, models_dir, last_heard, load=load) as served:
+        session, caller = await spoken(served, sample_pcm[SPEECH])
+        said = [*caller.all("label"), *(word for one in caller.all("commit") for word in one["words"])]
+        assert {one["speaker"] for one in said} - {None} == {"S1"}
+        (final,) = caller.all("final")
+        known = {speaker["label"]: speaker["live_labels"] for speaker in final["speakers"]}
+        assert known == {"SPEAKER_01": [], "SPEAKER_00": ["S1"]}
+        assert "Speaker 1: misses Thornton was there" in await text_of(served, session, "txt")
+
+
+@pytest.mark.parametrize("extension", ["txt", "srt"])
+async def test_a_name_in_latin_letters_does_not_turn_a_hebrew_line_of_a_file(
+    tmp_path: Path, models_dir: Path, sample_pcm: bytes, extension: str
+) -> None:
+    hebrew = "שלום לכולם"
+    async with serving(tmp_path, models_dir, ScriptedPass(found(hebrew, TURNS[:1]))) as served:
+        session, caller = await spoken(served, sample_pcm[SPEECH])
+        await served.http.put(f"/v1/sessions/{session}/names", json={"SPEAKER_00": "Ada"}, headers=caller.key)
+        assert f"\u2068Ada\u2069: {hebrew}" in (await text_of(served, session, extension)).splitlines()
