@@ -282,6 +282,15 @@ def is_noise(hypothesis: Hypothesis, speech_samples: int, *, final: bool) -> boo
     return (silent > 0.4 and unsure < -0.7) or (silent > 0.2 and mean < 0.4)
 
 
+GUESS = 0.2
+"""What is less certain is no word but the nearest that there is to a laugh or a cough."""
+
+
+def is_guess(hypothesis: Hypothesis) -> bool:
+    """Tell whether the recogniser hardly believes in what it wrote."""
+    return bool(hypothesis.words) and not hypothesis.capped and certainty(hypothesis.words) < GUESS
+
+
 def certainty(words: Sequence[Word]) -> float:
     """Return the mean probability of words, copies left out, 0 where there are none.
 

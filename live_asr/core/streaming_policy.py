@@ -28,6 +28,7 @@ from live_asr.core.guards import (
     going_on,
     going_on_later,
     in_order,
+    is_guess,
     is_noise,
     is_unplaced,
     up_to_copies,
@@ -698,6 +699,8 @@ class StreamingPolicy:
         """Return what can be believed of a hypothesis; None when it is of no use at all."""
         speech_samples = step.speech_end_sample - self._utterance_start_sample
         if is_noise(hypothesis, speech_samples, final=step.request.final):
+            return ()
+        if is_guess(hypothesis) and self._vote.language is not None:  # or speech in a language not found yet
             return ()
         told, end_sample = self._window.told, step.request.end_sample
         heard = without_stammer(without_marks(hypothesis.words), self._speech)

@@ -18,6 +18,7 @@ from live_asr.core.guards import (
     drop_squeezed,
     going_on,
     going_on_later,
+    is_guess,
     is_noise,
     is_unplaced,
     up_to_copies,
@@ -302,6 +303,16 @@ def said(no_speech: float, log_probability: float, probability: float = 0.9, sai
 
 def test_words_in_which_the_model_itself_does_not_believe_are_noise() -> None:
     assert is_noise(said(0.7, -1.1), samples(5.0), final=False)
+
+
+@pytest.mark.parametrize(("probability", "guessed"), [(0.1, True), (0.3, False)])
+def test_what_is_no_more_than_a_guess_is_a_laugh_rather_than_a_word(
+    probability: float, guessed: bool
+) -> None:
+    hypothesis = said(0.2, -2.3, probability, "hahaha")
+    assert is_guess(hypothesis) is guessed
+    assert not is_noise(hypothesis, samples(1.5), final=True)
+    assert not is_guess(replace(hypothesis, capped=True))
 
 
 @pytest.mark.parametrize(("no_speech", "log_probability"), [(0.7, -0.9), (0.5, -1.5), (0.0, -0.1)])

@@ -194,6 +194,14 @@ def test_they_do_not_wait_for_ever_nor_beyond_a_finalize(duration: float) -> Non
     assert written(committed(subject.events())) == " 2002"
 
 
+def test_a_guess_is_shown_only_where_it_may_be_speech_of_a_language_not_found_yet() -> None:
+    script = tuple(replace(word, probability=0.1) for word in said("haha hehe", 0.5))
+    events, _ = heard(Polyglot(("en", script)), StreamingPolicy(language="en"))
+    assert committed(events) == [] and not any(isinstance(event, TailChanged) for event in events)
+    events, _ = heard(Polyglot(("pl", script), belief=0.2))
+    assert text_of(events) == " haha hehe"
+
+
 def test_another_language_can_be_given_in_the_middle_and_is_spoken_from_there() -> None:
     turns = Polyglot(("en", said(ENGLISH, 0.5)), ("es", said(SPANISH, 9.0)))
     subject = StreamingPolicy(language="en")
