@@ -48,7 +48,7 @@ FILES, POSTGRES = "files", "PostgreSQL"
 ACK_P99 = 0.4
 COMMIT_MORE_MS = 50.0
 GROWTH = 1.1
-"""The middle size of the last third over that of the second: how high a wave goes depends on when PostgreSQL
+"""The median of the last third over that of the second: how high a wave goes depends on when PostgreSQL
 cleans up."""
 THIRDS = 3
 EMPTIED = ("journal_audio",)
@@ -279,7 +279,7 @@ def hour_table(course: Hour) -> Table:
         if name in EMPTIED:  # others hold what is finished
             middles = [median(sizes) for sizes in thirds]
             each = {f"third {number}": f"{size / 1e6:.2f} MB" for number, size in enumerate(middles, 1)}
-            metric = f"{name}: middle size of the last third over that of the second"
+            metric = f"{name}: median of the last third over that of the second"
             rows.append(limit(metric, middles[-1] / max(1, middles[-2]), GROWTH, each=each))
     alive = {name: f"{live} / {dead}" for name, (live, dead) in last.rows.items()}
     rows += [

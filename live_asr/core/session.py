@@ -479,7 +479,7 @@ class Session:
                 )
                 self._messages.append(Notice("language_changed", text))
             case VocabularyShortened(used, count):
-                text = f"The model can expect only {used} of the {count} words at a time."
+                text = f"The model can expect at most {used} of the {count} words at a time."
                 self._messages.append(Notice("vocabulary_shortened", text))
             case MarkReached("update", sample):
                 self._settings = self._updates.popleft()

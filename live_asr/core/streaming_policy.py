@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from live_asr.core.agreement import LocalAgreement
 from live_asr.core.audio import AudioBuffer
 from live_asr.core.checkpoint import Course
-from live_asr.core.expectation import AT_ONCE, resembling
+from live_asr.core.expectation import MOST_EXPECTED, Expectations
 from live_asr.core.guards import (
     copied,
     drop_after_speech,
@@ -152,6 +152,8 @@ CUT_OFF_SAMPLES = samples(0.1)
 """Where the sound stops so soon after speech, the speech has not ended."""
 UNHEARD_SAMPLES = samples(2.0)
 """So much speech behind the forced words is not left without any of its own."""
+MOST_HEARD = 24
+"""So many words of the tail tell which of a long list are expected: it is long where nothing is sure."""
 MAX_REFUSALS = 2
 """A hypothesis that drops half of what was shown is refused so many times in a row."""
 
@@ -184,8 +186,10 @@ class StreamingPolicy:
         """No audio beyond it is considered; None: all that there is."""
         self._task = task
         self._vocabulary = tuple(vocabulary)
-        self._shortened: tuple[str, ...] = ()
-        """The vocabulary of which it was told that some of it found no room."""
+        self._room = MOST_EXPECTED
+        """For so many words to expect there is room at once, as far as is known."""
+        self._expectations: Expectations | None = None
+        """They, where they are too many."""
         self._buffer = AudioBuffer()
         self._segmenter = Segmenter(self.options.segmenter)
         self._speech = SpeechTrack()
@@ -310,7 +314,7 @@ class StreamingPolicy:
         step = self._answered()
         room = hypothesis.vocabulary_count
         if room is not None and step.request.vocabulary == self._vocabulary and room < len(self._vocabulary):
-            self._tell_of_room(room)
+            self._room = room
         self._judge_language(hypothesis, step)
         if self._is_foreign(hypothesis, step):
             if self._words_language not in (None, self._vote.likely):
@@ -566,7 +570,7 @@ class StreamingPolicy:
 
     def _update(self, vote: LanguageVote | None, vocabulary: tuple[str, ...] | None) -> None:
         if vocabulary is not None:
-            self._vocabulary = vocabulary
+            self._vocabulary, self._room, self._expectations = vocabulary, MOST_EXPECTED, None
         if vote is not None:
             if self._vote.given is None:
                 vote.find(self._vote.language)
@@ -647,16 +651,12 @@ class StreamingPolicy:
 
     def _expected(self) -> tuple[str, ...]:
         """Return the words to expect in a window: of a long list those that look like what was heard last."""
-        if len(self._vocabulary) <= AT_ONCE:
+        if len(self._vocabulary) <= self._room:
             return self._vocabulary
-        self._tell_of_room(AT_ONCE)
-        return resembling(self._vocabulary, [word.text for word in self._agreement.tail])
-
-    def _tell_of_room(self, used: int) -> None:
-        """Tell once that so many words to expect are all that there is room for."""
-        if self._shortened != self._vocabulary:
-            self._shortened = self._vocabulary
-            self._events.append(VocabularyShortened(used, len(self._vocabulary)))
+        if self._expectations is None:
+            self._expectations = Expectations(self._vocabulary)
+            self._events.append(VocabularyShortened(self._room, len(self._vocabulary)))
+        return self._expectations.resembling([word.text for word in self._agreement.tail[-MOST_HEARD:]])
 
     def _judge_language(self, hypothesis: Hypothesis, step: _Step) -> None:
         """Count what a hypothesis tells of the language, where it is of words that somebody said."""
@@ -700,7 +700,8 @@ class StreamingPolicy:
         speech_samples = step.speech_end_sample - self._utterance_start_sample
         if is_noise(hypothesis, speech_samples, final=step.request.final):
             return ()
-        if is_guess(hypothesis) and self._vote.language is not None:  # or speech in a language not found yet
+        knows_language = self._vote.language is not None and not self._vote.is_doubtful
+        if is_guess(hypothesis) and knows_language:  # else it may be speech in another one
             return ()
         told, end_sample = self._window.told, step.request.end_sample
         heard = without_stammer(without_marks(hypothesis.words), self._speech)

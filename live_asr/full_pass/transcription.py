@@ -17,7 +17,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from live_asr.core.expectation import resembling
+from live_asr.core.expectation import Expectations
 from live_asr.core.guards import (
     certainty,
     copied,
@@ -115,7 +115,7 @@ def transcribe(
     if language is None and not changes:
         language = _language(pcm, spans, recognizer, languages)
     spoken = [language or _language_of(pcm, span, recognizer, live, languages) for span in spans]
-    reader = _Reader(pcm, speech, recognizer, task, vocabulary)
+    reader = _Reader(pcm, speech, recognizer, task, Expectations(vocabulary))
     shown = _by_span(live, spans, spoken)
     words: list[Word] = []
     first = 0
@@ -253,7 +253,7 @@ class _Reader:
     speech: SpeechTrack
     recognizer: WhisperRecognizer
     task: str
-    vocabulary: tuple[str, ...]
+    expectations: Expectations
 
     def readings(self, spans: Sequence[Span], language: str) -> list[_Reading]:
         """Read windows together, as they are usually read."""
@@ -268,7 +268,7 @@ class _Reader:
                 if not reading.is_poor:
                     break
         words = self._with_holes_filled(reading)
-        entries = resembling(self.vocabulary, [word.text for word in words])
+        entries = self.expectations.resembling([word.text for word in words])
         if entries:
             asked = replace(self._request(span, reading.language), vocabulary=entries)
             biased = self._read([asked], [span])[0]

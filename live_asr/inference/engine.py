@@ -50,7 +50,7 @@ class Engine(Protocol):
 
     @property
     def changed_at(self) -> float:
-        """When a process or worker last died or came back, by `time.monotonic`; 0 where none has."""
+        """When a process or a worker last died or came back, by `time.monotonic`; -inf where none has."""
         ...
 
     async def start(self) -> Loaded:

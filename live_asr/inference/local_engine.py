@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import math
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
@@ -201,8 +202,10 @@ class LocalEngine:
         self._is_loaded = asyncio.Event()
         self.is_up = False
         """Whether a process is ready for work at this moment."""
-        self.changed_at = 0.0
-        """When a process, or a worker of the pool, last died or came back, by `time.monotonic`; 0: never."""
+        self.changed_at = -math.inf
+        """When a process, or a worker of the pool, last died or came back, by `time.monotonic`."""
+        self._missed_lanes = 0
+        """How many lanes there were before a worker of the pool died, until there are as many again."""
 
     @property
     def process_id(self) -> int | None:
@@ -524,8 +527,7 @@ class LocalEngine:
     def _receive(self, number: int, answer: Any, seconds: float) -> None:
         self._heard_at = time.monotonic()
         if isinstance(answer, Loaded):
-            if self.loaded is None or self.loaded.lanes != answer.lanes:
-                self.changed_at = self._heard_at
+            self._note_pool(answer)
             self.loaded, self._queue.most = answer, answer.most_batch
             self._dispatch()
         job = self._sent.get(number)
@@ -550,6 +552,19 @@ class LocalEngine:
         else:
             job.answer.set_result(answer)
         self._dispatch()
+
+    def _note_pool(self, after: Loaded) -> None:
+        """Take note of a worker that died or came back; one that joins as more is wanted is no such thing."""
+        before = self.loaded
+        if before is None or before.pool is None or after.pool is None:
+            return
+        if after.pool.deaths != before.pool.deaths:
+            self._missed_lanes = max(self._missed_lanes, before.lanes)
+        elif not before.lanes < after.lanes <= self._missed_lanes:
+            return
+        self.changed_at = time.monotonic()
+        if after.lanes >= self._missed_lanes:
+            self._missed_lanes = 0
 
     def _account(self, batch: _Batch, seconds: float) -> None:
         """Take note that one of a batch is answered, whose share of the work was so long."""

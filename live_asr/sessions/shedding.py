@@ -58,9 +58,11 @@ reason: whoever has the machine alone waits for nobody, and has everything decod
 
 
 EXCUSED = 10.0
-"""Seconds after the recogniser changed in which answers say nothing of how loaded it is: while a process or
-a worker was away, windows waited for it, and what waited is caught up with first. Sessions that would do
-without this and that meanwhile would commit other words."""
+"""Seconds after a process or a worker died or came back in which answers say nothing of how loaded the
+recogniser is: windows waited for somebody to be there, and are caught up with first. Sessions that shed
+meanwhile would commit other words."""
+MOST_EXCUSED = 60.0
+"""Seconds of waiting and work excused at a stretch: workers that come and go all the time are load."""
 
 
 @dataclass(slots=True)
@@ -72,15 +74,18 @@ class Shedding:
     """Seconds until an answer, on average."""
     waited: float = 0.0
     """Those of them in which other work was done."""
+    _excused: float = 0.0
 
     def note(self, waited: float, took: float, *, since_change: float = math.inf) -> None:
         """Take note of an answer that was waited for, and worked on, for so many seconds.
 
-        `since_change` is how many seconds ago the recogniser was another one: a process or a worker died, or
-        came back.
+        `since_change` is how many seconds ago a process or a worker died or came back.
         """
-        if since_change < EXCUSED:
+        if since_change < EXCUSED and self._excused < MOST_EXCUSED:
+            self._excused += waited + took
             return
+        if since_change >= EXCUSED:
+            self._excused = 0.0
         self.latency += WEIGHT * (waited + took - self.latency)
         self.waited += WEIGHT * (waited - self.waited)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import signal
 import socket
@@ -143,6 +144,7 @@ async def test_a_worker_that_is_killed_in_the_middle_of_its_work_loses_no_window
         await until(lambda: len(state_of(engine).up) == 2)
         assert state_of(engine).deaths == 1
         assert engine.changed_at > killed_at, "what waits for its lane is no load"
+        assert engine.loaded is not None and engine.loaded.lanes == 2
         assert await read(engine, 4) == expected
 
 
@@ -195,6 +197,7 @@ async def test_a_worker_that_comes_gets_work_and_one_that_goes_loses_none(joined
         assert engine.loaded.lanes == 2
         assert await read(engine, 6) == expected
         await until(lambda: min(worker.windows for worker in state_of(engine).workers) > 0)
+        assert engine.changed_at == -math.inf, "nobody died"
         engine.wants = lambda: 0.0
         while len(state_of(engine).up) == 2:
             assert await read(engine, 6) == expected

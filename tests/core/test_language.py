@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from driving import Driver, committed, text_of, utterances
 
-from live_asr.core.expectation import AT_ONCE
+from live_asr.core.expectation import MOST_EXPECTED
 from live_asr.core.language import LanguageVote
 from live_asr.core.streaming_policy import (
     Event,
@@ -240,7 +240,7 @@ def test_of_a_long_list_only_what_looks_like_something_heard_is_expected() -> No
     assert "fox" in ENGLISH.split()
     assert {request.vocabulary for request in requests} == {(), ("Foxes",)}
     told = [event for event in events if isinstance(event, VocabularyShortened)]
-    assert told == [VocabularyShortened(AT_ONCE, 61)]
+    assert told == [VocabularyShortened(MOST_EXPECTED, 61)]
 
 
 # Scripts in which a second takes many tokens ---------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Iterator
 
 from live_asr.core.errors import EngineError
@@ -28,7 +29,7 @@ class ScriptedEngine:
         self.recognize_faults: Iterator[EngineError] = iter(())
         self.waited = 0.0
         """Seconds for which each decode says that it waited."""
-        self.changed_at = 0.0
+        self.changed_at = -math.inf
         self.may_work = asyncio.Event()
         self.may_work.set()
 

@@ -636,14 +636,15 @@ async def test_of_live_audio_that_comes_too_fast_more_and_more_is_acknowledged(t
         desk.runner.receive(Stop())
 
 
-async def test_a_recogniser_that_was_away_is_spared_nothing(tmp_path: Path) -> None:
+async def test_late_answers_of_a_recogniser_that_was_away_count_as_no_load(tmp_path: Path) -> None:
     async with bench(tmp_path, Start(pace="realtime")) as desk:
+        metric = desk.runner._metrics.shed
         desk.engine.waited, desk.engine.changed_at = 9.0, time.monotonic()
         desk.runner.receive_audio(pcm())
+        await desk.until("commit")
+        assert [metric.labels(shed.name.lower())._value.get() for shed in list(Shed)[1:]] == [0] * 5
         desk.runner.receive(Stop())
         await desk.until("final")
-        metric = desk.runner._metrics.shed
-        assert [metric.labels(shed.name.lower())._value.get() for shed in list(Shed)[1:]] == [0] * 5
     assert "notice" not in desk.types
     assert desk.text == TEXT
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from live_asr.core.relief import NO_RELIEF, Relief
 from live_asr.core.types import samples
-from live_asr.sessions.shedding import EXCUSED, Cadence, Shed, Shedding
+from live_asr.sessions.shedding import EXCUSED, MOST_EXCUSED, Cadence, Shed, Shedding
 
 
 def after(waited: float, took: float, count: int = 50) -> Shedding:
@@ -61,6 +61,16 @@ def test_what_an_outage_made_late_is_no_load() -> None:
     for _ in range(20):
         shedding.note(6.0, 0.4, since_change=EXCUSED)
     assert shedding.level is Shed.AGREEMENT
+
+
+def test_where_workers_come_and_go_all_the_time_that_is_load() -> None:
+    shedding = after(0.0, 0.1)
+    answers = 0
+    while shedding.level is Shed.NOTHING:
+        shedding.note(3.0, 0.2, since_change=2.0)
+        answers += 1
+        assert answers * 3.2 < MOST_EXCUSED + 10.0
+    assert answers * 3.2 >= MOST_EXCUSED
 
 
 def test_each_step_goes_with_those_before_it() -> None:
