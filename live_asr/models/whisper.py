@@ -54,7 +54,7 @@ INSIST_SAMPLES = SAMPLE_RATE_HZ * 6 // 10
 MAX_VOCABULARY_TOKENS = 160
 """Keeps prompt, prefix and new words inside the decoder's positions."""
 MAX_VOCABULARIES = 64
-"""So many sessions' are held as tokens."""
+"""So many lists of words are held as tokens."""
 MAX_PREFIX_TOKENS = 200
 MAX_BATCH = 24
 """Windows that a GPU decodes at once: more take longer together than one after the other."""
