@@ -61,7 +61,7 @@ EXCUSED = 10.0
 """Seconds after a process or a worker died or came back in which answers say nothing of how loaded the
 recogniser is: windows waited for somebody to be there, and are caught up with first. Sessions that shed
 meanwhile would commit other words."""
-MOST_EXCUSED = 60.0
+MOST_EXCUSED = 120.0
 """Seconds of waiting and work excused at a stretch: workers that come and go all the time are load."""
 
 
