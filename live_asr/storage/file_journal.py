@@ -241,17 +241,24 @@ class FileJournal:
         await self._writer.sync(urgent=urgent)
 
     async def _write_all(self, spools: Sequence[Spool]) -> None:
-        await asyncio.gather(*(self._write(spool, spool.take()) for spool in spools))
+        taken = [(spool, spool.take()) for spool in spools]
+        lanes = min(MAX_WRITERS, len(taken))
+        await asyncio.gather(*(self._write(taken[lane::lanes]) for lane in range(lanes)))
 
-    async def _write(self, spool: Spool, batch: Batch) -> None:
-        """Write one session's batch and tell the session. Never raises: others are written beside it."""
-        fault: Exception | None
+    async def _write(self, taken: Sequence[tuple[Spool, Batch]]) -> None:
+        """Write batches one after the other and tell their sessions. Never raises: others are written beside.
+
+        In one go for all of them: to hand each to a thread takes half as long as to write it.
+        """
+        faults: Sequence[Exception | None]
         try:
-            fault = await asyncio.get_running_loop().run_in_executor(
-                self._threads, write_batch, spool.folder, batch, spool.epoch
-            )
-        except Exception as error:  # threads or memory ran out: to the session, the same as the disk
-            fault = error
+            faults = await asyncio.get_running_loop().run_in_executor(self._threads, _written, taken)
+        except Exception as error:  # threads or memory ran out: to the sessions, the same as the disk
+            faults = [error] * len(taken)
+        for (spool, batch), fault in zip(taken, faults, strict=True):
+            self._tell(spool, batch, fault)
+
+    def _tell(self, spool: Spool, batch: Batch, fault: Exception | None) -> None:
         try:
             if fault is None:
                 spool.mark_safe(batch.position_bytes, batch.count)
@@ -379,6 +386,17 @@ class FileJournal:
             return shutil.disk_usage(self.folder).free
         except OSError as error:
             raise storage_error(error) from error
+
+
+def _written(taken: Sequence[tuple[Spool, Batch]]) -> list[Exception | None]:
+    """Write batches; return what refused each of them, memory included. Blocks."""
+    faults: list[Exception | None] = []
+    for spool, batch in taken:
+        try:
+            faults.append(write_batch(spool.folder, batch, spool.epoch))
+        except Exception as error:  # to the session, the same as the disk
+            faults.append(error)
+    return faults
 
 
 def _nothing(_: Connection) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from live_asr.core.errors import StorageError
 from live_asr.core.types import Turn, samples
-from live_asr.storage.file_journal import FileJournal
+from live_asr.storage.file_journal import MAX_WRITERS, FileJournal
 from live_asr.storage.files import AUDIO_FILE, CHECKS_FILE, MESSAGES_FILE, TURNS_FILE, prepare
 from live_asr.storage.spool import Spool
 
@@ -149,6 +149,22 @@ async def test_a_full_disk_fails_the_session_it_hits_and_no_other(tmp_path: Path
         assert not full.is_dirty
         await store.finish(full, keep_audio=True)
         assert len(hit.failures) == 1
+
+
+async def test_of_many_that_are_written_together_one_fails_and_no_other(tmp_path: Path) -> None:
+    sessions = [Session() for _ in range(3 * MAX_WRITERS)]
+    async with open_store(tmp_path, interval=3600.0) as store:
+        spools = [await session.open(store, f"s{place}") for place, session in enumerate(sessions)]
+        fill_disk(spools[0], AUDIO_FILE)
+        for place, spool in enumerate(spools):
+            spool.append_audio(bytes([place]) * (place + 1))
+        await store.sync()
+        (error,) = sessions[0].failures
+        assert (error.code, sessions[0].safe) == ("storage_full", [])
+        for place, (spool, session) in enumerate(zip(spools, sessions, strict=True)):
+            if place:
+                assert (session.safe, session.failures) == ([place + 1], [])
+                assert (spool.folder / AUDIO_FILE).read_bytes() == bytes([place]) * (place + 1)
 
 
 async def test_a_session_that_raises_when_told_does_not_stop_the_others(
