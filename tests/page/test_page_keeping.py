@@ -481,6 +481,7 @@ def test_a_microphone_that_is_unplugged_is_waited_for(
     scripted = ScriptedServer(opened)
     scripted.open()
     scripted.commit(0, "said before")
+    scripted.wait_until(lambda: scripted.heard_bytes > A_SECOND_BYTES)  # before that there is nothing to miss
     page.evaluate("plug(false)")
     expect(page.locator("#advice")).to_have_text(
         "The microphone is gone: plug it in again or choose another."
