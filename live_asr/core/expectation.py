@@ -23,6 +23,7 @@ MOST_LETTERS = 32
 MOST_COMPARED = 20
 """So many entries are compared letter by letter with what was heard in one place."""
 SHORT_LETTERS = 4
+"""Up to so many, letters count as well as pairs."""
 MIN_SHARED = 0.2
 """Share of pairs of letters that two spellings have in common, below which they are not looked at further."""
 _UNSPACED = (
