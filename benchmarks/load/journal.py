@@ -4,8 +4,8 @@ Recognition is simulated, so that what is measured is the server and where it ke
 one of our own, beside the server on this machine, with its defaults: acknowledgements wait for its disk.
 
 - `latency`: many sessions at once, by files and by PostgreSQL in turn.
-- `hour`: sessions of two minutes, wave after wave, whose audio goes to a folder as an object store when
-  they are done; how large the tables are meanwhile.
+- `hour`: sessions of two minutes, wave after wave, which go to a folder as an object store when they are
+  done; how large the tables are meanwhile.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ GROWTH = 1.1
 """The median of the last third over that of the second: how high a wave goes depends on when PostgreSQL
 cleans up."""
 THIRDS = 3
-EMPTIED = ("journal_audio",)
-"""Tables out of which goes what is finished; messages stay until a session is erased."""
+EMPTIED = ("journal_audio", "journal_messages")
+"""Tables out of which goes what is finished. The others hold a row for each session that there is."""
 SIZES = """SELECT relname, pg_total_relation_size(relid), n_live_tup, n_dead_tup FROM pg_stat_user_tables
 WHERE relname LIKE 'journal%' OR relname IN ('sessions', 'objects', 'texts')"""
 WAL = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint"
@@ -276,7 +276,7 @@ def hour_table(course: Hour) -> Table:
         thirds = [sizes_of(course.looks, name, number) for number in range(THIRDS)]
         each = {f"third {number}": f"{max(sizes) / 1e6:.2f} MB" for number, sizes in enumerate(thirds, 1)}
         rows.append(fact(f"{name}: largest", "", each))
-        if name in EMPTIED:  # others hold what is finished
+        if name in EMPTIED:
             middles = [median(sizes) for sizes in thirds]
             each = {f"third {number}": f"{size / 1e6:.2f} MB" for number, size in enumerate(middles, 1)}
             metric = f"{name}: median of the last third over that of the second"

@@ -250,8 +250,9 @@ class StorageSettings(Section):
     objects: OptionalObjects = Field(
         default=None,
         description="Where what is finished goes: audio of sessions that are over, where it is kept, as "
-        "FLAC, and their result as JSON. s3://bucket/prefix, with endpoint and credentials by environment "
-        "(AWS_…) or the machine's role, or file:///folder, which all servers reach. Unset: nowhere.",
+        "FLAC, their messages where PostgreSQL holds them, and their result as JSON. s3://bucket/prefix, "
+        "with endpoint and credentials by environment (AWS_…) or the machine's role, or file:///folder, "
+        "which all servers reach. Unset: nowhere.",
     )
     object_links: int = Field(
         default=3600,

@@ -175,7 +175,8 @@ def build_state(
         ]
         engine = PooledEngine(engines) if further else engines[0]
     watch_lanes(engine, metrics)
-    store = open_journal(settings, database)
+    objects = open_objects(settings)
+    store = open_journal(settings, database, objects)
     sender = WebhookSender(
         database,
         settings.webhook,
@@ -212,7 +213,7 @@ def build_state(
     )
     erased = partial(_forget, viewers, exports)
     retention = Retention(settings.storage, registry, store, database, erased=erased)
-    archive = open_archive(settings, store, database, catalogue, metrics)
+    archive = open_archive(settings, objects, store, database, catalogue, metrics)
     access, rate = _access(settings, database, metrics, audit)
     return ServerState(
         settings=settings,
@@ -238,24 +239,31 @@ def build_state(
     )
 
 
-def open_journal(settings: Settings, database: Database) -> Journal:
+def open_objects(settings: Settings) -> ObjectStore | None:
+    """Return where sessions go that are over; None where they stay. Raises as `ObjectStore` does."""
+    return None if settings.storage.objects is None else ObjectStore(settings.storage.objects)
+
+
+def open_journal(settings: Settings, database: Database, objects: ObjectStore | None) -> Journal:
     """Return what sessions are kept by, not started yet. Raises ConfigError."""
     folder, interval = sessions_folder(settings), settings.storage.fsync_interval
     if settings.storage.journal is None:
-        return FileJournal(folder, interval=interval, compresses=settings.storage.objects is None)
+        return FileJournal(folder, interval=interval, compresses=objects is None)
     from live_asr.storage.postgres_journal import PostgresJournal
 
-    return PostgresJournal(database, folder, interval=interval)
+    return PostgresJournal(database, folder, interval=interval, objects=objects)
 
 
 def open_archive(
-    settings: Settings, journal: Journal, database: Database, catalogue: Catalogue, metrics: Metrics
+    settings: Settings,
+    objects: ObjectStore | None,
+    journal: Journal,
+    database: Database,
+    catalogue: Catalogue,
+    metrics: Metrics,
 ) -> Archive | None:
-    """Return what moves sessions that are over, not started yet; None where they stay.
-
-    Raises ConfigError and StorageError as `ObjectStore` does.
-    """
-    if settings.storage.objects is None:
+    """Return what moves sessions that are over, not started yet; None where they stay."""
+    if objects is None:
         return None
     database.moves_finished = True
 
@@ -264,7 +272,7 @@ def open_archive(
         return await asyncio.to_thread(FORMATS["json"].render, record)
 
     return Archive(
-        ObjectStore(settings.storage.objects),
+        objects,
         journal,
         database,
         render=render,

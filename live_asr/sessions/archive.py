@@ -1,8 +1,9 @@
 """Moves what is finished to the object store, and erases there what was erased here.
 
 Each step can be done again by another run or another server: the audio is put there, the store says that it
-has it, the database knows it, only then it is erased here; at last the result is put there. How far each
-session is, is in the database (`storage/object_rows`).
+has it, the database knows it, only then it is erased here; the same with the messages, where the journal lets
+them go; at last the result is put there. How far each session is, is in the database
+(`storage/object_rows`).
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from live_asr.storage.journal import Journal, KeptAudio
 from live_asr.storage.object_rows import (
     AUDIO,
     FAR,
+    MESSAGES,
     RESULT,
     STORED,
     WAITING,
@@ -51,6 +53,7 @@ PAGE = 100
 WORK = ".moving-"
 """Before the name of a folder in which an object is made."""
 RESULT_NAME, RESULT_TYPE = "result.json", "application/json"
+MESSAGES_NAME, MESSAGES_TYPE = "messages.jsonl", "application/jsonl"
 FLAC = "audio/flac"
 UNKNOWN = "application/octet-stream"
 EXTENSIONS = {
@@ -185,6 +188,7 @@ class Archive:
             return
         if await self._has_moved_audio(session_id):
             await asyncio.to_thread(self._journal.erase_audio, session_id)
+        await self._move_messages(session_id)
         result = (await self._render(session_id)).encode()
         if await call(self._rows.begin_result, session_id, RESULT_NAME, RESULT_TYPE):
             size = await self._objects.put(key_of(session_id, RESULT_NAME), result, RESULT_TYPE)
@@ -205,7 +209,7 @@ class Archive:
         try:
             path, media_type = await self._made(session_id, kept, place)
             name = f"audio.{EXTENSIONS.get(media_type, 'bin')}"
-            if not await self._database.call(self._rows.begin_audio, session_id, name, media_type):
+            if not await self._database.call(self._rows.begin, session_id, AUDIO, name, media_type):
                 return False
             # Looked at again: who erases it from here on finds what was begun.
             if await asyncio.to_thread(self._journal.kept_audio, session_id) is None:
@@ -217,6 +221,25 @@ class Archive:
             raise storage_error(error) from error
         finally:
             await asyncio.to_thread(shutil.rmtree, place, ignore_errors=True)
+
+    async def _move_messages(self, session_id: str) -> None:
+        """Have the messages of a session put there, as far as they are to go, and erased here."""
+        said = await asyncio.to_thread(self._journal.movable_messages, session_id)
+        if not said:
+            return
+        call, key = self._database.call, key_of(session_id, MESSAGES_NAME)
+        found = await call(self._rows.find, session_id, MESSAGES)
+        if found is None or found.state == WAITING:
+            if not await call(self._rows.begin, session_id, MESSAGES, MESSAGES_NAME, MESSAGES_TYPE):
+                return
+            lines = b"".join(b"%b\n" % message for message in said)
+            size = await self._objects.put(key, lines, MESSAGES_TYPE)
+            if not await self._is_finished(session_id, MESSAGES, MESSAGES_NAME, size, due_at=0.0):
+                return
+        elif found.state != STORED:
+            return
+        there = await asyncio.to_thread(self._objects.content, key)
+        await asyncio.to_thread(self._journal.erase_messages, session_id, there.count(b"\n"))
 
     async def _made(self, session_id: str, kept: KeptAudio, place: Path) -> tuple[Path, str]:
         """Return a file of what is to be put there, made in `place` where it has to be, and what it is."""

@@ -134,6 +134,18 @@ class Journal(Protocol):
     def erase_audio(self, session_id: str) -> bool:
         """Erase the audio of a session that is over; return whether there was any. Blocks."""
 
+    def movable_messages(self, session_id: str) -> list[bytes]:
+        """Return the messages of a session that is over that may go to the object store. Blocks.
+
+        There are none where they stay, or have gone there.
+        """
+
+    def erase_messages(self, session_id: str, count: int) -> None:
+        """Erase so many messages of a session, the oldest, that are in the object store. Blocks.
+
+        `messages` reads them from there.
+        """
+
     def mark_deleted(self, session_id: str) -> bool:
         """Take a session out of sight, to be erased; return False when there is none. Blocks.
 

@@ -1,8 +1,8 @@
 """What the database knows of the object store: what is there, what is to go there, what to be erased there.
 
-A session that is over has a row for its result, and one for its audio from when that is about to be put
-there: whatever ends a server in between, the object is known. Rows outlive their session until their objects
-are erased.
+A session that is over has a row for its result, and one for its audio and its messages each from when these
+are about to be put there: whatever ends a server in between, the object is known. Rows outlive their session
+until their objects are erased.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from live_asr.storage.tables import insert_new, objects, sessions
 if TYPE_CHECKING:
     from live_asr.storage.database import Database
 
-AUDIO, RESULT = "audio", "result"
+AUDIO, MESSAGES, RESULT = "audio", "messages", "result"
 """Kinds of objects; a session has one of each at most."""
+IN_ORDER = (RESULT, AUDIO, MESSAGES)
+"""The kinds in the order in which all lock them."""
 WAITING, STORED, DOOMED = "waiting", "stored", "doomed"
 """To be put there, or about to be; there; to be erased there."""
 FAR = 86_400.0
@@ -69,7 +71,7 @@ def renew(connection: Connection, session_id: str) -> None:
 
 def doom(connection: Connection, session_id: str) -> None:
     """Have what there is of a session erased there. Idempotent."""
-    for kind in (RESULT, AUDIO):  # in the order in which all lock them
+    for kind in IN_ORDER:
         its = objects.update().where(_is(session_id, kind), objects.c.state != DOOMED)
         connection.execute(its.values(state=DOOMED, next_at=0.0))
 
@@ -80,6 +82,17 @@ def other_stores(database: Database, store: str | None) -> dict[str, int]:
     with database.transaction(writes=False) as connection:
         rows = connection.execute(wanted.where(objects.c.store.is_not(None)).group_by(objects.c.store))
         return {row[0]: row[1] for row in rows}
+
+
+def stored(database: Database, session_id: str, kind: str) -> tuple[str, str] | None:
+    """Return in which store an object is, and where there; None where it is in none.
+
+    Blocks; raises StorageError.
+    """
+    wanted = select(objects.c.store, objects.c.name).where(_is(session_id, kind), objects.c.state == STORED)
+    with database.transaction(writes=False) as connection:
+        row = connection.execute(wanted).first()
+    return None if row is None else (row[0], key_of(session_id, row[1]))
 
 
 def doom_audio_before(database: Database, before: float) -> int:
@@ -139,8 +152,8 @@ class ObjectRows:
             connection.execute(taken.values(gateway=gateway.id))
         return found
 
-    def begin_audio(self, session_id: str, name: str, media_type: str) -> bool:
-        """Note that the audio of a session is about to be put there.
+    def begin(self, session_id: str, kind: str, name: str, media_type: str) -> bool:
+        """Note that audio or messages of a session are about to be put there.
 
         Return False, and note nothing, where it is not this server's to move any more.
         """
@@ -153,10 +166,10 @@ class ObjectRows:
                 "store": self._store,
                 "gateway": self._gateway_id,
             }
-            whose = {"session_id": session_id, "kind": AUDIO}
+            whose = {"session_id": session_id, "kind": kind}
             if insert_new(connection, objects, {**whose, **begun, "state": WAITING, "next_at": 0.0}):
                 return True
-            again = objects.update().where(_is(session_id, AUDIO), objects.c.state == WAITING, self._is_here)
+            again = objects.update().where(_is(session_id, kind), objects.c.state == WAITING, self._is_here)
             return connection.execute(again.values(begun)).rowcount > 0
 
     def abandon_audio(self, session_id: str) -> None:
@@ -174,7 +187,7 @@ class ObjectRows:
         return connection.scalar(mine.with_for_update()) is not None
 
     def begin_result(self, session_id: str, name: str, media_type: str) -> bool:
-        """Note that the result is about to be put there; return False as `begin_audio` does."""
+        """Note that the result is about to be put there; return False as `begin` does."""
         with self._database.transaction(writes=True) as connection:
             mine = objects.update().where(_is(session_id, RESULT), objects.c.state == WAITING, self._is_mine)
             begun = mine.values(name=name, media_type=media_type, store=self._store)
@@ -201,7 +214,7 @@ class ObjectRows:
         with self._database.transaction(writes=True) as connection:
             later = objects.update().where(_is(session_id, RESULT), objects.c.state == WAITING, self._is_mine)
             connection.execute(later.where(objects.c.next_at < next_at).values(next_at=next_at))
-            for kind in (RESULT, AUDIO):
+            for kind in IN_ORDER:
                 its = objects.update().where(_is(session_id, kind), self._is_mine)
                 connection.execute(its.values(gateway=None))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -25,6 +26,10 @@ PIECE_BYTES = 1024 * 1024
 """Objects are read in pieces of this size, each asked for by itself: no slow reader holds a request open."""
 CODE = "objects"
 """Of errors of the store."""
+READERS = 3
+"""Threads that wait for an object at a time: all else that blocks goes on where the store hangs."""
+READER_PATIENCE = 5.0
+"""Seconds that another one waits for one of these to be done."""
 
 
 class ObjectStore:
@@ -47,6 +52,7 @@ class ObjectStore:
             ) from None
         self.url = url
         self._folder: Path | None = None
+        self._readers = threading.BoundedSemaphore(READERS)
         self._store: LocalStore | S3Store
         if url.startswith("file:"):
             self._folder = made(Path(unquote(urlsplit(url).path)))
@@ -113,6 +119,16 @@ class ObjectStore:
                 return
             start += len(piece)
             yield bytes(piece)
+
+    def content(self, key: str) -> bytes:
+        """Return all of an object. Blocks."""
+        if not self._readers.acquire(timeout=READER_PATIENCE):
+            raise self._error(f"is slow: {READERS} others wait for what is there")
+        try:
+            with self._told():
+                return bytes(self._store.get(key).bytes())
+        finally:
+            self._readers.release()
 
     async def erase(self, key: str) -> None:
         """Erase an object; that it is not there is fine."""

@@ -4,6 +4,8 @@ All that waits of all sessions of a server is written in one statement, every `f
 where somebody waits for a message: it checks each session's epoch and position, and adds audio, messages and
 state, or nothing of that session. A statement is a transaction, so a server that is frozen holds none open,
 and one that lost its connection asks where each session ended and knows whether it was written.
+
+Where there is an object store, the messages of a session that is over go there, and are read from there.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ from sqlalchemy.exc import DBAPIError
 
 from live_asr.core.errors import ConfigError, StorageError, Superseded
 from live_asr.core.types import Turn
+from live_asr.storage import object_rows
 from live_asr.storage.database import Database, OwnConnection
 from live_asr.storage.files import (
     AUDIO_FILE,
@@ -54,6 +57,7 @@ from live_asr.storage.files import (
 )
 from live_asr.storage.gateways import BEAT_INTERVAL, Gateway, guard, is_gone
 from live_asr.storage.journal import BEGINNING_BYTES, Ending, KeptAudio, is_session_id
+from live_asr.storage.objects import CODE, ObjectStore
 from live_asr.storage.records import OVER
 from live_asr.storage.spool import Batch, Spool, SpoolWriter
 from live_asr.storage.tables import sessions
@@ -139,8 +143,8 @@ ORDER BY one.session_id, one.seq
 class PostgresJournal:
     """All sessions of one database, for this server among others; see `Journal`.
 
-    `folder` is where this server puts files that are to be worked on. Raises ConfigError for a database that
-    is not PostgreSQL.
+    `folder` is where this server puts files that are to be worked on, `objects` where messages of sessions
+    are that are over. Raises ConfigError for a database that is not PostgreSQL.
     """
 
     is_shared = True
@@ -152,6 +156,7 @@ class PostgresJournal:
         *,
         interval: float = 0.2,
         gateway: Gateway | None = None,
+        objects: ObjectStore | None = None,
     ) -> None:
         if not database.can_be_shared:
             raise ConfigError(
@@ -161,6 +166,7 @@ class PostgresJournal:
         self.folder = folder
         self.gateway = gateway or Gateway()
         self._database = database
+        self._objects = objects
         self._writer = SpoolWriter(self._write_all, interval)
         self._thread = ThreadPoolExecutor(1, "journal")
         self._connection: OwnConnection | None = None
@@ -460,11 +466,45 @@ class PostgresJournal:
 
     def messages(self, session_id: str) -> Iterator[bytes]:
         """Yield the kept messages of a session, oldest first. Blocks. Raises KeyError and StorageError."""
-        self._value(session_id, journal.c.epoch)
-        wanted = select(messages.c.data).where(messages.c.session_id == session_id).order_by(messages.c.seq)
+        count = self._value(session_id, journal.c.message_count)
+        here = self._messages_here(session_id)
+        if len(here) < count:  # those that were erased here were there before
+            there = self._moved_messages(session_id)
+            yield from there
+            here = [(seq, message) for seq, message in here if seq > len(there)]
+        for _, message in here:
+            yield message
+
+    def _messages_here(self, session_id: str) -> list[tuple[int, bytes]]:
+        """Return the messages of a session that are in the database, each with its `seq`."""
+        wanted = select(messages.c.seq, messages.c.data).where(messages.c.session_id == session_id)
         with self._database.transaction(writes=False) as connection:
-            found = list(connection.scalars(wanted))
-        yield from map(bytes, found)
+            return [(row[0], bytes(row[1])) for row in connection.execute(wanted.order_by(messages.c.seq))]
+
+    def _moved_messages(self, session_id: str) -> list[bytes]:
+        """Return the messages of a session that are in the object store."""
+        place = object_rows.stored(self._database, session_id, object_rows.MESSAGES)
+        if place is None:
+            self._value(session_id, journal.c.epoch)  # it may have been erased meanwhile
+            return []
+        store, key = place
+        if self._objects is None or self._objects.url != store:
+            raise StorageError(
+                f"What was said in session {session_id} is in {store}, which storage.objects does not name.",
+                "Name it again, and restart the server.",
+                code=CODE,
+            )
+        return self._objects.content(key).splitlines()
+
+    def movable_messages(self, session_id: str) -> list[bytes]:
+        """Return the messages of a session that are in the database. Blocks. Raises StorageError."""
+        return [message for _, message in self._messages_here(session_id)]
+
+    def erase_messages(self, session_id: str, count: int) -> None:
+        """Erase so many messages of a session, the oldest. Blocks. Raises StorageError."""
+        its = messages.delete().where(messages.c.session_id == session_id, messages.c.seq <= count)
+        with self._database.transaction(writes=True) as connection:
+            connection.execute(its)
 
     def later_messages(self, after: Mapping[str, int]) -> list[tuple[str, bytes]]:
         """Return what was kept of sessions behind a `seq` of each. Blocks. Raises StorageError."""

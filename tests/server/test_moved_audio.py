@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from benchmarks.jobs.aws import Aws
-from live_asr.core.messages import Final, Start, encode, to_dict
+from live_asr.core.messages import Final, FinalSegment, Start, WireWord, encode, to_dict
 from live_asr.sessions.resume import digest_of, new_token
 from live_asr.storage.object_rows import ObjectRows
 from live_asr.storage.objects import ObjectStore
@@ -44,7 +44,9 @@ async def moved(folder: Path, **flags: Any) -> AsyncIterator[tuple[Standing, dic
         start = to_dict(Start())
         spool = await state.store.open("a1", {"start": start, "token": digest_of(key)})
         spool.append_audio(PCM)
-        final = Final(1, 1, 2.0, "en", "hello", (), (), {}, labels="live")
+        words = (WireWord(" hello", 0.5, 0.9, 0.9, None),)
+        segment = FinalSegment(0.5, 0.9, None, "hello", words)
+        final = Final(1, 1, 2.0, "en", "hello", (segment,), (), {}, labels="live")
         spool.append_message(encode(final))
         await state.store.finish(spool, keep_audio=True)
         call = state.database.call
@@ -82,6 +84,8 @@ async def test_audio_in_a_folder_is_passed_on_all_of_it_and_in_pieces(
         result = tmp_path / "objects" / "a1" / "result.json"
         text = (await served.http.get("/v1/sessions/a1/transcript.json", headers=headers)).text
         assert json.loads(result.read_bytes()) == json.loads(text)
+        assert served.state.store.movable_messages("a1") == []
+        assert [segment["text"] for segment in json.loads(text)["segments"]] == ["hello"]
         erased = await served.http.delete("/v1/sessions/a1", headers=headers)
         assert erased.status_code == 204
         assert not result.exists()
@@ -117,6 +121,22 @@ async def test_without_links_audio_in_s3_is_passed_on(tmp_path: Path, bucket: st
         assert samples_of(whole.content) == PCM
         assert (piece.status_code, piece.content) == (206, whole.content[5:100])
         assert "media-src 'self' blob:;" in whole.headers["content-security-policy"]
+
+
+async def test_what_was_said_is_read_from_s3_and_not_taken_for_nothing_while_that_is_away(
+    tmp_path: Path, postgresql: str, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = {"storage__objects": bucket, "storage__journal": new_database(postgresql)}
+    async with moved(tmp_path, **flags) as (served, headers):
+        there = await served.http.get("/v1/sessions/a1/transcript.txt", headers=headers)
+        assert there.text.strip() == "hello"
+        watched = await served.http.get("/v1/sessions/a1/events", headers=headers)
+        assert '"text":"hello"' in watched.text
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+        monkeypatch.setattr(served.state.store, "_objects", ObjectStore(bucket))
+        away = await served.http.get("/v1/sessions/a1/transcript.srt", headers=headers)
+        assert (away.status_code, away.headers["retry-after"]) == (503, "5")
+        assert "cannot reach what it has stored" in away.json()["detail"]
 
 
 @pytest.mark.parametrize("hangs", [False, True])

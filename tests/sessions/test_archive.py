@@ -34,6 +34,7 @@ from tests.postgres import new_database, postgres
 PCM = (np.sin(np.arange(48_000) / 20) * 20_000).astype("<i2").tobytes()
 """Three seconds."""
 WEBM = b"\x1aE\xdf\xa3" + PCM[:5000]
+SAID = [b'{"type":"commit","seq":%d,"text":"w\xc3\xb6rd"}' % seq for seq in (1, 2, 3)]
 NOW = 1e9
 
 
@@ -62,6 +63,8 @@ class Server:
         for at in range(0, len(sent), 7001):
             spool.append_audio(sent[at : at + 7001])
             await spool.settled()
+        for message in SAID:
+            spool.append_message(message)
         await self.journal.finish(spool, keep_audio=True)
         await self.database.call(self.database.finish_session, name, state=state, ended_at=NOW - 10)
 
@@ -71,6 +74,12 @@ class Server:
         if stored is None:
             raise KeyError(name)
         return json.dumps({"session": name, "names": dict(stored.names)})
+
+    @property
+    def names(self) -> list[str]:
+        """What of a session comes there, in that order."""
+        messages = ["messages.jsonl"] if self.journal.is_shared else []
+        return ["audio.flac", *messages, "result.json"]
 
     @property
     def rows(self) -> ObjectRows:
@@ -88,6 +97,10 @@ class Server:
         """Return what is in the store."""
         size = await self.store.size_of(key)
         return None if size is None else b"".join([piece async for piece in self.store.read(key, 0, size)])
+
+    def said(self, name: str = "a1") -> list[bytes]:
+        """Return what was said in a session, wherever that is kept."""
+        return [message.rstrip() for message in self.journal.messages(name)]
 
     def kept(self, name: str = "a1") -> bool:
         """Tell whether the audio of a session is still where it came to."""
@@ -108,13 +121,13 @@ class World:
         database.prepare()
         database.moves_finished = True
         with closing(database):
+            there = store(self.objects_url)
             journal: Journal
             if self.database_url is None:
                 journal = FileJournal(self.folder / "sessions", interval=0.01, compresses=False)
             else:
-                journal = PostgresJournal(database, self.folder / uuid4().hex, interval=0.01)
+                journal = PostgresJournal(database, self.folder / uuid4().hex, interval=0.01, objects=there)
             await journal.start()
-            there = store(self.objects_url)
             server = Server(journal, database, there, None)  # type: ignore[arg-type]
             server.archive = Archive(
                 *(there, journal, database),
@@ -205,10 +218,41 @@ async def test_a_session_without_audio_has_its_result_there(world: World) -> Non
         assert await server.audio() is None
 
 
+async def test_messages_go_there_out_of_the_database_and_are_read_from_there(shared: World) -> None:
+    async with shared.server() as one, shared.server() as other:
+        await one.end()
+        assert one.journal.movable_messages("a1") == SAID
+        await one.archive.move_all()
+        assert one.journal.movable_messages("a1") == []
+        assert (await one.object("a1/messages.jsonl") or b"").splitlines() == SAID
+        assert one.said() == other.said() == SAID
+
+
+async def test_messages_that_files_keep_stay_there(tmp_path: Path) -> None:
+    async with World(tmp_path, None, f"file://{tmp_path}/objects").server() as server:
+        await server.end()
+        await server.archive.move_all()
+        assert server.said() == SAID
+        assert await server.object("a1/messages.jsonl") is None
+
+
 @pytest.mark.parametrize("point", ["put audio", "noted", "erased here", "put result"])
 async def test_a_server_that_dies_in_between_loses_nothing_and_the_next_one_goes_on(
     world: World, monkeypatch: pytest.MonkeyPatch, point: str
 ) -> None:
+    await dies(world, monkeypatch, point)
+
+
+@pytest.mark.parametrize("point", ["put messages", "noted messages"])
+async def test_so_it_is_where_it_dies_while_messages_are_moved(
+    shared: World, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    await dies(shared, monkeypatch, point)
+
+
+async def dies(world: World, monkeypatch: pytest.MonkeyPatch, point: str) -> None:
+    """Have a server die at a point, and another one go on; look at what is kept where."""
+
     class Dying(ObjectStore):
         async def put(self, key: str, source: Path | bytes, media_type: str) -> int:
             size = await super().put(key, source, media_type)
@@ -220,20 +264,26 @@ async def test_a_server_that_dies_in_between_loses_nothing_and_the_next_one_goes
         await server.end()
         if point == "noted":
             monkeypatch.setattr(server.journal, "erase_audio", _die)
+        elif point == "noted messages":
+            monkeypatch.setattr(server.journal, "erase_messages", _die)
         elif point == "erased here":
             monkeypatch.setattr(server, "render", _die)
             monkeypatch.setattr(server.archive, "_render", _die)
         with pytest.raises(Died):
             await server.archive.move_all()
         assert server.kept() == (point in ("put audio", "noted"))
+        assert server.said() == SAID
     async with world.server() as server:
         await server.archive.move_all()
+        assert server.said() == SAID
+        assert server.journal.movable_messages("a1") == []
         assert samples_of(await server.object("a1/audio.flac")) == PCM
         assert await server.object("a1/result.json") is not None
         assert not server.kept()
         server.database.delete_session("a1")
         assert await server.archive.erase("a1")
-        assert await server.object("a1/audio.flac") is None
+        for name in ("audio.flac", "messages.jsonl", "result.json"):
+            assert await server.object(f"a1/{name}") is None
 
 
 def _die(*_: Any) -> Any:
@@ -323,14 +373,15 @@ async def test_what_is_erased_is_erased_there_also_when_the_store_is_away_at_fir
         await server.archive.move_all()
         server.database.delete_session("a1")
         assert not await server.archive.erase("a1")
-        assert server.rows.count()["doomed"] == 2
+        doomed = len(server.names)
+        assert server.rows.count()["doomed"] == doomed
         with pytest.raises(StorageError):
             await server.archive.erase_all()
-        assert server.counted == {"waiting": 0, "doomed": 2}, "which an alert looks at"
+        assert server.counted == {"waiting": 0, "doomed": doomed}, "which an alert looks at"
     async with world.server() as server:
         server.now += RETRY_AFTER
         await server.archive.erase_all()
-        for name in ("audio.flac", "result.json"):
+        for name in server.names:
             assert await server.object(f"a1/{name}") is None
             assert await server.object(f"b2/{name}") is not None
         assert server.rows.count()["doomed"] == 0
@@ -421,6 +472,16 @@ async def test_what_is_in_another_store_is_left_alone_and_said(tmp_path: Path) -
         assert server.rows.count()["doomed"] == 0
 
 
+async def test_what_was_said_that_is_in_another_store_is_not_taken_for_nothing(shared: World) -> None:
+    async with shared.server() as server:
+        await server.end()
+        await server.archive.move_all()
+    first, shared.objects_url = shared.objects_url, f"file://{shared.folder}/second"
+    async with shared.server() as server:
+        with pytest.raises(StorageError, match=f"is in {first}, which storage.objects does not name"):
+            server.said()
+
+
 # Several servers --------------------------------------------------------------------------------------
 
 
@@ -437,7 +498,7 @@ async def test_two_servers_share_the_work_and_each_session_is_moved_once(shared:
         for name in names:
             await one.end(name)
         await asyncio.gather(one.archive.move_all(), other.archive.move_all())
-        wanted = [f"{name}/{kind}" for name in names for kind in ("audio.flac", "result.json")]
+        wanted = [f"{name}/{kind}" for name in names for kind in one.names]
         assert sorted(puts) == sorted(wanted)
         for name in names:
             assert samples_of(await other.object(f"{name}/audio.flac")) == PCM

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from live_asr.core.messages import Stop
+from live_asr.sessions.archive import Archive
 from live_asr.sessions.audience import Viewers
 from live_asr.sessions.following import Following
+from live_asr.storage.objects import ObjectStore
 from tests.postgres import new_database, postgres
 from tests.sessions.registering import START, TIMEOUT, Client, Server, running
 from tests.sessions.scripted_engine import SECOND_BYTES, TEXT, pcm
@@ -106,6 +108,40 @@ async def test_commits_come_to_another_server_s_viewers_as_they_are_kept_up_to_t
         assert watching.text == TEXT
         assert following.audience_of(session_id) is None, "it is over"
         assert await desk.watch(session_id, watching.ids[-1]) is None
+
+
+async def test_what_went_to_the_object_store_before_another_server_looked_comes_from_there(
+    tmp_path: Path, server: str
+) -> None:
+    url, store = new_database(server), ObjectStore(f"file://{tmp_path}/objects")
+    async with running(tmp_path / "one", url=url) as one, running(tmp_path / "other", url=url) as other:
+        for place in (one, other):
+            place.database.moves_finished = True
+            place.store._objects = store
+        client = Client(await one.registry.open(START))
+        session_id = client.opened.id
+        following = Following(other.registry.audience_of, other.store, other.database)
+        desk = Viewers(
+            *(other.registry.audience_of, other.store, other.database), most=10, following=following
+        )
+        watching = Watching(desk, session_id)
+        client.runner.receive_audio(pcm()[: 3 * SECOND_BYTES])
+        await client.until("commit")
+        ending = asyncio.create_task(watching.until(None))
+        await watching_has(watching, b'"type":"commit"')
+        client.runner.receive_audio(pcm()[3 * SECOND_BYTES :])
+        client.runner.receive(Stop())
+        await client.until("final")
+
+        async def render(_: str) -> str:
+            return "{}"
+
+        await Archive(store, one.store, one.database, render=render).move_all()
+        assert one.store.movable_messages(session_id) == []
+        await following.read_on()
+        await ending
+        assert watching.ids == [message["seq"] for message in client.kept]
+        assert watching.text == TEXT
 
 
 async def test_who_watches_a_session_that_comes_to_their_server_sees_it_live_from_where_they_were(

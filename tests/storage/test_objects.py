@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 
 from benchmarks.jobs.aws import Aws, aws
 from live_asr.core.errors import ConfigError, StorageError
-from live_asr.storage.objects import PIECE_BYTES, ObjectStore
+from live_asr.storage.objects import PIECE_BYTES, READERS, ObjectStore
 
 AUDIO = bytes(range(256)) * 30_000
 """More than S3 is given in one part, and than is read in one piece."""
@@ -32,6 +33,7 @@ async def test_what_is_put_is_read_back_whole_and_in_pieces_until_it_is_erased(
     assert await store.put("a1/result.json", b"{}", "application/json") == 2
     assert await store.size_of("a1/audio.flac") == len(AUDIO)
     assert await read(store, "a1/audio.flac", 0, len(AUDIO)) == AUDIO
+    assert await asyncio.to_thread(store.content, "a1/audio.flac") == AUDIO
     start, end = PIECE_BYTES - 7, 2 * PIECE_BYTES + 9
     assert await read(store, "a1/audio.flac", start, end) == AUDIO[start:end]
     assert await store.put("a1/result.json", b"[1]", "application/json") == 3
@@ -110,6 +112,23 @@ async def test_a_store_that_does_not_answer_is_said_to_be_out_of_reach(
     with pytest.raises(StorageError, match=f"{bucket} cannot be used") as refusal:
         await ObjectStore(bucket).check()
     assert "AWS_ENDPOINT_URL" in refusal.value.hint
+
+
+async def test_who_reads_from_a_store_that_hangs_takes_few_threads(
+    bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("live_asr.storage.objects.READER_PATIENCE", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, and says nothing
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        store = ObjectStore(bucket)
+        waiting = [asyncio.ensure_future(asyncio.to_thread(store.content, "a1/x")) for _ in range(READERS)]
+        await asyncio.sleep(0.2)
+        with pytest.raises(StorageError, match="is slow") as refusal:
+            await asyncio.to_thread(store.content, "a1/x")
+        assert refusal.value.code == "objects"
+        assert not any(task.done() for task in waiting)
+    for failed in await asyncio.gather(*waiting, return_exceptions=True):
+        assert isinstance(failed, StorageError)
 
 
 async def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
