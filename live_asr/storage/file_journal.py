@@ -1,7 +1,7 @@
 """The journal in files: a folder for each session, append-only, on this machine's disk.
 
-Writes are collected and synced side by side, so that a disk that takes 20 ms for an fsync serves any number
-of sessions.
+Writes are collected and synced together, by one log (`storage/write_ahead_log`), so that a disk that takes
+20 ms for an fsync serves any number of sessions.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 import orjson
 from sqlalchemy import Connection
@@ -42,6 +42,7 @@ from live_asr.storage.files import (
     read_turns,
     storage_error,
     sync_folder,
+    sync_session,
     unsealed,
     with_checksum,
     write_batch,
@@ -50,11 +51,14 @@ from live_asr.storage.files import (
 from live_asr.storage.journal import BEGINNING_BYTES, Ending, KeptAudio, is_session_id
 from live_asr.storage.repair import IntactPrefix, repair
 from live_asr.storage.spool import Batch, Spool, SpoolWriter
+from live_asr.storage.write_ahead_log import WriteAheadLog, replay
 
 log = logging.getLogger(__name__)
 
-MAX_WRITERS = 8
-"""Sessions that are synced side by side: a file system's journal takes hardly longer for all than for one."""
+P = ParamSpec("P")
+
+SETTLE_LOOK = 1.0
+"""Seconds between two looks whether the log should begin anew."""
 UNFINISHED = ".job-"
 """Before the id of a session, the name of a folder that is being written at once."""
 CONDEMNED = ".erased-"
@@ -73,15 +77,25 @@ class FileJournal:
         self.folder = folder
         """Holds a folder for each session."""
         self._writer = SpoolWriter(self._write_all, interval)
-        self._threads = ThreadPoolExecutor(MAX_WRITERS, "spool")
-        """Its idle threads end with it."""
+        self._thread = ThreadPoolExecutor(1, "spool")
+        """Ends with it."""
+        self._log = WriteAheadLog(folder)
+        self._settling: asyncio.Task[None] | None = None
         self._compresses = compresses
         self._compressor = Compressor(folder)
 
     async def start(self) -> None:
-        """Make the folder and begin to write. Raises StorageError when the folder cannot be written."""
+        """Make the folder, bring what is in it in order after a power cut, and begin to write.
+
+        Raises StorageError when the folder cannot be written.
+        """
         await asyncio.to_thread(prepare, self.folder)
+        try:
+            await asyncio.to_thread(replay, self.folder)
+        except OSError as error:
+            raise storage_error(error) from error
         self._writer.start()
+        self._settling = asyncio.create_task(self._settle_forever(), name="log")
         if self._compresses:
             self._compressor.start()
 
@@ -89,6 +103,11 @@ class FileJournal:
         """Write what waits, and end. Idempotent."""
         await self._compressor.close()
         await self._writer.close()
+        if self._settling is not None:
+            self._settling.cancel()
+            await asyncio.gather(self._settling, return_exceptions=True)
+            self._settling = None
+            await self._settle()
 
     async def open(self, session_id: str, about: dict[str, Any]) -> Spool:
         """Make the folder of a new session; `about` is what is to be remembered of it.
@@ -203,7 +222,7 @@ class FileJournal:
         if ending.final is not None:
             self.write_turns(spool, ending.turns)
             batch = Batch(b"", (ending.final,), None, spool.safe_bytes, spool.kept_count + 1)
-            fault = write_batch(spool.folder, batch, spool.epoch)
+            (fault,) = self._written([(spool, batch)])
             if fault is not None:
                 raise fault if isinstance(fault, Superseded) else storage_error(fault)
         if not ending.keep_audio:
@@ -242,21 +261,25 @@ class FileJournal:
 
     async def _write_all(self, spools: Sequence[Spool]) -> None:
         taken = [(spool, spool.take()) for spool in spools]
-        lanes = min(MAX_WRITERS, len(taken))
-        await asyncio.gather(*(self._write(taken[lane::lanes]) for lane in range(lanes)))
-
-    async def _write(self, taken: Sequence[tuple[Spool, Batch]]) -> None:
-        """Write batches one after the other and tell their sessions. Never raises: others are written beside.
-
-        In one go for all of them: to hand each to a thread takes half as long as to write it.
-        """
         faults: Sequence[Exception | None]
         try:
-            faults = await asyncio.get_running_loop().run_in_executor(self._threads, _written, taken)
+            faults = await asyncio.get_running_loop().run_in_executor(self._thread, self._written, taken)
         except Exception as error:  # threads or memory ran out: to the sessions, the same as the disk
             faults = [error] * len(taken)
         for (spool, batch), fault in zip(taken, faults, strict=True):
             self._tell(spool, batch, fault)
+
+    def _written(self, taken: Sequence[tuple[Spool, Batch]]) -> list[Exception | None]:
+        """Bring batches to disk; return what refused each of them, memory included. Blocks."""
+        faults: list[Exception | None] = [
+            _fault_of(write_batch, spool.folder, batch, spool.epoch) for spool, batch in taken
+        ]
+        sound = [number for number, fault in enumerate(faults) if fault is None]
+        written = [(taken[number][0].folder, taken[number][1]) for number in sound]
+        if written and _fault_of(self._log.append, written) is not None:  # as of a disk that is full
+            for number, (folder, _) in zip(sound, written, strict=True):
+                faults[number] = _fault_of(sync_session, folder)
+        return faults
 
     def _tell(self, spool: Spool, batch: Batch, fault: Exception | None) -> None:
         try:
@@ -269,6 +292,24 @@ class FileJournal:
                 spool.mark_failed(storage_error(fault))
         except Exception:
             log.exception("a session could not be told of its files")
+
+    async def _settle_forever(self) -> None:
+        while True:
+            await asyncio.sleep(SETTLE_LOOK)
+            if self._log.is_due:
+                await self._settle()
+
+    async def _settle(self) -> None:
+        """Have the log begin anew; a session whose files cannot be synced is told so. Never raises."""
+        try:
+            faults = await asyncio.to_thread(self._log.settle)
+        except Exception:  # nobody awaits this; what is in the log is safe
+            log.exception("the log of %s cannot begin anew", self.folder)
+            return
+        for spool in self._writer.spools:
+            if (fault := faults.get(spool.folder)) is not None:
+                log.error("%s cannot be synced: %s", spool.folder, fault)
+                spool.mark_failed(storage_error(fault))
 
     # Sessions that are over --------------------------------------------------------------------------
 
@@ -339,6 +380,7 @@ class FileJournal:
 
         Raises StorageError when the disk refuses.
         """
+        self._log.hasten()
         try:
             return erase_audio(self._folder_of(session_id))
         except KeyError:
@@ -374,6 +416,7 @@ class FileJournal:
 
     def erase(self, session_id: str) -> None:
         """Erase all that is kept of a condemned session, if anything is. Blocks. Raises StorageError."""
+        self._log.hasten()
         try:
             shutil.rmtree(self.folder / (CONDEMNED + session_id))
         except FileNotFoundError:
@@ -395,15 +438,13 @@ class FileJournal:
             raise storage_error(error) from error
 
 
-def _written(taken: Sequence[tuple[Spool, Batch]]) -> list[Exception | None]:
-    """Write batches; return what refused each of them, memory included. Blocks."""
-    faults: list[Exception | None] = []
-    for spool, batch in taken:
-        try:
-            faults.append(write_batch(spool.folder, batch, spool.epoch))
-        except Exception as error:  # to the session, the same as the disk
-            faults.append(error)
-    return faults
+def _fault_of(function: Callable[P, None], *arguments: P.args, **named: P.kwargs) -> Exception | None:
+    """Call a function; return what it raises, memory that ran out included: to a session it is the same."""
+    try:
+        function(*arguments, **named)
+    except Exception as error:
+        return error
+    return None
 
 
 def _nothing(_: Connection) -> None:

@@ -59,25 +59,28 @@ EPOCH_FILE = "epoch"
 """Which of the session's writers may write, as a number; there is none before somebody has taken it over."""
 
 
-def write_batch(folder: Path, batch: Batch, epoch: int) -> Exception | None:
-    """Write and sync what waits of a session, the audio first: no message tells of audio that is not there.
+def write_batch(folder: Path, batch: Batch, epoch: int) -> None:
+    """Write what waits of a session, the audio first: no message tells of audio that is not there.
 
-    Returns what refused it: OSError, or Superseded where the session has a newer writer. Blocks.
+    It is not synced yet. Blocks. Raises OSError, and Superseded where the session has a newer writer.
     """
-    try:
-        with check_epoch(folder, epoch):
-            if batch.audio:
-                append_synced(folder / AUDIO_FILE, batch.audio)
-                append_synced(folder / CHECKS_FILE, check_of(batch.audio, batch.position_bytes))
-            if batch.messages:
-                append_synced(folder / MESSAGES_FILE, b"".join(map(with_checksum, batch.messages)))
-            if batch.state is not None:
-                # An older one does, and whatever else is wrong the next batch will meet.
-                with suppress(OSError):
-                    replace_file(folder / STATE_FILE, batch.state)
-    except (OSError, Superseded) as error:
-        return error
-    return None
+    with check_epoch(folder, epoch):
+        if batch.audio:
+            append(folder / AUDIO_FILE, batch.audio)
+            append(folder / CHECKS_FILE, check_of(batch.audio, batch.position_bytes))
+        if batch.messages:
+            append(folder / MESSAGES_FILE, b"".join(map(with_checksum, batch.messages)))
+        if batch.state is not None:
+            # An older one does, and whatever else is wrong the next batch will meet.
+            with suppress(OSError):
+                replace_file(folder / STATE_FILE, batch.state)
+
+
+def sync_session(folder: Path) -> None:
+    """Sync what `write_batch` has written of a session and was not erased. Blocks. Raises OSError."""
+    for file in (AUDIO_FILE, CHECKS_FILE, MESSAGES_FILE):
+        with suppress(FileNotFoundError):
+            sync_file(folder / file)
 
 
 @contextmanager
@@ -171,17 +174,27 @@ def check_room(folder: Path, needed_bytes: int) -> None:
         )
 
 
-def append_synced(path: Path, data: bytes) -> None:
-    """Add to a file and sync it. Blocks. Raises OSError."""
+def append(path: Path, data: bytes) -> None:
+    """Add to a file. Blocks. Raises OSError."""
     # Without Python's files around it: each session does this some ten times a second.
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     try:
-        left = memoryview(data)
-        while left:
-            left = left[os.write(descriptor, left) :]
-        os.fsync(descriptor)
+        write_all(descriptor, data)
     finally:
         os.close(descriptor)
+
+
+def append_synced(path: Path, data: bytes) -> None:
+    """Add to a file and sync it. Blocks. Raises OSError."""
+    append(path, data)
+    sync_file(path)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write to an open file. Blocks. Raises OSError."""
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left) :]
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -37,14 +37,14 @@ async def test_a_server_without_room_on_its_disk_is_not_ready_and_takes_no_sessi
 async def test_a_disk_that_runs_full_ends_the_session_and_keeps_what_it_acknowledged(
     models_dir: Path, tmp_path: Path, sample_pcm: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    append = files.append_synced
+    append = files.append
 
     def refuse(path: Path, data: bytes) -> None:
         if path.name.startswith("audio") and path.stat().st_size > SECOND_BYTES:
             raise OSError(errno.ENOSPC, "No space left on device")
         append(path, data)
 
-    monkeypatch.setattr(files, "append_synced", refuse)
+    monkeypatch.setattr(files, "append", refuse)
     async with serving(tmp_path, models_dir, ScriptedPass(found())) as served, call(served.stream) as caller:
         session = (await caller.start())["session"]
         for first in range(0, 3 * SECOND_BYTES, SECOND_BYTES // 2):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from live_asr.core.messages import Stop
+from live_asr.storage.file_journal import FileJournal
 from live_asr.storage.files import AUDIO_FILE, CHECKS_FILE
 from tests.sessions.registering import START, Client, eventually, running, text_of
 from tests.sessions.scripted_engine import SECOND_BYTES, SECONDS, TEXT, pcm
@@ -18,7 +19,7 @@ CUT_BYTES = 2 * SECOND_BYTES
 
 
 async def left_behind(now: Path, later: Path) -> Client:
-    """Speak all of the script, and copy what a kill would leave once all of it is on disk."""
+    """Speak all of the script, and copy what a kill would leave once the session's own files have it."""
     async with running(now) as server:
         first = Client(await server.registry.open(START))
         for second in range(int(SECONDS)):
@@ -26,6 +27,8 @@ async def left_behind(now: Path, later: Path) -> Client:
             await first.runner.spool.settled()
         await eventually(lambda: len(first.kept) >= 2)
         await eventually(lambda: first.runner.session.lag().seconds < 1.5)
+        assert isinstance(server.store, FileJournal)
+        await server.store._settle()
         await asyncio.to_thread(shutil.copytree, now, later)
     return first
 

@@ -25,7 +25,7 @@ class Quota:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, refused: bytes) -> None:
         self.is_used_up = True
         self.refusals = self._looks = 0
-        written = files.append_synced
+        written = files.append
 
         def append(path: Path, data: bytes) -> None:
             if self.is_used_up and refused in data:
@@ -38,7 +38,7 @@ class Quota:
             if self.is_used_up:
                 raise DiskFull("The server cannot write its files: Disk quota exceeded.")
 
-        monkeypatch.setattr(files, "append_synced", append)
+        monkeypatch.setattr(files, "append", append)
         monkeypatch.setattr(room, "check_write", check)
         monkeypatch.setattr(room, "LOOK_INTERVAL", 0.02)
 

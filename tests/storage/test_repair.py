@@ -114,7 +114,7 @@ class Session:
         message = json.dumps({"seq": intact.message_count + 1}).encode()
         count = intact.message_count + 1
         added = Batch(b"more", (message,), None, intact.audio_bytes + 4, count)
-        assert write_batch(self.folder, added, 1) is None
+        write_batch(self.folder, added, 1)
         again = repair(self.folder)
         assert (again.audio_bytes, again.message_count) == (intact.audio_bytes + 4, count)
         assert self.left(AUDIO_FILE).endswith(b"more")

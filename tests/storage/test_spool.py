@@ -13,7 +13,7 @@ import pytest
 
 from live_asr.core.errors import StorageError
 from live_asr.core.types import Turn, samples
-from live_asr.storage.file_journal import MAX_WRITERS, FileJournal
+from live_asr.storage.file_journal import FileJournal
 from live_asr.storage.files import AUDIO_FILE, CHECKS_FILE, MESSAGES_FILE, TURNS_FILE, prepare
 from live_asr.storage.spool import Spool
 
@@ -152,7 +152,7 @@ async def test_a_full_disk_fails_the_session_it_hits_and_no_other(tmp_path: Path
 
 
 async def test_of_many_that_are_written_together_one_fails_and_no_other(tmp_path: Path) -> None:
-    sessions = [Session() for _ in range(3 * MAX_WRITERS)]
+    sessions = [Session() for _ in range(24)]
     async with open_store(tmp_path, interval=3600.0) as store:
         spools = [await session.open(store, f"s{place}") for place, session in enumerate(sessions)]
         fill_disk(spools[0], AUDIO_FILE)
