@@ -366,8 +366,8 @@ async def warn_of_others(database: Database, url: str | None) -> None:
     """Say where sessions are in other stores than the one that is named."""
     for store, count in (await database.call(other_stores, database, url)).items():
         log.warning(
-            "%d objects are in %s, which storage.objects does not name: audio there is not played, and what "
-            "is erased stays there until it is named again",
+            "%d objects are in %s, which storage.objects does not name: until it is named again they are "
+            "neither played nor read, and what is erased stays there",
             count,
             store,
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 import orjson
@@ -92,19 +91,27 @@ class Following:
         over = {session_id for session_id, one in stored.items() if one.state in OVER}
         going_on = {session_id: seq for session_id, seq in after.items() if session_id not in over}
         later = await self._database.call(self._store.later_messages, going_on) if going_on else []
+        self._keep(later)
+        for session_id in after.keys() - over:
+            self._take_note(session_id, stored.get(session_id))
         for session_id in over:
-            later += await asyncio.to_thread(self._rest, session_id, after[session_id])
-        for session_id, message in later:
+            self._keep(await asyncio.to_thread(self._rest, session_id, after[session_id]))
+            self._take_note(session_id, stored[session_id])
+
+    def _keep(self, messages: Sequence[tuple[str, bytes]]) -> None:
+        for session_id, message in messages:
             if (audience := self.audience_of(session_id)) is not None:
                 audience.keep(orjson.loads(message)["seq"], message)
-        for session_id in after:
-            self._take_note(session_id, stored.get(session_id))
 
     def _rest(self, session_id: str, after_seq: int) -> list[tuple[str, bytes]]:
         """Return what was kept of a session that is over behind a `seq`, wherever it is by now. Blocks."""
-        with suppress(KeyError):  # it was erased meanwhile
+        try:
             return [(session_id, message) for message in list(self._store.messages(session_id))[after_seq:]]
-        return []
+        except KeyError:  # it was erased meanwhile
+            return []
+        except StorageError as error:  # who watches comes again, and is told
+            log.error("the end of session %s cannot be read: %s", session_id, error)
+            return []
 
     def _take_note(self, session_id: str, stored: StoredSession | None) -> None:
         one = self._followed.get(session_id)

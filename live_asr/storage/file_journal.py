@@ -20,7 +20,7 @@ from typing import Any, ParamSpec
 import orjson
 from sqlalchemy import Connection
 
-from live_asr.core.errors import Superseded
+from live_asr.core.errors import StorageError, Superseded
 from live_asr.core.types import Turn
 from live_asr.storage.compression import Compressor
 from live_asr.storage.files import (
@@ -51,7 +51,7 @@ from live_asr.storage.files import (
 from live_asr.storage.journal import BEGINNING_BYTES, Ending, KeptAudio, is_session_id
 from live_asr.storage.repair import IntactPrefix, repair
 from live_asr.storage.spool import Batch, Spool, SpoolWriter
-from live_asr.storage.write_ahead_log import WriteAheadLog, replay
+from live_asr.storage.write_ahead_log import WriteAheadLog, Written, replay
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +80,7 @@ class FileJournal:
         self._thread = ThreadPoolExecutor(1, "spool")
         """Ends with it."""
         self._log = WriteAheadLog(folder)
+        self._is_log_away = False
         self._settling: asyncio.Task[None] | None = None
         self._compresses = compresses
         self._compressor = Compressor(folder)
@@ -150,6 +151,7 @@ class FileJournal:
         try:
             epoch, intact = await asyncio.to_thread(make_intact)
         except OSError as error:
+            self._log.distrust(folder)
             raise storage_error(error) from error
         spool = self._spool(session_id, epoch)
         spool.begin_with(intact.audio_bytes, intact.message_count)
@@ -275,10 +277,19 @@ class FileJournal:
             _fault_of(write_batch, spool.folder, batch, spool.epoch) for spool, batch in taken
         ]
         sound = [number for number, fault in enumerate(faults) if fault is None]
-        written = [(taken[number][0].folder, taken[number][1]) for number in sound]
-        if written and _fault_of(self._log.append, written) is not None:  # as of a disk that is full
-            for number, (folder, _) in zip(sound, written, strict=True):
-                faults[number] = _fault_of(sync_session, folder)
+        written = [
+            Written(spool.folder, spool.epoch, batch) for spool, batch in (taken[number] for number in sound)
+        ]
+        fault = _fault_of(self._log.append, written) if written else None
+        if fault is not None:
+            for number, one in zip(sound, written, strict=True):
+                if (its_fault := _fault_of(sync_session, one.folder)) is not None:
+                    self._log.distrust(one.folder)
+                    faults[number] = its_fault
+        if (fault is not None) != self._is_log_away:
+            self._is_log_away = fault is not None
+            if self._is_log_away:
+                log.error("the log in %s cannot be written, sessions are synced each: %s", self.folder, fault)
         return faults
 
     def _tell(self, spool: Spool, batch: Batch, fault: Exception | None) -> None:
@@ -309,7 +320,9 @@ class FileJournal:
         for spool in self._writer.spools:
             if (fault := faults.get(spool.folder)) is not None:
                 log.error("%s cannot be synced: %s", spool.folder, fault)
-                spool.mark_failed(storage_error(fault))
+                # Not as DiskFull, after which this run would take it up again: what is whole of it the next
+                # start puts together.
+                spool.mark_failed(StorageError(storage_error(fault).message))
 
     # Sessions that are over --------------------------------------------------------------------------
 

@@ -97,18 +97,19 @@ def check_epoch(folder: Path, epoch: int) -> Iterator[None]:
 
 @contextmanager
 def raise_epoch(folder: Path) -> Iterator[int]:
-    """Take a session over; give the new epoch. What its older writer has begun is written before. Blocks.
+    """Take a session over; give the new epoch, which is in force once the block has come to its end. Blocks.
 
-    Raises OSError.
+    What its older writer has begun is written before. In the block, see that it is on disk: from then on
+    nobody looks for it in a log. Raises OSError.
     """
     with _locked(folder, fcntl.LOCK_EX):
         epoch = read_epoch(folder) + 1
+        yield epoch
         unfinished = folder / f"{EPOCH_FILE}.new"
         unfinished.unlink(missing_ok=True)
         append_synced(unfinished, b"%d\n" % epoch)
         unfinished.replace(folder / EPOCH_FILE)
         sync_folder(folder)
-        yield epoch
 
 
 def read_epoch(folder: Path) -> int:
@@ -289,6 +290,8 @@ def erase_audio(folder: Path) -> bool:
         for path in paths:
             path.unlink(missing_ok=True)
         erased = True
+    if erased:
+        sync_folder(folder)
     return erased
 
 

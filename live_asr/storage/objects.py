@@ -28,8 +28,8 @@ CODE = "objects"
 """Of errors of the store."""
 READERS = 3
 """Threads that wait for an object at a time: all else that blocks goes on where the store hangs."""
-READER_PATIENCE = 5.0
-"""Seconds that another one waits for one of these to be done."""
+READER_PATIENCE = 0.5
+"""Seconds that another one waits for one of these to be done, which takes hundredths of one."""
 
 
 class ObjectStore:

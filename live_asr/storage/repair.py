@@ -6,7 +6,6 @@ has its own, and audio has those of `CHECKS_FILE`, one for what was written at o
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import zlib
@@ -28,8 +27,8 @@ from live_asr.storage.files import (
     UNFINISHED_FILE,
     check_of,
     format_of,
-    sync_file,
     sync_folder,
+    sync_session,
     unsealed,
 )
 
@@ -49,18 +48,19 @@ def repair(folder: Path) -> IntactPrefix:
 
     Afterwards both can be added to; doing it again changes nothing. Raises OSError.
     """
-    intact = IntactPrefix(_repair_audio(folder), _repair_messages(folder / MESSAGES_FILE))
+    intact = IntactPrefix(_repair_audio(folder), repair_messages(folder / MESSAGES_FILE))
     # A server that was killed may have written what it did not get to sync: it is read, and would be
     # acknowledged, but a power cut now would take it.
-    for file in (AUDIO_FILE, CHECKS_FILE, MESSAGES_FILE):
-        with contextlib.suppress(FileNotFoundError):
-            sync_file(folder / file)
+    sync_session(folder)
     sync_folder(folder)
     return intact
 
 
-def _repair_messages(path: Path) -> int:
-    """Cut behind the last message that is whole and follows on those before it; return how many there are."""
+def repair_messages(path: Path) -> int:
+    """Cut behind the last message that is whole and follows on those before it; return how many there are.
+
+    Blocks. Raises OSError.
+    """
     kept = path.read_bytes() if path.exists() else b""
     whole_bytes = count = 0
     for line in kept.splitlines(keepends=True):

@@ -482,6 +482,14 @@ async def test_what_was_said_that_is_in_another_store_is_not_taken_for_nothing(s
             server.said()
 
 
+async def test_what_was_said_that_is_nowhere_is_not_taken_for_nothing(shared: World) -> None:
+    async with shared.server() as server:
+        await server.end()
+        server.journal.erase_messages("a1", len(SAID))
+        with pytest.raises(StorageError, match="is not in the database"):
+            server.said()
+
+
 # Several servers --------------------------------------------------------------------------------------
 
 

@@ -17,7 +17,7 @@ from live_asr.sessions.audience import Viewers
 from live_asr.sessions.following import Following
 from live_asr.storage.objects import ObjectStore
 from tests.postgres import new_database, postgres
-from tests.sessions.registering import START, TIMEOUT, Client, Server, running
+from tests.sessions.registering import START, TIMEOUT, Client, Server, eventually, running
 from tests.sessions.scripted_engine import SECOND_BYTES, TEXT, pcm
 
 
@@ -142,6 +142,37 @@ async def test_what_went_to_the_object_store_before_another_server_looked_comes_
         await ending
         assert watching.ids == [message["seq"] for message in client.kept]
         assert watching.text == TEXT
+
+
+async def test_a_store_that_is_away_ends_the_streams_of_what_is_in_it_and_no_others(
+    tmp_path: Path, server: str
+) -> None:
+    url, store = new_database(server), ObjectStore(f"file://{tmp_path}/objects")
+    async with running(tmp_path / "one", url=url) as one, running(tmp_path / "other", url=url) as other:
+        one.database.moves_finished = True
+        one.store._objects = store
+        over, live = Client(await one.registry.open(START)), Client(await one.registry.open(START))
+        following = Following(other.registry.audience_of, other.store, other.database)
+        desk = Viewers(
+            *(other.registry.audience_of, other.store, other.database), most=10, following=following
+        )
+        ending, going_on = Watching(desk, over.opened.id), Watching(desk, live.opened.id)
+        streams = [asyncio.create_task(ending.until(None)), asyncio.create_task(going_on.until(b"commit"))]
+        await eventually(lambda: bool(following.audience_of(live.opened.id)))
+        await eventually(lambda: bool(following.audience_of(over.opened.id)))
+        over.runner.receive_audio(pcm())
+        over.runner.receive(Stop())
+        await over.until("final")
+
+        async def render(_: str) -> str:
+            return "{}"
+
+        await Archive(store, one.store, one.database, render=render).move_all()
+        live.runner.receive_audio(pcm()[: 3 * SECOND_BYTES])
+        await live.until("commit")
+        await following.read_on()  # of a server for which there is no store
+        await asyncio.gather(*streams)
+        assert b'"type":"commit"' in going_on.got
 
 
 async def test_who_watches_a_session_that_comes_to_their_server_sees_it_live_from_where_they_were(

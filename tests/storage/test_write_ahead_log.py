@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
-from collections.abc import AsyncIterator, Iterator
+import shutil
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -16,7 +19,7 @@ from live_asr.storage.file_journal import FileJournal
 from live_asr.storage.files import AUDIO_FILE, CHECKS_FILE, FLAC_FILE, MESSAGES_FILE
 from live_asr.storage.repair import repair
 from live_asr.storage.spool import Batch, Spool
-from live_asr.storage.write_ahead_log import NAME, WriteAheadLog, replay
+from live_asr.storage.write_ahead_log import NAME, WriteAheadLog, Written, replay
 from tests.sessions.registering import eventually
 
 
@@ -100,7 +103,35 @@ class Disk:
         left.write_bytes(content[: self._chance.randint(len(synced), max(len(content), len(synced)))])
 
 
-@pytest.mark.parametrize("seed", range(30))
+def cut(disk: Disk, there: Path, sessions: Sequence[Heard]) -> list[tuple[int, int]]:
+    """Cut the power; return what each session was told by then."""
+    disk.cut_power(there)
+    return [(session.safe_bytes, session.kept_count) for session in sessions]
+
+
+@asynccontextmanager
+async def settling(journal: FileJournal) -> AsyncIterator[None]:
+    """Have the log begin anew, and its sessions' files not synced before the block has come to its end."""
+    sync, has_begun, may_go_on = write_ahead_log.sync_session, Event(), Event()
+
+    def wait(folder: Path) -> None:
+        has_begun.set()
+        may_go_on.wait(10)
+        sync(folder)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(write_ahead_log, "sync_session", wait)
+        task = asyncio.create_task(journal._settle())
+        if journal._log._dirty:
+            await asyncio.to_thread(has_begun.wait, 10)
+        try:
+            yield
+        finally:
+            may_go_on.set()
+            await task
+
+
+@pytest.mark.parametrize("seed", range(40))
 async def test_what_was_acknowledged_is_there_after_a_power_cut_and_can_be_added_to(
     tmp_path: Path, seed: int
 ) -> None:
@@ -123,8 +154,14 @@ async def test_what_was_acknowledged_is_there_after_a_power_cut_and_can_be_added
                     await taken.spool.settled()
                     taken.spool = await journal.reopen(taken.spool.session_id)
                     taken.spool.listen(taken)
-            disk.cut_power(after)
-            told = [(session.safe_bytes, session.kept_count) for session in sessions]
+            if chance.random() < 0.5:
+                async with settling(journal):
+                    for session in sessions:
+                        session.say(chance.randbytes(500), message=True)
+                        await session.spool.settled()
+                    told = cut(disk, after, sessions)
+            else:
+                told = cut(disk, after, sessions)
     async with running(after) as journal:
         assert not logs_in(after)
         for session, (safe_bytes, kept_count) in zip(sessions, told, strict=True):
@@ -136,7 +173,7 @@ async def test_what_was_acknowledged_is_there_after_a_power_cut_and_can_be_added
             assert list(journal.messages(name)) == session.messages[: spool.kept_count]
             spool.append_audio(b"more")
             await spool.settled()
-            assert (repair(after / name).audio_bytes) == spool.safe_bytes
+            assert repair(after / name).audio_bytes == spool.safe_bytes
 
 
 async def test_a_server_that_ends_leaves_no_log_and_one_that_runs_begins_anew(
@@ -239,29 +276,102 @@ async def test_a_session_whose_files_cannot_be_synced_is_told_and_whole_after_th
         assert (tmp_path / "bad" / AUDIO_FILE).read_bytes() == b"abc"
 
 
-async def test_the_log_of_a_server_that_runs_is_left_alone(tmp_path: Path) -> None:
+async def test_what_the_system_forgot_of_a_session_is_in_a_log_though_it_says_no_more_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It tells once that it could not write a file; what came meanwhile was lost with that, too."""
     async with running(tmp_path) as journal:
         heard = Heard(await journal.open("a1", {}))
         heard.say(b"abc", message=True)
         await heard.spool.settled()
+        with monkeypatch.context() as patched:
+            sync = write_ahead_log.sync_session
+
+            def forget(folder: Path) -> None:
+                may_go_on.wait(10)
+                raise OSError(5, "Input/output error")
+
+            may_go_on = Event()
+            patched.setattr(write_ahead_log, "sync_session", forget)
+            task = asyncio.create_task(journal._settle())
+            await asyncio.sleep(0.05)
+            heard.say(b"def", message=True)
+            await heard.spool.settled()
+            may_go_on.set()
+            await task
+            patched.setattr(write_ahead_log, "sync_session", sync)
+        await journal._settle()
+        assert (heard.safe_bytes, heard.kept_count, len(heard.failures)) == (6, 2, 1)
+        for file in (AUDIO_FILE, CHECKS_FILE, MESSAGES_FILE):
+            (tmp_path / "a1" / file).write_bytes(b"")
+    async with running(tmp_path) as journal:
+        spool = await journal.reopen("a1")
+        assert (spool.safe_bytes, spool.kept_count) == (6, 2)
+
+
+async def test_one_session_s_trouble_at_the_start_is_nobody_else_s(tmp_path: Path) -> None:
+    async with running(tmp_path) as journal:
+        bad, good = Heard(await journal.open("bad", {})), Heard(await journal.open("good", {}))
+        for heard in (bad, good):
+            heard.say(b"abc", message=True)
+            await heard.spool.settled()
         logs = logs_in(tmp_path)
-        replay(tmp_path)
-        assert logs_in(tmp_path) == logs != {}
+    for name in ("bad", "good"):
+        (tmp_path / name / AUDIO_FILE).write_bytes(b"")
+        (tmp_path / name / MESSAGES_FILE).write_bytes(b"")
+    (tmp_path / "bad" / CHECKS_FILE).unlink()
+    (tmp_path / "bad" / CHECKS_FILE).mkdir()
+    for path, kept in logs.items():
+        path.write_bytes(kept)
+    async with running(tmp_path) as journal:
+        spool = await journal.reopen("good")
+        assert (spool.safe_bytes, spool.kept_count) == (3, 1)
+        assert logs_in(tmp_path), "which may have more of the other one"
+    (tmp_path / "bad" / CHECKS_FILE).rmdir()
+    async with running(tmp_path) as journal:
+        for name in ("bad", "good"):
+            spool = await journal.reopen(name)
+            assert (spool.safe_bytes, spool.kept_count) == (3, 1)
+        assert not logs_in(tmp_path)
 
 
-@pytest.mark.parametrize("cut", [1, 20, 60])
-def test_half_an_entry_is_no_entry(tmp_path: Path, cut: int) -> None:
+async def test_a_log_that_cannot_be_read_is_not_taken_for_none(tmp_path: Path) -> None:
+    (tmp_path / f"{NAME}x").mkdir()
+    with pytest.raises(StorageError, match="cannot be read: Is a directory") as refusal:
+        await FileJournal(tmp_path).start()
+    assert "move it away" in refusal.value.hint
+
+
+async def test_after_a_kill_nothing_is_said_of_damage(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(tmp_path / "one") as journal:
+        heard = Heard(await journal.open("a1", {}))
+        for _ in range(3):
+            heard.say(b"abc", message=True)
+            await heard.spool.settled()
+        shutil.copytree(tmp_path / "one", tmp_path / "other")
+    files = {path: path.read_bytes() for path in (tmp_path / "other" / "a1").iterdir()}
+    async with running(tmp_path / "other") as journal:
+        await journal.reopen("a1")
+    assert {path: path.read_bytes() for path in files} == files
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("end", [b"", b"\0", bytes(100), b"\xff" * 100], ids=["cut", "zero", "zeros", "ones"])
+@pytest.mark.parametrize("cut", [1, 20, 60, 130])
+def test_half_an_entry_is_no_entry(tmp_path: Path, cut: int, end: bytes) -> None:
     session = tmp_path / "a1"
     session.mkdir()
     for file in (AUDIO_FILE, CHECKS_FILE, MESSAGES_FILE):
         (session / file).touch()
     log = WriteAheadLog(tmp_path)
-    log.append([(session, Batch(b"abc", (b'{"seq":1}',), None, 3, 1))])
-    log.append([(session, Batch(b"x" * 100, (b'{"seq":2}',), None, 103, 2))])
+    log.append([Written(session, 1, Batch(b"abc", (b'{"seq":1}',), None, 3, 1))])
+    log.append([Written(session, 1, Batch(b"x" * 100, (b'{"seq":2}',), None, 103, 2))])
     (path,) = tmp_path.glob(f"{NAME}*")
     kept = path.read_bytes()
     log.settle()
-    path.write_bytes(kept[:-cut])
+    path.write_bytes(kept[:-cut] + end)
     replay(tmp_path)
     intact = repair(session)
     assert (intact.audio_bytes, intact.message_count) == (3, 1)
