@@ -116,18 +116,22 @@ WITH given AS (
     FROM given
     WHERE held.session_id = given.session_id AND held.epoch = given.epoch AND NOT held.condemned
         AND held.audio_bytes = given.audio_before AND held.message_count = given.count_before
-    RETURNING held.session_id
+    RETURNING held.session_id, held.epoch
 ), sound AS (
     INSERT INTO journal_audio (session_id, end_bytes, data)
-    SELECT piece.* FROM unnest(%s::text[], %s::bigint[], %b::bytea[]) AS piece(session_id, end_bytes, data)
-    JOIN mine USING (session_id)
+    SELECT session_id, end_bytes, data
+    FROM unnest(%s::text[], %s::bigint[], %s::bigint[], %b::bytea[])
+        AS piece(session_id, epoch, end_bytes, data)
+    JOIN mine USING (session_id, epoch)
 ), said AS (
     INSERT INTO journal_messages (session_id, seq, data)
-    SELECT one.* FROM unnest(%s::text[], %s::bigint[], %b::bytea[]) AS one(session_id, seq, data)
-    JOIN mine USING (session_id)
+    SELECT session_id, seq, data
+    FROM unnest(%s::text[], %s::bigint[], %s::bigint[], %b::bytea[]) AS one(session_id, epoch, seq, data)
+    JOIN mine USING (session_id, epoch)
 )
-SELECT session_id FROM mine
+SELECT session_id, epoch FROM mine
 """
+"""Of one session there may be two writers here: one that has been taken over and does not know it yet."""
 LOOK = """
 SELECT session_id, epoch, audio_bytes, message_count FROM journal_sessions
 WHERE session_id = ANY(%s) AND NOT condemned
@@ -430,15 +434,15 @@ class PostgresJournal:
                 await asyncio.sleep(wait)
         for spool, batch in taken:
             try:
-                if spool.session_id in kept:
+                if (spool.session_id, spool.epoch) in kept:
                     spool.mark_safe(batch.position_bytes, batch.count)
                 else:
                     spool.mark_failed(superseded())
             except Exception:
                 log.exception("a session could not be told of what is kept")
 
-    def _write(self, taken: Sequence[tuple[Spool, Batch]]) -> set[str]:
-        """Write what was taken of each session; return those of which it is kept. Blocks.
+    def _write(self, taken: Sequence[tuple[Spool, Batch]]) -> set[tuple[str, int]]:
+        """Write what was taken of each session; return those of which it is kept, by id and epoch. Blocks.
 
         All others have another writer. What an earlier try has written is not written again. Raises
         StorageError.
@@ -446,13 +450,13 @@ class PostgresJournal:
         if self._connection is None:
             self._connection = self._database.own_connection()
         try:
-            kept = {row[0] for row in self._connection.execute(WRITE, _parameters(taken))}
-            left = [(spool, batch) for spool, batch in taken if spool.session_id not in kept]
+            kept = {(row[0], row[1]) for row in self._connection.execute(WRITE, _parameters(taken))}
+            left = [(spool, batch) for spool, batch in taken if (spool.session_id, spool.epoch) not in kept]
             if left:
                 rows = self._connection.execute(LOOK, [[spool.session_id for spool, _ in left]])
                 found = {row[0]: tuple(row[1:]) for row in rows}
                 kept |= {
-                    spool.session_id
+                    (spool.session_id, spool.epoch)
                     for spool, batch in left
                     if found.get(spool.session_id) == (spool.epoch, batch.position_bytes, batch.count)
                 }
@@ -670,7 +674,7 @@ def _parameters(taken: Sequence[tuple[Spool, Batch]]) -> list[Any]:
     """Return what `WRITE` is given: arrays, one for each column."""
     pieces = [(spool, batch) for spool, batch in taken if batch.audio]
     said = [
-        (spool.session_id, spool.kept_count + number, message)
+        (spool.session_id, spool.epoch, spool.kept_count + number, message)
         for spool, batch in taken
         for number, message in enumerate(batch.messages, 1)
     ]
@@ -683,9 +687,11 @@ def _parameters(taken: Sequence[tuple[Spool, Batch]]) -> list[Any]:
         [batch.count for _, batch in taken],
         [batch.state for _, batch in taken],
         [spool.session_id for spool, _ in pieces],
+        [spool.epoch for spool, _ in pieces],
         [batch.position_bytes for _, batch in pieces],
         [batch.audio for _, batch in pieces],
-        [session_id for session_id, _, _ in said],
-        [seq for _, seq, _ in said],
-        [message for _, _, message in said],
+        [session_id for session_id, _, _, _ in said],
+        [epoch for _, epoch, _, _ in said],
+        [seq for _, _, seq, _ in said],
+        [message for _, _, _, message in said],
     ]

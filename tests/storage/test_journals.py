@@ -122,6 +122,28 @@ async def test_what_is_acknowledged_is_read_back_in_order_by_another_server(keep
             assert path.read_bytes() == said + b"end"
 
 
+async def test_a_writer_that_its_own_server_has_taken_over_from_writes_nothing_beside_the_new_one(
+    keeping: Keeping,
+) -> None:
+    old_told, new_told = Told(), Told()
+    async with keeping.server(interval=3600.0) as server:
+        first = await said(server)
+        first.listen(old_told)
+        second = await server.reopen("a1")
+        second.listen(new_told)
+        first.append_audio(b"lost")
+        second.append_audio(b"d")
+        for spool in (first, second):  # in one go
+            spool.append_message(message(2, "old" if spool is first else "new"))
+        await second.settled()
+        await first.settled()
+        assert (old_told.safe, old_told.kept) == ([], [])
+        assert isinstance(old_told.failures[0], Superseded)
+        assert (new_told.safe, new_told.kept, new_told.failures) == ([4], [2], [])
+        assert await audio_of(server) == b"abcd"
+        assert list(server.messages("a1")) == [message(1), message(2, "new")]
+
+
 async def test_who_takes_a_session_over_goes_on_where_it_ended_and_nobody_else_does(
     keeping: Keeping,
 ) -> None:
