@@ -90,11 +90,11 @@ class FileJournal:
 
         Raises StorageError when the folder cannot be written.
         """
-        await asyncio.to_thread(prepare, self.folder)
         try:
-            await asyncio.to_thread(replay, self.folder)
+            await asyncio.to_thread(replay, self.folder)  # which may make room
         except OSError as error:
             raise storage_error(error) from error
+        await asyncio.to_thread(prepare, self.folder)
         self._writer.start()
         self._settling = asyncio.create_task(self._settle_forever(), name="log")
         if self._compresses:

@@ -72,6 +72,8 @@ class WriteAheadLog:
         """Of the file that is added to; None before there is one."""
         self._paths: list[Path] = []
         """Files that are there, the one that is added to among them."""
+        self._done: list[Path] = []
+        """Files that are to be erased."""
         self._dirty: set[Path] = set()
         """Folders of sessions whose own files may not be on disk."""
         self._distrusted: set[Path] = set()
@@ -132,8 +134,14 @@ class WriteAheadLog:
                 faults[folder] = error
                 self.distrust(folder)
         if not dirty & self._distrusted:
-            for path in paths:
+            self._done += paths
+        left, self._done = self._done, []
+        for path in left:
+            try:
                 path.unlink(missing_ok=True)
+            except OSError as error:
+                log.warning("%s cannot be erased yet: %s", path, error)
+                self._done.append(path)
         return faults
 
     def _begun(self) -> int:
@@ -170,7 +178,7 @@ def replay(folder: Path) -> None:
     Doing it again changes nothing. A session of which it fails is told of, and the logs stay for the next
     start. Blocks. Raises StorageError where a log cannot be read.
     """
-    paths = list(folder.glob(f"{NAME}*"))
+    paths = [path for path in folder.glob(f"{NAME}*") if path.is_file()]
     missing: dict[Path, _Missing] = {}
     failed: set[Path] = set()
     for session_id, epoch, batch in (entry for path in paths for entry in _entries(path)):
@@ -236,7 +244,7 @@ def _entry(written: Written) -> bytes:
 
 
 def _entries(path: Path) -> Iterator[tuple[str, int, Batch]]:
-    """Yield what a log holds, of which session and epoch, up to the first entry that is not whole.
+    """Yield what a log holds, of which session and epoch, as far as it is whole.
 
     Raises StorageError where it cannot be read.
     """
@@ -249,7 +257,8 @@ def _entries(path: Path) -> Iterator[tuple[str, int, Batch]]:
                 return
             content = reading.read(size)
             if zlib.crc32(content) != crc:
-                return
+                log.warning("%s: an entry is not as it was written, and passed over", path)
+                continue
             about, _, rest = content.partition(b"\n")
             session_id, epoch, position_bytes, audio_bytes, count = orjson.loads(about)
             messages = tuple(rest[audio_bytes:].split(b"\n")) if len(rest) > audio_bytes else ()

@@ -16,7 +16,7 @@ import pytest
 from live_asr.core.errors import StorageError
 from live_asr.storage import file_journal, write_ahead_log
 from live_asr.storage.file_journal import FileJournal
-from live_asr.storage.files import AUDIO_FILE, CHECKS_FILE, FLAC_FILE, MESSAGES_FILE
+from live_asr.storage.files import AUDIO_FILE, CHECKS_FILE, EPOCH_FILE, FLAC_FILE, MESSAGES_FILE
 from live_asr.storage.repair import repair
 from live_asr.storage.spool import Batch, Spool
 from live_asr.storage.write_ahead_log import NAME, WriteAheadLog, Written, replay
@@ -35,7 +35,12 @@ async def running(folder: Path) -> AsyncIterator[FileJournal]:
 
 def logs_in(folder: Path) -> dict[Path, bytes]:
     """Return the logs that are there."""
-    return {path: path.read_bytes() for path in folder.glob(f"{NAME}*")}
+    return {path: path.read_bytes() for path in folder.glob(f"{NAME}*") if path.is_file()}
+
+
+def names_in(folder: Path) -> set[str]:
+    """Return what all there is in a folder."""
+    return {path.name for path in folder.iterdir()}
 
 
 class Heard:
@@ -335,11 +340,80 @@ async def test_one_session_s_trouble_at_the_start_is_nobody_else_s(tmp_path: Pat
         assert not logs_in(tmp_path)
 
 
-async def test_a_log_that_cannot_be_read_is_not_taken_for_none(tmp_path: Path) -> None:
-    (tmp_path / f"{NAME}x").mkdir()
-    with pytest.raises(StorageError, match="cannot be read: Is a directory") as refusal:
+async def test_a_log_that_cannot_be_read_is_not_taken_for_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, *_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (tmp_path / f"{NAME}x").touch()
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(StorageError, match=f"{NAME}x, .* cannot be read: Permission denied") as refusal:
         await FileJournal(tmp_path).start()
     assert "move it away" in refusal.value.hint
+
+
+async def test_what_is_called_a_log_and_is_none_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / f"{NAME}folder").mkdir()
+    os.mkfifo(tmp_path / f"{NAME}pipe")
+    (tmp_path / f"{NAME}nowhere").symlink_to("nowhere")
+    async with running(tmp_path) as journal:
+        heard = Heard(await journal.open("a1", {}))
+        heard.say(b"abc", message=True)
+        await heard.spool.settled()
+    assert names_in(tmp_path) == {f"{NAME}folder", f"{NAME}nowhere", f"{NAME}pipe", "a1"}
+
+
+def test_a_flipped_bit_takes_its_entry_and_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    sessions = [tmp_path / name for name in ("a1", "b2", "c3")]
+    for session in sessions:
+        session.mkdir()
+        for file in (AUDIO_FILE, CHECKS_FILE, MESSAGES_FILE):
+            (session / file).touch()
+    log = WriteAheadLog(tmp_path)
+    log.append([Written(session, 1, Batch(b"abc", (b'{"seq":1}',), None, 3, 1)) for session in sessions])
+    (path,) = logs_in(tmp_path)
+    kept = bytearray(path.read_bytes())
+    log.settle()
+    kept[len(kept) // 2] ^= 1
+    path.write_bytes(kept)
+    replay(tmp_path)
+    assert [repair(session).message_count for session in sessions] == [1, 0, 1]
+    assert "not as it was written" in caplog.text
+
+
+def test_what_an_older_writer_wrote_does_not_replace_what_a_newer_one_did(tmp_path: Path) -> None:
+    session = tmp_path / "a1"
+    session.mkdir()
+    (session / CHECKS_FILE).touch()
+    (session / MESSAGES_FILE).touch()
+    (session / AUDIO_FILE).write_bytes(b"new")
+    (session / EPOCH_FILE).write_bytes(b"2")
+    log = WriteAheadLog(tmp_path)
+    log.append([Written(session, 1, Batch(b"old", (), None, 3, 0))])
+    kept = logs_in(tmp_path)
+    log.settle()
+    for path, content in kept.items():
+        path.write_bytes(content)
+    replay(tmp_path)
+    assert (session / AUDIO_FILE).read_bytes() == b"new"
+
+
+async def test_a_log_that_cannot_be_erased_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    async with running(tmp_path) as journal:
+        heard = Heard(await journal.open("a1", {}))
+        heard.say(b"abc", message=True)
+        await heard.spool.settled()
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "unlink", refuse)
+            await journal._settle()
+        assert logs_in(tmp_path)
+    assert not logs_in(tmp_path)
 
 
 async def test_after_a_kill_nothing_is_said_of_damage(
