@@ -226,7 +226,7 @@ class FileJournal:
             batch = Batch(b"", (ending.final,), None, spool.safe_bytes, spool.kept_count + 1)
             (fault,) = self._written([(spool, batch)])
             if fault is not None:
-                raise fault if isinstance(fault, Superseded) else storage_error(fault)
+                raise _as_storage_error(fault)
         if not ending.keep_audio:
             self._erase_audio_of(spool)
 
@@ -285,7 +285,7 @@ class FileJournal:
             for number, one in zip(sound, written, strict=True):
                 if (its_fault := _fault_of(sync_session, one.folder)) is not None:
                     self._log.distrust(one.folder)
-                    faults[number] = its_fault
+                    faults[number] = _unsynced(its_fault)
         if (fault is not None) != self._is_log_away:
             self._is_log_away = fault is not None
             if self._is_log_away:
@@ -296,11 +296,10 @@ class FileJournal:
         try:
             if fault is None:
                 spool.mark_safe(batch.position_bytes, batch.count)
-            elif isinstance(fault, Superseded):
-                spool.mark_failed(fault)
             else:
-                log.error("%s cannot be written: %s", spool.folder, fault)
-                spool.mark_failed(storage_error(fault))
+                if not isinstance(fault, Superseded):
+                    log.error("%s cannot be written: %s", spool.folder, fault)
+                spool.mark_failed(_as_storage_error(fault))
         except Exception:
             log.exception("a session could not be told of its files")
 
@@ -320,9 +319,7 @@ class FileJournal:
         for spool in self._writer.spools:
             if (fault := faults.get(spool.folder)) is not None:
                 log.error("%s cannot be synced: %s", spool.folder, fault)
-                # Not as DiskFull, after which this run would take it up again: what is whole of it the next
-                # start puts together.
-                spool.mark_failed(StorageError(storage_error(fault).message))
+                spool.mark_failed(_unsynced(fault))
 
     # Sessions that are over --------------------------------------------------------------------------
 
@@ -449,6 +446,18 @@ class FileJournal:
             return shutil.disk_usage(self.folder).free
         except OSError as error:
             raise storage_error(error) from error
+
+
+def _unsynced(error: Exception) -> StorageError:
+    """Say that files could not be synced, not as DiskFull, after which this run takes a session up again.
+
+    What is whole of it the next start puts together.
+    """
+    return StorageError(storage_error(error).message)
+
+
+def _as_storage_error(error: Exception) -> StorageError:
+    return error if isinstance(error, StorageError) else storage_error(error)
 
 
 def _fault_of(function: Callable[P, None], *arguments: P.args, **named: P.kwargs) -> Exception | None:

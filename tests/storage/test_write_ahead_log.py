@@ -253,6 +253,32 @@ async def test_where_the_log_cannot_be_written_the_sessions_files_are_synced(
     assert (heard.safe_bytes, heard.kept_count, heard.failures) == (9, 3, [])
 
 
+async def test_where_neither_can_be_synced_the_session_ends_and_is_whole_after_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    async with running(tmp_path) as journal:
+        heard = Heard(await journal.open("a1", {}))
+        heard.say(b"abc", message=True)
+        await heard.spool.settled()
+        with monkeypatch.context() as patched:
+            patched.setattr(WriteAheadLog, "append", refuse)
+            patched.setattr(file_journal, "sync_session", refuse)
+            heard.say(b"def", message=True)
+            await heard.spool.settled()
+        assert (heard.safe_bytes, heard.kept_count) == (3, 1)
+        assert [type(failure) for failure in heard.failures] == [StorageError], "it is not taken up again"
+        assert "No space left" in heard.failures[0].message
+    assert logs_in(tmp_path)
+    for file in (AUDIO_FILE, CHECKS_FILE, MESSAGES_FILE):
+        (tmp_path / "a1" / file).write_bytes(b"")
+    async with running(tmp_path) as journal:
+        spool = await journal.reopen("a1")
+        assert (spool.safe_bytes, spool.kept_count) == (3, 1)
+
+
 async def test_a_session_whose_files_cannot_be_synced_is_told_and_whole_after_the_next_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
