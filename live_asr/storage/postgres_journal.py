@@ -490,7 +490,10 @@ class PostgresJournal:
         place = object_rows.stored(self._database, session_id, object_rows.MESSAGES)
         if place is None:
             self._value(session_id, journal.c.epoch)  # it may have been erased meanwhile
-            raise StorageError(f"What was said in session {session_id} is not in the database.")
+            raise StorageError(
+                f"What was said in session {session_id} is not in the database.",
+                "Restore the database, or delete the session.",
+            )
         store, key = place
         if self._objects is None or self._objects.url != store:
             raise StorageError(
