@@ -70,6 +70,14 @@ class Heard:
         self.failures.append(error)
 
 
+async def said(journal: FileJournal, name: str = "a1") -> Heard:
+    """Open a session in which something was said, which is on disk."""
+    heard = Heard(await journal.open(name, {}))
+    heard.say(b"abc", message=True)
+    await heard.spool.settled()
+    return heard
+
+
 class Disk:
     """What a power cut leaves of the files below a folder: what was synced, and more as chance has it."""
 
@@ -187,9 +195,7 @@ async def test_a_server_that_ends_leaves_no_log_and_one_that_runs_begins_anew(
     monkeypatch.setattr(write_ahead_log, "SETTLE_INTERVAL", 0.05)
     monkeypatch.setattr(file_journal, "SETTLE_LOOK", 0.01)
     async with running(tmp_path) as journal:
-        heard = Heard(await journal.open("a1", {}))
-        heard.say(b"abc", message=True)
-        await heard.spool.settled()
+        heard = await said(journal)
         await eventually(lambda: not logs_in(tmp_path))
         heard.say(b"def", message=True)
         await heard.spool.settled()
@@ -260,9 +266,7 @@ async def test_where_neither_can_be_synced_the_session_ends_and_is_whole_after_t
         raise OSError(28, "No space left on device")
 
     async with running(tmp_path) as journal:
-        heard = Heard(await journal.open("a1", {}))
-        heard.say(b"abc", message=True)
-        await heard.spool.settled()
+        heard = await said(journal)
         with monkeypatch.context() as patched:
             patched.setattr(WriteAheadLog, "append", refuse)
             patched.setattr(file_journal, "sync_session", refuse)
@@ -290,10 +294,7 @@ async def test_a_session_whose_files_cannot_be_synced_is_told_and_whole_after_th
         sync(folder)
 
     async with running(tmp_path) as journal:
-        bad, good = Heard(await journal.open("bad", {})), Heard(await journal.open("good", {}))
-        for heard in (bad, good):
-            heard.say(b"abc", message=True)
-            await heard.spool.settled()
+        bad, good = await said(journal, "bad"), await said(journal, "good")
         with monkeypatch.context() as patched:
             patched.setattr(write_ahead_log, "sync_session", refuse)
             await journal._settle()
@@ -312,9 +313,7 @@ async def test_what_the_system_forgot_of_a_session_is_in_a_log_though_it_says_no
 ) -> None:
     """It tells once that it could not write a file; what came meanwhile was lost with that, too."""
     async with running(tmp_path) as journal:
-        heard = Heard(await journal.open("a1", {}))
-        heard.say(b"abc", message=True)
-        await heard.spool.settled()
+        heard = await said(journal)
         with monkeypatch.context() as patched:
             sync = write_ahead_log.sync_session
 
@@ -342,10 +341,8 @@ async def test_what_the_system_forgot_of_a_session_is_in_a_log_though_it_says_no
 
 async def test_one_session_s_trouble_at_the_start_is_nobody_else_s(tmp_path: Path) -> None:
     async with running(tmp_path) as journal:
-        bad, good = Heard(await journal.open("bad", {})), Heard(await journal.open("good", {}))
-        for heard in (bad, good):
-            heard.say(b"abc", message=True)
-            await heard.spool.settled()
+        await said(journal, "bad")
+        await said(journal, "good")
         logs = logs_in(tmp_path)
     for name in ("bad", "good"):
         (tmp_path / name / AUDIO_FILE).write_bytes(b"")
@@ -384,9 +381,7 @@ async def test_what_is_called_a_log_and_is_none_is_left_alone(tmp_path: Path) ->
     os.mkfifo(tmp_path / f"{NAME}pipe")
     (tmp_path / f"{NAME}nowhere").symlink_to("nowhere")
     async with running(tmp_path) as journal:
-        heard = Heard(await journal.open("a1", {}))
-        heard.say(b"abc", message=True)
-        await heard.spool.settled()
+        await said(journal)
     assert names_in(tmp_path) == {f"{NAME}folder", f"{NAME}nowhere", f"{NAME}pipe", "a1"}
 
 
@@ -432,9 +427,7 @@ async def test_a_log_that_cannot_be_erased_is_tried_again(
         raise OSError(30, "Read-only file system")
 
     async with running(tmp_path) as journal:
-        heard = Heard(await journal.open("a1", {}))
-        heard.say(b"abc", message=True)
-        await heard.spool.settled()
+        await said(journal)
         with monkeypatch.context() as patched:
             patched.setattr(Path, "unlink", refuse)
             await journal._settle()
